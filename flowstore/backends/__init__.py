@@ -1,0 +1,1 @@
+"""The storages: one engine each, and the backend around it."""

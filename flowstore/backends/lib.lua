@@ -1,0 +1,98 @@
+-- Put in front of every script. KEYS[1] is the prefix of the namespace; all keys share its hash tag.
+-- A record is one string, "<header>\n<head>\n<body>", its header
+-- "1 <status> <stage> <version> <expires_at or -> <submitted_at or -> <token> <sort> <facets>".
+-- Times stay text: a Lua number prints only 14 digits.
+local prefix = KEYS[1]
+local STATUSES = {'pending', 'running', 'retrying', 'success', 'failed', 'cancelled'}
+local FINISHED = {success = true, failed = true, cancelled = true}
+local CORRUPT = {}
+local told = {}
+
+local function record_key(id) return prefix .. 'r:' .. id end
+local function index_key(status, facet) return prefix .. 'i:' .. status .. ':' .. facet end
+local expiry_key = prefix .. 'x'
+
+local function parse(value)
+    local stop = string.find(value, '\n', 1, true)
+    if not stop then return CORRUPT end
+    local status, stage, version, expires, submitted, token, sort, facets = string.match(
+        string.sub(value, 1, stop - 1), '^1 (%l+) (%d+) (%d+) (%S+) (%S+) (%S+) (%x+) (%[.*%])$')
+    if not status then return CORRUPT end
+    return {status = status, stage = tonumber(stage), version = tonumber(version), expires = expires,
+            token = token, sort = sort, facets = facets}
+end
+
+-- The header of the standing record: nil where there is none, CORRUPT where it cannot be read.
+local function standing(id)
+    local value = redis.pcall('GETRANGE', record_key(id), 0, 1023)
+    if type(value) ~= 'string' then return CORRUPT end
+    if value == '' then return nil end
+    if not string.find(value, '\n', 1, true) then value = redis.call('GET', record_key(id)) end
+    return parse(value)
+end
+
+-- Header and head, without the body.
+local function without_body(id)
+    local value = redis.pcall('GET', record_key(id))
+    if type(value) ~= 'string' then return false end
+    local _, first = string.find(value, '\n', 1, true)
+    local second = first and string.find(value, '\n', first + 1, true)
+    return second and string.sub(value, 1, second - 1) or value
+end
+
+local function is_expired(record, now)
+    return record.expires ~= '-' and tonumber(record.expires) <= now
+end
+
+local function index_keys(record)
+    local keys = {index_key(record.status, '')}
+    for _, facet in ipairs(cjson.decode(record.facets)) do
+        keys[#keys + 1] = index_key(record.status, facet)
+    end
+    return keys
+end
+
+local function index(id, record)
+    for _, key in ipairs(index_keys(record)) do redis.call('ZADD', key, 0, record.sort .. id) end
+    if record.expires ~= '-' then redis.call('ZADD', expiry_key, record.expires, id) end
+end
+
+local function unindex(id, record)
+    for _, key in ipairs(index_keys(record)) do redis.call('ZREM', key, record.sort .. id) end
+    if record.expires ~= '-' then redis.call('ZREM', expiry_key, id) end
+end
+
+-- Note a change for every inbox that waits for the id; a wait ends with any change but 'w'.
+local function tell(id, change)
+    local key = prefix .. 'w:' .. id
+    for _, inbox in ipairs(redis.call('SMEMBERS', key)) do
+        told[inbox] = told[inbox] or {}
+        table.insert(told[inbox], {change, id})
+    end
+    if change ~= 'w' then redis.call('DEL', key) end
+end
+
+-- One message for each inbox, however many changes it holds.
+local function publish()
+    for inbox, changes in pairs(told) do redis.call('PUBLISH', inbox, cjson.encode(changes)) end
+end
+
+local function remove(id, record, now)
+    if record ~= CORRUPT then unindex(id, record) end
+    redis.call('DEL', record_key(id))
+    tell(id, record ~= CORRUPT and is_expired(record, now) and 'e' or 'd')
+end
+
+-- Remove at most `limit` expired records; how many.
+local function sweep(limit, now)
+    local due = redis.call('ZRANGEBYSCORE', expiry_key, '-inf', now, 'LIMIT', 0, limit)
+    for _, id in ipairs(due) do
+        local record = standing(id)
+        if record and record ~= CORRUPT and is_expired(record, tonumber(now)) then
+            remove(id, record, tonumber(now))
+        else
+            redis.call('ZREM', expiry_key, id)
+        end
+    end
+    return #due
+end

@@ -1,0 +1,290 @@
+"""Results in Redis or Valkey, shared by any number of machines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.resources import files
+from typing import Any, Final, TypeVar, Unpack
+from urllib.parse import urlsplit
+
+import redis.exceptions as driver
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+
+from flowstore.backends.redis_listener import Listener
+from flowstore.base import BackendOptions, BaseResultBackend
+from flowstore.engine import Commit, Engine, Hints, Outcome, Position, Purged, Query, Row
+from flowstore.errors import (
+    AccessDenied,
+    CorruptStore,
+    SchemaTooNew,
+    StorageError,
+    StorageFull,
+    StorageTimeout,
+    StorageUnavailable,
+)
+from flowstore.models import TaskStatus
+
+Item = TypeVar("Item")
+
+FORMAT: Final = 1
+_SCHEMES: Final = ("redis", "rediss", "unix")
+_MAX_CONNECTIONS: Final = 10
+_RETRIES: Final = 3
+_PER_CALL: Final = 500
+_EXAMINED_PER_CALL: Final = 2_000
+_SWEEP_PER_COMMIT: Final = 2
+_SORT_OFFSET: Final = 2**63
+_NAME_FACET: Final = "name:"
+_TRANSIENT: Final = ("LOADING", "BUSY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "READONLY", "NOREPLICAS")
+
+
+class RedisBackend(BaseResultBackend):
+    """Results in one Redis (6.2 or later) or Valkey database, under one hash tag for each namespace.
+
+    Give a ``url`` (redis, rediss or unix) or a ``client``. The backend closes the client that it made,
+    never one it was given; a given one must not decode responses. As durable as the server: a failover
+    can lose acknowledged writes.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        client: Redis | None = None,
+        namespace: str = "default",
+        **options: Unpack[BackendOptions],
+    ) -> None:
+        if (url is None) == (client is None):
+            raise TypeError("url, client: expected exactly one of them")
+        timeout = options.get("op_timeout", 10.0)
+        self._shown = "client=..." if url is None else repr(_without_credentials(url))
+        client_of_its_own = _client_from(url, timeout) if url is not None else None
+        used = client_of_its_own or client
+        if used is None or used.connection_pool.connection_kwargs.get("decode_responses"):
+            raise ValueError("client: expected one with decode_responses=False, results are bytes")
+        engine = RedisEngine(used, namespace, timeout, options.get("recheck_interval", 15.0))
+        engine.owns_client = client_of_its_own is not None
+        super().__init__(engine, namespace=namespace, **options)
+
+    def __repr__(self) -> str:
+        return f"RedisBackend({self._shown}, namespace={self.namespace!r})"
+
+
+def _without_credentials(url: str) -> str:
+    if not isinstance(url, str):
+        raise TypeError(f"url: expected str, got {type(url).__name__}")
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in _SCHEMES:
+        raise ValueError(f"url: expected a URL beginning with {'://, '.join(_SCHEMES)}://")
+    location = rest.rpartition("@")[2].partition("?")[0]
+    return f"{scheme}://{location}"
+
+
+def _client_from(url: str, timeout: float) -> Redis:
+    try:
+        urlsplit(url).port  # noqa: B018  # raises for a bad one
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=_MAX_CONNECTIONS,
+            timeout=timeout,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), _RETRIES),
+        )
+    except (ValueError, TypeError):  # their text may hold the password
+        where = _without_credentials(url)
+        raise ValueError(f"url: {where} is not a Redis URL: check port, database and options") from None
+    return Redis.from_pool(pool)
+
+
+class RedisEngine(Engine):
+    owns_client = False
+
+    def __init__(self, client: Redis, namespace: str, timeout: float, recheck_interval: float) -> None:
+        escaped = namespace.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
+        self._prefix = f"flowstore:{{{escaped}}}:"
+        self._inbox = f"{self._prefix}inbox:{secrets.token_hex(8)}"
+        self._registered_ms = round(max(60.0, 3 * recheck_interval) * 1_000)
+        self._client = client
+        self._timeout = timeout
+        self._listener: Listener
+        self._scripts = {name: client.register_script(source) for name, source in _sources().items()}
+
+    async def open(self, hints: Hints) -> None:
+        self._listener = Listener(self._client, self._inbox, hints)
+        try:
+            await self._check_format()
+        except BaseException:
+            await self._close_client()
+            raise
+
+    async def close(self) -> None:
+        await self._listener.close()
+        await self._close_client()
+
+    async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for step in _steps(commits):
+            arguments: list[Any] = [now, _SWEEP_PER_COMMIT * len(step)]
+            for commit in step:
+                arguments += _arguments(commit)
+            replies = await self._run("commit", *arguments)
+            outcomes += [Outcome(is_applied=bool(applied), version=version) for applied, version in replies]
+        return outcomes
+
+    async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
+        rows: list[Row | None] = []
+        for step in _steps(ids):
+            if with_body:
+                keys = [f"{self._prefix}r:{task_id}" for task_id in step]
+                values = await self._guarded(partial(self._client.mget, keys))
+            else:
+                values = await self._run("fetch", *step)
+            rows += map(_row, step, values)
+        return rows
+
+    async def watch(self, ids: Sequence[str]) -> list[Row | None]:
+        await self._guarded(self._listener.ready)
+        rows: list[Row | None] = []
+        for step in _steps(ids):
+            values = await self._run("watch", self._inbox, self._registered_ms, *step)
+            rows += map(_row, step, values)
+        return rows
+
+    async def scan(self, query: Query, now: int) -> list[Row]:
+        rows: list[Row] = []
+        after = "" if query.after is None else _member(query.after)
+        facet = "" if query.name is None else _NAME_FACET + query.name
+        while len(rows) < query.limit:
+            flags = (int(query.newest_first), after, int(query.with_body), facet, _EXAMINED_PER_CALL)
+            after, found = await self._run("scan", now, query.limit - len(rows), *flags, *query.statuses)
+            rows += [row for task_id, value in found if (row := _row(task_id.decode(), value))]
+            if not after:
+                break
+        return rows
+
+    async def count(self) -> dict[str, int]:
+        return dict(zip(TaskStatus, await self._run("count"), strict=True))
+
+    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
+        removed: list[bool] = []
+        for step in _steps(ids):
+            removed += map(bool, await self._run("remove", now, *step))
+        return removed
+
+    async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
+        live, expired, is_done = await self._run("purge", now, limit, int(everything))
+        return Purged(live=live, expired=expired, is_done=bool(is_done))
+
+    async def _check_format(self) -> None:
+        key = f"{self._prefix}format"
+        await self._guarded(lambda: self._client.set(key, FORMAT, nx=True))
+        found = await self._guarded(lambda: self._client.get(key))
+        if not found or not found.isdigit():
+            raise CorruptStore(f"{key} holds {found!r}, expected the number of a format")
+        if int(found) > FORMAT:
+            raise SchemaTooNew(key, int(found), FORMAT)
+
+    async def _close_client(self) -> None:
+        if self.owns_client:
+            await self._client.aclose()
+
+    async def _run(self, script: str, *arguments: Any) -> Any:
+        return await self._guarded(lambda: self._scripts[script](keys=[self._prefix], args=arguments))
+
+    async def _guarded(self, call: Callable[[], Any]) -> Any:
+        async with _translated(self._timeout), asyncio.timeout(self._timeout):
+            return await call()
+
+
+@asynccontextmanager
+async def _translated(timeout: float) -> AsyncIterator[None]:
+    """Driver errors become flowstore's; the driver's stays the cause."""
+    try:
+        yield
+    except (driver.AuthenticationError, driver.NoPermissionError) as error:
+        raise AccessDenied(f"Redis refused: {error}") from error
+    except (driver.TimeoutError, TimeoutError) as error:
+        raise StorageTimeout(f"Redis did not answer within {timeout:g} s") from error
+    except (driver.ConnectionError, OSError) as error:
+        raise StorageUnavailable(f"Redis cannot be reached: {error}") from error
+    except driver.OutOfMemoryError as error:
+        raise StorageFull(f"Redis is full: {error}") from error
+    except driver.RedisError as error:
+        raise _by_message(str(error))(f"Redis: {error}") from error
+
+
+def _by_message(message: str) -> type[StorageError]:
+    if "OOM command" in message:
+        return StorageFull
+    if "NOPERM" in message:
+        return AccessDenied
+    if "WRONGTYPE" in message or message.startswith("FLOWSTORE"):
+        return CorruptStore
+    return StorageUnavailable if message.startswith(_TRANSIENT) else StorageError
+
+
+def _arguments(commit: Commit) -> list[Any]:
+    """In the order of FIELDS in commit.lua."""
+    facets = [] if commit.name is None else [_NAME_FACET + commit.name]
+    return [
+        commit.id,
+        str(commit.status),
+        commit.stage,
+        commit.ceiling,
+        "" if commit.if_version is None else commit.if_version,
+        int(commit.is_finished),
+        "-" if commit.expires_at is None else commit.expires_at,
+        "-" if commit.submitted_at is None else commit.submitted_at,
+        commit.token,
+        _member(Position(commit.sort, "")),
+        json.dumps(facets, ensure_ascii=False),
+        commit.head + b"\n" + commit.body,
+    ]
+
+
+def _member(position: Position) -> str:
+    """An entry of an index: bytewise order is the order of listings."""
+    return f"{position.sort + _SORT_OFFSET:016x}{position.id}"
+
+
+def _row(task_id: str, value: bytes | None) -> Row | None:
+    if not value:
+        return None
+    try:
+        header, head, *body = value.split(b"\n", 2)
+        kind, status, stage, version, expires, submitted, _, _, facets = header.split(b" ", 8)
+        if kind != b"1":
+            raise ValueError(kind)
+        names = [facet.removeprefix(_NAME_FACET) for facet in json.loads(facets)]
+        return Row(
+            id=task_id,
+            status=status.decode(),
+            stage=int(stage),
+            version=int(version),
+            name=names[0] if names else None,
+            submitted_at=None if submitted == b"-" else int(submitted),
+            expires_at=None if expires == b"-" else int(expires),
+            head=head,
+            body=body[0] if body else None,
+        )
+    except (ValueError, AttributeError, TypeError):
+        return Row(task_id, "", 0, 0, None, None, None, head=value[:200], body=None)
+
+
+def _steps(items: Sequence[Item]) -> list[Sequence[Item]]:
+    return [items[start : start + _PER_CALL] for start in range(0, len(items), _PER_CALL)]
+
+
+def _sources() -> dict[str, str]:
+    folder = files(__package__)
+    library = folder.joinpath("lib.lua").read_text("utf-8")
+    names = ("commit", "count", "fetch", "purge", "remove", "scan", "watch")
+    return {name: library + folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names}

@@ -1,0 +1,61 @@
+-- ARGV: now, limit, '1' for newest first, member to begin behind or '', '1' for bodies, facet, how
+-- many index entries to examine at the most, then statuses.
+-- Returns the member to go on behind ('' at the end), then the live records in order.
+local now, limit, budget = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[7])
+local is_newest_first, with_body, facet = ARGV[3] == '1', ARGV[5] == '1', ARGV[6]
+
+-- Not `<`: Lua compares by the locale of the server.
+local function is_before(one, other)
+    for position = 1, math.min(#one, #other) do
+        local a, b = string.byte(one, position), string.byte(other, position)
+        if a ~= b then return (a < b) == is_newest_first end
+    end
+    return (#one < #other) == is_newest_first
+end
+
+local function refill(range)
+    local from, arguments = range.last == '' and (is_newest_first and '-' or '+') or '(' .. range.last, nil
+    if is_newest_first then
+        arguments = {range.key, from, '+', 'BYLEX', 'LIMIT', 0, range.chunk}
+    else
+        arguments = {range.key, from, '-', 'BYLEX', 'REV', 'LIMIT', 0, range.chunk}
+    end
+    range.members, range.at = redis.call('ZRANGE', unpack(arguments)), 1
+    range.last = range.members[#range.members] or range.last
+    range.is_exhausted = #range.members < range.chunk
+end
+
+local function head(range)
+    if range.at > #range.members and not range.is_exhausted then refill(range) end
+    return range.members[range.at]
+end
+
+-- The record behind an index entry; nil for a ghost or an expired one.
+local function live(member, status)
+    local id = string.sub(member, 17)
+    local value = with_body and redis.call('GET', record_key(id)) or not with_body and without_body(id)
+    if not value then return nil end
+    local record = parse(value)
+    if record == CORRUPT then return {id, value} end
+    if record.status ~= status or record.sort .. id ~= member or is_expired(record, now) then return nil end
+    return {id, value}
+end
+
+local ranges = {}
+for number = 8, #ARGV do
+    ranges[#ranges + 1] = {status = ARGV[number], key = index_key(ARGV[number], facet), last = ARGV[4],
+                           members = {}, at = 1, is_exhausted = false, chunk = math.min(limit, 500)}
+end
+local found, last = {}, ''
+for _ = 1, budget do
+    local first, member = nil, nil
+    for _, range in ipairs(ranges) do
+        local candidate = head(range)
+        if candidate and (not member or is_before(candidate, member)) then first, member = range, candidate end
+    end
+    if not first or #found == limit then return {'', found} end
+    first.at, last = first.at + 1, member
+    local record = live(member, first.status)
+    if record then found[#found + 1] = record end
+end
+return {#found < limit and last or '', found}

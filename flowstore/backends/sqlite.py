@@ -1,0 +1,310 @@
+"""Results in one SQLite file, shared by the processes of one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar, Unpack
+
+from flowstore.backends.sqlite_connection import Connection, transaction, translated
+from flowstore.base import BackendOptions, BaseResultBackend
+from flowstore.engine import Change, Commit, Engine, Hints, Outcome, Purged, Query, Row
+from flowstore.errors import CorruptStore, SchemaTooNew, StorageError, StorageUnavailable
+
+T = TypeVar("T")
+Removed = list[tuple[str, int | None]]
+
+FORMAT: Final = 1
+_APPLICATION_ID: Final = int.from_bytes(b"flow", "big")
+_OLDEST_SQLITE: Final = (3, 38, 0)
+_SWEEP_PER_COMMIT: Final = 2
+_SHORTEST_PAUSE: Final = 0.001
+_LONGEST_PAUSE: Final = 0.02
+
+
+class SQLiteBackend(BaseResultBackend):
+    """Results in the file at ``path``, made when it is missing; its folder must exist.
+
+    ``durability``: "full" survives kill -9 and power loss once a store returned; "normal" survives
+    kill -9, and may lose the last stores on power loss. Neither corrupts the file.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: Literal["full", "normal"] = "full",
+        namespace: str = "default",
+        **options: Unpack[BackendOptions],
+    ) -> None:
+        if durability not in ("full", "normal"):
+            raise ValueError(f"durability: expected 'full' or 'normal', got {durability!r}")
+        self.path = _check_path(path)
+        engine = SQLiteEngine(self.path, durability, namespace, options.get("op_timeout", 10.0))
+        super().__init__(engine, namespace=namespace, **options)
+
+    def __repr__(self) -> str:
+        return f"SQLiteBackend({str(self.path)!r}, namespace={self.namespace!r})"
+
+
+def _check_path(path: str | os.PathLike[str]) -> Path:
+    name = os.fspath(path)
+    if not isinstance(name, str):
+        raise TypeError(f"path: expected str or a path to a file, got {type(path).__name__}")
+    if not name or "\0" in name or name == ":memory:" or name.startswith("file:"):
+        raise ValueError(f"path: expected the path of a file, got {name!r}; for memory use InMemoryBackend")
+    return Path(name).absolute()
+
+
+class SQLiteEngine(Engine):
+    def __init__(self, path: Path, durability: str, namespace: str, timeout: float) -> None:
+        self._path = path
+        self._durability = durability
+        self._namespace = namespace
+        self._timeout = timeout
+        self._connections: list[Connection] = []
+        self._detecting: asyncio.Task[None] | None = None
+        self._hints: Hints
+        self._ns: int
+
+    async def open(self, hints: Hints) -> None:
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old, 3.38 is needed")
+        self._hints = hints
+        self._loop = asyncio.get_running_loop()
+        try:
+            self._writer = await self._connect(f"PRAGMA synchronous = {self._durability}")
+            self._ns = await self._writer.run(self._prepare)
+            self._reader = await self._connect("PRAGMA query_only = 1")
+            self._detector = await self._connect("PRAGMA query_only = 1")
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        if self._detecting is not None:
+            self._detecting.cancel()
+            await asyncio.wait([self._detecting])
+        while self._connections:
+            with translated(self._path):
+                await self._connections.pop().close()
+
+    async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
+        def work(raw: sqlite3.Connection) -> list[Outcome]:
+            with transaction(raw):
+                outcomes = [self._apply(raw, commit, now) for commit in commits]
+                swept = self._delete(raw, "purge_expired", now=now, limit=_SWEEP_PER_COMMIT * len(commits))
+            self._tell_written(commits, outcomes)
+            self._tell_removed(swept, now)
+            return outcomes
+
+        return await self._writer.run(work)
+
+    async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
+        fetch = SQL["fetch"].format(body=_body(with_body))
+
+        def work(raw: sqlite3.Connection) -> list[Row | None]:
+            return [
+                _one_row(raw.execute(fetch, {"ns": self._ns, "id": task_id}).fetchall()) for task_id in ids
+            ]
+
+        return await self._reader.run(work)
+
+    async def watch(self, ids: Sequence[str]) -> list[Row | None]:
+        if self._detecting is None:
+            seen = await self._detector.run(_data_version)
+            if self._detecting is None:
+                self._detecting = self._loop.create_task(self._detect(seen))
+                self._detecting.add_done_callback(self._detected)
+        return await self.fetch(ids)
+
+    async def scan(self, query: Query, now: int) -> list[Row]:
+        statement, values = scan_statement(query)
+        values |= {"ns": self._ns, "now": now}
+        return [Row(*found[:9]) for found in await self._read(statement, values)]
+
+    async def count(self) -> dict[str, int]:
+        return dict(await self._read(SQL["count"], {"ns": self._ns}))
+
+    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
+        def work(raw: sqlite3.Connection) -> list[Removed]:
+            with transaction(raw):
+                removed = [self._delete(raw, "remove", id=task_id) for task_id in ids]
+            self._tell_removed([row for rows in removed for row in rows], now)
+            return removed
+
+        return [any(not _ran_out(row, now) for row in rows) for rows in await self._writer.run(work)]
+
+    async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
+        statement = "purge_everything" if everything else "purge_expired"
+
+        def work(raw: sqlite3.Connection) -> Removed:
+            with transaction(raw):
+                removed = self._delete(raw, statement, now=now, limit=limit)
+            self._tell_removed(removed, now)
+            return removed
+
+        removed = await self._writer.run(work)
+        expired = sum(_ran_out(row, now) for row in removed)
+        return Purged(live=len(removed) - expired, expired=expired, is_done=len(removed) < limit)
+
+    async def _connect(self, *setup: str) -> Connection:
+        connection = Connection(self._path, self._timeout, *setup)
+        try:
+            with translated(self._path):
+                await connection
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            raise StorageUnavailable(f"{self._path}: cannot be opened: {error.strerror}") from error
+        self._connections.append(connection)
+        return connection
+
+    def _prepare(self, raw: sqlite3.Connection) -> int:
+        """Make or check the schema; the number of this namespace."""
+        [(found,)] = raw.execute("PRAGMA user_version").fetchall()
+        if found > FORMAT:
+            raise SchemaTooNew(str(self._path), found, FORMAT)
+        if found < FORMAT:
+            self._create(raw)
+        [(application,)] = raw.execute("PRAGMA application_id").fetchall()
+        if application != _APPLICATION_ID:
+            raise CorruptStore(f"{self._path}: is a database of another program")
+        with transaction(raw):
+            raw.execute(SQL["add_namespace"], {"name": self._namespace})
+            [(ns,)] = raw.execute(SQL["find_namespace"], {"name": self._namespace}).fetchall()
+        return int(ns)
+
+    def _create(self, raw: sqlite3.Connection) -> None:
+        with transaction(raw):
+            if raw.execute("PRAGMA user_version").fetchall() == [(FORMAT,)]:
+                return  # another process was faster
+            if raw.execute("SELECT 1 FROM sqlite_schema").fetchall():
+                raise CorruptStore(f"{self._path}: is a database of another program")
+            for statement in _split(SQL["schema"]):
+                raw.execute(statement)
+            raw.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            raw.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _apply(self, raw: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
+        values = self._values(commit, now)
+        statement = "commit_version" if commit.if_version else "commit_advance"
+        written = raw.execute(SQL[statement], values).fetchall()
+        if written:
+            return Outcome(is_applied=True, version=written[0][0])
+        standing = raw.execute(SQL["standing_version"], values).fetchall()
+        return Outcome(is_applied=False, version=standing[0][0] if standing else 0)
+
+    def _values(self, commit: Commit, now: int) -> dict[str, object]:
+        return {
+            "ns": self._ns,
+            "now": now,
+            "id": commit.id,
+            "status": commit.status,
+            "stage": commit.stage,
+            "ceiling": commit.ceiling if commit.if_version is None else -1,
+            "if_version": commit.if_version,
+            "name": commit.name,
+            "submitted_at": commit.submitted_at,
+            "expires_at": commit.expires_at,
+            "head": commit.head.decode(),
+            "body": commit.body.decode(),
+        }
+
+    def _delete(self, raw: sqlite3.Connection, statement: str, **values: object) -> Removed:
+        return raw.execute(SQL[statement], {"ns": self._ns, **values}).fetchall()
+
+    async def _read(self, statement: str, values: dict[str, Any]) -> list[Any]:
+        return await self._reader.run(lambda raw: raw.execute(statement, values).fetchall())
+
+    def _tell_written(self, commits: Sequence[Commit], outcomes: Sequence[Outcome]) -> None:
+        applied = [commit for commit, outcome in zip(commits, outcomes, strict=True) if outcome.is_applied]
+        self._tell((commit.id for commit in applied if commit.is_finished), Change.FINISHED)
+        self._tell((commit.id for commit in applied if not commit.is_finished), Change.WRITTEN)
+
+    def _tell_removed(self, removed: Removed, now: int) -> None:
+        self._tell((row[0] for row in removed if _ran_out(row, now)), Change.EXPIRED)
+        self._tell((row[0] for row in removed if not _ran_out(row, now)), Change.DELETED)
+
+    def _tell(self, ids: Iterable[str], change: Change) -> None:
+        """From the writer's thread, so that a cancelled caller does not take the hint with it."""
+        if self._hints.is_waiting and (told := list(ids)):
+            self._loop.call_soon_threadsafe(self._hints.changed, told, change)
+
+    async def _detect(self, seen: int) -> None:
+        """While anybody waits, watch for commits of other processes; the idler, the slower."""
+        pause = _SHORTEST_PAUSE
+        while self._hints.is_waiting:
+            await asyncio.sleep(pause)
+            version = await self._detector.run(_data_version)
+            pause = min(1.5 * pause, _LONGEST_PAUSE) if version == seen else _SHORTEST_PAUSE
+            if version != seen:
+                seen = version
+                self._hints.look_again()
+
+    def _detected(self, task: asyncio.Task[None]) -> None:
+        self._detecting = None
+        if not task.cancelled():
+            self._hints.look_again()
+            if (error := task.exception()) is not None:
+                self._loop.call_exception_handler({"message": "change detection stopped", "exception": error})
+
+
+def scan_statement(query: Query) -> tuple[str, dict[str, Any]]:
+    """One index range for each status, merged by SQLite; only constants are pasted, values are bound."""
+    before, direction = (">", "ASC") if query.newest_first else ("<", "DESC")
+    branches = [
+        SQL["scan_branch"].format(
+            body=_body(query.with_body),
+            status=f"status_{number}",
+            and_name="" if query.name is None else "AND task_name = :name",
+            and_after="" if query.after is None else f"AND (sort, id) {before} (:after_sort, :after_id)",
+        )
+        for number in range(len(query.statuses))
+    ]
+    order = f" ORDER BY sort {direction}, id {direction} LIMIT :limit"
+    values: dict[str, Any] = {f"status_{number}": status for number, status in enumerate(query.statuses)}
+    values |= {"limit": query.limit, "name": query.name}
+    if query.after is not None:
+        values |= {"after_sort": query.after.sort, "after_id": query.after.id}
+    return " UNION ALL ".join(branches) + order, values
+
+
+def _body(with_body: bool) -> str:
+    return "CAST(body AS BLOB)" if with_body else "NULL"
+
+
+def _one_row(found: list[Any]) -> Row | None:
+    return Row(*found[0]) if found else None
+
+
+def _ran_out(row: tuple[str, int | None], now: int) -> bool:
+    return row[1] is not None and row[1] <= now
+
+
+def _data_version(raw: sqlite3.Connection) -> int:
+    [(version,)] = raw.execute("PRAGMA data_version").fetchall()
+    return int(version)
+
+
+def _named_statements(text: str) -> dict[str, str]:
+    parts = text.split("-- name: ")[1:]
+    return {name: sql.strip().rstrip(";") for name, sql in (part.split("\n", 1) for part in parts)}
+
+
+def _split(script: str) -> list[str]:
+    """The statements of a script; executescript() would commit the transaction they belong to."""
+    statements, current = [], ""
+    for line in script.splitlines(keepends=True):
+        current += line
+        if sqlite3.complete_statement(current):
+            statements.append(current)
+            current = ""
+    return [*statements, current] if current.strip() else statements
+
+
+SQL: Final = _named_statements(files(__package__).joinpath("sqlite.sql").read_text("utf-8"))

@@ -1,0 +1,193 @@
+"""What a storage must speak: a few verbs over lists of plain data.
+
+The rules of flowstore live in base.py and reach a storage as data: a write carries the highest
+``stage`` it may replace, an expiry is a number to compare with ``now``. An engine compares and
+stores; it never interprets. Times are int microseconds since the Unix epoch, given by the caller.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NamedTuple, Protocol
+
+UNSORTED: Final = 2**63 - 1
+"""The sort key of a record without ``submitted_at``: after all others, newest first."""
+
+ANY_STAGE: Final = 2**53 - 1
+"""The ceiling of a write that replaces whatever stands; no stage is higher."""
+
+
+class Position(NamedTuple):
+    """A place in every listing. Newest first is ascending: the sort key is minus the submission time."""
+
+    sort: int
+    id: str
+
+
+def sort_key(submitted_at: int | None) -> int:
+    return UNSORTED if submitted_at is None else -submitted_at
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One record as stored. ``head`` is JSON of the small fields, ``body`` JSON of the values.
+
+    ``body`` is None when it was not asked for. ``stage`` orders the states of a task (see base.py).
+    ``expires_at`` None: never; a row whose time has come may still be handed out by ``fetch`` and
+    ``watch``, the caller checks it. ``status`` "" marks stored bytes that are no record of this
+    format; ``head`` then holds their beginning.
+    """
+
+    id: str
+    status: str
+    stage: int
+    version: int
+    name: str | None
+    submitted_at: int | None
+    expires_at: int | None
+    head: bytes
+    body: bytes | None
+
+    @property
+    def position(self) -> Position:
+        return Position(sort_key(self.submitted_at), self.id)
+
+    def is_expired(self, now: int) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One write, applied whole or not at all.
+
+    ``if_version`` None: written when there is no live record of this id, or the standing one has
+    ``stage <= ceiling``. Otherwise written when the standing version is exactly ``if_version``,
+    0 meaning that there is no live record; ``ceiling`` is then ignored. ``token`` names the call:
+    when the standing record was written with the same token, this write is already applied.
+    """
+
+    id: str
+    status: str
+    stage: int
+    ceiling: int
+    if_version: int | None
+    is_finished: bool
+    name: str | None
+    submitted_at: int | None
+    expires_at: int | None
+    token: str
+    head: bytes
+    body: bytes
+
+    @property
+    def sort(self) -> int:
+        return sort_key(self.submitted_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whether a commit is the stored state now, and the version that stands.
+
+    0: there is no live record. -1: what stands cannot be read; it was left alone.
+    """
+
+    is_applied: bool
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A range of the listing of some statuses, merged: at most ``limit`` live rows behind ``after``.
+
+    ``name`` None: of any name. ``after`` None: from the start. ``newest_first`` False is the exact
+    reverse of the order. ``with_body`` False leaves ``Row.body`` None.
+    """
+
+    statuses: tuple[str, ...]
+    limit: int
+    name: str | None = None
+    after: Position | None = None
+    newest_first: bool = True
+    with_body: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What one bounded step removed. ``is_done``: nothing was left to remove when it ended."""
+
+    live: int
+    expired: int
+    is_done: bool
+
+
+class Change(StrEnum):
+    """What happened to an id, as far as its waiters are concerned."""
+
+    WRITTEN = "w"
+    FINISHED = "f"
+    DELETED = "d"
+    EXPIRED = "e"
+
+
+class Hints(Protocol):
+    """Where an engine reports changes of watched ids. Hints may be lost or doubled, never invented."""
+
+    def changed(self, ids: Iterable[str], change: Change) -> None: ...
+
+    def look_again(self) -> None:
+        """Something may have been missed: every watched id has to be read again."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether anybody waits; while False an engine need not listen."""
+
+
+class Engine(ABC):
+    """A storage of one namespace. Lists in, lists of the same length and order out.
+
+    Every verb is atomic per item; one bad item fails its own call, before anything is written.
+    Errors are StorageError, with the driver's error as the cause.
+    """
+
+    @abstractmethod
+    async def open(self, hints: Hints) -> None:
+        """Connect and prepare the storage. A failed open leaves nothing behind."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release everything this engine made, and nothing else. Called once, never with verbs in flight."""
+
+    @abstractmethod
+    async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
+        """Apply each write in order, tell its watchers, and purge a few expired records on the way."""
+
+    @abstractmethod
+    async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
+        """The stored rows, expired ones included; None where there is no record."""
+
+    @abstractmethod
+    async def watch(self, ids: Sequence[str]) -> list[Row | None]:
+        """From now on report changes of ``ids``; then ``fetch`` them.
+
+        The body may be left out (None) while the record is not finished. Between registering and
+        reading no change is lost. Watching an id again renews it.
+        """
+
+    @abstractmethod
+    async def scan(self, query: Query, now: int) -> list[Row]:
+        """The live rows of a range, in order. Fewer than ``limit`` only at the end of the listing."""
+
+    @abstractmethod
+    async def count(self) -> dict[str, int]:
+        """Records per status, at a cost that does not grow with them; a status without any may be missing."""
+
+    @abstractmethod
+    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
+        """Delete records and all that belongs to them; True where a live one was deleted."""
+
+    @abstractmethod
+    async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
+        """Remove at most ``limit`` expired records, or with ``everything`` records of any kind."""

@@ -1,0 +1,219 @@
+"""Every error that flowstore raises. Each is also the builtin that a caller would expect.
+
+FlowstoreError
+├── WaitTimeout           TimeoutError      wait_for reached its deadline
+├── ResultGone            LookupError
+│   ├── ResultDeleted                       deleted or cleared while somebody waited
+│   └── ResultExpired                       its ttl ran out while somebody waited
+├── TaskFailed            RuntimeError      unwrap() of a failed task
+├── TaskCancelled         RuntimeError      unwrap() of a cancelled task
+├── TaskNotFinished       RuntimeError      unwrap() of a task that has no outcome yet
+├── VersionConflict       RuntimeError      store(if_version=...) found another version
+├── NotSerializable       TypeError         a value that would not come back as it went in
+│   └── PayloadTooLarge   ValueError        a value over the size limit
+├── CorruptRecord         ValueError        stored bytes that are not a record
+├── InvalidCursor         ValueError        a page token that is not of this query
+├── BackendMisuse         RuntimeError
+│   ├── BackendClosed                       used after close()
+│   ├── WrongLoop                           used from another event loop or thread
+│   └── WrongProcess                        used after fork
+└── StorageError
+    ├── StorageUnavailable ConnectionError  the storage cannot be reached
+    │   └── StorageTimeout TimeoutError     the storage did not answer in time
+    ├── AccessDenied      PermissionError   credentials, ACL or file rights do not suffice
+    ├── StorageFull       OSError           no room; nothing was written
+    ├── CorruptStore      ValueError        the file or database is not a flowstore one
+    └── SchemaTooNew      RuntimeError      written by a newer flowstore
+
+A bad argument raises plain ValueError or TypeError, before anything is sent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flowstore.models import TaskError
+
+
+class FlowstoreError(Exception):
+    """The root of all errors of this package. ``args`` are the typed arguments, so errors pickle."""
+
+
+class WaitTimeout(FlowstoreError, TimeoutError):
+    """``wait_for`` reached its deadline; ``timeout`` is what the caller gave, in seconds."""
+
+    def __init__(self, task_id: str, timeout: float) -> None:
+        super().__init__(task_id, timeout)
+        self.task_id = task_id
+        self.timeout = timeout
+
+    def __str__(self) -> str:
+        return f"task {self.task_id!r} has not finished within {self.timeout:g} s"
+
+
+class ResultGone(FlowstoreError, LookupError):
+    """The awaited record does not exist any more."""
+
+    why = "is gone"
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(task_id)
+        self.task_id = task_id
+
+    def __str__(self) -> str:
+        return f"result of task {self.task_id!r} {self.why}"
+
+
+class ResultDeleted(ResultGone):
+    """The awaited record was deleted or cleared."""
+
+    why = "was deleted while it was awaited"
+
+
+class ResultExpired(ResultGone):
+    """The awaited record's ttl ran out."""
+
+    why = "expired while it was awaited"
+
+
+class TaskFailed(FlowstoreError, RuntimeError):
+    """``unwrap()`` of a failed task; ``error`` is what the task left behind, None if it left nothing."""
+
+    def __init__(self, task_id: str, error: TaskError | None) -> None:
+        super().__init__(task_id, error)
+        self.task_id = task_id
+        self.error = error
+
+    def __str__(self) -> str:
+        reason = f"{self.error.type}: {self.error.message}" if self.error else "no error was stored"
+        return f"task {self.task_id!r} failed: {reason}"
+
+
+class TaskCancelled(FlowstoreError, RuntimeError):
+    """``unwrap()`` of a cancelled task. Not ``asyncio.CancelledError``: the caller was not cancelled."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(task_id)
+        self.task_id = task_id
+
+    def __str__(self) -> str:
+        return f"task {self.task_id!r} was cancelled"
+
+
+class TaskNotFinished(FlowstoreError, RuntimeError):
+    """``unwrap()`` of a task without an outcome."""
+
+    def __init__(self, task_id: str, status: str) -> None:
+        super().__init__(task_id, status)
+        self.task_id = task_id
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"task {self.task_id!r} is {self.status}, it has no outcome yet"
+
+
+class VersionConflict(FlowstoreError, RuntimeError):
+    """Compare-and-set lost: ``actual`` is the stored version, 0 when there is no record."""
+
+    def __init__(self, task_id: str, expected: int, actual: int) -> None:
+        super().__init__(task_id, expected, actual)
+        self.task_id = task_id
+        self.expected = expected
+        self.actual = actual
+
+    def __str__(self) -> str:
+        return f"task {self.task_id!r} is at version {self.actual}, not {self.expected}; nothing was written"
+
+
+class NotSerializable(FlowstoreError, TypeError):
+    """A value that would not come back as it went in; ``path`` leads to it, as in ``result['rows'][3]``."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class PayloadTooLarge(NotSerializable, ValueError):
+    """A value whose encoded form is over the limit of the backend."""
+
+
+class CorruptRecord(FlowstoreError, ValueError):
+    """Stored bytes of one record cannot be read; ``get`` of other records is not affected."""
+
+    def __init__(self, task_id: str, reason: str) -> None:
+        super().__init__(task_id, reason)
+        self.task_id = task_id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"stored record of task {self.task_id!r} cannot be read: {self.reason}"
+
+
+class InvalidCursor(FlowstoreError, ValueError):
+    """A page token that was not made by this query on this backend."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"cursor: {self.reason}"
+
+
+class BackendMisuse(FlowstoreError, RuntimeError):
+    """The backend was used where it cannot work."""
+
+
+class BackendClosed(BackendMisuse):
+    """The backend is closed; calls and waits in flight end with this error too."""
+
+
+class WrongLoop(BackendMisuse):
+    """The backend was opened in another event loop. Open one backend per loop."""
+
+
+class WrongProcess(BackendMisuse):
+    """The backend was opened before fork. Open one backend per process."""
+
+
+class StorageError(FlowstoreError):
+    """The storage refused, failed or could not be reached; the driver's error is the ``__cause__``."""
+
+
+class StorageUnavailable(StorageError, ConnectionError):
+    """The storage cannot be reached. What was being written may or may not have been stored."""
+
+
+class StorageTimeout(StorageUnavailable, TimeoutError):
+    """The storage did not answer within ``op_timeout``."""
+
+
+class AccessDenied(StorageError, PermissionError):
+    """The credentials, the ACL or the file's rights do not suffice."""
+
+
+class StorageFull(StorageError, OSError):
+    """There is no room left; nothing was written."""
+
+
+class CorruptStore(StorageError, ValueError):
+    """The file or database is damaged, or is not a flowstore one."""
+
+
+class SchemaTooNew(StorageError, RuntimeError):
+    """The storage was written by a newer flowstore."""
+
+    def __init__(self, where: str, found: int, known: int) -> None:
+        super().__init__(where, found, known)
+        self.where = where
+        self.found = found
+        self.known = known
+
+    def __str__(self) -> str:
+        known = f"this flowstore knows up to {self.known}"
+        return f"{self.where} has format {self.found}, {known}: upgrade flowstore"

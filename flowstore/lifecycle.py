@@ -1,0 +1,77 @@
+"""When and where a backend may be used: opened once, in one loop of one process, closed for good."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+
+from flowstore.errors import BackendClosed, WrongLoop, WrongProcess
+
+
+class Lifecycle:
+    """``async with lifecycle:`` surrounds each call: it opens at the first, and close waits for the last."""
+
+    def __init__(self, open_: Callable[[], Awaitable[None]], close: Callable[[], Awaitable[None]]) -> None:
+        self._open = open_
+        self._close = close
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
+        self._opening: asyncio.Lock | None = None
+        self._calls = 0
+        self._drained: asyncio.Future[None] | None = None
+        self.is_open = False
+        self.is_closed = False
+
+    async def __aenter__(self) -> None:
+        self.check()
+        if not self.is_open:
+            await self.open()
+        self._calls += 1
+
+    async def __aexit__(self, *_: object) -> None:
+        self._calls -= 1
+        if not self._calls and self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def check(self) -> None:
+        """Raise WrongProcess, WrongLoop or BackendClosed unless a call may go ahead here and now."""
+        if self._pid != os.getpid():
+            raise WrongProcess("the backend was made in another process; open one in each process")
+        if self._loop is not None and self._loop is not asyncio.get_running_loop():
+            raise WrongLoop("the backend was opened in another event loop; open one in each loop")
+        if self.is_closed:
+            raise BackendClosed("the backend is closed")
+
+    async def open(self) -> None:
+        """Open unless it is open. A failed open may be tried again."""
+        self.check()
+        if self._loop is None:
+            self._loop, self._opening = asyncio.get_running_loop(), asyncio.Lock()
+        assert self._opening is not None
+        async with self._opening:
+            self.check()
+            if not self.is_open:
+                await self._open()
+                self.is_open = True
+
+    async def close(self) -> None:
+        """Let the calls in flight end, then close. Further closes do nothing."""
+        if self.is_closed:
+            return
+        self.check()
+        self.is_closed = True
+        if self._opening is None:
+            return
+        async with self._opening:
+            if self.is_open:
+                await self._finish()
+
+    async def _finish(self) -> None:
+        if self._calls:
+            self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
+        try:
+            await self._close()
+        finally:
+            self.is_open = False

@@ -1,0 +1,180 @@
+"""A TaskResult as the storage keeps it: columns, a head of small fields, a body of values.
+
+What a column holds is in no other place. The head is a JSON object of error, started_at,
+finished_at, worker_id, parent_id, labels and progress; the body one of result, args and kwargs, by
+the codec. What is None or empty is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from flowstore.arguments import check_ttl
+from flowstore.codec import Codec, DecodeError
+from flowstore.engine import ANY_STAGE, Commit, Row
+from flowstore.errors import CorruptRecord, NotSerializable
+from flowstore.models import FINISHED, NOT_LOADED, TaskResult, TaskStatus
+
+Ttl = float | timedelta | None
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_STAGES_PER_TRY: Final = 4
+_RANK: Final = {status: 2 if status in FINISHED else 1 for status in TaskStatus} | {TaskStatus.PENDING: 0}
+
+
+def stage(result: TaskResult[Any]) -> int:
+    """Orders the states of a task by (retries, rank): pending < running = retrying < finished."""
+    return result.retries * _STAGES_PER_TRY + _RANK[result.status]
+
+
+def ceiling(result: TaskResult[Any]) -> int:
+    """The highest stage that ``result`` may replace. Its own; but the first finished write wins."""
+    return stage(result) - 1 if result.is_finished else stage(result)
+
+
+def to_micros(at: datetime) -> int:
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+class DefaultTtl:
+    """The type of ``DEFAULT_TTL``: the result's own ``expires_at``, or else the backend's ttl."""
+
+    def __repr__(self) -> str:
+        return "<the backend's ttl>"
+
+
+DEFAULT_TTL: Final = DefaultTtl()
+
+
+class Records:
+    """Results to commits and rows to results; ttls in microseconds, None: never."""
+
+    def __init__(self, codec: Codec, *, ttl: int | None, failure_ttl: int | None) -> None:
+        self._codec = codec
+        self._ttl = ttl
+        self._failure_ttl = failure_ttl
+
+    def commit(
+        self,
+        result: TaskResult[Any],
+        now: int,
+        ttl: Ttl | DefaultTtl = DEFAULT_TTL,
+        overwrite: bool = False,
+        if_version: int | None = None,
+    ) -> Commit:
+        """The write that stores ``result`` under the rules of ``BaseResultBackend.store``."""
+        return Commit(
+            id=result.task_id,
+            status=result.status,
+            stage=stage(result),
+            ceiling=ANY_STAGE if overwrite else ceiling(result),
+            if_version=if_version,
+            is_finished=result.is_finished,
+            name=result.task_name,
+            submitted_at=None if result.submitted_at is None else to_micros(result.submitted_at),
+            expires_at=self._expiry(result, now, ttl),
+            token=f"{random.getrandbits(64):016x}",
+            head=encode_head(result),
+            body=encode_body(result, self._codec),
+        )
+
+    def decode(self, row: Row) -> TaskResult[Any]:
+        """Raises CorruptRecord. Without a body the values are NOT_LOADED."""
+        return decode(row, self._codec)
+
+    def _expiry(self, result: TaskResult[Any], now: int, ttl: Ttl | DefaultTtl) -> int | None:
+        if not isinstance(ttl, DefaultTtl):
+            micros = check_ttl("ttl", ttl)
+        elif result.expires_at is not None:
+            return _in_future(to_micros(result.expires_at), now)
+        else:
+            micros = self._failure_ttl if result.status is TaskStatus.FAILED else self._ttl
+        return None if micros is None else now + micros
+
+
+def _in_future(expires_at: int, now: int) -> int:
+    if expires_at <= now:
+        raise ValueError(f"expires_at: {from_micros(expires_at)} has passed; it would expire unseen")
+    return expires_at
+
+
+def encode_head(result: TaskResult[Any]) -> bytes:
+    head: dict[str, object] = {}
+    if result.error is not None:
+        head["error"] = result.error.model_dump(exclude_defaults=True)
+    if result.started_at is not None:
+        head["started_at"] = result.started_at.isoformat()
+    if result.finished_at is not None:
+        head["finished_at"] = result.finished_at.isoformat()
+    if result.worker_id is not None:
+        head["worker_id"] = result.worker_id
+    if result.parent_id is not None:
+        head["parent_id"] = result.parent_id
+    if result.labels:
+        head["labels"] = sorted(result.labels)
+    if result.progress is not None:
+        head["progress"] = result.progress.model_dump(exclude_defaults=True)
+    text: str = json.dumps(head, ensure_ascii=False, separators=(",", ":"))
+    return text.encode()
+
+
+def encode_body(result: TaskResult[Any], codec: Codec) -> bytes:
+    """Raises NotSerializable naming the path of what cannot be kept."""
+    if not result.is_loaded:
+        raise NotSerializable("result", "was not loaded (load_result=False); get() the record first")
+    body: dict[str, object] = {}
+    if result.result is not None:
+        body["result"] = result.result
+    if result.args:
+        body["args"] = result.args
+    if result.kwargs:
+        body["kwargs"] = result.kwargs
+    return codec.encode_fields(body)
+
+
+def decode(row: Row, codec: Codec) -> TaskResult[Any]:
+    try:
+        return TaskResult(**_head(row), **_values(row, codec), **_columns(row))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise CorruptRecord(row.id, f"{field}: {first['msg']}") from error
+    except (DecodeError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise CorruptRecord(row.id, str(error)) from error
+
+
+def _columns(row: Row) -> dict[str, Any]:
+    return {
+        "task_id": row.id,
+        "status": row.status,
+        "task_name": row.name,
+        "retries": row.stage // _STAGES_PER_TRY,
+        "submitted_at": None if row.submitted_at is None else from_micros(row.submitted_at),
+        "expires_at": None if row.expires_at is None else from_micros(row.expires_at),
+        "version": row.version,
+    }
+
+
+def _head(row: Row) -> dict[str, Any]:
+    if not row.status:
+        raise DecodeError(f"not a record of this format: {row.head[:80]!r}")
+    head = json.loads(row.head)
+    if not isinstance(head, dict):
+        raise DecodeError(f"expected a JSON object as head, found {type(head).__name__}")
+    return head
+
+
+def _values(row: Row, codec: Codec) -> dict[str, Any]:
+    if row.body is None:
+        return {"result": NOT_LOADED, "args": NOT_LOADED, "kwargs": NOT_LOADED}
+    return codec.decode_fields(row.body)

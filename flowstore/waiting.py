@@ -1,0 +1,226 @@
+"""Who waits for which task: one registry, one reader and one timer for all waiters of a backend.
+
+A wait registers, then reads, then sleeps. Engines report changes as hints, which may be lost or
+doubled, so a hint only makes an id stale: the reader looks at all stale ids in one batch and
+settles what it finds. Every ``recheck_interval`` each awaited id is stale again, whatever was heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Final
+
+from flowstore.engine import Change, Row
+from flowstore.errors import BackendClosed, ResultDeleted, ResultExpired, ResultGone, StorageUnavailable
+from flowstore.models import FINISHED, TaskResult, TaskStatus
+
+_BATCH: Final = 1_000
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
+_LONGEST_TIMER: Final = 86_400.0
+_UNFINISHED: Final = frozenset(TaskStatus) - FINISHED
+
+Waiting = asyncio.Future[TaskResult[Any]]
+
+
+class _Entry:
+    """All waiters of one id, and what is known of its record."""
+
+    __slots__ = ("expires_at", "futures", "gone", "is_seen", "timer")
+
+    def __init__(self) -> None:
+        self.futures: set[Waiting] = set()
+        self.is_seen = False
+        self.gone: type[ResultGone] | None = None
+        self.expires_at: int | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+    def settle(self, outcome: TaskResult[Any] | Exception) -> None:
+        for future in self.futures:
+            if future.done():
+                continue
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+    def stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
+class Waiters:
+    """The waits of one backend; also the sink of its engine's hints. Lives in one event loop."""
+
+    def __init__(
+        self,
+        watch: Callable[[Sequence[str]], Awaitable[Sequence[Row | None]]],
+        decode: Callable[[Row], TaskResult[Any]],
+        clock: Callable[[], int],
+        recheck_interval: float,
+    ) -> None:
+        self._watch = watch
+        self._decode = decode
+        self._clock = clock
+        self._recheck_interval = recheck_interval
+        self._entries: dict[str, _Entry] = {}
+        self._stale: dict[str, None] = {}
+        self._reader: asyncio.Task[None] | None = None
+        self._recheck: asyncio.TimerHandle | None = None
+        self._is_closed = False
+        self.trouble: StorageUnavailable | None = None
+        """Why the storage could not be read at the last try; None when it could."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self._entries)
+
+    def register(self, task_id: str) -> Waiting:
+        """A future of the finished result. Every future must be given back with ``release``."""
+        if self._is_closed:
+            raise BackendClosed("the backend is closed")
+        entry = self._entries.get(task_id)
+        if entry is None:
+            entry = self._entries[task_id] = _Entry()
+        future: Waiting = asyncio.get_running_loop().create_future()
+        entry.futures.add(future)
+        self._mark_stale((task_id,))
+        if self._recheck is None:
+            self._arm_recheck()
+        return future
+
+    def release(self, task_id: str, future: Waiting) -> None:
+        """End a wait, whatever became of it."""
+        if future.done() and not future.cancelled():
+            future.exception()  # so that an outcome nobody took is not reported as never retrieved
+        entry = self._entries.get(task_id)
+        if entry is None:
+            return
+        entry.futures.discard(future)
+        if not entry.futures:
+            entry.stop_timer()
+            del self._entries[task_id]
+            self._stale.pop(task_id, None)
+        if not self._entries:
+            self._rest()
+
+    def changed(self, ids: Iterable[str], change: Change) -> None:
+        for task_id in ids:
+            entry = self._entries.get(task_id)
+            if entry is None:
+                continue
+            if change is Change.WRITTEN:
+                entry.is_seen = True
+                continue
+            if change is not Change.FINISHED:
+                entry.gone = ResultExpired if change is Change.EXPIRED else ResultDeleted
+            self._mark_stale((task_id,))
+
+    def look_again(self) -> None:
+        self._mark_stale(self._entries)
+
+    async def close(self) -> None:
+        """Wake every waiter with BackendClosed and stop reading."""
+        self._is_closed = True
+        for entry in self._entries.values():
+            entry.stop_timer()
+            entry.settle(BackendClosed("the backend was closed during the wait"))
+        self._stale.clear()
+        self._rest()
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.wait([self._reader])
+
+    def _rest(self) -> None:
+        if self._recheck is not None:
+            self._recheck.cancel()
+            self._recheck = None
+
+    def _arm_recheck(self) -> None:
+        delay = self._recheck_interval * random.uniform(0.75, 1.25)
+        self._recheck = asyncio.get_running_loop().call_later(delay, self._recheck_all)
+
+    def _recheck_all(self) -> None:
+        self._arm_recheck()
+        self.look_again()
+
+    def _mark_stale(self, ids: Iterable[str]) -> None:
+        self._stale.update(dict.fromkeys(ids))
+        if self._stale and self._reader is None and not self._is_closed:
+            self._reader = asyncio.get_running_loop().create_task(self._read_stale())
+            self._reader.add_done_callback(self._reader_done)
+
+    def _reader_done(self, reader: asyncio.Task[None]) -> None:
+        self._reader = None
+        if not reader.cancelled() and (error := reader.exception()) is not None:
+            self._settle_all(self._entries, RuntimeError(f"reading awaited results failed: {error!r}"))
+        self._mark_stale(())
+
+    async def _read_stale(self) -> None:
+        pause = _FIRST_PAUSE
+        while self._stale:
+            batch = self._take_batch()
+            try:
+                rows = await self._watch(batch)
+            except StorageUnavailable as error:
+                self.trouble = error
+                self._stale.update((task_id, None) for task_id in batch if task_id in self._entries)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                continue
+            except Exception as error:
+                self._settle_all(batch, error)
+                continue
+            self.trouble, pause = None, _FIRST_PAUSE
+            for task_id, row in zip(batch, rows, strict=True):
+                self._settle(task_id, row)
+
+    def _take_batch(self) -> list[str]:
+        batch = list(self._stale) if len(self._stale) <= _BATCH else [*self._stale][:_BATCH]
+        for task_id in batch:
+            del self._stale[task_id]
+        return batch
+
+    def _settle_all(self, ids: Iterable[str], error: Exception) -> None:
+        for task_id in ids:
+            if task_id in self._entries:
+                self._entries[task_id].settle(error)
+
+    def _settle(self, task_id: str, row: Row | None) -> None:
+        entry = self._entries.get(task_id)
+        if entry is None:
+            return
+        if row is None or row.is_expired(self._clock()):
+            self._settle_absent(task_id, entry, row)
+        elif row.status in _UNFINISHED:
+            entry.is_seen, entry.gone, entry.expires_at = True, None, row.expires_at
+            self._arm_expiry(task_id, entry)
+        else:
+            entry.settle(self._outcome(row))
+
+    def _settle_absent(self, task_id: str, entry: _Entry, row: Row | None) -> None:
+        """Absent before it was ever seen: not there yet. Absent afterwards: it is gone."""
+        if entry.gone is not None:
+            entry.settle(entry.gone(task_id))
+        elif entry.is_seen:
+            ran_out = row is not None or (entry.expires_at or self._clock() + 1) <= self._clock()
+            entry.settle(ResultExpired(task_id) if ran_out else ResultDeleted(task_id))
+
+    def _outcome(self, row: Row) -> TaskResult[Any] | Exception:
+        try:
+            return self._decode(row)
+        except Exception as error:
+            return error
+
+    def _arm_expiry(self, task_id: str, entry: _Entry) -> None:
+        entry.stop_timer()
+        if entry.expires_at is not None:
+            delay = max(0.001, (entry.expires_at - self._clock()) / 1_000_000)
+            loop = asyncio.get_running_loop()
+            entry.timer = loop.call_later(min(delay, _LONGEST_TIMER), self._mark_stale, (task_id,))
