@@ -1,0 +1,27 @@
+"""The contract that any backend must pass, for authors of backends.
+
+Subclass ``BackendContract`` in a test module and give it one fixture, ``make_backend``:
+
+    class TestMine(BackendContract):
+        @pytest.fixture
+        def make_backend(self) -> MakeBackend:
+            return MyBackend
+
+It needs the extra ``flowstore[testing]``: pytest, pytest-asyncio and hypothesis.
+"""
+
+import pytest
+
+pytest.register_assert_rewrite(
+    "flowstore.testing.storing",
+    "flowstore.testing.listing",
+    "flowstore.testing.expiring",
+    "flowstore.testing.waits",
+    "flowstore.testing.roundtrips",
+    "flowstore.testing.machine",
+)
+
+from flowstore.testing.contract import BackendContract  # noqa: E402
+from flowstore.testing.support import ManualClock, MakeBackend  # noqa: E402
+
+__all__ = ["BackendContract", "MakeBackend", "ManualClock"]

@@ -1,0 +1,16 @@
+"""All parts of the contract in one class."""
+
+from __future__ import annotations
+
+from flowstore.testing.expiring import ExpiringContract
+from flowstore.testing.listing import ListingContract
+from flowstore.testing.machine import MachineContract
+from flowstore.testing.storing import StoringContract
+from flowstore.testing.roundtrips import ValuesContract
+from flowstore.testing.waits import WaitingContract
+
+
+class BackendContract(
+    StoringContract, WaitingContract, ListingContract, ExpiringContract, ValuesContract, MachineContract
+):
+    """What every backend promises. Override the fixture ``make_backend`` and nothing else."""

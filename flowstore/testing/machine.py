@@ -1,0 +1,149 @@
+"""A backend against a plain dict, driven by hypothesis: the model of what every call must answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from flowstore import TaskResult, TaskStatus, VersionConflict
+from flowstore.testing.support import START, Contract, MakeBackend, ManualClock, ids, walk
+
+T = TypeVar("T")
+
+IDS = st.sampled_from(["a", "b", "c", "d:*"])
+STATUSES = st.sampled_from(list(TaskStatus))
+RANK = {status: 2 if status.is_finished else 1 for status in TaskStatus} | {TaskStatus.PENDING: 0}
+RESULTS = st.builds(
+    lambda task_id, status, retries, value, at: TaskResult[Any](
+        task_id=task_id, status=status, retries=retries, result=value, submitted_at=at
+    ),
+    IDS,
+    STATUSES,
+    st.integers(0, 2),
+    st.integers(),
+    st.none() | st.sampled_from([START, START.replace(year=2025)]),
+)
+TTLS = st.sampled_from([None, 5, 50])
+
+
+class MachineContract(Contract):
+    async def test_against_a_model(self, make_backend: MakeBackend) -> None:
+        """Random histories of calls answer as a dict with the advance rule would."""
+
+        class Machine(BackendMachine):
+            def __init__(self) -> None:
+                super().__init__(make_backend)
+
+        limits = settings(
+            max_examples=25,
+            stateful_step_count=30,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        await asyncio.to_thread(run_state_machine_as_test, Machine, settings=limits)
+
+
+class BackendMachine(RuleBasedStateMachine):
+    """``model`` is id to (record, version, expiry in microseconds or None)."""
+
+    def __init__(self, make_backend: MakeBackend) -> None:
+        super().__init__()
+        self.clock = ManualClock()
+        self.runner = asyncio.Runner()
+        self.model: dict[str, tuple[TaskResult[Any], int, int | None]] = {}
+        self.backend = make_backend(clock=self.clock)
+        self.run(self.backend.open())
+
+    def run(self, call: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(call)
+
+    def teardown(self) -> None:
+        self.run(self.backend.close())
+        self.runner.close()
+
+    def live(self) -> dict[str, tuple[TaskResult[Any], int]]:
+        now = self.clock()
+        return {
+            name: (result, version)
+            for name, (result, version, expiry) in self.model.items()
+            if expiry is None or expiry > now
+        }
+
+    def keep(self, result: TaskResult[Any], ttl: int | None) -> None:
+        version = self.live().get(result.task_id, (None, 0))[1] + 1
+        expiry = None if ttl is None else self.clock() + ttl * 1_000_000
+        self.model[result.task_id] = (result, version, expiry)
+
+    @rule(result=RESULTS, ttl=TTLS, overwrite=st.booleans())
+    def store(self, result: TaskResult[Any], ttl: int | None, overwrite: bool) -> None:
+        standing = self.live().get(result.task_id)
+        wins = overwrite or standing is None or _advances(standing[0], result)
+        assert self.run(self.backend.store(result.task_id, result, ttl=ttl, overwrite=overwrite)) is wins
+        if wins:
+            self.keep(result, ttl)
+
+    @rule(result=RESULTS, ttl=TTLS, version=st.integers(0, 3))
+    def store_if_version(self, result: TaskResult[Any], ttl: int | None, version: int) -> None:
+        actual = self.live().get(result.task_id, (None, 0))[1]
+        try:
+            self.run(self.backend.store(result.task_id, result, ttl=ttl, if_version=version))
+        except VersionConflict as conflict:
+            assert conflict.actual == actual != version
+        else:
+            assert actual == version
+            self.keep(result, ttl)
+
+    @rule(task_id=IDS)
+    def delete(self, task_id: str) -> None:
+        assert self.run(self.backend.delete(task_id)) is (task_id in self.live())
+        self.model.pop(task_id, None)
+
+    @rule()
+    def clear(self) -> None:
+        assert self.run(self.backend.clear()) == len(self.live())
+        self.model.clear()
+
+    @rule(seconds=st.sampled_from([1, 5, 50]))
+    def expire(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+
+    @rule()
+    def purge(self) -> None:
+        self.run(self.backend.purge_expired())
+        counts = {status: 0 for status in TaskStatus}
+        for result, _ in self.live().values():
+            counts[result.status] += 1
+        assert self.run(self.backend.count_by_status()) == counts
+
+    @invariant()
+    def records_agree(self) -> None:
+        live = self.live()
+        found = self.run(self.backend.get_many(["a", "b", "c", "d:*"]))
+        shown = {name: (read.status, read.retries, read.result, read.version) for name, read in found.items()}
+        expected = {name: (kept.status, kept.retries, kept.result, version) for name, (kept, version) in live.items()}
+        assert shown == expected
+
+    @invariant()
+    def listings_agree(self) -> None:
+        kept = [result for result, _ in self.live().values()]
+        expected = [result.task_id for result in sorted(kept, key=_order)]
+        pages = self.run(walk(self.backend, None, limit=2))
+        assert [name for page in pages for name in ids(page.items)] == expected
+        failed = [result.task_id for result in sorted(kept, key=_order) if result.status is TaskStatus.FAILED]
+        assert ids(self.run(self.backend.list_by_status(TaskStatus.FAILED))) == failed
+
+
+def _order(result: TaskResult[Any]) -> tuple[bool, float, str]:
+    at = result.submitted_at
+    return (at is None, -at.timestamp() if at else 0.0, result.task_id)
+
+
+def _advances(old: TaskResult[Any], new: TaskResult[Any]) -> bool:
+    before, after = (old.retries, RANK[old.status]), (new.retries, RANK[new.status])
+    return after > before or (after == before and not old.is_finished)

@@ -1,0 +1,82 @@
+"""What the parts of the contract share: the fixtures, a clock under control, and small makers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import pytest
+import pytest_asyncio
+
+from flowstore import BaseResultBackend, Page, TaskResult, TaskStatus
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class MakeBackend(Protocol):
+    def __call__(self, **options: Any) -> BaseResultBackend:
+        """An unopened backend on an empty storage of its own; ``options`` are those of BackendOptions."""
+
+
+class ManualClock:
+    """A clock that moves when told to. Backends take it as ``clock=``."""
+
+    def __init__(self, start: datetime = START) -> None:
+        self._micros = int(start.timestamp()) * 1_000_000
+
+    def __call__(self) -> int:
+        return self._micros
+
+    def advance(self, seconds: float) -> None:
+        self._micros += round(seconds * 1_000_000)
+
+
+class Contract:
+    """The base of each part of the contract."""
+
+    pytestmark = pytest.mark.asyncio
+
+    @pytest.fixture
+    def make_backend(self) -> MakeBackend:
+        pytest.fail("override the fixture make_backend: a callable that gives an unopened backend")
+
+    @pytest_asyncio.fixture
+    async def backend(self, make_backend: MakeBackend) -> AsyncIterator[BaseResultBackend]:
+        async with make_backend() as opened:
+            yield opened
+
+
+def failed(task_id: str, second: int | None = 0, **fields: Any) -> TaskResult[Any]:
+    """A failed result, submitted ``second`` seconds after START; None: without a submission time."""
+    at = None if second is None else START + timedelta(seconds=second)
+    return TaskResult.failed(task_id, ValueError(task_id), at=START, submitted_at=at, **fields)
+
+
+def ids(results: list[TaskResult[Any]]) -> list[str]:
+    return [result.task_id for result in results]
+
+
+async def walk(backend: BaseResultBackend, statuses: Any = TaskStatus.FAILED, **filters: Any) -> list[Page[Any]]:
+    """Every page of a listing."""
+    pages = [await backend.page(statuses, **filters)]
+    while pages[-1].next_cursor is not None:
+        pages.append(await backend.page(statuses, cursor=pages[-1].next_cursor, **filters))
+    return pages
+
+
+async def waiting(backend: BaseResultBackend, task_id: str, timeout: float = 30) -> asyncio.Task[TaskResult[Any]]:
+    """A wait in a task of its own, begun and registered."""
+    task = asyncio.ensure_future(backend.wait_for(task_id, timeout))
+    while not backend.waiting and not task.done():
+        await asyncio.sleep(0)
+    return task
+
+
+async def seen(backend: BaseResultBackend, task: asyncio.Task[Any], task_id: str) -> None:
+    """Return once the waits here have looked at the storage: another id, looked up later, is answered."""
+    marker = f"marker of {task_id}"
+    await backend.store(marker, TaskResult.success(marker))
+    await backend.wait_for(marker, 30)
+    assert not task.done()

@@ -1,0 +1,186 @@
+"""The contract of wait_for and its companions: every wait ends, with the right outcome, and leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any
+
+import pytest
+
+from flowstore import (
+    BackendClosed,
+    BaseResultBackend,
+    ResultDeleted,
+    ResultExpired,
+    TaskCancelled,
+    TaskFailed,
+    TaskNotFinished,
+    TaskResult,
+    WaitTimeout,
+)
+from flowstore.testing.support import Contract, MakeBackend, ManualClock, seen, waiting
+
+
+class WaitingContract(Contract):
+    async def test_finished_result_is_returned_at_once(self, backend: BaseResultBackend) -> None:
+        """Also with a timeout of 0, which is one look."""
+        await backend.store("t", TaskResult.success("t", 42))
+        for timeout in (None, math.inf, 10**400, 5, 0, -1):
+            assert (await backend.wait_for("t", timeout)).unwrap() == 42
+        assert backend.waiting == 0
+
+    async def test_wait_begins_before_the_id_exists(self, backend: BaseResultBackend) -> None:
+        """The wait goes on over pending and running, and ends with each kind of finish."""
+        finishes = {
+            "s": TaskResult.success("s", 1),
+            "f": TaskResult.failed("f", ValueError("no")),
+            "c": TaskResult.cancelled("c"),
+        }
+        for task_id, finish in finishes.items():
+            task = await waiting(backend, task_id)
+            await backend.store(task_id, TaskResult.pending(task_id))
+            await backend.store(task_id, TaskResult.running(task_id))
+            await seen(backend, task, task_id)
+            await backend.store(task_id, finish)
+            assert (await task).status == finish.status
+        assert backend.waiting == 0
+
+    async def test_unwrap(self, backend: BaseResultBackend) -> None:
+        """The value of a success; an error that tells the story of every other state."""
+        await backend.store("f", TaskResult.failed("f", ValueError("no")))
+        with pytest.raises(TaskFailed, match="ValueError: no"):
+            (await backend.wait_for("f")).unwrap()
+        with pytest.raises(TaskCancelled):
+            TaskResult.cancelled("c").unwrap()
+        with pytest.raises(TaskNotFinished, match="running"):
+            TaskResult.running("r").unwrap()
+
+    async def test_deadline(self, backend: BaseResultBackend) -> None:
+        """WaitTimeout is a TimeoutError that names the task; 0 and less look once."""
+        await backend.store("t", TaskResult.pending("t"))
+        for timeout in (0.05, 0, 0.0, -1, -math.inf):
+            for task_id in ("t", "nobody"):
+                with pytest.raises(WaitTimeout, match=task_id):
+                    await backend.wait_for(task_id, timeout)
+        with pytest.raises(TimeoutError):
+            await backend.wait_for_many(["t", "nobody"], 0.05)
+        assert backend.waiting == 0
+
+    @pytest.mark.parametrize(
+        ("bad", "error"), [(math.nan, ValueError), (True, TypeError), ("1", TypeError), (b"1", TypeError)]
+    )
+    async def test_bad_timeouts(self, backend: BaseResultBackend, bad: Any, error: type[Exception]) -> None:
+        """A bad timeout is named at once, in every call that takes one."""
+        for call in (backend.wait_for("t", bad), backend.wait_for_many(["t"], bad)):
+            with pytest.raises(error, match="timeout"):
+                await call
+        with pytest.raises(error, match="timeout"):
+            await anext(backend.as_completed(["t"], bad))
+        assert backend.waiting == 0
+
+    async def test_delete_wakes_waiters(self, backend: BaseResultBackend) -> None:
+        """ResultDeleted, a LookupError, for one that was there; an id that never was is waited for on."""
+        await backend.store("t", TaskResult.pending("t"))
+        task = await waiting(backend, "t")
+        await seen(backend, task, "t")
+        await backend.delete("nobody")
+        await backend.delete("t")
+        with pytest.raises(ResultDeleted):
+            await task
+        assert backend.waiting == 0
+
+    async def test_clear_wakes_waiters(self, backend: BaseResultBackend) -> None:
+        """Clearing is deleting, for whoever waits."""
+        await backend.store("t", TaskResult.running("t"))
+        task = await waiting(backend, "t")
+        await seen(backend, task, "t")
+        await backend.clear()
+        with pytest.raises(LookupError):
+            await task
+
+    async def test_expiry_wakes_waiters_by_itself(self, backend: BaseResultBackend) -> None:
+        """A pending record that runs out ends its waits, though nobody purges."""
+        await backend.store("t", TaskResult.pending("t"), ttl=0.2)
+        with pytest.raises(ResultExpired):
+            await backend.wait_for("t", 30)
+        assert backend.waiting == 0
+
+    async def test_purge_wakes_waiters(self, make_backend: MakeBackend) -> None:
+        """When the purge comes first, it tells the waiters."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            await backend.store("t", TaskResult.pending("t"), ttl=60)
+            task = await waiting(backend, "t")
+            await seen(backend, task, "t")
+            clock.advance(61)
+            assert await backend.purge_expired() == 1
+            with pytest.raises(ResultExpired):
+                await task
+
+    async def test_close_wakes_waiters(self, make_backend: MakeBackend) -> None:
+        """No wait outlives its backend."""
+        backend = make_backend()
+        tasks = [await waiting(backend, task_id) for task_id in ("t", "t", "u")]
+        await backend.close()
+        for task in tasks:
+            with pytest.raises(BackendClosed):
+                await task
+
+    async def test_cancelled_wait_leaves_nothing(self, backend: BaseResultBackend) -> None:
+        """A cancel is never swallowed, not even together with the result, and the others wait on."""
+        one, two = await waiting(backend, "t"), await waiting(backend, "t")
+        one.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await one
+        assert backend.waiting == 1
+        await backend.store("t", TaskResult.success("t", 1))
+        assert (await two).result == 1
+        assert backend.waiting == 0
+        late = await waiting(backend, "u")
+        await backend.store("u", TaskResult.success("u"))
+        late.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await late
+        assert backend.waiting == 0
+
+    async def test_thousand_waiters_on_one_id(self, backend: BaseResultBackend) -> None:
+        """All wake, with one object between them."""
+        waits = [asyncio.ensure_future(backend.wait_for("t", 30)) for _ in range(1_000)]
+        await asyncio.sleep(0)
+        await backend.store("t", TaskResult.success("t", [1]))
+        results = await asyncio.gather(*waits)
+        assert len(set(map(id, results))) <= 2
+        assert backend.waiting == 0
+
+    async def test_thousand_waiters_on_thousand_ids(self, backend: BaseResultBackend) -> None:
+        """Each gets its own result, whether it was stored before, during or after registering."""
+        names = [f"t{n}" for n in range(1_000)]
+        await backend.store_many(TaskResult.success(name, name) for name in names[:300])
+        waits = [asyncio.ensure_future(backend.wait_for(name, 30)) for name in names]
+        await asyncio.gather(*(backend.store(name, TaskResult.success(name, name)) for name in names[300:]))
+        assert [result.result for result in await asyncio.gather(*waits)] == names
+        assert backend.waiting == 0
+
+    async def test_wait_for_many(self, backend: BaseResultBackend) -> None:
+        """All results by id in the order asked for; no ids, no wait; one gone ends it."""
+        assert await backend.wait_for_many([]) == {}
+        await backend.store("b", TaskResult.success("b", 2))
+        both = asyncio.ensure_future(backend.wait_for_many(["a", "b", "a"], 30))
+        await backend.store("a", TaskResult.success("a", 1))
+        assert [(task_id, result.result) for task_id, result in (await both).items()] == [("a", 1), ("b", 2)]
+        await backend.store("c", TaskResult.pending("c"), ttl=0.1)
+        with pytest.raises(ResultExpired):
+            await backend.wait_for_many(["never", "c"], 30)
+        assert backend.waiting == 0
+
+    async def test_as_completed_yields_in_order_of_completion(self, backend: BaseResultBackend) -> None:
+        """And under one deadline: what is late ends it with WaitTimeout."""
+        results = backend.as_completed(["a", "b", "never"], 1)
+        await backend.store("b", TaskResult.success("b"))
+        assert (await anext(results)).task_id == "b"
+        await backend.store("a", TaskResult.success("a"))
+        assert (await anext(results)).task_id == "a"
+        with pytest.raises(WaitTimeout, match="never"):
+            await anext(results)
+        assert backend.waiting == 0

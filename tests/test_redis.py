@@ -1,0 +1,225 @@
+"""The Redis backend on real servers: the contract, and what only a server shows."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+
+from flowstore import (
+    AccessDenied,
+    CorruptStore,
+    RedisBackend,
+    SchemaTooNew,
+    StorageUnavailable,
+    TaskResult,
+    TaskStatus,
+)
+from flowstore.testing import BackendContract, MakeBackend, ManualClock
+from flowstore.testing.support import failed, waiting
+
+
+class TestRedis(BackendContract):
+    @pytest.fixture
+    def make_backend(self, redis_url: str) -> MakeBackend:
+        numbers = itertools.count()
+
+        def make(**options: Any) -> RedisBackend:
+            return RedisBackend(redis_url, namespace=f"test {next(numbers)}", **options)
+
+        return make
+
+
+@pytest.fixture
+def client(redis_url: str) -> Any:
+    with redis.Redis.from_url(redis_url, decode_responses=True) as opened:
+        yield opened
+
+
+def commands(client: Any) -> dict[str, int]:
+    """Calls so far by command, those inside of scripts included."""
+    return {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in client.info("commandstats").items()}
+
+
+async def test_namespaces_share_a_database(redis_url: str) -> None:
+    """clear of one leaves the other, whatever characters their names have."""
+    names = ["a", "a*", "a}:r:x{", "{a}", "%7Ba%7D"]
+    backends = [RedisBackend(redis_url, namespace=name) for name in names]
+    for n, backend in enumerate(backends):
+        await backend.store("t", TaskResult.success("t", n))
+        await backend.store("}:r:t", TaskResult.success("}:r:t", n))
+    assert await backends[0].clear() == 2
+    for n, backend in enumerate(backends[1:], 1):
+        assert (await backend.wait_for("t", 5)).unwrap() == n
+        assert await backend.clear() == 2
+    for backend in backends:
+        await backend.close()
+
+
+async def test_pages_and_counts_touch_what_they_return(redis_url: str, client: Any) -> None:
+    """With 20,000 records the first page, one 1,900 deep and the counts cost a few commands each."""
+    async with RedisBackend(redis_url) as backend:
+        await backend.store_many(
+            failed(f"t{n:05}", n) if n % 10 == 0 else TaskResult.success(f"t{n:05}", n) for n in range(20_000)
+        )
+        cursor = None
+        for _ in range(38):
+            before = commands(client)
+            page = await backend.page(TaskStatus.FAILED, limit=50, cursor=cursor)
+            after = commands(client)
+            spent = {name: calls - before.get(name, 0) for name, calls in after.items() if name != "info"}
+            assert spent["evalsha"] == 1
+            assert spent["zrange"] == 1
+            assert spent["get"] <= 51
+            assert sum(spent.values()) <= 53
+            assert len(page.items) == 50
+            cursor = page.next_cursor
+        before = commands(client)
+        assert (await backend.count_by_status())[TaskStatus.FAILED] == 2_000
+        after = commands(client)
+        assert after["zcard"] - before.get("zcard", 0) == 6
+        assert sum(after.values()) - sum(before.values()) <= 8
+
+
+async def test_one_trip_for_each_call(redis_url: str, client: Any) -> None:
+    """store, get, wait and delete are one command each on the wire."""
+    async with RedisBackend(redis_url) as backend:
+        await backend.store("warm", TaskResult.success("warm"))
+        await backend.wait_for("warm", 5)
+        calls: list[tuple[Any, str]] = [
+            (backend.store("t", TaskResult.success("t", 1)), "evalsha"),
+            (backend.get("t"), "mget"),
+            (backend.wait_for("t", 5), "evalsha"),
+            (backend.page(), "evalsha"),
+        ]
+        for call, trip in calls:
+            before = commands(client)
+            await call
+            after = commands(client)
+            sent = ("evalsha", "mget", "get", "set") if trip == "mget" else ("evalsha", "mget")
+            assert {name: after.get(name, 0) - before.get(name, 0) for name in sent} == dict.fromkeys(sent, 0) | {
+                trip: 1
+            }
+
+
+async def test_purge_and_clear_leave_nothing(redis_url: str, client: Any) -> None:
+    """Behind the backend's back: only the number of the format is left."""
+    clock = ManualClock()
+    async with RedisBackend(redis_url, clock=clock) as backend:
+        await backend.store_many((failed(f"t{n}", task_name="n") for n in range(100)), ttl=5)
+        clock.advance(6)
+        assert await backend.purge_expired() == 100
+        assert client.keys() == ["flowstore:{default}:format"]
+        await backend.store_many(failed(f"t{n}", task_name="n") for n in range(1_500))
+        assert await backend.clear() == 1_500
+        assert client.keys() == ["flowstore:{default}:format"]
+
+
+async def test_stored_text_is_pinned(redis_url: str, client: Any) -> None:
+    """Format 1, to the letter but for the random token: what is written today is read tomorrow."""
+    async with RedisBackend(redis_url) as backend:
+        await backend.store("t", failed("t", args=(1,), retries=2, task_name="ad d", labels={"b"}), ttl=10**9)
+    header, head, body = client.get("flowstore:{default}:r:t").split("\n")
+    fields = header.split(" ", 8)
+    assert fields[:4] == ["1", "failed", "10", "1"]
+    assert fields[4] == str(int(client.zscore("flowstore:{default}:x", "t")))
+    assert fields[5] == "1767225600000000"
+    assert len(fields[6]) == 16
+    assert fields[7:] == [f"{2**63 - 1767225600000000:016x}", '["name:ad d"]']
+    assert head.startswith('{"error":{"type":"ValueError","message":"t","args":["t"]},"finished_at":')
+    assert body == '{"args":{"$tuple":[1]}}'
+    member = fields[7] + "t"
+    assert client.zrange("flowstore:{default}:i:failed:", 0, -1) == [member]
+    assert client.zrange("flowstore:{default}:i:failed:name:ad d", 0, -1) == [member]
+
+
+async def test_waits_survive_a_lost_connection(redis_url: str, client: Any) -> None:
+    """The subscription is rebuilt, and what was stored in the gap is found."""
+    async with RedisBackend(redis_url) as waiter, RedisBackend(redis_url) as worker:
+        for n in range(20):
+            task = await waiting(waiter, f"t{n}")
+            client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+            await worker.store(f"t{n}", TaskResult.success(f"t{n}", n))
+            assert (await task).result == n
+        assert waiter.waiting == 0
+
+
+async def test_script_flush_is_invisible(redis_url: str, client: Any) -> None:
+    """Scripts are loaded again when the server forgot them."""
+    async with RedisBackend(redis_url) as backend:
+        for n in range(3):
+            client.script_flush()
+            assert await backend.store(f"t{n}", TaskResult.success(f"t{n}", n))
+            assert (await backend.wait_for(f"t{n}", 5)).result == n
+
+
+async def test_repeated_write_is_recognised(redis_url: str) -> None:
+    """A commit that the driver sends again after a lost reply is told that it won."""
+    async with RedisBackend(redis_url) as backend:
+        commit = backend._records.commit(TaskResult.success("t", 1), 0)
+        await backend.open()
+        first = await backend._engine.commit([commit], 0)
+        assert await backend._engine.commit([commit, commit], 0) == first * 2
+
+
+async def test_wrong_kinds_of_keys(redis_url: str, client: Any) -> None:
+    """An index of the wrong type fails the write before anything of it is written."""
+    async with RedisBackend(redis_url) as backend:
+        client.set("flowstore:{default}:i:failed:", "not an index")
+        with pytest.raises(CorruptStore, match="expected a zset"):
+            await backend.store("t", failed("t"))
+        assert client.keys("flowstore:{default}:r:*") == []
+        client.set("flowstore:{default}:r:odd", "no record")
+        with pytest.raises(ValueError, match="'odd'"):
+            await backend.get("odd")
+        with pytest.raises(ValueError, match="'odd'"):
+            await backend.store("odd", TaskResult.success("odd"))
+        assert await backend.delete("odd") is True
+
+
+async def test_format_is_checked(redis_url: str, client: Any) -> None:
+    """A newer one, and one that is no number, are refused at open."""
+    client.set("flowstore:{default}:format", 99)
+    with pytest.raises(SchemaTooNew, match="format 99"):
+        await RedisBackend(redis_url).open()
+    client.set("flowstore:{default}:format", "x")
+    with pytest.raises(CorruptStore):
+        await RedisBackend(redis_url).open()
+
+
+async def test_given_client_is_not_closed(redis_url: str) -> None:
+    """Only what the backend made is closed by it; one that decodes responses is refused."""
+    async with redis.asyncio.Redis.from_url(redis_url) as mine:
+        async with RedisBackend(client=mine) as backend:
+            await backend.store("t", TaskResult.success("t", 1))
+        assert await mine.ping()
+    async with redis.asyncio.Redis.from_url(redis_url, decode_responses=True) as decoding:
+        with pytest.raises(ValueError, match="decode_responses"):
+            RedisBackend(client=decoding)
+    for both in ({}, {"url": redis_url, "client": mine}):
+        with pytest.raises(TypeError, match="exactly one"):
+            RedisBackend(**both)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://u:s3cret@h:port/0", "redis://:s3cret@h:1/x?db=y", "http://u:s3cret@h", "s3cret"]
+)
+def test_bad_urls_never_show_the_password(url: str) -> None:
+    """Neither in the message nor in the chain of the error."""
+    with pytest.raises(ValueError, match="url") as caught:
+        RedisBackend(url)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+async def test_wrong_password_and_unreachable_server(redis_url: str) -> None:
+    """One clear error each; the password is in none of them, nor in the repr."""
+    refused = RedisBackend(redis_url.replace("redis://", "redis://nobody:s3cret@"), op_timeout=5)
+    with pytest.raises(AccessDenied) as caught:
+        await refused.open()
+    assert "s3cret" not in f"{caught.value!r} {caught.value.__cause__!r} {refused!r}"
+    with pytest.raises(StorageUnavailable):
+        await RedisBackend("redis://:s3cret@127.0.0.1:1/0", op_timeout=1).get("t")

@@ -1,0 +1,173 @@
+"""The SQLite backend: the contract, and what a file adds to it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sqlite3
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowstore import (
+    CorruptStore,
+    SchemaTooNew,
+    SQLiteBackend,
+    StorageUnavailable,
+    TaskResult,
+    TaskStatus,
+    connect,
+)
+from flowstore.backends.sqlite import SQL, scan_statement
+from flowstore.engine import Position, Query
+from flowstore.testing import BackendContract, MakeBackend, ManualClock
+from flowstore.testing.support import failed
+
+
+class TestSQLite(BackendContract):
+    @pytest.fixture
+    def make_backend(self, tmp_path: Path) -> MakeBackend:
+        numbers = itertools.count()
+
+        def make(**options: Any) -> SQLiteBackend:
+            return SQLiteBackend(tmp_path / f"{next(numbers)}.db", **options)
+
+        return make
+
+
+def look(path: Path, statement: str, *values: object) -> list[Any]:
+    """Behind the backend's back."""
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(statement, values).fetchall()
+    finally:
+        connection.close()
+
+
+async def fill(path: Path, **options: Any) -> None:
+    async with SQLiteBackend(path, **options) as backend:
+        await backend.store_many(failed(f"t{n:05}", n) for n in range(1_000))
+
+
+@pytest.mark.parametrize("durability", ["full", "normal"])
+async def test_records_survive_reopening(tmp_path: Path, durability: Any) -> None:
+    """What was stored is there for the next process, in a file that only its owner reads."""
+    path = tmp_path / "x.db"
+    await fill(path, durability=durability)
+    async with connect(f"sqlite:///{path}") as backend:
+        assert (await backend.count_by_status())[TaskStatus.FAILED] == 1_000
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+async def test_namespaces_share_a_file(tmp_path: Path) -> None:
+    """clear of one leaves the other, whatever characters their names have."""
+    path = tmp_path / "x.db"
+    async with SQLiteBackend(path, namespace="a") as one, SQLiteBackend(path, namespace="a%") as other:
+        await one.store("t", failed("t"))
+        await other.store("t", TaskResult.success("t", 1))
+        assert await one.clear() == 1
+        assert (await other.wait_for("t", 5)).unwrap() == 1
+
+
+async def test_file_is_readable_by_people(tmp_path: Path) -> None:
+    """The view shows what an operator asks for, with real columns and dates."""
+    path = tmp_path / "x.db"
+    await fill(path)
+    [row] = look(path, "SELECT id, status, error_type, submitted_at FROM results WHERE id = 't00060'")
+    assert row == ("t00060", "failed", "ValueError", "2026-01-01 00:01:00.000")
+
+
+@pytest.mark.parametrize("after", [None, Position(-1_767_225_600_000_000 - 10**8, "t")])
+@pytest.mark.parametrize("statuses", [("failed",), ("failed", "cancelled", "success")])
+@pytest.mark.parametrize("name", [None, "add"])
+@pytest.mark.parametrize("newest_first", [True, False])
+async def test_pages_never_scan_or_sort(
+    tmp_path: Path, after: Position | None, statuses: tuple[str, ...], name: str | None, newest_first: bool
+) -> None:
+    """First page and deep page are one index search for each status, merged without a temporary b-tree."""
+    path = tmp_path / "x.db"
+    await fill(path)
+    query = Query(statuses, 50, name, after, newest_first)
+    statement, values = scan_statement(query)
+    plan = _plan(path, statement, values | {"ns": 1, "now": 0})
+    index = "task_by_name" if name else "task_by_status"
+    searches = [line for line in plan if line.startswith("SEARCH")]
+    assert len(searches) == len(statuses)
+    assert all(f"USING INDEX {index}" in line for line in searches)
+    assert after is None or all("sort" in line for line in searches)
+    assert not [line for line in plan if "SCAN" in line or "TEMP" in line]
+
+
+async def test_count_reads_one_row_for_each_status(tmp_path: Path) -> None:
+    """The tally is a primary-key range; no task is looked at."""
+    path = tmp_path / "x.db"
+    await fill(path)
+    assert _plan(path, SQL["count"], {"ns": 1}) == ["SEARCH tally USING PRIMARY KEY (ns=?)"]
+    assert look(path, "SELECT * FROM tally") == [(1, "failed", 1_000)]
+
+
+def _plan(path: Path, statement: str, values: dict[str, Any]) -> list[str]:
+    connection = sqlite3.connect(path)
+    try:
+        return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    finally:
+        connection.close()
+
+
+async def test_purge_leaves_nothing(tmp_path: Path) -> None:
+    """Behind the backend's back: no row, and a tally of zero."""
+    path, clock = tmp_path / "x.db", ManualClock()
+    async with SQLiteBackend(path, clock=clock) as backend:
+        await backend.store_many((failed(f"t{n}") for n in range(100)), ttl=5)
+        clock.advance(6)
+        assert await backend.purge_expired() == 100
+    assert look(path, "SELECT count(*) FROM task") == [(0,)]
+    assert look(path, "SELECT sum(tasks) FROM tally") == [(0,)]
+    assert look(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_foreign_and_newer_files_are_refused(tmp_path: Path) -> None:
+    """A clear error, the file untouched, and nothing left open."""
+    newer, foreign, text = tmp_path / "newer.db", tmp_path / "foreign.db", tmp_path / "text.db"
+    await fill(newer)
+    look(newer, "PRAGMA user_version = 99")
+    with pytest.raises(SchemaTooNew, match="format 99"):
+        await SQLiteBackend(newer).open()
+    look(foreign, "CREATE TABLE theirs (x)")
+    with pytest.raises(CorruptStore, match="another program"):
+        await SQLiteBackend(foreign).open()
+    assert look(foreign, "SELECT name FROM sqlite_schema") == [("theirs",)]
+    text.write_text("This is no database. " * 1_000)
+    with pytest.raises(CorruptStore, match="not a database"):
+        await SQLiteBackend(text).open()
+    with pytest.raises(StorageUnavailable, match="missing"):
+        await SQLiteBackend(tmp_path / "missing" / "x.db").open()
+
+
+@pytest.mark.parametrize("bad", ["", ":memory:", "file:x.db", "a\0b", b"x.db", 7])
+def test_bad_paths(bad: Any) -> None:
+    """Named at construction."""
+    with pytest.raises((ValueError, TypeError), match=r"path|PathLike"):
+        SQLiteBackend(bad)
+
+
+async def test_stored_text_is_pinned(tmp_path: Path) -> None:
+    """Format 1, to the letter: what is written today is read tomorrow."""
+    path = tmp_path / "x.db"
+    async with SQLiteBackend(path) as backend:
+        await backend.store("t", failed("t", args=(1,), kwargs={"k": b"x"}, retries=2, task_name="add", labels={"b"}))
+    [row] = look(path, "SELECT id, status, stage, version, task_name, submitted_at, expires_at, head, body FROM task")
+    assert row == (
+        "t",
+        "failed",
+        10,
+        1,
+        "add",
+        1_767_225_600_000_000,
+        None,
+        '{"error":{"type":"ValueError","message":"t","args":["t"]},'
+        '"finished_at":"2026-01-01T00:00:00+00:00","labels":["b"]}',
+        '{"args":{"$tuple":[1]},"kwargs":{"k":{"$bytes":"eA=="}}}',
+    )
