@@ -17,12 +17,12 @@ def check_number(name: str, value: object) -> float:
     """A finite or infinite number; an int too large for a float is infinite."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}: expected a number of seconds, got {type(value).__name__}")
-    if math.isnan(value):
+    if isinstance(value, float) and math.isnan(value):
         raise ValueError(f"{name}: expected a number of seconds, got nan")
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def check_timeout(value: object) -> float | None:

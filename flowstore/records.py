@@ -8,8 +8,8 @@ the codec. What is None or empty is left out.
 from __future__ import annotations
 
 import json
-import random
 from datetime import UTC, datetime, timedelta
+from secrets import token_hex
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -83,7 +83,7 @@ class Records:
             name=result.task_name,
             submitted_at=None if result.submitted_at is None else to_micros(result.submitted_at),
             expires_at=self._expiry(result, now, ttl),
-            token=f"{random.getrandbits(64):016x}",
+            token=token_hex(8),
             head=encode_head(result),
             body=encode_body(result, self._codec),
         )

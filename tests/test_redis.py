@@ -65,6 +65,8 @@ async def test_pages_and_counts_touch_what_they_return(redis_url: str, client: A
         await backend.store_many(
             failed(f"t{n:05}", n) if n % 10 == 0 else TaskResult.success(f"t{n:05}", n) for n in range(20_000)
         )
+        await backend.page(limit=1)
+        await backend.count_by_status()
         cursor = None
         for _ in range(38):
             before = commands(client)
@@ -89,6 +91,7 @@ async def test_one_trip_for_each_call(redis_url: str, client: Any) -> None:
     async with RedisBackend(redis_url) as backend:
         await backend.store("warm", TaskResult.success("warm"))
         await backend.wait_for("warm", 5)
+        await backend.page()
         calls: list[tuple[Any, str]] = [
             (backend.store("t", TaskResult.success("t", 1)), "evalsha"),
             (backend.get("t"), "mget"),

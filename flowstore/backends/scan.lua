@@ -48,12 +48,13 @@ for number = 8, #ARGV do
 end
 local found, last = {}, ''
 for _ = 1, budget do
+    if #found == limit then return {'', found} end
     local first, member = nil, nil
     for _, range in ipairs(ranges) do
         local candidate = head(range)
         if candidate and (not member or is_before(candidate, member)) then first, member = range, candidate end
     end
-    if not first or #found == limit then return {'', found} end
+    if not first then return {'', found} end
     first.at, last = first.at + 1, member
     local record = live(member, first.status)
     if record then found[#found + 1] = record end

@@ -65,7 +65,7 @@ class ValuesContract(Contract):
 
     async def test_large_values(self, backend: BaseResultBackend) -> None:
         """Megabytes in one record come back whole."""
-        value = {"blob": bytes(range(256)) * 8_000, "text": "\N{SNAKE}\n\0" * 100_000}
+        value = {"blob": bytes(range(256)) * 8_000, "text": "\N{SNAKE}\n\0" * 100_000, "int": -(7**12_000)}
         await backend.store("t", TaskResult.success("t", value))
         assert (await backend.wait_for("t", 30)).unwrap() == value
 

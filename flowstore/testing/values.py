@@ -57,7 +57,7 @@ _keys = (
     | st.timedeltas()
     | st.sampled_from([*Colour, Access.READ | Access.WRITE, Access(0)])
 )
-_leaves = _keys | st.sampled_from([math.nan, -0.0, Decimal("NaN"), Decimal("sNaN"), Decimal("-0E-7"), 10**5_000])
+_leaves = _keys | st.sampled_from([math.nan, -0.0, Decimal("NaN"), Decimal("sNaN"), Decimal("-0E-7")])
 
 
 def _nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
