@@ -1,6 +1,6 @@
 """The operator's view: what failed, page after page, and why.
 
-    python examples/admin_failed.py sqlite:///results.db [--namespace default] [--page-size 20]
+python examples/admin_failed.py sqlite:///results.db [--namespace default] [--page-size 20]
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ async def list_failed(backend: BaseResultBackend, page_size: int) -> TaskResult[
         print(f"\nFailed, page {number}:" if page.items else "\nNothing failed.")
         for task in page.items:
             first = first or task
-            print(f"  {task.submitted_at or 'unknown time'}  {task.task_id}  {task.error.type if task.error else ''}")
+            print(
+                f"  {task.submitted_at or 'unknown time'}  {task.task_id}  {task.error.type if task.error else ''}"
+            )
         if cursor is None:
             return first
 

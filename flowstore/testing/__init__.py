@@ -22,6 +22,6 @@ pytest.register_assert_rewrite(
 )
 
 from flowstore.testing.contract import BackendContract  # noqa: E402
-from flowstore.testing.support import ManualClock, MakeBackend  # noqa: E402
+from flowstore.testing.support import MakeBackend, ManualClock  # noqa: E402
 
 __all__ = ["BackendContract", "MakeBackend", "ManualClock"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from flowstore.testing.expiring import ExpiringContract
 from flowstore.testing.listing import ListingContract
 from flowstore.testing.machine import MachineContract
-from flowstore.testing.storing import StoringContract
 from flowstore.testing.roundtrips import ValuesContract
+from flowstore.testing.storing import StoringContract
 from flowstore.testing.waits import WaitingContract
 
 

@@ -38,7 +38,8 @@ class ExpiringContract(Contract):
             await backend.store("short", failed("short"), ttl=5)
             found = await backend.get_many(["plain", "failed", "own", "ever", "short"])
             seconds = {
-                name: result.expires_at and (result.expires_at - START).total_seconds() for name, result in found.items()
+                name: result.expires_at and (result.expires_at - START).total_seconds()
+                for name, result in found.items()
             }
             assert seconds == {"plain": 60, "failed": 3600, "own": 7, "ever": None, "short": 5}
 
@@ -68,7 +69,7 @@ class ExpiringContract(Contract):
         """Expired neighbours take no place on a page, in either direction."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
-            await backend.store_many((failed(f"gone{n:03}", n) for n in range(0, 400)), ttl=10)
+            await backend.store_many((failed(f"gone{n:03}", n) for n in range(400)), ttl=10)
             await backend.store_many(failed(f"kept{n:03}", n) for n in range(0, 400, 4))
             clock.advance(11)
             for newest_first in (True, False):

@@ -88,7 +88,12 @@ class ListingContract(Contract):
         cursor = (await backend.page(TaskStatus.FAILED, limit=2)).next_cursor
         assert cursor is not None
         assert ids((await backend.page(TaskStatus.FAILED, limit=3, cursor=cursor)).items) == ["t1", "t0"]
-        others: list[dict[str, Any]] = [{"name": "a"}, {"newest_first": False}, {"statuses": TaskStatus.SUCCESS}, {}]
+        others: list[dict[str, Any]] = [
+            {"name": "a"},
+            {"newest_first": False},
+            {"statuses": TaskStatus.SUCCESS},
+            {},
+        ]
         for other in others:
             with pytest.raises(InvalidCursor):
                 await backend.page(**other, cursor=cursor)

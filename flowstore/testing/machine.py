@@ -116,7 +116,7 @@ class BackendMachine(RuleBasedStateMachine):
     @rule()
     def purge(self) -> None:
         self.run(self.backend.purge_expired())
-        counts = {status: 0 for status in TaskStatus}
+        counts = dict.fromkeys(TaskStatus, 0)
         for result, _ in self.live().values():
             counts[result.status] += 1
         assert self.run(self.backend.count_by_status()) == counts
@@ -126,7 +126,9 @@ class BackendMachine(RuleBasedStateMachine):
         live = self.live()
         found = self.run(self.backend.get_many(["a", "b", "c", "d:*"]))
         shown = {name: (read.status, read.retries, read.result, read.version) for name, read in found.items()}
-        expected = {name: (kept.status, kept.retries, kept.result, version) for name, (kept, version) in live.items()}
+        expected = {
+            name: (kept.status, kept.retries, kept.result, version) for name, (kept, version) in live.items()
+        }
         assert shown == expected
 
     @invariant()

@@ -39,7 +39,10 @@ class ValuesContract(Contract):
         cyclic.append(cyclic)
         refused: list[tuple[Any, str]] = [
             (object(), "result: object"),
-            ({"rows": [1, 2, 3, {"callback": len}]}, "result['rows'][3]['callback']: builtin_function_or_method"),
+            (
+                {"rows": [1, 2, 3, {"callback": len}]},
+                "result['rows'][3]['callback']: builtin_function_or_method",
+            ),
             ([OrderedDict()], "result[0]: OrderedDict would come back as dict"),
             ({(1, b"x"): {2: {3.5}}, "k": (1, lambda: 0)}, "result['k'][1]: function"),
             (Point(1, 2), "pass types=[Point] to the backend"),

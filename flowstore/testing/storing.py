@@ -40,8 +40,12 @@ def _result(status: TaskStatus, retries: int, mark: str) -> TaskResult[Any]:
 class StoringContract(Contract):
     async def test_stored_record_comes_back_whole(self, backend: BaseResultBackend) -> None:
         """Every field of a record is read as it was stored; version counts from 1."""
-        pending = TaskResult[Any].pending("t", task_name="add", args=(1, [2]), kwargs={"k": None}, labels={"x", "y"})
-        running = TaskResult[Any].running(pending, worker_id="w1", parent_id="p", progress={"done": 1, "total": 3})
+        pending = TaskResult[Any].pending(
+            "t", task_name="add", args=(1, [2]), kwargs={"k": None}, labels={"x", "y"}
+        )
+        running = TaskResult[Any].running(
+            pending, worker_id="w1", parent_id="p", progress={"done": 1, "total": 3}
+        )
         stored = TaskResult[Any].failed(running, KeyError("k"), retries=3)
         assert await backend.store("t", stored) is True
         read = await backend.get("t")
@@ -168,7 +172,9 @@ class StoringContract(Contract):
         assert await backend.clear() == 0
 
     @pytest.mark.parametrize(("bad", "error"), BAD_IDS)
-    async def test_bad_ids_are_refused(self, backend: BaseResultBackend, bad: Any, error: type[Exception]) -> None:
+    async def test_bad_ids_are_refused(
+        self, backend: BaseResultBackend, bad: Any, error: type[Exception]
+    ) -> None:
         """Every call names the argument before anything is sent."""
         record = TaskResult.pending("t")
         with pytest.raises(error, match="task_id"):
@@ -222,7 +228,13 @@ class StoringContract(Contract):
         assert await backend.get("opened by the first call") is None
         await backend.close()
         await backend.close()
-        for call in (backend.get("t"), backend.wait_for("t"), backend.clear(), backend.open(), backend.page()):
+        for call in (
+            backend.get("t"),
+            backend.wait_for("t"),
+            backend.clear(),
+            backend.open(),
+            backend.page(),
+        ):
             with pytest.raises(BackendClosed):
                 await call
 

@@ -58,7 +58,9 @@ def ids(results: list[TaskResult[Any]]) -> list[str]:
     return [result.task_id for result in results]
 
 
-async def walk(backend: BaseResultBackend, statuses: Any = TaskStatus.FAILED, **filters: Any) -> list[Page[Any]]:
+async def walk(
+    backend: BaseResultBackend, statuses: Any = TaskStatus.FAILED, **filters: Any
+) -> list[Page[Any]]:
     """Every page of a listing."""
     pages = [await backend.page(statuses, **filters)]
     while pages[-1].next_cursor is not None:
@@ -66,7 +68,9 @@ async def walk(backend: BaseResultBackend, statuses: Any = TaskStatus.FAILED, **
     return pages
 
 
-async def waiting(backend: BaseResultBackend, task_id: str, timeout: float = 30) -> asyncio.Task[TaskResult[Any]]:
+async def waiting(
+    backend: BaseResultBackend, task_id: str, timeout: float = 30
+) -> asyncio.Task[TaskResult[Any]]:
     """A wait in a task of its own, begun and registered."""
     task = asyncio.ensure_future(backend.wait_for(task_id, timeout))
     while not backend.waiting and not task.done():

@@ -38,7 +38,13 @@ class Order(BaseModel):
 SAMPLE_TYPES: list[type] = [Colour, Access, Point, Order]
 
 _zones = st.sampled_from(
-    [None, UTC, timezone(timedelta(hours=-3, seconds=1)), timezone(timedelta(hours=1), "X"), ZoneInfo("Europe/Berlin")]
+    [
+        None,
+        UTC,
+        timezone(timedelta(hours=-3, seconds=1)),
+        timezone(timedelta(hours=1), "X"),
+        ZoneInfo("Europe/Berlin"),
+    ]
 )
 _text = st.text(st.characters(codec=None), max_size=8)
 _keys = (
@@ -112,5 +118,3 @@ def _typed(value: Any) -> str:
     if isinstance(value, tuple | frozenset):
         return f"{type(value).__name__} {sorted(map(_typed, value))}"
     return f"{type(value).__name__} {value!r}"
-
-

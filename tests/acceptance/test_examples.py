@@ -1,0 +1,42 @@
+"""The examples run as a newcomer runs them: as programs, on real files and a real server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(example: str, *arguments: str, cwd: Path) -> str:
+    command = [sys.executable, "-W", "error", str(EXAMPLES / example), *arguments]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_quickstart_and_admin_on_sqlite(tmp_path: Path) -> None:
+    """Workers parse real files; some fail; the operator finds them in the file that is left."""
+    shown = run("quickstart.py", "--limit", "60", "--db", str(tmp_path / "q.db"), cwd=tmp_path)
+    for text in (
+        "100%",
+        "The largest files",
+        "worker-",
+        " failed",
+        "page 3",
+        "UnicodeDecodeError",
+        "in parse",
+    ):
+        assert text in shown
+    listed = run("admin_failed.py", f"sqlite:///{tmp_path}/q.db", "--namespace", "quickstart", cwd=tmp_path)
+    for text in ("failed", "page 3", "UnicodeDecodeError", "Why ", "in parse"):
+        assert text in listed
+
+
+def test_quickstart_on_redis(redis_url: str, tmp_path: Path) -> None:
+    """The same program, with the results in a real server."""
+    shown = run("quickstart.py", "--limit", "40", "--url", redis_url, cwd=tmp_path)
+    assert "The largest files" in shown
+    assert "page 3" in shown
+    assert list(tmp_path.iterdir()) == []
