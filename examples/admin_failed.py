@@ -32,9 +32,8 @@ async def list_failed(backend: BaseResultBackend, page_size: int) -> TaskResult[
         print(f"\nFailed, page {number}:" if page.items else "\nNothing failed.")
         for task in page.items:
             first = first or task
-            print(
-                f"  {task.submitted_at or 'unknown time'}  {task.task_id}  {task.error.type if task.error else ''}"
-            )
+            error = task.error.type if task.error else "no error"
+            print(f"  {task.submitted_at or 'unknown time'}  {task.task_id}  {error}")
         if cursor is None:
             return first
 

@@ -17,7 +17,7 @@ import os
 import sysconfig
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -114,10 +114,8 @@ def workers(url: str) -> Iterator[None]:
 
 
 def start_worker(url: str, worker_id: str) -> None:
-    try:
+    with suppress(KeyboardInterrupt):
         asyncio.run(work(url, worker_id))
-    except KeyboardInterrupt:
-        pass
 
 
 async def collect(backend: BaseResultBackend, task_ids: list[str]) -> list[TaskResult[Any]]:
@@ -135,8 +133,12 @@ def show_largest(finished: list[TaskResult[Any]], console: Console) -> None:
     largest = sorted((task for task in finished if task.is_success), key=lambda task: -task.unwrap()["lines"])
     for task in largest[:8]:
         counts = [str(task.unwrap()[column]) for column in ("lines", "functions", "classes")]
-        table.add_row(os.path.relpath(task.task_id, LIBRARY), *counts, task.worker_id)
+        table.add_row(short(task), *counts, task.worker_id)
     console.print(table)
+
+
+def short(task: TaskResult[Any]) -> str:
+    return os.path.relpath(task.task_id, LIBRARY)
 
 
 async def show_failed(backend: BaseResultBackend, console: Console) -> None:
@@ -151,9 +153,7 @@ async def show_failed(backend: BaseResultBackend, console: Console) -> None:
         console.print(f"page {number}: {len(page.items)} tasks")
         for task in page.items[:3]:
             error = task.error.type if task.error else "no error"
-            console.print(
-                f"  {os.path.relpath(task.task_id, LIBRARY)}: {error}", markup=False, highlight=False
-            )
+            console.print(f"  {short(task)}: {error}", markup=False, highlight=False)
         if cursor is None:
             break
     if page.items and page.items[-1].error:

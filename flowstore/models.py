@@ -10,7 +10,16 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Annotated, Any, Final, Generic, Self, TypeVar, cast
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from flowstore.errors import TaskCancelled, TaskFailed, TaskNotFinished
 
@@ -52,6 +61,13 @@ class NotLoaded:
 
 
 NOT_LOADED: Final = NotLoaded()
+
+
+def _left_out(value: object, validate: ValidatorFunctionWrapHandler) -> object:
+    return value if value is NOT_LOADED else validate(value)
+
+
+_MAYBE_LEFT_OUT: Final = WrapValidator(_left_out)
 
 
 def check_text(name: str, value: str, max_bytes: int = MAX_ID_BYTES) -> str:
@@ -207,8 +223,8 @@ class TaskResult(_Record, Generic[T]):
     task_name: Identifier | None = None
     result: T | None = None
     error: TaskError | None = None
-    args: tuple[Any, ...] | NotLoaded = ()
-    kwargs: dict[str, Any] | NotLoaded = Field(default_factory=dict)
+    args: Annotated[tuple[Any, ...], _MAYBE_LEFT_OUT] = ()
+    kwargs: Annotated[dict[str, Any], _MAYBE_LEFT_OUT] = Field(default_factory=dict)
     submitted_at: Timestamp | None = None
     started_at: Timestamp | None = None
     finished_at: Timestamp | None = None
@@ -231,7 +247,7 @@ class TaskResult(_Record, Generic[T]):
     @property
     def is_loaded(self) -> bool:
         """False on an item of a listing that was asked for without results."""
-        return self.args is not NOT_LOADED
+        return not isinstance(self.args, NotLoaded)
 
     def unwrap(self) -> T:
         """The value of a successful task. Raises TaskFailed, TaskCancelled or TaskNotFinished otherwise."""

@@ -164,7 +164,7 @@ class Waiters:
 
     async def _read_stale(self) -> None:
         pause = _FIRST_PAUSE
-        while self._stale:
+        while self._stale and not self._is_closed:
             batch = self._take_batch()
             try:
                 rows = await self._watch(batch)

@@ -30,5 +30,5 @@ async def finish(url: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    job = {"race": race, "finish": finish}[sys.argv[1]]
-    asyncio.run(job(sys.argv[2], *map(int, sys.argv[3:])))
+    _, job, url, *numbers = sys.argv
+    asyncio.run(race(url, *map(int, numbers)) if job == "race" else finish(url, *map(int, numbers)))

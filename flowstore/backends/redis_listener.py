@@ -31,6 +31,7 @@ class Listener:
         self._hints = hints
         self._task: asyncio.Task[None] | None = None
         self._subscribed = asyncio.Event()
+        self._is_closing = False
 
     async def ready(self) -> None:
         """Return once messages arrive; waits as long as the server cannot be reached."""
@@ -39,13 +40,14 @@ class Listener:
         await self._subscribed.wait()
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        self._is_closing = True
+        while self._task is not None and not self._task.done():
+            self._task.cancel()  # the driver turns some cancellations into errors of its own: say it again
+            await asyncio.wait([self._task], timeout=0.1)
 
     async def _listen(self) -> None:
         pause = _FIRST_PAUSE
-        while True:
+        while not self._is_closing:
             began = asyncio.get_running_loop().time()
             try:
                 async with self._client.pubsub() as pubsub:

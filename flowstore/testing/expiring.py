@@ -27,7 +27,7 @@ class ExpiringContract(Contract):
             assert await backend.delete("t") is False
 
     async def test_ttl_of_backend_failure_and_store(self, make_backend: MakeBackend) -> None:
-        """The store's ttl goes before the result's expires_at, before failure_ttl, before the backend's ttl."""
+        """The store's ttl goes before the result's expires_at, that before the backend's ttls."""
         clock = ManualClock()
         own: TaskResult[Any] = TaskResult.success("own", expires_at=START + timedelta(seconds=7))
         async with make_backend(clock=clock, ttl=timedelta(minutes=1), failure_ttl=3600) as backend:
@@ -37,10 +37,8 @@ class ExpiringContract(Contract):
             await backend.store("ever", TaskResult.success("ever"), ttl=None)
             await backend.store("short", failed("short"), ttl=5)
             found = await backend.get_many(["plain", "failed", "own", "ever", "short"])
-            seconds = {
-                name: result.expires_at and (result.expires_at - START).total_seconds()
-                for name, result in found.items()
-            }
+            expiries = {name: result.expires_at for name, result in found.items()}
+            seconds = {name: at and (at - START).total_seconds() for name, at in expiries.items()}
             assert seconds == {"plain": 60, "failed": 3600, "own": 7, "ever": None, "short": 5}
 
     async def test_expires_at_in_the_past_is_refused(self, backend: BaseResultBackend) -> None:
@@ -54,12 +52,12 @@ class ExpiringContract(Contract):
         """Whatever stood there, a new record begins at version 1, also by compare-and-set."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
-            for options in ({}, {"if_version": 0}):
+            for if_version in (None, 0):
                 await backend.store("t", TaskResult.success("t", 1, retries=9), ttl=1)
                 clock.advance(2)
                 with pytest.raises(VersionConflict, match="version 0"):
                     await backend.store("t", TaskResult.pending("t"), if_version=1)
-                assert await backend.store("t", TaskResult.pending("t"), **options) is True
+                assert await backend.store("t", TaskResult.pending("t"), if_version=if_version) is True
                 standing = await backend.get("t")
                 assert standing is not None
                 assert (standing.version, standing.expires_at) == (1, None)

@@ -125,7 +125,8 @@ class ListingContract(Contract):
         record = TaskResult[Any].failed("t", ValueError("why"), args=(1,), kwargs={"a": 1}, worker_id="w")
         await backend.store("t", record)
         [item] = (await backend.page(load_result=False)).items
-        assert (item.result, item.args, item.kwargs) == (NOT_LOADED, NOT_LOADED, NOT_LOADED)
+        values: list[object] = [item.result, item.args, item.kwargs]
+        assert values == [NOT_LOADED] * 3
         assert not item.is_loaded
         assert item.worker_id == "w"
         assert item.error == record.error

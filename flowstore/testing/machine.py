@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -91,13 +92,14 @@ class BackendMachine(RuleBasedStateMachine):
     @rule(result=RESULTS, ttl=TTLS, version=st.integers(0, 3))
     def store_if_version(self, result: TaskResult[Any], ttl: int | None, version: int) -> None:
         actual = self.live().get(result.task_id, (None, 0))[1]
-        try:
-            self.run(self.backend.store(result.task_id, result, ttl=ttl, if_version=version))
-        except VersionConflict as conflict:
-            assert conflict.actual == actual != version
-        else:
-            assert actual == version
+        call = self.backend.store(result.task_id, result, ttl=ttl, if_version=version)
+        if version == actual:
+            assert self.run(call) is True
             self.keep(result, ttl)
+        else:
+            with pytest.raises(VersionConflict) as caught:
+                self.run(call)
+            assert caught.value.actual == actual
 
     @rule(task_id=IDS)
     def delete(self, task_id: str) -> None:

@@ -78,7 +78,7 @@ class ValuesContract(Contract):
         async with backend:
             await backend.store_many([TaskResult.success("p", Point(1, 2)), TaskResult.success("q", 1)])
             backend._records._codec._by_name.clear()
-            with pytest.raises(CorruptRecord, match="'p'.*Point.*not registered"):
+            with pytest.raises(CorruptRecord, match=r"'p'.*Point.*not registered"):
                 await backend.get("p")
             with pytest.raises(CorruptRecord, match="'p'"):
                 await backend.wait_for("p", 5)

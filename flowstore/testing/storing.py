@@ -176,7 +176,7 @@ class StoringContract(Contract):
         self, backend: BaseResultBackend, bad: Any, error: type[Exception]
     ) -> None:
         """Every call names the argument before anything is sent."""
-        record = TaskResult.pending("t")
+        record: TaskResult[Any] = TaskResult.pending("t")
         with pytest.raises(error, match="task_id"):
             await backend.store(bad, record)
         for call in (backend.get, backend.delete, backend.exists, backend.wait_for):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -15,9 +15,8 @@ from flowstore import BaseResultBackend, Page, TaskResult, TaskStatus
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class MakeBackend(Protocol):
-    def __call__(self, **options: Any) -> BaseResultBackend:
-        """An unopened backend on an empty storage of its own; ``options`` are those of BackendOptions."""
+MakeBackend = Callable[..., BaseResultBackend]
+"""Gives an unopened backend on an empty storage of its own; takes BackendOptions as keywords."""
 
 
 class ManualClock:
@@ -73,8 +72,7 @@ async def waiting(
 ) -> asyncio.Task[TaskResult[Any]]:
     """A wait in a task of its own, begun and registered."""
     task = asyncio.ensure_future(backend.wait_for(task_id, timeout))
-    while not backend.waiting and not task.done():
-        await asyncio.sleep(0)
+    await asyncio.sleep(0)  # its first step registers
     return task
 
 

@@ -102,7 +102,7 @@ def is_same(one: Any, other: Any) -> bool:
     if isinstance(one, float):
         return (math.isnan(one) and math.isnan(other)) or (one == other and str(one) == str(other))
     if isinstance(one, Decimal):
-        return one.as_tuple() == other.as_tuple()
+        return bool(one.as_tuple() == other.as_tuple())
     if isinstance(one, datetime | time):
         return repr(one) == repr(other) and type(one.tzinfo) is type(other.tzinfo)
     return bool(one == other)

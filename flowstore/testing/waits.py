@@ -1,4 +1,4 @@
-"""The contract of wait_for and its companions: every wait ends, with the right outcome, and leaves nothing."""
+"""The contract of wait_for and its companions: every wait ends, rightly, and leaves nothing."""
 
 from __future__ import annotations
 

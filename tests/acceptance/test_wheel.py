@@ -46,9 +46,12 @@ def test_wheel(tmp_path: Path) -> None:
     assert {path.relative_to(package.parent).as_posix() for path in needed} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "examples"))]
     venv.create(tmp_path / "clean", with_pip=True)
-    python = tmp_path / "clean" / "bin" / "python"
+    python = str(tmp_path / "clean" / "bin" / "python")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    for command in ([python, "-m", "pip", "install", "-q", wheel], [python, "-W", "error", "-c", PROGRAM]):
+    for command in (
+        [python, "-m", "pip", "install", "-q", str(wheel)],
+        [python, "-W", "error", "-c", PROGRAM],
+    ):
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     assert done.stdout == "works\n"
