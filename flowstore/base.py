@@ -71,7 +71,7 @@ class BaseResultBackend:
         arguments.check_positive("op_timeout", options.get("op_timeout", 10.0))
         recheck = arguments.check_positive("recheck_interval", options.get("recheck_interval", 15.0))
         self._waiters = Waiters(engine.watch, self._records.decode, self._clock, recheck)
-        self._life = Lifecycle(lambda: engine.open(self._waiters), engine.close)
+        self._life = Lifecycle(lambda: engine.open(self._waiters), self._waiters.close, engine.close)
 
     async def open(self) -> None:
         """Connect. Needed only to fail early: the first call opens by itself."""
@@ -79,9 +79,6 @@ class BaseResultBackend:
 
     async def close(self) -> None:
         """Wake all waiters with BackendClosed, let calls in flight end, release everything. Idempotent."""
-        if self._life.is_open:
-            self._life.check()
-            await self._waiters.close()
         await self._life.close()
 
     async def __aenter__(self) -> Self:

@@ -12,8 +12,14 @@ from flowstore.errors import BackendClosed, WrongLoop, WrongProcess
 class Lifecycle:
     """``async with lifecycle:`` surrounds each call: it opens at the first, and close waits for the last."""
 
-    def __init__(self, open_: Callable[[], Awaitable[None]], close: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        open_: Callable[[], Awaitable[None]],
+        wake: Callable[[], Awaitable[None]],
+        close: Callable[[], Awaitable[None]],
+    ) -> None:
         self._open = open_
+        self._wake = wake
         self._close = close
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
@@ -27,6 +33,7 @@ class Lifecycle:
         self.check()
         if not self.is_open:
             await self.open()
+            self.check()  # it may have been closed while it opened
         self._calls += 1
 
     async def __aexit__(self, *_: object) -> None:
@@ -36,12 +43,15 @@ class Lifecycle:
 
     def check(self) -> None:
         """Raise WrongProcess, WrongLoop or BackendClosed unless a call may go ahead here and now."""
+        self._check_place()
+        if self.is_closed:
+            raise BackendClosed("the backend is closed")
+
+    def _check_place(self) -> None:
         if self._pid != os.getpid():
             raise WrongProcess("the backend was made in another process; open one in each process")
         if self._loop is not None and self._loop is not asyncio.get_running_loop():
             raise WrongLoop("the backend was opened in another event loop; open one in each loop")
-        if self.is_closed:
-            raise BackendClosed("the backend is closed")
 
     async def open(self) -> None:
         """Open unless it is open. A failed open may be tried again."""
@@ -56,10 +66,10 @@ class Lifecycle:
                 self.is_open = True
 
     async def close(self) -> None:
-        """Let the calls in flight end, then close. Further closes do nothing."""
-        if self.is_closed:
+        """End the waits, let the calls in flight end, close. Further closes do nothing."""
+        if self.is_closed and not self.is_open:
             return
-        self.check()
+        self._check_place()
         self.is_closed = True
         if self._opening is None:
             return
@@ -68,6 +78,7 @@ class Lifecycle:
                 await self._finish()
 
     async def _finish(self) -> None:
+        await self._wake()
         if self._calls:
             self._drained = asyncio.get_running_loop().create_future()
             await self._drained

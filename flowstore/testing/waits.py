@@ -127,6 +127,16 @@ class WaitingContract(Contract):
             with pytest.raises(BackendClosed):
                 await task
 
+    async def test_close_while_opening(self, make_backend: MakeBackend) -> None:
+        """A close that overtakes the opening call ends that call, and leaves nothing open."""
+        backend = make_backend()
+        calls = [asyncio.ensure_future(call) for call in (backend.wait_for("t"), backend.get("t"))]
+        await asyncio.sleep(0)
+        await backend.close()
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(done[0], BackendClosed)
+        assert done[1] is None or isinstance(done[1], BackendClosed)
+
     async def test_cancelled_wait_leaves_nothing(self, backend: BaseResultBackend) -> None:
         """A cancel is never swallowed, not even together with the result, and the others wait on."""
         one, two = await waiting(backend, "t"), await waiting(backend, "t")

@@ -1,0 +1,92 @@
+"""Where a backend refuses to work, and what a forgotten one says."""
+
+from __future__ import annotations
+
+import gc
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flowstore
+from flowstore import InMemoryBackend, RedisBackend, SQLiteBackend, TaskError, TaskResult, WrongProcess
+
+
+async def test_fork_is_noticed() -> None:
+    """In a forked child the parent's backend raises WrongProcess at once."""
+    async with InMemoryBackend() as backend:
+        parent, child = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                backend.get("t").send(None)
+            except WrongProcess:
+                os.write(child, b"refused")
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+        os.close(child)
+        assert os.read(parent, 100) == b"refused"
+        os.close(parent)
+
+
+async def test_forgotten_close_is_told() -> None:
+    """A backend that is dropped while open warns."""
+    backend = InMemoryBackend()
+    await backend.open()
+    with pytest.warns(ResourceWarning, match="never closed"):
+        del backend
+        gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [("memory://", InMemoryBackend), ("sqlite:///a%20b.db", SQLiteBackend), ("redis://h:1/2", RedisBackend)],
+)
+def test_connect(url: str, kind: type) -> None:
+    """Each scheme is its backend; nothing is opened yet."""
+    backend = flowstore.connect(url, namespace="n", ttl=5)
+    assert type(backend) is kind
+    assert backend.namespace == "n"
+    if isinstance(backend, SQLiteBackend):
+        assert backend.path == Path("a b.db").absolute()
+
+
+@pytest.mark.parametrize("url", ["", "x", "memory", "memory://x", "sqlite://x.db", "mysql://u:s3cret@h", "sqlite:///"])
+def test_connect_refuses_other_urls(url: str) -> None:
+    """The error lists what is known, and shows no password."""
+    with pytest.raises(ValueError, match="expected one of memory://") as caught:
+        flowstore.connect(url)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("ttl", -1), ("failure_ttl", "x"), ("op_timeout", 0), ("recheck_interval", True), ("max_result_bytes", 0)],
+)
+def test_bad_options(option: str, value: Any) -> None:
+    """Named at construction."""
+    with pytest.raises((ValueError, TypeError), match=option):
+        flowstore.connect("memory://", **{option: value})
+
+
+def test_errors_of_any_kind_become_data() -> None:
+    """Exceptions that misbehave, endless chains and lone surrogates: a bounded TaskError, never another error."""
+
+    class Rude(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    assert "raised RuntimeError" in TaskError.from_exception(Rude("x")).message
+    chain: Exception = ValueError("root")
+    for n in range(5_000):
+        link = ValueError(n)
+        link.__cause__ = chain
+        chain = link
+    described = TaskError.from_exception(chain)
+    assert len(list(described.chain())) == 16
+    odd = TaskError.from_exception(ValueError("\ud800" + "x" * 10**6, 10**5_000, object()))
+    assert odd.args == ()
+    assert len(odd.message) < 5_000
+    assert TaskResult[Any].failed("t", odd).error == odd
