@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -34,7 +35,10 @@ PINNED: list[tuple[Any, str]] = [
     (frozenset({"x"}), '{"$frozenset":["x"]}'),
     ({1: "a", "$b": None}, '{"$dict":[[1,"a"],["$b",null]]}'),
     (datetime(2026, 1, 2, 3, 4, 5, 6, UTC), '{"$datetime":["2026-01-02T03:04:05.000006",[[0,0,0]],0]}'),
-    (datetime(2026, 1, 2, tzinfo=ZoneInfo("Europe/Berlin")), '{"$datetime":["2026-01-02T00:00:00","Europe/Berlin",0]}'),
+    (
+        datetime(2026, 1, 2, tzinfo=ZoneInfo("Europe/Berlin")),
+        '{"$datetime":["2026-01-02T00:00:00","Europe/Berlin",0]}',
+    ),
     (time(1, tzinfo=timezone(timedelta(hours=1), "X"), fold=1), '{"$time":["01:00:00",[[0,3600,0],"X"],1]}'),
     (date(2026, 1, 2), '{"$date":"2026-01-02"}'),
     (timedelta(-1, 2, 3), '{"$timedelta":[-1,2,3]}'),
@@ -62,7 +66,7 @@ MALFORMED = [
     b'{"v":{"$int":"12"}}',
     b'{"v":{"$int":7}}',
     b'{"v":{"$float":"1"}}',
-    b'{"v":{"$str":"7bKA="}}',
+    b'{"v":{"$str":"7bK"}}',
     b'{"v":{"$bytes":"A"}}',
     b'{"v":{"$set":[[1]]}}',
     b'{"v":{"$set":[1,1]}}',
@@ -115,10 +119,8 @@ def test_mutated_bytes(value: Any, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(encoded) - 1))
     piece = data.draw(st.binary(max_size=3) | st.sampled_from([b'"', b"}", b"[", b"$", b"\\", b"null"]))
     encoded[place : place + data.draw(st.integers(0, 4))] = piece
-    try:
+    with suppress(DecodeError):
         CODEC.decode_fields(bytes(encoded))
-    except DecodeError:
-        pass
 
 
 def test_what_is_accepted_at_full_depth_is_read_from_deep_in_the_stack() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 from pathlib import Path
@@ -25,9 +26,9 @@ async def test_fork_is_noticed() -> None:
                 os.write(child, b"refused")
             finally:
                 os._exit(0)
-        os.waitpid(pid, 0)
         os.close(child)
         assert os.read(parent, 100) == b"refused"
+        await asyncio.to_thread(os.waitpid, pid, 0)
         os.close(parent)
 
 
@@ -35,9 +36,15 @@ async def test_forgotten_close_is_told() -> None:
     """A backend that is dropped while open warns."""
     backend = InMemoryBackend()
     await backend.open()
+    opened = [backend]
+    del backend
     with pytest.warns(ResourceWarning, match="never closed"):
-        del backend
-        gc.collect()
+        drop(opened)
+
+
+def drop(opened: list[InMemoryBackend]) -> None:
+    opened.clear()
+    gc.collect()
 
 
 @pytest.mark.parametrize(
@@ -53,7 +60,9 @@ def test_connect(url: str, kind: type) -> None:
         assert backend.path == Path("a b.db").absolute()
 
 
-@pytest.mark.parametrize("url", ["", "x", "memory", "memory://x", "sqlite://x.db", "mysql://u:s3cret@h", "sqlite:///"])
+@pytest.mark.parametrize(
+    "url", ["", "x", "memory", "memory://x", "sqlite://x.db", "mysql://u:s3cret@h", "sqlite:///"]
+)
 def test_connect_refuses_other_urls(url: str) -> None:
     """The error lists what is known, and shows no password."""
     with pytest.raises(ValueError, match="expected one of memory://") as caught:
@@ -63,7 +72,13 @@ def test_connect_refuses_other_urls(url: str) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("ttl", -1), ("failure_ttl", "x"), ("op_timeout", 0), ("recheck_interval", True), ("max_result_bytes", 0)],
+    [
+        ("ttl", -1),
+        ("failure_ttl", "x"),
+        ("op_timeout", 0),
+        ("recheck_interval", True),
+        ("max_result_bytes", 0),
+    ],
 )
 def test_bad_options(option: str, value: Any) -> None:
     """Named at construction."""
@@ -72,7 +87,7 @@ def test_bad_options(option: str, value: Any) -> None:
 
 
 def test_errors_of_any_kind_become_data() -> None:
-    """Exceptions that misbehave, endless chains and lone surrogates: a bounded TaskError, never another error."""
+    """Rude exceptions, endless chains, lone surrogates: a bounded TaskError, never another error."""
 
     class Rude(Exception):
         def __str__(self) -> str:
