@@ -1,0 +1,33 @@
+"""What type checkers make of the public API: this file is checked by mypy, and runs as well."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, assert_type
+
+from flowstore import BaseResultBackend, InMemoryBackend, Page, TaskError, TaskResult, TaskStatus, connect
+
+
+async def test_types_of_the_public_calls() -> None:
+    """Each call is of the type that its documentation says."""
+    async with connect("memory://") as backend:
+        assert_type(backend, BaseResultBackend)
+        assert_type(await backend.store("t", TaskResult.success("t", 1)), bool)
+        assert_type(await backend.get("t"), TaskResult[Any] | None)
+        assert_type(await backend.wait_for("t", timeout=5), TaskResult[Any])
+        assert_type(await backend.get_many(["t"]), dict[str, TaskResult[Any]])
+        assert_type(await backend.page(TaskStatus.SUCCESS), Page[Any])
+        assert_type(backend.iter_by_status([TaskStatus.SUCCESS]), AsyncIterator[TaskResult[Any]])
+        assert_type(await backend.count_by_status(), dict[TaskStatus, int])
+        assert_type(await backend.list_by_status(TaskStatus.FAILED, limit=3), list[TaskResult[Any]])
+        assert_type(await backend.delete("t"), bool)
+        assert_type(await backend.clear(), int)
+
+
+def test_types_of_results() -> None:
+    """A result carries the type of its value."""
+    typed = TaskResult[int].success("t", 1)
+    assert_type(typed, TaskResult[int])
+    assert_type(typed.unwrap(), int)
+    assert_type(typed.error, TaskError | None)
+    assert_type(InMemoryBackend(max_results=3, ttl=5.0), InMemoryBackend)
