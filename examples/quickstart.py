@@ -50,12 +50,15 @@ async def work(url: str, worker_id: str) -> None:
     """Claim pending tasks, a page at a time, until the producer asks to stop."""
     async with flowstore.connect(url, namespace="quickstart") as backend:
         stop = asyncio.ensure_future(backend.wait_for(STOP))
-        while not stop.done():
-            page = await backend.page(TaskStatus.PENDING, name="parse", limit=20, newest_first=False)
-            for task in page.items:
-                await run(backend, task, worker_id)
-            if not page.items:
-                await asyncio.wait([stop], timeout=0.05)
+        try:
+            while not stop.done():
+                page = await backend.page(TaskStatus.PENDING, name="parse", limit=20, newest_first=False)
+                for task in page.items:
+                    await run(backend, task, worker_id)
+                if not page.items:
+                    await asyncio.wait([stop], timeout=0.05)
+        finally:
+            stop.cancel()
 
 
 async def run(backend: BaseResultBackend, task: TaskResult[Any], worker_id: str) -> None:
