@@ -166,6 +166,7 @@ class Waiters:
         pause = _FIRST_PAUSE
         while self._stale and not self._is_closed:
             batch = self._take_batch()
+            known = {task_id: (self._entries[task_id], self._entries[task_id].is_seen) for task_id in batch}
             try:
                 rows = await self._watch(batch)
             except StorageUnavailable as error:
@@ -179,7 +180,9 @@ class Waiters:
                 continue
             self.trouble, pause = None, _FIRST_PAUSE
             for task_id, row in zip(batch, rows, strict=True):
-                self._settle(task_id, row)
+                entry, was_seen = known[task_id]
+                if self._entries.get(task_id) is entry:
+                    self._settle(task_id, entry, was_seen, row)
 
     def _take_batch(self) -> list[str]:
         batch = list(self._stale) if len(self._stale) <= _BATCH else [*self._stale][:_BATCH]
@@ -192,23 +195,23 @@ class Waiters:
             if task_id in self._entries:
                 self._entries[task_id].settle(error)
 
-    def _settle(self, task_id: str, row: Row | None) -> None:
-        entry = self._entries.get(task_id)
-        if entry is None:
-            return
+    def _settle(self, task_id: str, entry: _Entry, was_seen: bool, row: Row | None) -> None:
         if row is None or row.is_expired(self._clock()):
-            self._settle_absent(task_id, entry, row)
+            self._settle_absent(task_id, entry, was_seen, row)
         elif row.status in _UNFINISHED:
             entry.is_seen, entry.gone, entry.expires_at = True, None, row.expires_at
             self._arm_expiry(task_id, entry)
         else:
             entry.settle(self._outcome(row))
 
-    def _settle_absent(self, task_id: str, entry: _Entry, row: Row | None) -> None:
-        """Absent before it was ever seen: not there yet. Absent afterwards: it is gone."""
+    def _settle_absent(self, task_id: str, entry: _Entry, was_seen: bool, row: Row | None) -> None:
+        """Absent, and not seen before this look began: not there yet. Otherwise it is gone.
+
+        Being seen since does not count: the look may be older than the write that a hint told of.
+        """
         if entry.gone is not None:
             entry.settle(entry.gone(task_id))
-        elif entry.is_seen:
+        elif was_seen:
             was_due = entry.expires_at is not None and entry.expires_at <= self._clock()
             entry.settle(ResultExpired(task_id) if row or was_due else ResultDeleted(task_id))
 

@@ -1,0 +1,89 @@
+"""The registry of waiters alone, with a storage that answers when the test says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from flowstore import ResultDeleted, StorageUnavailable, TaskResult
+from flowstore.engine import Change, Row
+from flowstore.waiting import Waiters
+
+PENDING = Row("t", "pending", 0, 1, None, None, None, b"{}", b"{}")
+FINISHED = Row("t", "success", 2, 2, None, None, None, b"{}", b"{}")
+
+
+class Storage:
+    """Every look is a future in ``looks``, to be answered by the test."""
+
+    def __init__(self) -> None:
+        self.looks: asyncio.Queue[asyncio.Future[list[Row | None]]] = asyncio.Queue()
+        self.waiters = Waiters(self.watch, self.decode, lambda: 0, recheck_interval=1_000)
+
+    async def watch(self, ids: Sequence[str]) -> list[Row | None]:
+        look: asyncio.Future[list[Row | None]] = asyncio.get_running_loop().create_future()
+        self.looks.put_nowait(look)
+        return await look
+
+    def decode(self, row: Row) -> TaskResult[Any]:
+        return TaskResult[Any].success(row.id)
+
+    async def answer(self, row: Row | None) -> None:
+        (await self.looks.get()).set_result([row])
+
+
+async def test_look_older_than_the_write_does_not_mean_deleted() -> None:
+    """A record written while a look was under way, which still found nothing, is not gone."""
+    storage = Storage()
+    wait = storage.waiters.register("t")
+    look = await storage.looks.get()
+    storage.waiters.changed(["t"], Change.WRITTEN)
+    look.set_result([None])
+    storage.waiters.look_again()
+    await storage.answer(FINISHED)
+    assert (await wait).task_id == "t"
+    storage.waiters.release("t", wait)
+    await storage.waiters.close()
+
+
+async def test_seen_and_then_absent_means_deleted() -> None:
+    """Even when the hint of the deletion is lost."""
+    storage = Storage()
+    wait = storage.waiters.register("t")
+    await storage.answer(PENDING)
+    await asyncio.sleep(0)
+    storage.waiters.look_again()
+    await storage.answer(None)
+    with pytest.raises(ResultDeleted):
+        await wait
+    storage.waiters.release("t", wait)
+    await storage.waiters.close()
+
+
+async def test_trouble_is_ridden_out() -> None:
+    """A storage that cannot be reached is asked again, and the wait ends with the result."""
+    storage = Storage()
+    wait = storage.waiters.register("t")
+    (await storage.looks.get()).set_exception(StorageUnavailable("down"))
+    await storage.answer(FINISHED)
+    assert (await wait).task_id == "t"
+    storage.waiters.release("t", wait)
+    assert len(storage.waiters) == 0
+    await storage.waiters.close()
+
+
+async def test_hints_may_be_doubled_and_lost() -> None:
+    """A doubled hint costs a look, a lost one the time to the next; neither changes the outcome."""
+    storage = Storage()
+    wait = storage.waiters.register("t")
+    await storage.answer(None)
+    await asyncio.sleep(0)
+    storage.waiters.changed(["t", "t", "other"], Change.FINISHED)
+    storage.waiters.changed(["t"], Change.FINISHED)
+    await storage.answer(FINISHED)
+    assert (await wait).task_id == "t"
+    storage.waiters.release("t", wait)
+    await storage.waiters.close()
