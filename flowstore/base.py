@@ -129,6 +129,7 @@ class BaseResultBackend:
             arguments.check_int("if_version", if_version, 0)
             if overwrite:
                 raise ValueError("overwrite: cannot be combined with if_version")
+        await self._engine.room()
         now = self._clock()
         commit = self._records.commit(result, now, ttl, overwrite, if_version)
         async with self._life:

@@ -160,6 +160,9 @@ class Engine(ABC):
     async def close(self) -> None:
         """Release everything this engine made, and nothing else. Called once, never with verbs in flight."""
 
+    async def room(self) -> None:  # noqa: B027  # where writes never queue up there is always room
+        """Return when one more write may be encoded: a storage that falls behind holds its callers up."""
+
     @abstractmethod
     async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
         """Apply each write in order, tell its watchers, and purge a few expired records on the way."""

@@ -19,6 +19,7 @@ from redis.backoff import ExponentialBackoff
 
 from flowstore.backends.redis_listener import Listener
 from flowstore.base import BackendOptions, BaseResultBackend
+from flowstore.batching import SharedTrips
 from flowstore.engine import Commit, Engine, Hints, Outcome, Position, Purged, Query, Row
 from flowstore.errors import (
     AccessDenied,
@@ -71,7 +72,7 @@ class RedisBackend(BaseResultBackend):
             raise ValueError("client: expected one with decode_responses=False, results are bytes")
         engine = RedisEngine(used, namespace, timeout, options.get("recheck_interval", 15.0))
         engine.owns_client = client_of_its_own is not None
-        super().__init__(engine, namespace=namespace, **options)
+        super().__init__(SharedTrips(engine, timeout), namespace=namespace, **options)
 
     def __repr__(self) -> str:
         return f"RedisBackend({self._shown}, namespace={self.namespace!r})"

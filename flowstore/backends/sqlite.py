@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, TypeVar, Unpack
 
 from flowstore.backends.sqlite_connection import Connection, transaction, translated
 from flowstore.base import BackendOptions, BaseResultBackend
+from flowstore.batching import SharedTrips
 from flowstore.engine import Change, Commit, Engine, Hints, Outcome, Purged, Query, Row
 from flowstore.errors import CorruptStore, SchemaTooNew, StorageError, StorageUnavailable
 
@@ -44,7 +45,8 @@ class SQLiteBackend(BaseResultBackend):
         if durability not in ("full", "normal"):
             raise ValueError(f"durability: expected 'full' or 'normal', got {durability!r}")
         self.path = _check_path(path)
-        engine = SQLiteEngine(self.path, durability, namespace, options.get("op_timeout", 10.0))
+        timeout = options.get("op_timeout", 10.0)
+        engine = SharedTrips(SQLiteEngine(self.path, durability, namespace, timeout), timeout)
         super().__init__(engine, namespace=namespace, **options)
 
     def __repr__(self) -> str:
