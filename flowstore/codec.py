@@ -1,50 +1,141 @@
 """Values to bytes and back: lossless, strict, safe.
 
-Bytes are one line of JSON. None, bool, str, finite floats, ints of up to 64 bits, lists and dicts
-with plain string keys are themselves; everything else is an object with one ``$``-key, its tag.
-Identity is not kept: what is referred to twice comes back as two.
+The bytes are one line of JSON in UTF-8. None, bool, str, finite float, int of up to 64 bits, list,
+and dict with str keys of which none starts with "$" are themselves. Everything else is an object
+with one key, its tag:
+
+    {"$int": "0x..."}               an int beyond 64 bits
+    {"$float": "nan"}               also "inf" and "-inf"
+    {"$str": "caf%ED%B3%A9"}        a str with lone surrogates, percent-encoded
+    {"$bytes": base64}              {"$decimal": text}              {"$uuid": text}
+    {"$tuple": [item, ...]}         {"$set": [item, ...]}           {"$frozenset": [item, ...]}
+    {"$dict": [[key, value], ...]}  a dict with any other keys
+    {"$date": iso}                  {"$timedelta": [days, seconds, microseconds]}
+    {"$datetime": iso}              naive or with an offset; where that does not say it all,
+                                    [iso, zone or null, fold]
+    {"$time": iso}                  the same
+    {"$zoneinfo": key}              {"$timezone": [offset]}         {"$timezone": [offset, name]}
+    {"$enum": [type, member]}       the member's name, or the number of a combination of flags
+    {"$dataclass": [type, fields]}
+    {"$model": [type, fields, names of the fields set, extra or null, private or null]}
+
+Types are matched exactly: a subclass would come back as its base, so it is refused. That two parts
+of a value are one object is not kept. Reading finds types among the registered ones: it imports
+nothing and runs no ``__init__``.
+
+Values without any tag take a short way: json itself writes and reads them.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+from itertools import accumulate
+from json import JSONDecoder, JSONEncoder
+from typing import Any, Final, NoReturn
 
-from flowstore import codec_types
-from flowstore.codec_types import DecodeError, Refused, Tagged
+from flowstore.codec_types import (
+    LEAVES,
+    READERS,
+    REGISTERED_TAGS,
+    DecodeError,
+    EnumType,
+    Refused,
+    RegisteredType,
+    as_type,
+    has_surrogates,
+    quoted,
+    reason,
+    registered_type,
+    short,
+    unique,
+)
 from flowstore.errors import NotSerializable, PayloadTooLarge
 
-__all__ = ["Codec", "DecodeError"]
+__all__ = ["MAX_DEPTH", "Codec", "DecodeError"]
 
-_MAX_KEY_CHARS: Final = 40
-_MAX_PATH_CHARS: Final = 300
-_NESTING_PER_LEVEL: Final = 4
-_ITEM: Final = "[{}]"
-_ELEMENT: Final = ".elements()[{}]"
-_KEY: Final = ".keys()[{}]"
-_ATTRIBUTE: Final = ".{}"
+MAX_DEPTH: Final = 100
+"""The greatest depth that every supported Python can read back from deep within a call stack."""
+
+# JSON levels of the deepest container, a model whose extra has odd keys: {"$model":[{"$dict":[[
+_LEVELS: Final = 5
+# of the outer object and the deepest leaf: {"$time":[{"$timezone":[{"$timedelta":[
+_LEAF_LEVELS: Final = 7
+_BRACKETS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NOT_BRACKETS: Final = bytes(set(range(256)) - _BRACKETS.keys())
 
 
-class _Fault(Exception):
-    """A refusal on its way up; each level adds its step of the path in front."""
+def _key_step(key: object) -> str:
+    return f"[{short(key)}]"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.steps: list[str] = []
 
-    def path(self) -> str:
-        path = "".join(reversed(self.steps))
-        return path if len(path) <= _MAX_PATH_CHARS else f"{path[:_MAX_PATH_CHARS]}..."
+def _are_plain(keys: Collection[Any]) -> bool:
+    """Whether a dict with these keys can be a JSON object that nothing takes for a tag."""
+    for key in keys:
+        if type(key) is not str:
+            return False
+    names = "".join(keys)  # two looks at all the keys together cost much less than two at each
+    if not names.isascii() and has_surrogates(names):
+        return False
+    return "$" not in names or not any(key.startswith("$") for key in keys)
+
+
+def _nesting(data: bytes) -> int:
+    """How deep brackets outside of strings nest; in bad JSON at least as deep as a parser gets."""
+    bare = data.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2]
+    steps = b"".join(bare).translate(None, _NOT_BRACKETS)
+    return max(accumulate(map(_BRACKETS.__getitem__, steps)), default=0)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise DecodeError(f"{name} is not JSON")
+
+
+_PLAIN_ENCODER: Final = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_PLAIN_DECODER: Final = JSONDecoder(parse_constant=_refuse_constant)
+_PLAIN_LEAVES: Final = frozenset({str, float, bool, type(None)})
+
+
+def _plain_json(fields: Mapping[str, object], depth: int) -> bytes | None:
+    """The bytes of fields that need no tag at all; None when one may be needed, or something is wrong."""
+    if not _has_plain_types(fields.values(), depth):
+        return None
+    try:
+        data = _PLAIN_ENCODER.encode(fields).encode()
+    except ValueError:  # not finite, or lone surrogates
+        return None
+    return None if b'"$' in data else data
+
+
+def _has_plain_types(values: Iterable[Any], depth: int) -> bool:
+    for value in values:
+        kind = type(value)
+        if kind in _PLAIN_LEAVES:
+            continue
+        if kind is int:
+            if not -0x8000_0000_0000_0000 <= value <= 0x7FFF_FFFF_FFFF_FFFF:
+                return False
+            continue
+        if kind is dict:
+            for key in value:
+                if type(key) is not str:
+                    return False
+            value = value.values()
+        elif kind is not list:
+            return False
+        if not depth or not _has_plain_types(value, depth - 1):
+            return False
+    return True
 
 
 class Codec:
-    """Encodes and decodes under one set of registered types and limits.
+    """Encodes records of several values.
 
-    ``types``: dataclasses, enums and pydantic models that values may hold, stored under
-    "module:qualname", or a mapping of names to them. ``max_bytes``: of the encoded form, on write and
-    on read. ``max_depth``: of containers within containers.
+    ``types``: the enums, dataclasses and pydantic models that may occur in values. Each is stored
+    under "module:qualname", or under the name that a mapping gives it; one with several names is
+    written under the first and read under all, so that it can be renamed. ``max_bytes``: of the
+    encoded record. ``max_depth``, up to ``MAX_DEPTH``: how deep containers nest within one value;
+    on read, where a container may take several levels of JSON, it is enforced in those.
     """
 
     def __init__(
@@ -52,185 +143,179 @@ class Codec:
         types: Iterable[type] | Mapping[str, type] = (),
         *,
         max_bytes: int = 64 * 1024 * 1024,
-        max_depth: int = 100,
+        max_depth: int = MAX_DEPTH,
     ) -> None:
+        if max_bytes < 2:
+            raise ValueError(f"max_bytes: expected at least 2, got {max_bytes}")
+        if not 1 <= max_depth <= MAX_DEPTH:
+            raise ValueError(f"max_depth: expected 1 to {MAX_DEPTH}, got {max_depth}")
         self._max_bytes = max_bytes
         self._max_depth = max_depth
-        self._by_name = codec_types.named(types)
-        self._names = {cls: name for name, cls in self._by_name.items()}
+        self._max_levels = max_depth * _LEVELS + _LEAF_LEVELS
+        self._leaves = dict(LEAVES)
+        self._containers: dict[type, Callable[[Any, int], str]] = {
+            list: self._list,
+            tuple: lambda value, depth: f'{{"$tuple":{self._list(value, depth)}}}',
+            dict: self._dict,
+            set: partial(self._set, "$set"),
+            frozenset: partial(self._set, "$frozenset"),
+        }
+        self._readers = dict(READERS)
+        for tag in REGISTERED_TAGS:
+            self._readers[tag] = partial(self._read_registered, tag)
+        self._types: dict[str, tuple[type, RegisteredType]] = {}
+        pairs = types.items() if isinstance(types, Mapping) else [(None, cls) for cls in types]
+        for name, cls in pairs:
+            self._register(cls, name)
+        self._decoder = JSONDecoder(object_pairs_hook=self._read_object, parse_constant=_refuse_constant)
 
     def encode_fields(self, fields: Mapping[str, object]) -> bytes:
-        """One JSON object. Raises NotSerializable with the path of the value that cannot be kept."""
-        parts = []
-        for name, value in fields.items():
-            try:
-                tree = self._encode(value, self._max_depth)
-            except _Fault as fault:
-                raise NotSerializable(name + fault.path(), fault.reason) from None
-            text = json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-            parts.append((name, text.encode()))
-        encoded = b"{" + b",".join(json.dumps(name).encode() + b":" + part for name, part in parts) + b"}"
-        if len(encoded) > self._max_bytes:
-            largest = max(parts, key=lambda part: len(part[1]))[0]
-            raise PayloadTooLarge(largest, f"{len(encoded)} bytes encoded, the limit is {self._max_bytes}")
-        return encoded
+        """One JSON object of ``fields``, whose names must not start with "$".
+
+        Raises NotSerializable with the path of the first value that cannot be stored, or
+        PayloadTooLarge with the name of the largest field; both begin with a name of ``fields``.
+        """
+        data = _plain_json(fields, self._max_depth) or self._tagged_json(fields)
+        if len(data) > self._max_bytes:
+            sizes = {name: len(self._tagged_json({name: value})) for name, value in fields.items()}
+            largest = max(sizes, key=sizes.__getitem__)
+            size = f"about {sizes[largest]} of the {len(data)} bytes of the record"
+            raise PayloadTooLarge(largest, f"takes {size}; the limit is {self._max_bytes}")
+        return data
 
     def decode_fields(self, data: bytes) -> dict[str, Any]:
-        """The fields again. Raises DecodeError, whatever the bytes are."""
+        """The fields given to ``encode_fields``. Raises DecodeError, and nothing else, whatever the bytes."""
         if len(data) > self._max_bytes:
-            raise DecodeError(f"{len(data)} bytes, the limit is {self._max_bytes}")
+            raise DecodeError(f"{len(data)} bytes; the limit is {self._max_bytes}")
+        if data.count(b"[") + data.count(b"{") > self._max_levels < _nesting(data):
+            raise DecodeError(f"nested deeper than {self._max_depth} levels")
+        decoder = self._decoder if b'"$' in data else _PLAIN_DECODER
         try:
-            tree = json.loads(data, object_pairs_hook=_object, parse_constant=_refuse_constant)
-            if type(tree) is not dict:
-                raise DecodeError(f"expected a JSON object, found {type(tree).__name__}")
-            return {
-                name: self._decode(value, _NESTING_PER_LEVEL * self._max_depth)
-                for name, value in tree.items()
-            }
+            text = data.decode()
+            fields, end = decoder.raw_decode(text)
         except DecodeError:
             raise
+        except ValueError as error:
+            raise DecodeError(f"not JSON: {error}") from error
         except RecursionError:
-            raise DecodeError("nested too deep") from None
-        except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:
-            raise DecodeError(f"{type(error).__name__}: {str(error)[:80]}") from error
+            raise DecodeError("nested too deep to be read from this deep in the call stack") from None
+        if end != len(text) or type(fields) is not dict:
+            raise DecodeError("not one JSON object")
+        return fields
 
-    def _encode(self, value: Any, depth: int) -> Any:
-        kind = type(value)
-        if kind is str:
-            return (
-                value if value.isascii() or codec_types.is_valid(value) else codec_types.tag_surrogates(value)
+    def _tagged_json(self, fields: Mapping[str, object]) -> bytes:
+        texts = []
+        for name, value in fields.items():
+            try:
+                texts.append(f"{quoted(name)}:{self._text(value, 0)}")
+            except Refused as refused:
+                raise NotSerializable(refused.path(name), refused.reason) from None
+        return f"{{{','.join(texts)}}}".encode()
+
+    def _register(self, cls: type, name: str | None = None) -> None:
+        kind = registered_type(cls)
+        if name is not None and (type(name) is not str or not name):
+            raise TypeError(f"types: expected a non-empty str as the name of {short(cls)}, got {short(name)}")
+        name = f"{cls.__module__}:{cls.__qualname__}" if name is None else name
+        other, _ = self._types.setdefault(name, (cls, kind))
+        if other is not cls:
+            raise ValueError(
+                f"types: {cls!r} and {other!r} are both named {name!r}; pass types={{name: type}}"
             )
-        if kind is int:
-            return value if -(2**63) <= value < 2**63 else {"$int": hex(value)}
-        if kind is bool or value is None:
-            return value
-        if kind is float:
-            return value if value - value == 0 else {"$float": repr(value)}
-        if depth == 0:
-            raise _Fault(f"nested deeper than {self._max_depth} levels, or contains itself")
-        if kind is dict:
-            return self._encode_dict(value, depth - 1)
-        if kind in _SEQUENCES:
-            items = self._encode_items(value, depth - 1, _ITEM if kind in (list, tuple) else _ELEMENT)
-            return items if kind is list else {_SEQUENCES[kind]: items}
-        if kind in codec_types.PLAIN:
-            tagged: Tagged = codec_types.PLAIN[kind]
-            return self._guarded(lambda: {tagged.tag: tagged.encode(value)})
-        return self._encode_registered(value, kind, depth - 1)
+        write = partial(self._registered, f'{{"{kind.tag}":[{quoted(name)}', kind)
+        if isinstance(kind, EnumType):
+            self._leaves.setdefault(cls, partial(write, depth=0))
+        else:
+            self._containers.setdefault(cls, write)
 
-    def _encode_dict(self, value: dict[Any, Any], depth: int) -> Any:
-        if all(type(key) is str and not key.startswith("$") and codec_types.is_valid(key) for key in value):
-            return {key: self._step(item, depth, _ITEM, key) for key, item in value.items()}
-        pairs = []
-        for number, (key, item) in enumerate(value.items()):
-            name = self._step(key, depth, _KEY, number)
-            pairs.append([name, self._step(item, depth, _ITEM, key)])
-        return {"$dict": pairs}
+    def _text(self, value: object, depth: int) -> str:
+        leaf = self._leaves.get(type(value))
+        return leaf(value) if leaf is not None else self._container(value, depth)
 
-    def _encode_items(self, items: Iterable[Any], depth: int, form: str) -> list[Any]:
-        return [
-            item if item is None or type(item) is bool else self._step(item, depth, form, number)
-            for number, item in enumerate(items)
-        ]
+    def _container(self, value: object, depth: int) -> str:
+        write = self._containers.get(type(value))
+        if write is None:
+            raise Refused(reason(value))
+        if depth == self._max_depth:
+            raise Refused(f"nested deeper than {depth} levels, or contains itself")
+        return write(value, depth + 1)
 
-    def _step(self, value: Any, depth: int, form: str, key: object) -> Any:
+    def _items(
+        self, values: Iterable[object], depth: int, step: Callable[[int], str] = "[{}]".format
+    ) -> list[str]:
+        leaves = self._leaves  # the body of _text, inlined: this loop and that of _dict are the hot ones
+        texts: list[str] = []
         try:
-            return self._encode(value, depth)
-        except _Fault as fault:
-            fault.steps.append(form.format(key if form == _ATTRIBUTE else _shown(key)))
+            for value in values:
+                leaf = leaves.get(type(value))
+                texts.append(leaf(value) if leaf is not None else self._container(value, depth))
+        except Refused as refused:
+            refused.steps.append(step(len(texts)))
             raise
+        return texts
 
-    def _guarded(self, encode: Callable[[], Any]) -> Any:
+    def _list(self, value: Iterable[object], depth: int) -> str:
+        return f"[{','.join(self._items(value, depth))}]"
+
+    def _set(self, tag: str, value: Iterable[object], depth: int) -> str:
+        members = sorted(self._items(value, depth, lambda _: "{...}"))  # equal sets have the same bytes
+        return f'{{"{tag}":[{",".join(members)}]}}'
+
+    def _dict(self, value: dict[Any, object], depth: int, step: Callable[[object], str] = _key_step) -> str:
+        if not _are_plain(value):
+            return self._pairs(value, depth)
+        leaves = self._leaves
+        texts: list[str] = []
         try:
-            return encode()
-        except Refused as refusal:
-            raise _Fault(str(refusal)) from None
+            for key, item in value.items():
+                leaf = leaves.get(type(item))
+                text = leaf(item) if leaf is not None else self._container(item, depth)
+                texts.append(f"{quoted(key)}:{text}")
+        except Refused as refused:
+            refused.steps.append(step(key))
+            raise
+        return f"{{{','.join(texts)}}}"
 
-    def _encode_registered(self, value: Any, kind: type, depth: int) -> Any:
-        name = self._names.get(kind)
-        if name is None:
-            raise _Fault(codec_types.advice(kind))
-        tag, parts = self._guarded(lambda: codec_types.take_apart(value))
-        if isinstance(parts, dict):
-            return {tag: [name, self._fields(parts, depth)]}
-        return {tag: [name, self._encode(parts, depth)]}
+    def _pairs(self, value: dict[Any, object], depth: int) -> str:
+        keys = self._items(value, depth, ".keys()[{}]".format)
+        items = self._items(value.values(), depth, lambda index: _key_step([*value][index]))
+        pairs = [f"[{key},{item}]" for key, item in zip(keys, items, strict=True)]
+        return f'{{"$dict":[{",".join(pairs)}]}}'
 
-    def _fields(self, parts: dict[str, Any], depth: int) -> dict[str, Any]:
-        return {part: self._step(item, depth, _ATTRIBUTE, part) for part, item in parts.items()}
+    def _registered(self, head: str, kind: RegisteredType, value: Any, depth: int) -> str:
+        texts = [head]
+        for part in kind.parts(value):
+            if type(part) is dict:
+                texts.append(self._dict(part, depth, ".{}".format))
+            elif type(part) is list:
+                texts.append(self._list(part, depth))
+            else:
+                texts.append(self._text(part, depth))
+        return f"{','.join(texts)}]}}"
 
-    def _decode(self, tree: Any, depth: int) -> Any:
-        kind = type(tree)
-        if kind is list:
-            return [self._decode(item, self._deeper(depth)) for item in tree]
-        if kind is not dict:
-            return tree
-        if len(tree) == 1:
-            [(tag, payload)] = tree.items()
-            if tag.startswith("$"):
-                return self._decode_tagged(tag, payload, self._deeper(depth))
-        if any(key.startswith("$") for key in tree):
-            raise DecodeError("a tag among other keys")
-        return {key: self._decode(item, self._deeper(depth)) for key, item in tree.items()}
+    def _read_object(self, pairs: list[tuple[str, object]]) -> object:
+        """Called by the parser for each JSON object, the innermost first."""
+        if len(pairs) == 1 and pairs[0][0].startswith("$"):
+            return self._read_tagged(*pairs[0])
+        fields = unique(pairs)
+        if not _are_plain(fields):
+            raise DecodeError(f"a tag among other keys: {short([*fields])}")
+        return fields
 
-    def _deeper(self, depth: int) -> int:
-        if depth == 0:
-            raise DecodeError("nested too deep")
-        return depth - 1
+    def _read_tagged(self, tag: str, payload: object) -> object:
+        read = self._readers.get(tag)
+        if read is None:
+            raise DecodeError(f"unknown tag {short(tag)}")
+        try:
+            return read(payload)
+        except (DecodeError, RecursionError, MemoryError):
+            raise  # the last two say that the caller ran out of room, not that the bytes are bad
+        except Exception as error:  # also what the __hash__ and __eq__ of a registered type raise
+            raise DecodeError(f"{tag} {short(payload)}: {short(str(error))}") from error
 
-    def _decode_tagged(self, tag: str, payload: Any, depth: int) -> Any:
-        if tag in codec_types.BY_TAG:
-            return codec_types.BY_TAG[tag].decode(payload)
-        if type(payload) is not list:
-            raise DecodeError(f"unknown or malformed tag {tag[:40]!r}")
-        if tag in _CONTAINERS:
-            items = [self._decode(item, depth) for item in payload]
-            return _whole(_CONTAINERS[tag](items), len(items), tag)
-        if tag == "$dict":
-            pairs = [[self._decode(item, depth) for item in _pair(pair)] for pair in payload]
-            return _whole(dict(pairs), len(pairs), tag)
-        if tag in codec_types.REGISTERED_TAGS:
-            name, parts = _pair(payload)
-            if type(name) is not str or name not in self._by_name:
-                raise DecodeError(
-                    f"type {str(name)[:80]!r} is not registered; pass types=[...] to the backend"
-                )
-            if type(parts) is dict:
-                parts = {part: self._decode(item, depth) for part, item in parts.items()}
-            return codec_types.put_together(self._by_name[name], tag, parts)
-        raise DecodeError(f"unknown tag {tag[:40]!r}")
-
-
-_SEQUENCES: Final[dict[type, str]] = {list: "", tuple: "$tuple", set: "$set", frozenset: "$frozenset"}
-_CONTAINERS: Final[dict[str, Callable[[list[Any]], Any]]] = {
-    "$tuple": tuple,
-    "$set": set,
-    "$frozenset": frozenset,
-}
-
-
-def _object(pairs: list[tuple[str, Any]]) -> Any:
-    return _whole(dict(pairs), len(pairs), "object")
-
-
-def _whole(container: Any, size: int, what: str) -> Any:
-    if len(container) != size:
-        raise DecodeError(f"duplicate items or keys in {what}")
-    return container
-
-
-def _pair(value: Any) -> Any:
-    if type(value) is not list or len(value) != 2:
-        raise DecodeError("expected a pair")
-    return value
-
-
-def _refuse_constant(name: str) -> Any:
-    raise DecodeError(f"{name} is not JSON")
-
-
-def _shown(key: Any) -> str:
-    try:
-        text = repr(key)
-    except Exception:
-        text = f"<{type(key).__name__}>"
-    return text if len(text) <= _MAX_KEY_CHARS else text[:_MAX_KEY_CHARS] + "..."
+    def _read_registered(self, tag: str, payload: object) -> object:
+        name, *parts = as_type(list, payload)
+        _, kind = self._types.get(as_type(str, name), (None, None))
+        if kind is None or kind.tag != tag:
+            raise DecodeError(f"{tag[1:]} type {short(name)} is not registered; register it with types=[...]")
+        return kind.build(*parts)

@@ -43,7 +43,7 @@ class ValuesContract(Contract):
                 {"rows": [1, 2, 3, {"callback": len}]},
                 "result['rows'][3]['callback']: builtin_function_or_method",
             ),
-            ([OrderedDict()], "result[0]: OrderedDict would come back as dict"),
+            ([OrderedDict()], "result[0]: OrderedDict would come back as a plain dict"),
             ({(1, b"x"): {2: {3.5}}, "k": (1, lambda: 0)}, "result['k'][1]: function"),
             (Point(1, 2), "pass types=[Point] to the backend"),
             (cyclic, "nested deeper than 100 levels, or contains itself"),
@@ -77,7 +77,7 @@ class ValuesContract(Contract):
         backend = make_backend(types=SAMPLE_TYPES)
         async with backend:
             await backend.store_many([TaskResult.success("p", Point(1, 2)), TaskResult.success("q", 1)])
-            backend._records._codec._by_name.clear()
+            backend._records._codec._types.clear()
             with pytest.raises(CorruptRecord, match=r"'p'.*Point.*not registered"):
                 await backend.get("p")
             with pytest.raises(CorruptRecord, match="'p'"):
