@@ -31,8 +31,7 @@ def sort_key(submitted_at: int | None) -> int:
     return UNSORTED if submitted_at is None else -submitted_at
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One record as stored. ``head`` is JSON of the small fields, ``body`` JSON of the values.
 
     ``body`` is None when it was not asked for. ``stage`` orders the states of a task (see base.py).
@@ -59,8 +58,7 @@ class Row:
         return self.expires_at is not None and self.expires_at <= now
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """One write, applied whole or not at all.
 
     ``if_version`` None: written when there is no live record of this id, or the standing one has
@@ -87,8 +85,7 @@ class Commit:
         return sort_key(self.submitted_at)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """Whether a commit is the stored state now, and the version that stands.
 
     0: there is no live record. -1: what stands cannot be read; it was left alone.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from secrets import token_hex
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ Ttl = float | timedelta | None
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _STAGES_PER_TRY: Final = 4
+_HEAD_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _RANK: Final = {status: 2 if status in FINISHED else 1 for status in TaskStatus} | {TaskStatus.PENDING: 0}
 
 
@@ -63,6 +65,7 @@ class Records:
         self._codec = codec
         self._ttl = ttl
         self._failure_ttl = failure_ttl
+        self._tokens = map(f"{token_hex(8)}.%x".__mod__, count())
 
     def commit(
         self,
@@ -83,7 +86,7 @@ class Records:
             name=result.task_name,
             submitted_at=None if result.submitted_at is None else to_micros(result.submitted_at),
             expires_at=self._expiry(result, now, ttl),
-            token=token_hex(8),
+            token=next(self._tokens),
             head=encode_head(result),
             body=encode_body(result, self._codec),
         )
@@ -124,8 +127,7 @@ def encode_head(result: TaskResult[Any]) -> bytes:
         head["labels"] = sorted(result.labels)
     if result.progress is not None:
         head["progress"] = result.progress.model_dump(exclude_defaults=True)
-    text: str = json.dumps(head, ensure_ascii=False, separators=(",", ":"))
-    return text.encode()
+    return _HEAD_ENCODER.encode(head).encode()
 
 
 def encode_body(result: TaskResult[Any], codec: Codec) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from heapq import merge
 from itertools import islice
 from typing import Unpack
@@ -71,7 +70,7 @@ class MemoryEngine(Engine):
 
     async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
         rows = [self._rows.get(task_id) for task_id in ids]
-        return rows if with_body else [row and replace(row, body=None) for row in rows]
+        return rows if with_body else [row and row._replace(body=None) for row in rows]
 
     async def watch(self, ids: Sequence[str]) -> list[Row | None]:
         return await self.fetch(ids)
@@ -81,7 +80,7 @@ class MemoryEngine(Engine):
         positions = merge(*ranges, reverse=not query.newest_first)
         rows = (self._rows[position.id] for position in positions)
         live = islice((row for row in rows if not row.is_expired(now)), query.limit)
-        return [row if query.with_body else replace(row, body=None) for row in live]
+        return [row if query.with_body else row._replace(body=None) for row in live]
 
     async def count(self) -> dict[str, int]:
         return {status: len(index) for (status, name), index in self._index.items() if name is None}
