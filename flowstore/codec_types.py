@@ -325,7 +325,4 @@ def reason(value: object) -> str:
             return (
                 f"{name} would come back as a plain {base.__name__}; convert it to {base.__name__} yourself"
             )
-    return (
-        f"{name} cannot be stored; turn it into plain data, or into an Enum, a dataclass or a pydantic model "
-        "that is passed as types=[...] to the backend"
-    )
+    return f"{name} cannot be stored; convert it to a plain value first"

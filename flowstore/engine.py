@@ -86,7 +86,7 @@ class Commit(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Whether a commit is the stored state now, and the version that stands.
+    """Whether a commit is the stored state now, and where it is not, the version that stands in its way.
 
     0: there is no live record. -1: what stands cannot be read; it was left alone.
     """

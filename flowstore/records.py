@@ -138,7 +138,7 @@ def encode_body(result: TaskResult[Any], codec: Codec) -> bytes:
     if result.result is not None:
         body["result"] = result.result
     if result.args:
-        body["args"] = result.args
+        body["args"] = [*result.args]
     if result.kwargs:
         body["kwargs"] = result.kwargs
     return codec.encode_fields(body)

@@ -22,11 +22,11 @@ from flowstore import (
 )
 from flowstore.backends.sqlite import SQL, scan_statement
 from flowstore.engine import Position, Query
-from flowstore.testing import BackendContract, MakeBackend, ManualClock
+from flowstore.testing import BackendContract, MakeBackend, ManualClock, SharedTripsContract
 from flowstore.testing.support import failed
 
 
-class TestSQLite(BackendContract):
+class TestSQLite(BackendContract, SharedTripsContract):
     @pytest.fixture
     def make_backend(self, tmp_path: Path) -> MakeBackend:
         numbers = itertools.count()
@@ -173,5 +173,5 @@ async def test_stored_text_is_pinned(tmp_path: Path) -> None:
         None,
         '{"error":{"type":"ValueError","message":"t","args":["t"]},'
         '"finished_at":"2026-01-01T00:00:00+00:00","labels":["b"]}',
-        '{"args":{"$tuple":[1]},"kwargs":{"k":{"$bytes":"eA=="}}}',
+        '{"args":[1],"kwargs":{"k":{"$bytes":"eA=="}}}',
     )

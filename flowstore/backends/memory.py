@@ -113,7 +113,7 @@ class MemoryEngine(Engine):
         self._drop(commit.id)
         self._insert(commit, version + 1)
         self._hints.changed((commit.id,), Change.FINISHED if commit.is_finished else Change.WRITTEN)
-        return Outcome(is_applied=True, version=version + 1)
+        return Outcome(is_applied=True, version=0)
 
     def _insert(self, commit: Commit, version: int) -> None:
         row = Row(

@@ -21,7 +21,7 @@ _LONGEST_PAUSE: Final = 1.0
 class Listener:
     """Subscribes to ``inbox`` on the first ``ready`` and stays subscribed, whatever the connection does.
 
-    Each confirmation of the subscription may follow a gap, so it asks for another look at everything.
+    Each further confirmation of the subscription follows a gap, so it asks for another look at everything.
     While somebody waits, a connection that was silent for 2.5 s is pinged, and given up after 5 s.
     """
 
@@ -32,6 +32,7 @@ class Listener:
         self._task: asyncio.Task[None] | None = None
         self._subscribed = asyncio.Event()
         self._is_closing = False
+        self._has_gap = False  # nothing can be missed before the first subscription
 
     async def ready(self) -> None:
         """Return once messages arrive; waits as long as the server cannot be reached."""
@@ -88,7 +89,9 @@ class Listener:
     def _take(self, message: dict[str, Any]) -> None:
         if message["type"] == "subscribe":
             self._subscribed.set()
-            self._hints.look_again()
+            if self._has_gap:
+                self._hints.look_again()
+            self._has_gap = True
         elif message["type"] == "message":
             changes: dict[str, list[str]] = {}
             for change, task_id in json.loads(message["data"]):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, Unpack
@@ -23,6 +24,7 @@ FORMAT: Final = 1
 _APPLICATION_ID: Final = int.from_bytes(b"flow", "big")
 _OLDEST_SQLITE: Final = (3, 38, 0)
 _SWEEP_PER_COMMIT: Final = 2
+_FETCH_SIZES: Final = (1, 10, 100, 500)
 _SHORTEST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.02
 
@@ -99,7 +101,7 @@ class SQLiteEngine(Engine):
         def work(raw: sqlite3.Connection) -> list[Outcome]:
             with transaction(raw):
                 outcomes = [self._apply(raw, commit, now) for commit in commits]
-                swept = self._delete(raw, "purge_expired", now=now, limit=_SWEEP_PER_COMMIT * len(commits))
+                swept = self._sweep(raw, now, _SWEEP_PER_COMMIT * len(commits))
             self._tell_written(commits, outcomes)
             self._tell_removed(swept, now)
             return outcomes
@@ -107,14 +109,15 @@ class SQLiteEngine(Engine):
         return await self._writer.run(work)
 
     async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
-        fetch = SQL["fetch"].format(body=_body(with_body))
+        def work(raw: sqlite3.Connection) -> dict[str, Row]:
+            found: dict[str, Row] = {}
+            for statement, values in _fetches(ids, with_body):
+                found.update(
+                    (row[0], Row(*row)) for row in raw.execute(statement, (self._ns, *values)).fetchall()
+                )
+            return found
 
-        def work(raw: sqlite3.Connection) -> list[Row | None]:
-            return [
-                _one_row(raw.execute(fetch, {"ns": self._ns, "id": task_id}).fetchall()) for task_id in ids
-            ]
-
-        return await self._reader.run(work)
+        return list(map((await self._reader.run(work)).get, ids))
 
     async def watch(self, ids: Sequence[str]) -> list[Row | None]:
         if self._detecting is None:
@@ -195,9 +198,8 @@ class SQLiteEngine(Engine):
     def _apply(self, raw: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
         values = self._values(commit, now)
         statement = "commit_version" if commit.if_version else "commit_advance"
-        written = raw.execute(SQL[statement], values).fetchall()
-        if written:
-            return Outcome(is_applied=True, version=written[0][0])
+        if raw.execute(SQL[statement], values).rowcount:
+            return Outcome(is_applied=True, version=0)
         standing = raw.execute(SQL["standing_version"], values).fetchall()
         return Outcome(is_applied=False, version=standing[0][0] if standing else 0)
 
@@ -216,6 +218,11 @@ class SQLiteEngine(Engine):
             "head": commit.head.decode(),
             "body": commit.body.decode(),
         }
+
+    def _sweep(self, raw: sqlite3.Connection, now: int, limit: int) -> Removed:
+        if not raw.execute(SQL["has_expired"], {"ns": self._ns, "now": now}).fetchall():
+            return []
+        return self._delete(raw, "purge_expired", now=now, limit=limit)
 
     def _delete(self, raw: sqlite3.Connection, statement: str, **values: object) -> Removed:
         return raw.execute(SQL[statement], {"ns": self._ns, **values}).fetchall()
@@ -280,8 +287,17 @@ def _body(with_body: bool) -> str:
     return "CAST(body AS BLOB)" if with_body else "NULL"
 
 
-def _one_row(found: list[Any]) -> Row | None:
-    return Row(*found[0]) if found else None
+def _fetches(ids: Sequence[str], with_body: bool) -> Iterator[tuple[str, tuple[str | None, ...]]]:
+    """Statements of a few sizes, so that they stay prepared, each with as many values; NULL is no id."""
+    for start in range(0, len(ids), _FETCH_SIZES[-1]):
+        part = ids[start : start + _FETCH_SIZES[-1]]
+        size = next(size for size in _FETCH_SIZES if size >= len(part))
+        yield _fetch_statement(size, with_body), (*part, *[None] * (size - len(part)))
+
+
+@cache
+def _fetch_statement(size: int, with_body: bool) -> str:
+    return SQL["fetch"].format(body=_body(with_body), ids=", ".join("?" * size))
 
 
 def _ran_out(row: tuple[str, int | None], now: int) -> bool:

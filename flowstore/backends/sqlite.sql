@@ -79,8 +79,7 @@ ON CONFLICT (ns, id) DO UPDATE SET
     expires_at = excluded.expires_at,
     head = excluded.head,
     body = excluded.body
-WHERE stage <= :ceiling OR expires_at <= :now
-RETURNING version;
+WHERE stage <= :ceiling OR expires_at <= :now;
 
 -- name: commit_version
 UPDATE task SET
@@ -92,15 +91,14 @@ UPDATE task SET
     expires_at = :expires_at,
     head = :head,
     body = :body
-WHERE ns = :ns AND id = :id AND version = :if_version AND (expires_at IS NULL OR expires_at > :now)
-RETURNING version;
+WHERE ns = :ns AND id = :id AND version = :if_version AND (expires_at IS NULL OR expires_at > :now);
 
 -- name: standing_version
 SELECT version FROM task WHERE ns = :ns AND id = :id AND (expires_at IS NULL OR expires_at > :now);
 
 -- name: fetch
 SELECT id, status, stage, version, task_name, submitted_at, expires_at, CAST(head AS BLOB), {body}
-FROM task WHERE ns = :ns AND id = :id;
+FROM task WHERE ns = ? AND id IN ({ids});
 
 -- name: scan_branch
 SELECT id, status, stage, version, task_name, submitted_at, expires_at, CAST(head AS BLOB), {body}, sort
@@ -112,6 +110,9 @@ SELECT status, tasks FROM tally WHERE ns = :ns AND tasks > 0;
 
 -- name: remove
 DELETE FROM task WHERE ns = :ns AND id = :id RETURNING id, expires_at;
+
+-- name: has_expired
+SELECT 1 FROM task WHERE ns = :ns AND expires_at <= :now LIMIT 1;
 
 -- name: purge_expired
 DELETE FROM task WHERE task IN (

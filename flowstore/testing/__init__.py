@@ -7,6 +7,8 @@ Subclass ``BackendContract`` in a test module and give it one fixture, ``make_ba
         def make_backend(self) -> MakeBackend:
             return MyBackend
 
+Where calls at once share trips (``batching.SharedTrips``), ``SharedTripsContract`` holds as well.
+
 It needs the extra ``flowstore[testing]``: pytest, pytest-asyncio and hypothesis.
 """
 
@@ -19,9 +21,11 @@ pytest.register_assert_rewrite(
     "flowstore.testing.waits",
     "flowstore.testing.roundtrips",
     "flowstore.testing.machine",
+    "flowstore.testing.sharing",
 )
 
 from flowstore.testing.contract import BackendContract  # noqa: E402
+from flowstore.testing.sharing import SharedTripsContract  # noqa: E402
 from flowstore.testing.support import MakeBackend, ManualClock  # noqa: E402
 
-__all__ = ["BackendContract", "MakeBackend", "ManualClock"]
+__all__ = ["BackendContract", "MakeBackend", "ManualClock", "SharedTripsContract"]

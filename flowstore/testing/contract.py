@@ -6,11 +6,18 @@ from flowstore.testing.expiring import ExpiringContract
 from flowstore.testing.listing import ListingContract
 from flowstore.testing.machine import MachineContract
 from flowstore.testing.roundtrips import ValuesContract
+from flowstore.testing.sharing import ConcurrencyContract
 from flowstore.testing.storing import StoringContract
 from flowstore.testing.waits import WaitingContract
 
 
 class BackendContract(
-    StoringContract, WaitingContract, ListingContract, ExpiringContract, ValuesContract, MachineContract
+    StoringContract,
+    WaitingContract,
+    ListingContract,
+    ExpiringContract,
+    ValuesContract,
+    ConcurrencyContract,
+    MachineContract,
 ):
     """What every backend promises. Override the fixture ``make_backend`` and nothing else."""

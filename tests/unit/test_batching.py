@@ -1,0 +1,248 @@
+"""Shared trips alone, over an engine whose trips end when the test says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from flowstore import StorageTimeout, StorageUnavailable, TaskResult, batching
+from flowstore.backends.memory import MemoryEngine
+from flowstore.batching import SharedTrips
+from flowstore.codec import Codec
+from flowstore.engine import Commit, Outcome, Row
+from flowstore.errors import StorageError, StorageFull
+from flowstore.records import Records
+from flowstore.waiting import Waiters
+
+RECORDS = Records(Codec(), ttl=None, failure_ttl=None)
+
+
+def commit(task_id: str, value: Any = None) -> Commit:
+    return RECORDS.commit(TaskResult.success(task_id, value), 0)
+
+
+class GatedEngine(MemoryEngine):
+    """Keeps records in memory; each trip waits at the gate, and fails if ``refuse`` says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.trips: list[list[str]] = []
+        self.refuse: Callable[[list[str]], Exception | None] = lambda ids: None
+
+    async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
+        await self._travel([item.id for item in commits])
+        return await super().commit(commits, now)
+
+    async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
+        await self._travel(list(ids))
+        return await super().fetch(ids, with_body=with_body)
+
+    async def _travel(self, ids: list[str]) -> None:
+        self.trips.append(ids)
+        await self.gate.wait()
+        if error := self.refuse(ids):
+            raise error
+
+
+@pytest.fixture
+async def engine() -> GatedEngine:
+    return GatedEngine()
+
+
+@pytest.fixture
+async def trips(engine: GatedEngine) -> SharedTrips:
+    shared = SharedTrips(engine, 10.0)
+    await shared.open(Waiters(engine.watch, RECORDS.decode, lambda: 0, 15.0))
+    return shared
+
+
+def store(trips: SharedTrips, *items: Commit) -> list[asyncio.Task[list[Outcome]]]:
+    return [asyncio.ensure_future(trips.commit([item], 0)) for item in items]
+
+
+async def settle() -> None:
+    """Let everything that can go on go on."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_what_is_asked_for_during_a_trip_leaves_in_the_next(
+    trips: SharedTrips, engine: GatedEngine
+) -> None:
+    """A lone call leaves at once; those that come meanwhile go together, in order."""
+    first = store(trips, commit("a"))
+    await settle()
+    assert engine.trips == [["a"]]
+    others = store(trips, commit("b"), commit("c"), commit("d"))
+    await settle()
+    assert engine.trips == [["a"]]
+    engine.gate.set()
+    await asyncio.gather(*first, *others)
+    assert engine.trips == [["a"], ["b", "c", "d"]]
+
+
+async def test_a_bad_item_fails_its_own_call_only(trips: SharedTrips, engine: GatedEngine) -> None:
+    """A trip that fails is made again in halves until the culprit is alone."""
+    engine.gate.set()
+    engine.refuse = lambda ids: StorageFull(f"{ids}") if {"t7", "t30"} & set(ids) else None
+    outcomes = await asyncio.gather(
+        *store(trips, *(commit(f"t{n}") for n in range(50))), return_exceptions=True
+    )
+    for n, outcome in enumerate(outcomes):
+        if n in (7, 30):
+            assert isinstance(outcome, StorageFull)
+            assert str(outcome) == f"['t{n}']"
+        else:
+            assert outcome == [Outcome(is_applied=True, version=0)]
+    assert len(engine.trips) < 30
+
+
+async def test_an_unreachable_storage_fails_all_who_wait(trips: SharedTrips, engine: GatedEngine) -> None:
+    """Each with an error of its own, the queue included: behind a dead storage nobody waits a turn."""
+    engine.refuse = lambda ids: StorageUnavailable("gone")
+    calls = store(trips, commit("a"))
+    await settle()
+    calls += store(trips, commit("b"), commit("c"))
+    await settle()
+    engine.gate.set()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [str(outcome) for outcome in outcomes] == ["gone"] * 3
+    assert len({id(outcome) for outcome in outcomes}) == 3
+    assert engine.trips == [["a"]]
+    engine.refuse = lambda ids: None
+    assert await trips.commit([commit("d")], 0)
+
+
+async def test_a_silent_storage_ends_every_call_in_time(engine: GatedEngine) -> None:
+    """A call that queues behind a hanging trip does not wait for its own time-out on top."""
+    trips = SharedTrips(engine, 0.2)
+    await trips.open(Waiters(engine.watch, RECORDS.decode, lambda: 0, 15.0))
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    calls = store(trips, commit("a"))
+    await settle()
+    calls += store(trips, commit("b"))
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [StorageTimeout] * 2
+    assert "0.2 s" in str(outcomes[0])
+    assert loop.time() - began < 0.39
+
+
+async def test_a_cancelled_caller_leaves_the_trip_alone(trips: SharedTrips, engine: GatedEngine) -> None:
+    """Before it leaves the call is dropped; once it travels the trip goes on, for the others too."""
+    calls = store(trips, commit("a"), commit("b"))
+    await settle()
+    queued = store(trips, commit("c"), commit("d"))
+    await settle()
+    calls[0].cancel()
+    queued[0].cancel()
+    await settle()
+    engine.gate.set()
+    await asyncio.gather(*calls, *queued, return_exceptions=True)
+    assert engine.trips == [["a", "b"], ["d"]]
+    assert [row and row.id for row in await trips.fetch(["a", "b", "c", "d"])] == ["a", "b", None, "d"]
+
+
+async def test_an_interrupted_trip_answers(trips: SharedTrips, engine: GatedEngine) -> None:
+    """Somebody cancels every task of the loop: the calls that shared the trip end, the next one works."""
+    calls = store(trips, commit("a"), commit("b"))
+    await settle()
+    others = asyncio.all_tasks() - {asyncio.current_task(), *calls}
+    for task in others:
+        task.cancel()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(outcome, StorageError) for outcome in outcomes), outcomes
+    engine.gate.set()
+    assert await trips.commit([commit("c")], 0)
+
+
+@pytest.fixture
+def small_trips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "MAX_ITEMS", 10)
+    monkeypatch.setattr(batching, "MAX_TRIP_BYTES", 20_000)
+    monkeypatch.setattr(batching, "MAX_QUEUED_BYTES", 50_000)
+
+
+@pytest.mark.usefixtures("small_trips")
+async def test_trips_are_bounded_in_items(trips: SharedTrips, engine: GatedEngine) -> None:
+    """Ten to a trip here, in order, whatever the callers gave together."""
+    engine.gate.set()
+    await asyncio.gather(*store(trips, *(commit(f"t{n}") for n in range(95))))
+    assert [len(trip) for trip in engine.trips] == [10] * 9 + [5]
+    assert [task_id for trip in engine.trips for task_id in trip] == [f"t{n}" for n in range(95)]
+
+
+@pytest.mark.usefixtures("small_trips")
+async def test_trips_are_bounded_in_bytes(trips: SharedTrips, engine: GatedEngine) -> None:
+    """Two of 8,000 bytes fit in one trip of 20,000, three do not; a larger one travels alone."""
+    engine.gate.set()
+    sizes = [8_000, 8_000, 8_000, 90_000, 10, 10]
+    await asyncio.gather(*store(trips, *(commit(f"t{n}", "x" * size) for n, size in enumerate(sizes))))
+    assert engine.trips == [["t0", "t1"], ["t2"], ["t3"], ["t4", "t5"]]
+
+
+@pytest.mark.usefixtures("small_trips")
+async def test_reads_are_bounded_by_what_the_last_brought(trips: SharedTrips, engine: GatedEngine) -> None:
+    """After an answer of 8,000 bytes each, the next trip asks for two."""
+    engine.gate.set()
+    await asyncio.gather(*store(trips, *(commit(f"t{n}", "x" * 8_000) for n in range(6))))
+    engine.trips.clear()
+    await asyncio.gather(*(trips.fetch([f"t{n}"]) for n in range(6)))
+    await asyncio.gather(*(trips.fetch([f"t{n}"]) for n in range(6)))
+    assert [len(trip) for trip in engine.trips] == [6, 2, 2, 2]
+
+
+@pytest.mark.usefixtures("small_trips")
+async def test_a_slow_storage_holds_its_callers_up(trips: SharedTrips, engine: GatedEngine) -> None:
+    """Writes are encoded only while the queue has room; then they are let in one by one, in order."""
+    encoded = most = 0
+
+    async def write(n: int) -> None:
+        nonlocal encoded, most
+        await trips.room()
+        item = commit(f"t{n}", "x" * 8_000)
+        encoded += 1
+        most = max(most, encoded)
+        await trips.commit([item], 0)
+        encoded -= 1
+
+    calls = [asyncio.ensure_future(write(n)) for n in range(100)]
+    await settle()
+    calls[50].cancel()
+    engine.gate.set()
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert most <= 10
+    stored = [task_id for trip in engine.trips for task_id in trip]
+    assert stored == [f"t{n}" for n in range(100) if n != 50]
+
+
+@pytest.mark.usefixtures("small_trips")
+async def test_who_waits_for_room_hears_of_trouble(trips: SharedTrips, engine: GatedEngine) -> None:
+    """Nobody waits for room in front of a storage that cannot be reached."""
+    engine.refuse = lambda ids: StorageUnavailable("gone")
+
+    async def write(n: int) -> None:
+        await trips.room()
+        await trips.commit([commit(f"t{n}", "x" * 8_000)], 0)
+
+    calls = [asyncio.ensure_future(write(n)) for n in range(30)]
+    await settle()
+    engine.gate.set()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(outcome, StorageUnavailable) for outcome in outcomes)
+
+
+async def test_close_waits_for_what_travels(trips: SharedTrips, engine: GatedEngine) -> None:
+    """Its caller was cancelled, the trip is still under way: the engine is closed after it."""
+    [call] = store(trips, commit("a"))
+    await settle()
+    call.cancel()
+    closing = asyncio.ensure_future(trips.close())
+    await settle()
+    assert not closing.done()
+    engine.gate.set()
+    await closing
