@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import sqlite3
@@ -13,6 +14,7 @@ import pytest
 
 from flowstore import (
     CorruptStore,
+    ResultDeleted,
     SchemaTooNew,
     SQLiteBackend,
     StorageUnavailable,
@@ -23,7 +25,7 @@ from flowstore import (
 from flowstore.backends.sqlite import SQL, scan_statement
 from flowstore.engine import Position, Query
 from flowstore.testing import BackendContract, MakeBackend, ManualClock, SharedTripsContract
-from flowstore.testing.support import failed
+from flowstore.testing.support import failed, seen, waiting
 
 
 class TestSQLite(BackendContract, SharedTripsContract):
@@ -126,6 +128,46 @@ async def test_purge_leaves_nothing(tmp_path: Path) -> None:
     assert look(path, "SELECT count(*) FROM task") == [(0,)]
     assert look(path, "SELECT sum(tasks) FROM tally") == [(0,)]
     assert look(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+@pytest.mark.parametrize("has_bells", [True, False])
+async def test_waits_hear_of_other_connections(tmp_path: Path, has_bells: bool) -> None:
+    """By doorbell without asking SQLite, or by asking it where no bell can be hung; not by the re-check."""
+    path = tmp_path / "x.db"
+    if not has_bells:
+        (tmp_path / "x.db-bells").touch()
+    waiter = SQLiteBackend(path, recheck_interval=1_000)
+    async with waiter, SQLiteBackend(path) as worker, SQLiteBackend(path, namespace="other") as other:
+        doomed = await waiting(waiter, "doomed")
+        for n in range(50):
+            task = await waiting(waiter, f"t{n}")
+            await seen(waiter, task, f"t{n}")
+            await other.store(f"t{n}", TaskResult.success(f"t{n}", "other"))
+            await worker.store_many(
+                [TaskResult.running("doomed", worker_id=str(n)), TaskResult.success(f"t{n}", n)]
+            )
+            assert (await task).result == n
+        assert asks_sqlite(waiter) is not has_bells
+        await worker.delete("doomed")
+        with pytest.raises(ResultDeleted):
+            await doomed
+    assert (tmp_path / "x.db-bells").exists() is not has_bells
+
+
+async def test_a_large_batch_rings_in_pieces(tmp_path: Path) -> None:
+    """Ids of 512 bytes that JSON spells six times as long do not fit in one datagram."""
+    path = tmp_path / "x.db"
+    ids = [f"{n:03d}" + "\0" * 509 for n in range(300)]
+    async with SQLiteBackend(path, recheck_interval=1_000) as waiter, SQLiteBackend(path) as worker:
+        waits = [await waiting(waiter, task_id) for task_id in ids]
+        await seen(waiter, waits[0], "all")
+        assert all(await worker.store_many([TaskResult.success(task_id) for task_id in ids]))
+        await asyncio.gather(*waits)
+
+
+def asks_sqlite(backend: SQLiteBackend) -> bool:
+    engine: Any = backend._engine
+    return engine._engine._detector is not None
 
 
 async def test_foreign_and_newer_files_are_refused(tmp_path: Path) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, Unpack
 
+from flowstore.backends.sqlite_changes import Changes
 from flowstore.backends.sqlite_connection import Connection, transaction, translated
 from flowstore.base import BackendOptions, BaseResultBackend
 from flowstore.batching import SharedTrips
@@ -25,8 +25,6 @@ _APPLICATION_ID: Final = int.from_bytes(b"flow", "big")
 _OLDEST_SQLITE: Final = (3, 38, 0)
 _SWEEP_PER_COMMIT: Final = 2
 _FETCH_SIZES: Final = (1, 10, 100, 500)
-_SHORTEST_PAUSE: Final = 0.001
-_LONGEST_PAUSE: Final = 0.02
 
 
 class SQLiteBackend(BaseResultBackend):
@@ -71,28 +69,25 @@ class SQLiteEngine(Engine):
         self._namespace = namespace
         self._timeout = timeout
         self._connections: list[Connection] = []
-        self._detecting: asyncio.Task[None] | None = None
-        self._hints: Hints
+        self._detector: Connection | None = None
+        self._changes: Changes | None = None
         self._ns: int
 
     async def open(self, hints: Hints) -> None:
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old, 3.38 is needed")
-        self._hints = hints
-        self._loop = asyncio.get_running_loop()
         try:
             self._writer = await self._connect(f"PRAGMA synchronous = {self._durability}")
             self._ns = await self._writer.run(self._prepare)
             self._reader = await self._connect("PRAGMA query_only = 1")
-            self._detector = await self._connect("PRAGMA query_only = 1")
+            self._changes = Changes(self._path, self._ns, hints, self._connect_detector)
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
-        if self._detecting is not None:
-            self._detecting.cancel()
-            await asyncio.wait([self._detecting])
+        if self._changes is not None:
+            await self._changes.close()
         while self._connections:
             with translated(self._path):
                 await self._connections.pop().close()
@@ -102,8 +97,7 @@ class SQLiteEngine(Engine):
             with transaction(raw):
                 outcomes = [self._apply(raw, commit, now) for commit in commits]
                 swept = self._sweep(raw, now, _SWEEP_PER_COMMIT * len(commits))
-            self._tell_written(commits, outcomes)
-            self._tell_removed(swept, now)
+            self._tell(_written(commits, outcomes) | _removed(swept, now))
             return outcomes
 
         return await self._writer.run(work)
@@ -120,11 +114,8 @@ class SQLiteEngine(Engine):
         return list(map((await self._reader.run(work)).get, ids))
 
     async def watch(self, ids: Sequence[str]) -> list[Row | None]:
-        if self._detecting is None:
-            seen = await self._detector.run(_data_version)
-            if self._detecting is None:
-                self._detecting = self._loop.create_task(self._detect(seen))
-                self._detecting.add_done_callback(self._detected)
+        assert self._changes is not None
+        await self._changes.listen()
         return await self.fetch(ids)
 
     async def scan(self, query: Query, now: int) -> list[Row]:
@@ -139,7 +130,7 @@ class SQLiteEngine(Engine):
         def work(raw: sqlite3.Connection) -> list[Removed]:
             with transaction(raw):
                 removed = [self._delete(raw, "remove", id=task_id) for task_id in ids]
-            self._tell_removed([row for rows in removed for row in rows], now)
+            self._tell(_removed([row for rows in removed for row in rows], now))
             return removed
 
         return [any(not _ran_out(row, now) for row in rows) for rows in await self._writer.run(work)]
@@ -150,12 +141,17 @@ class SQLiteEngine(Engine):
         def work(raw: sqlite3.Connection) -> Removed:
             with transaction(raw):
                 removed = self._delete(raw, statement, now=now, limit=limit)
-            self._tell_removed(removed, now)
+            self._tell(_removed(removed, now))
             return removed
 
         removed = await self._writer.run(work)
         expired = sum(_ran_out(row, now) for row in removed)
         return Purged(live=len(removed) - expired, expired=expired, is_done=len(removed) < limit)
+
+    async def _connect_detector(self) -> Connection:
+        if self._detector is None:
+            self._detector = await self._connect("PRAGMA query_only = 1")
+        return self._detector
 
     async def _connect(self, *setup: str) -> Connection:
         connection = Connection(self._path, self._timeout, *setup)
@@ -230,37 +226,24 @@ class SQLiteEngine(Engine):
     async def _read(self, statement: str, values: dict[str, Any]) -> list[Any]:
         return await self._reader.run(lambda raw: raw.execute(statement, values).fetchall())
 
-    def _tell_written(self, commits: Sequence[Commit], outcomes: Sequence[Outcome]) -> None:
-        applied = [commit for commit, outcome in zip(commits, outcomes, strict=True) if outcome.is_applied]
-        self._tell((commit.id for commit in applied if commit.is_finished), Change.FINISHED)
-        self._tell((commit.id for commit in applied if not commit.is_finished), Change.WRITTEN)
+    def _tell(self, changes: dict[Change, list[str]]) -> None:
+        assert self._changes is not None
+        self._changes.tell(changes)
 
-    def _tell_removed(self, removed: Removed, now: int) -> None:
-        self._tell((row[0] for row in removed if _ran_out(row, now)), Change.EXPIRED)
-        self._tell((row[0] for row in removed if not _ran_out(row, now)), Change.DELETED)
 
-    def _tell(self, ids: Iterable[str], change: Change) -> None:
-        """From the writer's thread, so that a cancelled caller does not take the hint with it."""
-        if self._hints.is_waiting and (told := list(ids)):
-            self._loop.call_soon_threadsafe(self._hints.changed, told, change)
+def _written(commits: Sequence[Commit], outcomes: Sequence[Outcome]) -> dict[Change, list[str]]:
+    applied = [commit for commit, outcome in zip(commits, outcomes, strict=True) if outcome.is_applied]
+    return {
+        Change.FINISHED: [commit.id for commit in applied if commit.is_finished],
+        Change.WRITTEN: [commit.id for commit in applied if not commit.is_finished],
+    }
 
-    async def _detect(self, seen: int) -> None:
-        """While anybody waits, watch for commits of other processes; the idler, the slower."""
-        pause = _SHORTEST_PAUSE
-        while self._hints.is_waiting:
-            await asyncio.sleep(pause)
-            version = await self._detector.run(_data_version)
-            pause = min(1.5 * pause, _LONGEST_PAUSE) if version == seen else _SHORTEST_PAUSE
-            if version != seen:
-                seen = version
-                self._hints.look_again()
 
-    def _detected(self, task: asyncio.Task[None]) -> None:
-        self._detecting = None
-        if not task.cancelled():
-            self._hints.look_again()
-            if (error := task.exception()) is not None:
-                self._loop.call_exception_handler({"message": "change detection stopped", "exception": error})
+def _removed(rows: Removed, now: int) -> dict[Change, list[str]]:
+    return {
+        Change.EXPIRED: [row[0] for row in rows if _ran_out(row, now)],
+        Change.DELETED: [row[0] for row in rows if not _ran_out(row, now)],
+    }
 
 
 def scan_statement(query: Query) -> tuple[str, dict[str, Any]]:
@@ -302,11 +285,6 @@ def _fetch_statement(size: int, with_body: bool) -> str:
 
 def _ran_out(row: tuple[str, int | None], now: int) -> bool:
     return row[1] is not None and row[1] <= now
-
-
-def _data_version(raw: sqlite3.Connection) -> int:
-    [(version,)] = raw.execute("PRAGMA data_version").fetchall()
-    return int(version)
 
 
 def _named_statements(text: str) -> dict[str, str]:

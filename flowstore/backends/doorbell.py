@@ -1,0 +1,148 @@
+"""Tells other processes on this machine what changed in a file they share, without anybody polling.
+
+Who wants to hear binds a Unix datagram socket in the folder ``<file>-bells``; who changed something
+sends a datagram to each socket there. To miss nothing, listeners bind before they read the file and
+writers ring after they committed. When a queue over there is full, "look at everything" is sent
+until it arrives. A socket whose process died is removed by the next ring.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+LOOK_AT_EVERYTHING: Final = b""
+MOST_BYTES: Final = 32_768
+_MOST_PER_TURN: Final = 64
+_FIRST_PAUSE: Final = 0.002
+_LONGEST_PAUSE: Final = 1.0
+_DEAD: Final = (errno.ECONNREFUSED, errno.ENOENT)
+_OPENED_FILES: Final = Path("/proc/self/fd")
+_HAS_OPENED_FILES: Final = _OPENED_FILES.is_dir()
+
+
+class Doorbell:
+    """The bell of one listener, and the means to ring all others of the same file."""
+
+    def __init__(self, file: Path, heard: Callable[[bytes], None]) -> None:
+        self._file = file
+        self._folder = file.with_name(f"{file.name}-bells")
+        self._heard = heard
+        self._name = f"{os.getpid()}-{secrets.token_hex(6)}"
+        self._loop = asyncio.get_running_loop()
+        self._socket: socket.socket | None = None
+        self._overrun: set[str] = set()
+        self._retry: asyncio.TimerHandle | None = None
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether others can ring here; not when somebody removed the socket from its folder."""
+        return self._socket is not None and (self._folder / self._name).exists()
+
+    def bind(self) -> None:
+        """From now on hear of changes. Raises OSError or NotImplementedError where that is not possible."""
+        self.unbind()
+        bell = _socket()
+        try:
+            self._bind(bell)
+            self._loop.add_reader(bell, self._listen)
+        except BaseException:
+            bell.close()
+            raise
+        self._socket = bell
+
+    def unbind(self) -> None:
+        """Hear no more, and leave nothing in the file system."""
+        if self._socket is None:
+            return
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+        self._socket = None
+        with suppress(OSError):  # not there any more, or not the last bell
+            (self._folder / self._name).unlink()
+            self._folder.rmdir()
+
+    def close(self) -> None:
+        self.unbind()
+        if self._retry is not None:
+            self._retry.cancel()
+
+    def ring(self, messages: Iterable[bytes]) -> None:
+        """Send each message to every other bell, from any thread. Never raises: what it tells is a hint."""
+        with suppress(OSError), self._opened_folder() as folder:  # no folder: nobody listens
+            names = [name for name in os.listdir(folder) if name != self._name]
+            if names:
+                self._send(folder, names, list(messages))
+
+    def _bind(self, bell: socket.socket) -> None:
+        mode = self._file.stat().st_mode & 0o666
+        for _ in range(10):
+            self._folder.mkdir(mode | (mode & 0o444) >> 2, exist_ok=True)
+            with suppress(FileNotFoundError), self._opened_folder() as folder:
+                bell.bind(self._address(folder, self._name))
+                os.chmod(self._name, mode, dir_fd=folder)
+                return
+            # the last listener removed the folder just now
+        raise FileNotFoundError(errno.ENOENT, "removed again and again", str(self._folder))
+
+    def _send(self, folder: int, names: Sequence[str], messages: Sequence[bytes]) -> None:
+        with _socket() as sender:
+            for name in names:
+                try:
+                    for message in messages:
+                        sender.sendto(message, self._address(folder, name))
+                except OSError as error:
+                    if error.errno in _DEAD:
+                        with suppress(OSError):
+                            os.unlink(name, dir_fd=folder)
+                    else:
+                        self._loop.call_soon_threadsafe(self._missed, name)
+
+    def _missed(self, name: str, pause: float = _FIRST_PAUSE) -> None:
+        self._overrun.add(name)
+        if self._retry is None:
+            self._retry = self._loop.call_later(pause, self._ring_again, min(2 * pause, _LONGEST_PAUSE))
+
+    def _ring_again(self, pause: float) -> None:
+        self._retry = None
+        names, self._overrun = list(self._overrun), set()
+        with suppress(OSError), self._opened_folder() as folder:
+            self._send(folder, names, [LOOK_AT_EVERYTHING])
+
+    def _listen(self) -> None:
+        for message in self._messages():
+            self._heard(message)
+
+    def _messages(self) -> Iterator[bytes]:
+        for _ in range(_MOST_PER_TURN):
+            if self._socket is None:
+                return
+            try:
+                yield self._socket.recv(MOST_BYTES)
+            except BlockingIOError:
+                return
+
+    @contextmanager
+    def _opened_folder(self) -> Iterator[int]:
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield folder
+        finally:
+            os.close(folder)
+
+    def _address(self, folder: int, name: str) -> str:
+        """A socket's address is at most 107 bytes, a path can be longer: on Linux go by the open folder."""
+        return f"{_OPENED_FILES}/{folder}/{name}" if _HAS_OPENED_FILES else str(self._folder / name)
+
+
+def _socket() -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    made.setblocking(False)
+    return made
