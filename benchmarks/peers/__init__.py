@@ -1,0 +1,21 @@
+"""The systems that flowstore is compared with, each behind the same few operations."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from benchmarks.peers.base import Peer, Unsupported, Value
+
+PEERS: dict[str, str] = {
+    "taskiq-redis": "benchmarks.peers.taskiq:TaskiqRedis",
+}
+"""Where each system's adapter is; a missing package hurts only the one that needs it."""
+
+
+def load(name: str) -> type[Peer]:
+    module, _, cls = PEERS[name].partition(":")
+    peer: type[Peer] = getattr(import_module(module), cls)
+    return peer
+
+
+__all__ = ["PEERS", "Peer", "Unsupported", "Value", "load"]
