@@ -8,6 +8,7 @@ from benchmarks.peers.base import Peer, Unsupported, Value
 
 PEERS: dict[str, str] = {
     "taskiq-redis": "benchmarks.peers.taskiq:TaskiqRedis",
+    "arq": "benchmarks.peers.arq:Arq",
 }
 """Where each system's adapter is; a missing package hurts only the one that needs it."""
 
