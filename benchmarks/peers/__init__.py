@@ -9,6 +9,7 @@ from benchmarks.peers.base import Peer, Unsupported, Value
 PEERS: dict[str, str] = {
     "taskiq-redis": "benchmarks.peers.taskiq:TaskiqRedis",
     "arq": "benchmarks.peers.arq:Arq",
+    "saq": "benchmarks.peers.saq:Saq",
 }
 """Where each system's adapter is; a missing package hurts only the one that needs it."""
 
