@@ -10,6 +10,8 @@ PEERS: dict[str, str] = {
     "taskiq-redis": "benchmarks.peers.taskiq:TaskiqRedis",
     "arq": "benchmarks.peers.arq:Arq",
     "saq": "benchmarks.peers.saq:Saq",
+    "flowrra (redis)": "benchmarks.peers.flowrra:FlowrraRedis",
+    "flowrra (memory)": "benchmarks.peers.flowrra:FlowrraMemory",
 }
 """Where each system's adapter is; a missing package hurts only the one that needs it."""
 
