@@ -12,6 +12,7 @@ PEERS: dict[str, str] = {
     "saq": "benchmarks.peers.saq:Saq",
     "flowrra (redis)": "benchmarks.peers.flowrra:FlowrraRedis",
     "flowrra (memory)": "benchmarks.peers.flowrra:FlowrraMemory",
+    "celery (redis)": "benchmarks.peers.celery:CeleryRedis",
 }
 """Where each system's adapter is; a missing package hurts only the one that needs it."""
 
