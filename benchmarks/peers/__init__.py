@@ -13,6 +13,7 @@ PEERS: dict[str, str] = {
     "flowrra (redis)": "benchmarks.peers.flowrra:FlowrraRedis",
     "flowrra (memory)": "benchmarks.peers.flowrra:FlowrraMemory",
     "celery (redis)": "benchmarks.peers.celery:CeleryRedis",
+    "rq": "benchmarks.peers.rq:Rq",
 }
 """Where each system's adapter is; a missing package hurts only the one that needs it."""
 

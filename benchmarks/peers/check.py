@@ -56,15 +56,16 @@ async def _check_wait(peer: Peer, waiting: Peer) -> None:
 
 
 async def _check_failed(peer: Peer) -> None:
-    task_ids = [f"failed-{number}-{uuid4().hex}" for number in range(4)]
-    for task_id in task_ids:
-        await peer.store(task_id, VALUE, is_failed=True)
-        await asyncio.sleep(0.01)
+    """Stored more than a second apart: RQ keeps no finer time."""
     try:
-        found = await peer.failed(3, 1)
+        await peer.failed(3, 1)
     except Unsupported:
         return
-    _same("failed(limit=3, skip=1)", found, task_ids[-2::-1])
+    task_ids = [uuid4().hex for _ in range(4)]
+    for task_id in task_ids:
+        await peer.store(task_id, VALUE, is_failed=True)
+        await asyncio.sleep(1.05)
+    _same("failed(limit=3, skip=1)", await peer.failed(3, 1), task_ids[-2::-1])
 
 
 def _same(what: str, found: object, expected: object) -> None:
