@@ -14,6 +14,8 @@ PEERS: dict[str, str] = {
     "flowrra (memory)": "benchmarks.peers.flowrra:FlowrraMemory",
     "celery (redis)": "benchmarks.peers.celery:CeleryRedis",
     "rq": "benchmarks.peers.rq:Rq",
+    "huey (redis)": "benchmarks.peers.huey:HueyRedis",
+    "huey (sqlite)": "benchmarks.peers.huey:HueySqlite",
 }
 """Where each system's adapter is; a missing package hurts only the one that needs it."""
 
