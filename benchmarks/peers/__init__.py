@@ -16,6 +16,7 @@ PEERS: dict[str, str] = {
     "rq": "benchmarks.peers.rq:Rq",
     "huey (redis)": "benchmarks.peers.huey:HueyRedis",
     "huey (sqlite)": "benchmarks.peers.huey:HueySqlite",
+    "dramatiq (redis)": "benchmarks.peers.dramatiq:DramatiqRedis",
 }
 """Where each system's adapter is; a missing package hurts only the one that needs it."""
 
