@@ -17,6 +17,7 @@ PEERS: dict[str, str] = {
     "huey (redis)": "benchmarks.peers.huey:HueyRedis",
     "huey (sqlite)": "benchmarks.peers.huey:HueySqlite",
     "dramatiq (redis)": "benchmarks.peers.dramatiq:DramatiqRedis",
+    "dbos (sqlite)": "benchmarks.peers.dbos:Dbos",
 }
 """Where each system's adapter is; a missing package hurts only the one that needs it."""
 

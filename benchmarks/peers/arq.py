@@ -34,6 +34,9 @@ class Arq(Peer):
     async def close(self) -> None:
         await self._redis.aclose()
 
+    async def prepare(self, task_id: str) -> None:
+        await self._redis.enqueue_job("work", _job_id=task_id)
+
     async def store(self, task_id: str, value: Value, *, is_failed: bool = False) -> None:
         """The end of Worker.run_job: serialize the result, then finish_job."""
         now, queue = timestamp_ms(), self._worker.queue_name
@@ -51,7 +54,7 @@ class Arq(Peer):
         return value
 
     async def wait(self, task_id: str, timeout: float) -> Value:
-        await self._redis.enqueue_job("work", _job_id=task_id)
+        await self.prepare(task_id)
         value: Value = await Job(task_id, self._redis).result(timeout)
         return value
 

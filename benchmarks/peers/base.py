@@ -43,6 +43,12 @@ class Peer(ABC):
     @abstractmethod
     async def close(self) -> None: ...
 
+    async def prepare(self, task_id: str) -> None:  # noqa: B027
+        """What producer and worker do before there is a result, where store() or wait() need it.
+
+        Optional: both do it themselves, and so pay for it, for a task that was not prepared.
+        """
+
     @abstractmethod
     async def store(self, task_id: str, value: Value, *, is_failed: bool = False) -> None:
         """The finished result, as the system's worker stores it, durable as its default promises.

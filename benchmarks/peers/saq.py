@@ -26,6 +26,9 @@ class Saq(Peer):
     async def close(self) -> None:
         await self._queue.disconnect()
 
+    async def prepare(self, task_id: str) -> None:
+        await self._queue.enqueue("work", key=task_id)
+
     async def store(self, task_id: str, value: Value, *, is_failed: bool = False) -> None:
         """The end of Worker.process for the job that it has dequeued."""
         job = Job("work", key=task_id, queue=self._queue)
@@ -44,7 +47,7 @@ class Saq(Peer):
     async def wait(self, task_id: str, timeout: float) -> Value:
         """A job that is unknown is enqueued first, as the producer does.
 
-        Enqueueing again would start a finished job anew: a wait begins before or after a store, not with it.
+        Enqueueing again would start a finished job anew; so a wait that may cross the store must be prepared.
         """
         job = await self._queue.job(task_id) or await self._queue.enqueue("work", key=task_id)
         if job is None:
