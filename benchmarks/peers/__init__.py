@@ -18,6 +18,9 @@ PEERS: dict[str, str] = {
     "huey (sqlite)": "benchmarks.peers.huey:HueySqlite",
     "dramatiq (redis)": "benchmarks.peers.dramatiq:DramatiqRedis",
     "dbos (sqlite)": "benchmarks.peers.dbos:Dbos",
+    "pynenc (redis)": "benchmarks.peers.pynenc:PynencRedis",
+    "pynenc (sqlite)": "benchmarks.peers.pynenc:PynencSqlite",
+    "pynenc (memory)": "benchmarks.peers.pynenc:PynencMemory",
 }
 """Where each system's adapter is; a missing package hurts only the one that needs it."""
 

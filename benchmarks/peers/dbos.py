@@ -1,7 +1,7 @@
 """DBOS (MIT) on SQLite: a workflow's row and output in the system database, by DBOS's own asyncio interface.
 
 Waiting polls every second, at most half the pool's connections at a time. Outputs are pickled and kept for
-ever. DBOS calls its SQLite database one for development and testing.
+ever. DBOS calls its SQLite database one for development and testing. A task ends only once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.peers.base import Peer, TaskError, Value
 _ends: dict[str, asyncio.Future[Value]] = {}
 
 
-@DBOS.workflow()
+@DBOS.workflow()  # type: ignore[untyped-decorator, unused-ignore]  # typed, where dbos is installed
 async def work() -> Value:
     """Runs until store() tells how it ends."""
     task_id = DBOS.workflow_id
@@ -82,13 +82,15 @@ class Dbos(Peer):
 
     async def get(self, task_id: str) -> Value:
         handle: WorkflowHandleAsync[Value] = await DBOS.retrieve_workflow_async(task_id)
-        return await handle.get_result()
+        value: Value = await handle.get_result()
+        return value
 
     async def wait(self, task_id: str, timeout: float) -> Value:
         handle: WorkflowHandleAsync[Value] = await DBOS.retrieve_workflow_async(
             task_id, existing_workflow=False
         )
-        return await asyncio.wait_for(handle.get_result(), timeout)
+        value: Value = await asyncio.wait_for(handle.get_result(), timeout)
+        return value
 
     async def failed(self, limit: int, skip: int) -> list[str]:
         found = await DBOS.list_workflows_async(

@@ -58,4 +58,5 @@ class Rq(ThreadedPeer):
 
     def failed_sync(self, limit: int, skip: int) -> list[str]:
         registry = FailedJobRegistry(queue=self._queue)
-        return registry.get_job_ids(skip, skip + limit - 1, desc=True)
+        found: list[str] = registry.get_job_ids(skip, skip + limit - 1, desc=True)
+        return found

@@ -34,11 +34,13 @@ class TaskiqRedis(Peer):
         await self._backend.set_result(task_id, result)
 
     async def get(self, task_id: str) -> Value:
-        return (await self._backend.get_result(task_id)).return_value
+        value: Value = (await self._backend.get_result(task_id)).return_value
+        return value
 
     async def wait(self, task_id: str, timeout: float) -> Value:
         task = AsyncTaskiqTask(task_id, self._backend)
-        return (await task.wait_result(timeout=timeout)).return_value
+        value: Value = (await task.wait_result(timeout=timeout)).return_value
+        return value
 
     async def failed(self, limit: int, skip: int) -> list[str]:
         raise Unsupported("taskiq-redis cannot list results")
