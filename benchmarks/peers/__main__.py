@@ -40,9 +40,10 @@ async def outcome(cls: type[Peer], redis_url: str) -> str:
 def line(name: str, redis_url: str) -> str:
     try:
         cls = load(name)
+        number = version(cls.package)
     except ImportError as error:
         return f"{name:20} {'-':8} FAILED: {error}"
-    return f"{name:20} {version(cls.package):8} {asyncio.run(outcome(cls, redis_url))}"
+    return f"{name:20} {number:8} {asyncio.run(outcome(cls, redis_url))}"
 
 
 def main() -> None:

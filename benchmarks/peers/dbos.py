@@ -1,7 +1,8 @@
 """DBOS (MIT) on SQLite: a workflow's row and output in the system database, by DBOS's own asyncio interface.
 
 Waiting polls every second, at most half the pool's connections at a time. Outputs are pickled and kept for
-ever. DBOS calls its SQLite database one for development and testing. A task ends only once.
+ever. DBOS calls its SQLite database one for development and testing; on Python 3.12 and later it
+fails unless SQLite is 3.42 or later. A task ends only once.
 """
 
 from __future__ import annotations
