@@ -1,0 +1,260 @@
+"""The measured works. Each runs in a process of its own, on one system, and gives numbers by name.
+
+Rates are per second, times in milliseconds, sizes in bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import random
+import resource
+import sqlite3
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from benchmarks.peers.base import Peer, Value
+from benchmarks.peers.check import VALUE, check
+
+Numbers = dict[str, float]
+Call = Callable[[str], Awaitable[Any]]
+
+
+async def equality(peer: Peer) -> Numbers:
+    """No numbers: AssertionError unless what comes back equals what went in."""
+    await check(peer)
+    return {}
+
+
+async def throughput(peer: Peer, seconds: float, tasks: int) -> Numbers:
+    """Stores and gets by ``tasks`` tasks at once, and by one alone; about ``seconds`` each."""
+    numbers: Numbers = {}
+    for name, workers in (("at once", tasks), ("alone", 1)):
+        count = await _affordable(peer, workers, seconds)
+        ids = [f"{workers}-{n}" for n in range(count)]
+        await _spread(peer.prepare, ids, tasks)
+        numbers[f"stores {name}"] = count / await _spread(lambda task_id: peer.store(task_id, VALUE), ids, workers)
+        numbers[f"gets {name}"] = count / await _spread(peer.get, ids, workers)
+    return numbers
+
+
+async def latency(peer: Peer, tries: int, most_apart: float = 0.02) -> Numbers:
+    """From the call of store in another process to the return of wait here.
+
+    The store is called 5 ms to ``most_apart`` seconds after the wait; p50, p99 and how many were missed.
+    """
+    random.seed(1)
+    delays: list[float] = []
+    missed = 0
+    async with _storer(peer) as tell:
+        for n in range(tries):
+            task_id = f"latency-{n}"
+            await peer.prepare(task_id)
+            wait = asyncio.ensure_future(peer.wait(task_id, 5))
+            await asyncio.sleep(random.uniform(0, most_apart))
+            called = float(await tell(task_id))
+            try:
+                await wait
+                delays.append(1_000 * (time.monotonic() - called))
+            except Exception:
+                missed += 1
+    return {"p50": statistics.median(delays), "p99": _quantile(delays, 0.99), "missed": missed}
+
+
+async def crowd(peer: Peer, waiters: int, idle: float) -> Numbers:
+    """Many waits at once, one id each: what they cost while idle, and how fast all are woken."""
+    ids = [f"crowd-{n}" for n in range(waiters)]
+    await _spread(peer.prepare, ids, 100)
+    await peer.wait(await _stored(peer), 5)  # connections and listeners are there
+    before, connections = _resident(), _connections(peer)
+    woken: list[float] = []
+
+    async def wait(task_id: str) -> None:
+        await peer.wait(task_id, 120)
+        woken.append(time.monotonic())
+
+    waits = [asyncio.ensure_future(wait(task_id)) for task_id in ids]
+    async with _storer(peer) as tell:
+        await tell("ready")  # registered in the meantime; the storer's import takes longer
+        await asyncio.sleep(idle)
+        memory = (_resident() - before) / waiters
+        extra = _connections(peer) - connections
+        cpu, commands = time.process_time(), _commands(peer)
+        await asyncio.sleep(idle)
+        cpu, commands = time.process_time() - cpu, _commands(peer) - commands
+        began, last = map(float, (await tell("all " + " ".join(ids))).split())
+        await asyncio.gather(*waits)
+    return {
+        "all woken after": 1_000 * (max(woken) - began),
+        "lag after the last store": 1_000 * (max(woken) - last),
+        "bytes a waiter": memory,
+        "extra connections": extra,
+        "idle commands/s": commands / idle,
+        "idle CPU %": 100 * cpu / idle,
+    }
+
+
+async def listing(peer: Peer, results: int) -> Numbers:
+    """A page of the 50 newest failed ones, a tenth of ``results``: the first, and one 90 % deep."""
+    await _fill(peer, results)
+    deep = results * 9 // 100
+    return {name: await _page_time(peer, skip) for name, skip in (("first page", 0), ("deep page", deep))}
+
+
+async def size(peer: Peer, results: int) -> Numbers:
+    """Bytes that the storage grows by for each result, whose value alone is 568 bytes of JSON."""
+    value = VALUE | {"padding": ""}
+    value["padding"] = "x" * (568 - len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()))
+    before = _stored_bytes(peer)
+    await _spread(lambda task_id: peer.store(task_id, value), [f"size-{n}" for n in range(results)], 100)
+    return {"bytes a result": (_stored_bytes(peer) - before) / results}
+
+
+async def growth(peer: Peer, results: int, seconds: float) -> Numbers:
+    """Stores at once, a wake-up and pages with so many results there already."""
+    await _fill(peer, results)
+    pages = {name: await _page_time(peer, skip) for name, skip in (("first", 0), ("deep", results * 9 // 100))}
+    wake = await latency(peer, 30)
+    stores = await throughput(peer, seconds, 100)
+    return {
+        "stores at once": stores["stores at once"],
+        "wake p50": wake["p50"],
+        "first page": pages["first"],
+        "deep page": pages["deep"],
+    }
+
+
+WORKS: dict[str, Callable[..., Awaitable[Numbers]]] = {
+    work.__name__: work for work in (equality, throughput, latency, crowd, listing, size, growth)
+}
+
+
+async def store_as_told(peer: Peer) -> None:
+    """The other process of ``latency`` and ``crowd``: a line in, the times around its stores out."""
+    loop = asyncio.get_running_loop()
+    while line := (await loop.run_in_executor(None, sys.stdin.readline)).strip():
+        began = time.monotonic()
+        if line.startswith("all "):
+            await _spread(lambda task_id: peer.store(task_id, VALUE), line.split()[1:], 100)
+            print(began, time.monotonic(), flush=True)
+        elif line == "ready":
+            await peer.prepare("ready")
+            await peer.store("ready", VALUE)
+            print(flush=True)
+        else:
+            print(began, flush=True)
+            await peer.store(line, VALUE)
+
+
+@asynccontextmanager
+async def _storer(peer: Peer) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
+    location = peer.location if peer.storage != "redis" else os.environ.get("STORER_LOCATION", peer.location)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.child", "store_as_told", peer.name, location, "{}"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=2**24,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    output, lines = process.stdin, process.stdout
+
+    async def tell(line: str) -> str:
+        output.write(f"{line}\n".encode())
+        return (await lines.readline()).decode()
+
+    try:
+        await tell("ready")
+        yield tell
+    finally:
+        output.close()
+        await process.wait()
+
+
+async def _affordable(peer: Peer, workers: int, seconds: float) -> int:
+    """How many stores take about ``seconds``."""
+    ids = [f"try-{workers}-{n}" for n in range(workers * 2 if workers > 1 else 20)]
+    await _spread(peer.prepare, ids, workers)
+    took = await _spread(lambda task_id: peer.store(task_id, VALUE), ids, workers)
+    return max(20, min(100_000, round(len(ids) / took * seconds)))
+
+
+async def _spread(call: Call, ids: list[str], workers: int) -> float:
+    """Call for each id, by so many tasks at once, one after the other in each; the seconds it took."""
+
+    async def work(first: int) -> None:
+        for n in range(first, len(ids), workers):
+            await call(ids[n])
+
+    began = time.perf_counter()
+    await asyncio.gather(*(work(first) for first in range(min(workers, len(ids)))))
+    return time.perf_counter() - began
+
+
+async def _fill(peer: Peer, results: int) -> None:
+    ids = [f"{n:07d}{'f' if n % 10 == 0 else ''}" for n in range(results)]
+    await _spread(peer.prepare, ids, 100)
+    await _spread(lambda task_id: peer.store(task_id, VALUE, is_failed=task_id.endswith("f")), ids, 100)
+
+
+async def _page_time(peer: Peer, skip: int) -> float:
+    times = []
+    assert len(await peer.failed(50, skip)) == 50
+    for _ in range(20):
+        began = time.perf_counter()
+        await peer.failed(50, skip)
+        times.append(1_000 * (time.perf_counter() - began))
+        if sum(times) > 5_000:
+            break
+    return statistics.median(times)
+
+
+async def _stored(peer: Peer) -> str:
+    await peer.prepare("first")
+    await peer.store("first", VALUE)
+    return "first"
+
+
+def _quantile(values: list[float], part: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(part * len(values)))]
+
+
+def _resident() -> int:
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def _info(peer: Peer, section: str) -> Any:
+    with redis.Redis.from_url(peer.location) as client:
+        return client.info(section)
+
+
+def _connections(peer: Peer) -> int:
+    return int(_info(peer, "clients")["connected_clients"]) if peer.storage == "redis" else 0
+
+
+def _commands(peer: Peer) -> int:
+    """So far, without those that asked for it."""
+    if peer.storage != "redis":
+        return 0
+    stats = _info(peer, "commandstats")
+    quiet = {"cmdstat_info", "cmdstat_client|setinfo", "cmdstat_client|setname", "cmdstat_hello", "cmdstat_select"}
+    return sum(int(stat["calls"]) for name, stat in stats.items() if name not in quiet)
+
+
+def _stored_bytes(peer: Peer) -> int:
+    if peer.storage == "redis":
+        return int(_info(peer, "memory")["used_memory_dataset"])
+    with sqlite3.connect(peer.location) as raw:
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    raw.close()
+    return Path(peer.location).stat().st_size
