@@ -148,18 +148,18 @@ class BaseResultBackend:
     ) -> list[bool]:
         """``store`` each, in order. All are checked and encoded before the first is sent.
 
-        Each write is atomic, the whole is not: after a StorageError a part may have been stored.
+        Each write is atomic, the whole is not: after a StorageError a part may have been stored, after
+        CorruptRecord, which names the first that could not be, all others.
         """
         arguments.check_bool("overwrite", overwrite)
         now = self._clock()
         checked = [arguments.check_result(result) for result in results]
         commits = [self._records.commit(result, now, ttl, overwrite) for result in checked]
-        stored: list[bool] = []
+        outcomes: list[Outcome] = []
         async with self._life:
             for step in _steps(commits):
-                outcomes = await self._engine.commit(step, now)
-                stored += [_applied(*pair) for pair in zip(step, outcomes, strict=True)]
-        return stored
+                outcomes += await self._engine.commit(step, now)
+        return [_applied(*pair) for pair in zip(commits, outcomes, strict=True)]
 
     async def get(self, task_id: str) -> TaskResult[Any] | None:
         """The record, a fresh object; None when there is none. Raises CorruptRecord."""
@@ -416,7 +416,7 @@ async def _walk(
 
 def _applied(commit: Commit, outcome: Outcome) -> bool:
     if outcome.version < 0:
-        raise CorruptRecord(commit.id, "the standing record is not of this format; nothing was written")
+        raise CorruptRecord(commit.id, f"{outcome.reason}; nothing was written")
     return outcome.is_applied
 
 

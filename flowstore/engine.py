@@ -88,11 +88,13 @@ class Commit(NamedTuple):
 class Outcome(NamedTuple):
     """Whether a commit is the stored state now, and where it is not, the version that stands in its way.
 
-    0: there is no live record. -1: what stands cannot be read; it was left alone.
+    0: there is no live record. -1: what stands cannot be read or written over, and ``reason`` says
+    why; it was left alone, and the other writes of the call were not affected.
     """
 
     is_applied: bool
     version: int
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

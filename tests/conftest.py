@@ -7,6 +7,7 @@ import inspect
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -52,6 +53,13 @@ def empty_database() -> Iterator[Callable[[str], str]]:
 def redis_url(request: pytest.FixtureRequest, empty_database: Callable[[str], str]) -> str:
     """An empty database of each kind of server."""
     return empty_database(request.param)
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[Any]:
+    """A view behind the backend's back of the database at ``redis_url``, in text."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture

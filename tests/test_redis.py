@@ -34,12 +34,6 @@ class TestRedis(BackendContract, SharedTripsContract):
         return make
 
 
-@pytest.fixture
-def client(redis_url: str) -> Any:
-    with redis.Redis.from_url(redis_url, decode_responses=True) as opened:
-        yield opened
-
-
 def commands(client: Any) -> dict[str, int]:
     """Calls so far by command, those inside of scripts included."""
     return {
@@ -170,21 +164,6 @@ async def test_repeated_write_is_recognised(redis_url: str) -> None:
         await backend.open()
         first = await backend._engine.commit([commit], 0)
         assert await backend._engine.commit([commit, commit], 0) == first * 2
-
-
-async def test_wrong_kinds_of_keys(redis_url: str, client: Any) -> None:
-    """An index of the wrong type fails the write before anything of it is written."""
-    async with RedisBackend(redis_url) as backend:
-        client.set("flowstore:{default}:i:failed:", "not an index")
-        with pytest.raises(CorruptStore, match="expected a zset"):
-            await backend.store("t", failed("t"))
-        assert client.keys("flowstore:{default}:r:*") == []
-        client.set("flowstore:{default}:r:odd", "no record")
-        with pytest.raises(ValueError, match="'odd'"):
-            await backend.get("odd")
-        with pytest.raises(ValueError, match="'odd'"):
-            await backend.store("odd", TaskResult.success("odd"))
-        assert await backend.delete("odd") is True
 
 
 async def test_format_is_checked(redis_url: str, client: Any) -> None:

@@ -1,4 +1,7 @@
 -- ARGV: ids. Returns header and head of each, without its body; false where there is no record.
 local found = {}
-for number, id in ipairs(ARGV) do found[number] = without_body(id) end
+for number, id in ipairs(ARGV) do
+    local value = try('GET', record_key(id))
+    found[number] = value and without_body(value) or false
+end
 return found

@@ -4,7 +4,8 @@
 -- Times stay text: a Lua number prints only 14 digits.
 local prefix = KEYS[1]
 local STATUSES = {'pending', 'running', 'retrying', 'success', 'failed', 'cancelled'}
-local FINISHED = {success = true, failed = true, cancelled = true}
+local FINISHED = {pending = false, running = false, retrying = false,
+                  success = true, failed = true, cancelled = true}
 local CORRUPT = {}
 local told = {}
 
@@ -12,29 +13,47 @@ local function record_key(id) return prefix .. 'r:' .. id end
 local function index_key(status, facet) return prefix .. 'i:' .. status .. ':' .. facet end
 local expiry_key = prefix .. 'x'
 
+-- Like redis.call, but nil where the key is of the wrong type.
+local function try(...)
+    local reply = redis.pcall(...)
+    if type(reply) ~= 'table' or not reply.err then return reply end
+    if not string.find(reply.err, 'WRONGTYPE', 1, true) then redis.call(...) end  -- raises it again
+    return nil
+end
+
+-- The facets of a header, nil unless they are a list of strings.
+local function facets_of(text)
+    local is_json, facets = pcall(cjson.decode, text)
+    if not is_json then return nil end
+    for _, facet in ipairs(facets) do
+        if type(facet) ~= 'string' then return nil end
+    end
+    return facets
+end
+
 local function parse(value)
     local stop = string.find(value, '\n', 1, true)
     if not stop then return CORRUPT end
-    local status, stage, version, expires, submitted, token, sort, facets = string.match(
-        string.sub(value, 1, stop - 1), '^1 (%l+) (%d+) (%d+) (%S+) (%S+) (%S+) (%x+) (%[.*%])$')
-    if not status then return CORRUPT end
-    return {status = status, stage = tonumber(stage), version = tonumber(version), expires = expires,
-            token = token, sort = sort, facets = facets}
+    local status, stage, version, expires, token, sort, facets = string.match(
+        string.sub(value, 1, stop - 1), '^1 (%l+) (%d+) (%d+) (%-?%d*) %-?%d* (%S+) (%x+) (%[.*%])$')
+    if FINISHED[status or ''] == nil or math.max(#stage, #version) > 16 then return CORRUPT end
+    local record = {status = status, stage = tonumber(stage), version = tonumber(version), token = token,
+                    expires = expires, sort = sort, facets = facets_of(facets)}
+    local is_time = expires == '-' or tonumber(expires) and #expires < 20
+    return record.facets and is_time and record or CORRUPT
 end
 
 -- The header of the standing record: nil where there is none, CORRUPT where it cannot be read.
 local function standing(id)
-    local value = redis.pcall('GETRANGE', record_key(id), 0, 1023)
-    if type(value) ~= 'string' then return CORRUPT end
+    local value = try('GETRANGE', record_key(id), 0, 1023)
+    if not value then return CORRUPT end
     if value == '' then return nil end
     if not string.find(value, '\n', 1, true) then value = redis.call('GET', record_key(id)) end
     return parse(value)
 end
 
--- Header and head, without the body.
-local function without_body(id)
-    local value = redis.pcall('GET', record_key(id))
-    if type(value) ~= 'string' then return false end
+-- Header and head of a stored record.
+local function without_body(value)
     local _, first = string.find(value, '\n', 1, true)
     local second = first and string.find(value, '\n', first + 1, true)
     return second and string.sub(value, 1, second - 1) or value
@@ -46,9 +65,7 @@ end
 
 local function index_keys(record)
     local keys = {index_key(record.status, '')}
-    for _, facet in ipairs(cjson.decode(record.facets)) do
-        keys[#keys + 1] = index_key(record.status, facet)
-    end
+    for _, facet in ipairs(record.facets) do keys[#keys + 1] = index_key(record.status, facet) end
     return keys
 end
 
@@ -57,15 +74,16 @@ local function index(id, record)
     if record.expires ~= '-' then redis.call('ZADD', expiry_key, record.expires, id) end
 end
 
+-- A key of the wrong type has no entry to remove.
 local function unindex(id, record)
-    for _, key in ipairs(index_keys(record)) do redis.call('ZREM', key, record.sort .. id) end
-    if record.expires ~= '-' then redis.call('ZREM', expiry_key, id) end
+    for _, key in ipairs(index_keys(record)) do try('ZREM', key, record.sort .. id) end
+    if record.expires ~= '-' then try('ZREM', expiry_key, id) end
 end
 
 -- Note a change for every inbox that waits for the id; a wait ends with any change but 'w'.
 local function tell(id, change)
     local key = prefix .. 'w:' .. id
-    for _, inbox in ipairs(redis.call('SMEMBERS', key)) do
+    for _, inbox in ipairs(try('SMEMBERS', key) or {}) do
         told[inbox] = told[inbox] or {}
         table.insert(told[inbox], {change, id})
     end
@@ -83,16 +101,18 @@ local function remove(id, record, now)
     tell(id, record ~= CORRUPT and is_expired(record, now) and 'e' or 'd')
 end
 
--- Remove at most `limit` expired records; how many.
+-- Remove at most `limit` expired records; how many, and how many entries were looked at. What is no
+-- expired record loses its entry. Runs behind every write, so nothing that it meets may make it fail.
 local function sweep(limit, now)
-    local due = redis.call('ZRANGEBYSCORE', expiry_key, '-inf', now, 'LIMIT', 0, limit)
+    local due, removed = try('ZRANGEBYSCORE', expiry_key, '-inf', now, 'LIMIT', 0, limit) or {}, 0
     for _, id in ipairs(due) do
         local record = standing(id)
         if record and record ~= CORRUPT and is_expired(record, tonumber(now)) then
             remove(id, record, tonumber(now))
+            removed = removed + 1
         else
             redis.call('ZREM', expiry_key, id)
         end
     end
-    return #due
+    return removed, #due
 end

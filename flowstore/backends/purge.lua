@@ -2,9 +2,10 @@
 -- and 1 when nothing was left to remove.
 local now, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 if ARGV[3] ~= '1' then
-    local expired = sweep(limit, ARGV[1])
+    redis.call('ZCARD', expiry_key)  -- raises where a sweep would find nothing in a key of the wrong type
+    local expired, seen = sweep(limit, ARGV[1])
     publish()
-    return {0, expired, expired < limit and 1 or 0}
+    return {0, expired, seen < limit and 1 or 0}
 end
 local live, expired, seen = 0, 0, 0
 for _, status in ipairs(STATUSES) do

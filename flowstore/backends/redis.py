@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files
+from itertools import starmap
 from typing import Any, Final, TypeVar, Unpack
 from urllib.parse import urlsplit
 
@@ -43,6 +45,10 @@ _EXAMINED_PER_CALL: Final = 2_000
 _SWEEP_PER_COMMIT: Final = 2
 _SORT_OFFSET: Final = 2**63
 _NAME_FACET: Final = "name:"
+_HEADER: Final = re.compile(
+    rb"1 (%s) (\d{1,16}) (\d{1,16}) (-|-?\d{1,19}) (-|-?\d{1,19}) \S+ [0-9a-f]{16} (\[.*\])"
+    % "|".join(TaskStatus).encode()
+)
 _TRANSIENT: Final = ("LOADING", "BUSY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "READONLY", "NOREPLICAS")
 
 
@@ -136,8 +142,7 @@ class RedisEngine(Engine):
             arguments: list[Any] = [now, _SWEEP_PER_COMMIT * len(step)]
             for commit in step:
                 arguments += _arguments(commit)
-            replies = await self._run("commit", *arguments)
-            outcomes += [Outcome(is_applied=bool(applied), version=version) for applied, version in replies]
+            outcomes += map(_outcome, await self._run("commit", *arguments))
         return outcomes
 
     async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
@@ -166,7 +171,7 @@ class RedisEngine(Engine):
         while len(rows) < query.limit:
             flags = (int(query.newest_first), after, int(query.with_body), facet, _EXAMINED_PER_CALL)
             after, found = await self._run("scan", now, query.limit - len(rows), *flags, *query.statuses)
-            rows += [row for task_id, value in found if (row := _row(task_id.decode(), value))]
+            rows += filter(None, starmap(_listed_row, found))
             if not after:
                 break
         return rows
@@ -251,6 +256,11 @@ def _arguments(commit: Commit) -> list[Any]:
     ]
 
 
+def _outcome(reply: list[Any]) -> Outcome:
+    applied, version, *reason = reply
+    return Outcome(bool(applied), version, b"".join(reason).decode(errors="replace"))
+
+
 def _member(position: Position) -> str:
     """An entry of an index: bytewise order is the order of listings."""
     return f"{position.sort + _SORT_OFFSET:016x}{position.id}"
@@ -259,25 +269,39 @@ def _member(position: Position) -> str:
 def _row(task_id: str, value: bytes | None) -> Row | None:
     if not value:
         return None
-    try:
-        header, head, *body = value.split(b"\n", 2)
-        kind, status, stage, version, expires, submitted, _, _, facets = header.split(b" ", 8)
-        if kind != b"1":
-            raise ValueError(kind)
-        names = [facet.removeprefix(_NAME_FACET) for facet in json.loads(facets)]
-        return Row(
-            id=task_id,
-            status=status.decode(),
-            stage=int(stage),
-            version=int(version),
-            name=names[0] if names else None,
-            submitted_at=None if submitted == b"-" else int(submitted),
-            expires_at=None if expires == b"-" else int(expires),
-            head=head,
-            body=body[0] if body else None,
-        )
-    except (ValueError, AttributeError, TypeError):
+    header, *rest = value.split(b"\n", 2)
+    fields = _HEADER.fullmatch(header)
+    if fields is None or not rest or (facets := _facets(fields[6])) is None:
         return Row(task_id, "", 0, 0, None, None, None, head=value[:200], body=None)
+    status, stage, version, expires, submitted, _ = fields.groups()
+    return Row(
+        id=task_id,
+        status=status.decode(),
+        stage=int(stage),
+        version=int(version),
+        name=facets[0].removeprefix(_NAME_FACET) if facets else None,
+        submitted_at=None if submitted == b"-" else int(submitted),
+        expires_at=None if expires == b"-" else int(expires),
+        head=rest[0],
+        body=rest[1] if len(rest) > 1 else None,
+    )
+
+
+def _listed_row(task_id: bytes, value: bytes) -> Row | None:
+    """None for an entry whose id nobody can have stored."""
+    try:
+        return _row(task_id.decode(), value)
+    except UnicodeDecodeError:
+        return None
+
+
+def _facets(text: bytes) -> list[str] | None:
+    """None unless ``text`` is a JSON list of str."""
+    try:
+        facets = json.loads(text.decode())
+    except (ValueError, RecursionError):
+        return None
+    return facets if set(map(type, facets)) <= {str} else None
 
 
 def _steps(items: Sequence[Item]) -> list[Sequence[Item]]:

@@ -1,6 +1,6 @@
 -- ARGV: now, limit, '1' for newest first, member to begin behind or '', '1' for bodies, facet, how
 -- many index entries to examine at the most, then statuses.
--- Returns the member to go on behind ('' at the end), then the live records in order.
+-- Returns the member to go on behind ('' at the end), then at most `limit` live records in order.
 local now, limit, budget = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[7])
 local is_newest_first, with_body, facet = ARGV[3] == '1', ARGV[5] == '1', ARGV[6]
 
@@ -33,12 +33,14 @@ end
 -- The record behind an index entry; nil for a ghost or an expired one.
 local function live(member, status)
     local id = string.sub(member, 17)
-    local value = with_body and redis.call('GET', record_key(id)) or not with_body and without_body(id)
+    if id == '' then return nil end
+    local value = try('GET', record_key(id))
+    if value == nil then return {id, 'not a string'} end
     if not value then return nil end
-    local record = parse(value)
-    if record == CORRUPT then return {id, value} end
+    local record, shown = parse(value), with_body and value or without_body(value)
+    if record == CORRUPT then return {id, shown} end
     if record.status ~= status or record.sort .. id ~= member or is_expired(record, now) then return nil end
-    return {id, value}
+    return {id, shown}
 end
 
 local ranges = {}
@@ -48,7 +50,7 @@ for number = 8, #ARGV do
 end
 local found, last = {}, ''
 for _ = 1, budget do
-    if #found == limit then return {'', found} end
+    if #found == limit then break end
     local first, member = nil, nil
     for _, range in ipairs(ranges) do
         local candidate = head(range)
@@ -59,4 +61,4 @@ for _ = 1, budget do
     local record = live(member, first.status)
     if record then found[#found + 1] = record end
 end
-return {#found < limit and last or '', found}
+return {last, found}

@@ -1,0 +1,230 @@
+"""Damaged keys in Redis: each harms its own record at the most, and is named."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from flowstore import CorruptRecord, CorruptStore, RedisBackend, TaskResult, TaskStatus
+from flowstore.backends.redis import _row
+from flowstore.codec import Codec
+from flowstore.engine import Outcome
+from flowstore.records import Records
+from flowstore.testing import ManualClock
+from flowstore.testing.support import failed, ids, waiting, walk
+
+PREFIX = "flowstore:{default}:"
+HEADER = "1 failed 2 1 {expires} - 0123456789abcdef.0 ffffffffffffffff {facets}"
+
+
+def record(expires: object = "-", facets: str = "[]") -> str:
+    return HEADER.format(expires=expires, facets=facets) + "\n{}\n{}"
+
+
+def contents(client: Any) -> dict[str, Any]:
+    """All keys of the namespace with what they hold."""
+    readers = {"string": client.get, "set": client.smembers, "hash": client.hgetall}
+    found = {}
+    for key in client.keys(PREFIX.replace("{", "[{]") + "*"):
+        read = readers.get(client.type(key), lambda key: client.zrange(key, 0, -1, withscores=True))
+        found[key] = read(key)
+    return found
+
+
+async def commit(backend: RedisBackend, *results: TaskResult[Any], **options: Any) -> list[Outcome]:
+    """All in one trip."""
+    now = backend._clock()
+    await backend.open()
+    return await backend._engine.commit(
+        [backend._records.commit(result, now, **options) for result in results], now
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "write"),
+    [
+        ("i:failed:", failed("t", task_name="n")),
+        ("i:failed:name:n", failed("t", task_name="n")),
+        ("i:pending:", failed("t", task_name="n")),
+        ("i:pending:name:old", failed("t", task_name="n")),
+        ("x", failed("t", task_name="n")),
+        ("r:t", failed("t")),
+    ],
+)
+async def test_bad_item_changes_nothing_and_fails_alone(
+    redis_url: str, client: Any, key: str, write: TaskResult[Any]
+) -> None:
+    """Any key of the wrong type that an item needs: CorruptRecord, nothing of it written; the others are."""
+    async with RedisBackend(redis_url) as backend:
+        await backend.store("t", TaskResult.pending("t", task_name="old"), ttl=60)
+        client.delete(PREFIX + key)
+        client.hset(PREFIX + key, "foreign", "1")
+        before = contents(client)
+        with pytest.raises(CorruptRecord, match=r"'t'.*nothing was written"):
+            await backend.store("t", write)
+        assert contents(client) == before
+        results = [TaskResult.success("a"), write, TaskResult.success("b"), write]
+        outcomes = await commit(backend, *results)
+        assert [(outcome.is_applied, outcome.version) for outcome in outcomes] == [
+            (True, 1), (False, -1), (True, 1), (False, -1)
+        ]  # fmt: skip
+        after = contents(client)
+        assert {name: after[name] for name in before} == before
+        assert set(await backend.get_many(["a", "b"])) == {"a", "b"}
+        with pytest.raises(CorruptRecord, match="'t'"):
+            await backend.store_many([write, *(TaskResult.success(f"s{n}") for n in range(600))])
+        assert len(await backend.get_many(f"s{n}" for n in range(600))) == 600
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "no record",
+        record().replace("1 failed", "1 strange"),
+        record().replace("1 failed", "2 failed"),
+        record(expires=""),
+        record(expires="soon"),
+        record(expires="9" * 400),
+        record(facets="[x]"),
+        record(facets="[[]]"),
+        record(facets="[null]"),
+        record(facets="[7]"),
+        record(facets="[" * 2_000 + "]" * 2_000),
+        record().replace(" 2 1 ", f" 2 {'9' * 400} "),
+    ],
+)
+async def test_unreadable_record_harms_no_other(redis_url: str, client: Any, value: str) -> None:
+    """Not in a batch, and not when it comes up among the expired ones that a write sweeps."""
+    async with RedisBackend(redis_url) as backend:
+        client.set(PREFIX + "r:t", value)
+        client.zadd(PREFIX + "x", {"t": 1})
+        outcomes = await commit(backend, TaskResult.success("a"), TaskResult.success("t"))
+        assert [outcome.version for outcome in outcomes] == [1, -1]
+        assert await backend.store("b", TaskResult.success("b")) is True
+        for call in (backend.store("t", TaskResult.success("t")), backend.wait_for("t", 5), backend.get("t")):
+            with pytest.raises(CorruptRecord, match="'t'"):
+                await call
+        assert client.get(PREFIX + "r:t") == value
+        assert await backend.delete("t") is True
+        assert await backend.get("t") is None
+
+
+async def test_sweep_passes_over_what_it_cannot_read(redis_url: str, client: Any) -> None:
+    """Indexes and waiter sets of the wrong type, ghosts and hashes among the expired: the write succeeds."""
+    clock = ManualClock()
+    async with RedisBackend(redis_url, clock=clock) as backend:
+        await backend.store_many([failed(f"t{n}", task_name="n") for n in range(3)], ttl=5)
+        client.zadd(PREFIX + "x", {"ghost": 1, "hash": 2})
+        client.hset(PREFIX + "r:hash", "foreign", "1")
+        client.set(PREFIX + "w:t0", "no set")
+        for key in ("i:failed:", "i:failed:name:n"):
+            client.set(PREFIX + key, "no index")
+        clock.advance(6)
+        for n in range(3):
+            assert await backend.store(f"new{n}", TaskResult.success(f"new{n}")) is True
+        assert client.keys(PREFIX.replace("{", "[{]") + "r:t*") == []
+        assert client.exists(PREFIX + "x", PREFIX + "w:t0") == 0
+        assert await backend.purge_expired() == 0
+
+
+async def test_purge_counts_records_only(redis_url: str, client: Any) -> None:
+    """Entries without an expired record are dropped uncounted; an expiry index that is none is named."""
+    clock = ManualClock()
+    async with RedisBackend(redis_url, clock=clock) as backend:
+        client.zadd(PREFIX + "x", {f"ghost{n}": n for n in range(1_500)})
+        await backend.store_many([failed(f"t{n}") for n in range(700)], ttl=5)
+        clock.advance(6)
+        assert await backend.purge_expired(10_000) == 700
+        client.set(PREFIX + "x", "no index")
+        assert await backend.store("t", failed("t")) is True
+        with pytest.raises(CorruptStore):
+            await backend.purge_expired()
+
+
+async def test_waiter_set_of_the_wrong_type(redis_url: str, client: Any) -> None:
+    """It stops neither the writes nor the waits of its id."""
+    async with RedisBackend(redis_url) as backend:
+        client.set(PREFIX + "w:t", "no set")
+        assert await backend.store("t", TaskResult.running("t")) is True
+        task = await waiting(backend, "t")
+        while client.type(PREFIX + "w:t") != "set":
+            assert not task.done()
+            await backend.exists("t")
+        assert await backend.store("t", TaskResult.success("t", 1)) is True
+        assert (await task).result == 1
+        client.set(PREFIX + "w:t", "no set")
+        assert await backend.delete("t") is True
+        assert client.exists(PREFIX + "w:t") == 0
+
+
+async def test_index_of_the_wrong_type_is_named_by_listings(redis_url: str, client: Any) -> None:
+    """They cannot know what it held."""
+    async with RedisBackend(redis_url) as backend:
+        client.set(PREFIX + "i:failed:", "no index")
+        for call in (backend.page(), backend.count_by_status()):
+            with pytest.raises(CorruptStore):
+                await call
+        assert await backend.list_by_status(TaskStatus.SUCCESS) == []
+
+
+NUMBERS = st.one_of(st.integers().map(lambda n: b"%d" % n), st.sampled_from([b"-", b"7" * 10_000, b"\xff"]))
+FACETS = [
+    b"[]",
+    b'["name:a"]',
+    b'["\\ud800"]',
+    b"[7]",
+    b"[null]",
+    b"{}",
+    b'["\xff"]',
+    b"[" * 10**5 + b"]" * 10**5,
+]
+HEADERS = st.tuples(
+    st.sampled_from([b"1", b"01", b"2"]),
+    st.sampled_from([b"failed", b"Failed", b"fa\xffled", b""]),
+    *[st.one_of(st.just(b"1"), NUMBERS)] * 4,
+    st.just(b"0123456789abcdef.0"),
+    st.sampled_from([b"f" * 16, b"f" * 15, b"x"]),
+    st.sampled_from(FACETS),
+).map(b" ".join)
+BODIES = st.one_of(st.binary(), st.sampled_from([b"{}", b"{}\n{}", b"[" * 10**5, b'{}\n{"result":[1]}']))
+VALUES = st.one_of(st.binary(), HEADERS, st.tuples(HEADERS, BODIES).map(b"\n".join))
+
+
+@given(VALUES)
+@example(record(facets="[" * 10**5 + "]" * 10**5).encode())
+@example(record(expires="7" * 4_000).encode())
+@example(record(facets='["\\ud800"]').encode())
+def test_no_stored_bytes_break_the_reading(value: bytes) -> None:
+    """They are a row, and that is a result or a CorruptRecord."""
+    row = _row("t", value)
+    assert (row is None) == (value == b"")
+    if row is not None:
+        assert row.is_expired(2**70) == (row.expires_at is not None)
+        with suppress(CorruptRecord):
+            assert Records(Codec(()), ttl=None, failure_ttl=None).decode(row).task_id == "t"
+
+
+async def test_listings_skip_entries_that_are_none(redis_url: str, client: Any) -> None:
+    """Too short ones and ids that are not UTF-8 take no place on a page; a hash as record is named."""
+    async with RedisBackend(redis_url) as backend:
+        await backend.store_many(failed(f"t{n}", n) for n in range(10))
+        sort = client.zrange(PREFIX + "i:failed:", 0, 0)[0][:16].encode()
+        for member in (b"", b"short", sort, sort + b"\xff", sort + b"t9\xff"):
+            client.zadd(PREFIX + "i:failed:", {member: 0})
+            client.set(PREFIX.encode() + b"r:" + member[16:], "corrupt, so that it is not a ghost")
+        for newest_first in (True, False):
+            for limit in (1, 3, 50):
+                pages = await walk(backend, limit=limit, newest_first=newest_first)
+                found = [name for page in pages for name in ids(page.items)]
+                assert found == [f"t{n}" for n in range(10)][:: -1 if newest_first else 1]
+        client.delete(PREFIX + "r:t5")
+        client.hset(PREFIX + "r:t5", "foreign", "1")
+        for load_result in (True, False):
+            with pytest.raises(CorruptRecord, match="'t5'"):
+                await backend.page(TaskStatus.FAILED, load_result=load_result)
+        assert await backend.delete("t5") is True
+        assert len((await backend.page(TaskStatus.FAILED)).items) == 9
