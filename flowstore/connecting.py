@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -11,6 +12,7 @@ from flowstore.backends.sqlite import SQLiteBackend
 from flowstore.base import BaseResultBackend
 
 _FORMS: Final = "memory://, sqlite:///file.db, redis://host:port/db, rediss://..., unix:///path/to.sock"
+_SCHEME: Final = re.compile(r"[a-z]{1,20}")  # anything else may be a part of a password
 
 
 def connect(url: str, **options: Any) -> BaseResultBackend:
@@ -29,4 +31,5 @@ def connect(url: str, **options: Any) -> BaseResultBackend:
         return SQLiteBackend(unquote(rest[1:]), **options)
     if url == "memory://":
         return InMemoryBackend(**options)
-    raise ValueError(f"url: scheme {scheme[:20]!r} in this form is not known; expected one of {_FORMS}")
+    named = f"scheme {scheme!r} in this form" if separator and _SCHEME.fullmatch(scheme) else "this form"
+    raise ValueError(f"url: {named} is not known; expected one of {_FORMS}")

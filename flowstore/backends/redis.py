@@ -12,7 +12,7 @@ from functools import partial
 from importlib.resources import files
 from itertools import starmap
 from typing import Any, Final, TypeVar, Unpack
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import redis.exceptions as driver
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -71,32 +71,29 @@ class RedisBackend(BaseResultBackend):
         if (url is None) == (client is None):
             raise TypeError("url, client: expected exactly one of them")
         timeout = options.get("op_timeout", 10.0)
-        self._shown = "client=..." if url is None else repr(_without_credentials(url))
-        client_of_its_own = _client_from(url, timeout) if url is not None else None
-        used = client_of_its_own or client
-        if used is None or used.connection_pool.connection_kwargs.get("decode_responses"):
+        self._shown = "client=..."
+        if url is not None:
+            client, where = _client_from(url, timeout)
+            self._shown = repr(where)
+        if client is None or client.connection_pool.connection_kwargs.get("decode_responses"):
             raise ValueError("client: expected one with decode_responses=False, results are bytes")
-        engine = RedisEngine(used, namespace, timeout, options.get("recheck_interval", 15.0))
-        engine.owns_client = client_of_its_own is not None
+        engine = RedisEngine(client, namespace, timeout, options.get("recheck_interval", 15.0))
+        engine.owns_client = url is not None
         super().__init__(SharedTrips(engine, timeout), namespace=namespace, **options)
 
     def __repr__(self) -> str:
         return f"RedisBackend({self._shown}, namespace={self.namespace!r})"
 
 
-def _without_credentials(url: str) -> str:
+def _client_from(url: str, timeout: float) -> tuple[Redis, str]:
+    """A client, and where it connects to. No more of ``url`` is shown: a password may be anywhere in it."""
     if not isinstance(url, str):
         raise TypeError(f"url: expected str, got {type(url).__name__}")
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, _ = url.partition("://")
     if not separator or scheme not in _SCHEMES:
         raise ValueError(f"url: expected a URL beginning with {'://, '.join(_SCHEMES)}://")
-    location = rest.rpartition("@")[2].partition("?")[0]
-    return f"{scheme}://{location}"
-
-
-def _client_from(url: str, timeout: float) -> Redis:
     try:
-        urlsplit(url).port  # noqa: B018  # raises for a bad one
+        _check_url(url)
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=_MAX_CONNECTIONS,
@@ -105,10 +102,30 @@ def _client_from(url: str, timeout: float) -> Redis:
             socket_connect_timeout=timeout,
             retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), _RETRIES),
         )
-    except (ValueError, TypeError):  # their text may hold the password
-        where = _without_credentials(url)
-        raise ValueError(f"url: {where} is not a Redis URL: check port, database and options") from None
-    return Redis.from_pool(pool)
+        return Redis.from_pool(pool), _location(scheme, pool.connection_class(**pool.connection_kwargs))
+    except (ValueError, TypeError, AttributeError, driver.RedisError):
+        pass  # raised below, where this error and its text are no context of the new one
+    advice = "check host, port, database and options, and percent-encode @ : / ? # % in a password"
+    raise ValueError(f"url: not a usable {scheme}:// URL; {advice}")
+
+
+def _check_url(url: str) -> None:
+    """Raise ValueError for what the driver would drop or take for something else, such as half a password."""
+    parts = urlsplit(url)
+    url.encode()
+    if parts.query:
+        parse_qsl(parts.query, strict_parsing=True)
+    where = f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+    form = r"/.+" if parts.scheme == "unix" else r"[^/]*(/[0-9]*)?"
+    if "#" in url or not re.fullmatch(form, where):
+        raise ValueError
+
+
+def _location(scheme: str, connection: Any) -> str:
+    if scheme == "unix":
+        return f"unix://{connection.path}?db={connection.db}"
+    host = f"[{connection.host}]" if ":" in connection.host else connection.host
+    return f"{scheme}://{host}:{connection.port}/{connection.db}"
 
 
 class RedisEngine(Engine):

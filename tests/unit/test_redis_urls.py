@@ -1,0 +1,139 @@
+"""What a Redis URL becomes, and that its password is shown nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowstore import RedisBackend, StorageUnavailable, connect
+
+HALVES = ("s3cret", "t0ken")
+USABLE = [
+    "redis://:s3crett0ken@127.0.0.1:1/0",
+    "redis://user:s3cret@t0ken@127.0.0.1:1",
+    "redis://s3cret:t0ken@127.0.0.1:1/",
+    "redis://127.0.0.1:1/0?password=s3crett0ken",
+    "redis://127.0.0.1:1/0?password=s3cret@t0ken",
+    "redis://127.0.0.1:1?username=t0ken&password=s3cret/?t0ken",
+    "rediss://:s3cret%23t0ken@[::1]:1/0?ssl_password=s3cret",
+    "unix://user:s3crett0ken@/tmp/no such.sock?db=0",
+    "unix:///tmp/no such.sock?password=s3cret@t0ken",
+]
+REFUSED = [
+    "redis://:s3cret@t0ken:notaport/",
+    "redis://:s3crett0ken",
+    "redis://:s3crett0ken@[::1/0",
+    "redis://:s3cret\N{ACCOUNT OF}t0ken@h",
+    "redis://:s3cret\ud800t0ken@h",
+    "redis://:s3cret/t0ken@h:1/0",
+    "redis://:s3cret?t0ken@h:1/0",
+    "redis://:s3cret#t0ken@h:1/0",
+    "redis://user:12/s3crett0ken@h:1/0",
+    "redis://user:12?s3crett0ken@h:1/0",
+    "redis://user:12?s3cret=t0ken@h:1/0",
+    "redis://user:12#s3crett0ken@h:1/0",
+    "redis://:s3cret@t0ken/12@h:1/0",
+    "redis://:s3cret@h/x",
+    "redis://:s3cret@h?db=t0ken",
+    "redis://:s3cret@h?protocol=9",
+    "redis://:s3cret@h?retry=t0ken",
+    "rediss://:s3cret@h?ssl_cert_reqs=t0ken",
+    "unix://:s3cret/t0ken@/tmp/x.sock",
+    "unix://:s3crett0ken@",
+    "unix:///tmp/x.sock#s3crett0ken",
+    "s3crett0ken",
+    "s3cret:t0ken@h",
+    "user:s3crett0ken@h:1://",
+    "Redis://:s3crett0ken@h",
+    "http://user:s3crett0ken@h",
+]
+
+
+def texts(error: BaseException | None) -> Iterator[str]:
+    """All that a traceback or a log may show of an error."""
+    while error is not None:
+        yield from (str(error), repr(error), repr(error.args))
+        yield from texts(error.__cause__)
+        error = error.__context__
+
+
+def assert_hidden(text: str) -> None:
+    assert not [half for half in HALVES if half in text], text
+
+
+@pytest.mark.parametrize("url", USABLE)
+async def test_usable_urls(url: str) -> None:
+    """The password is neither in the repr nor in the errors of a server that cannot be reached."""
+    backend = RedisBackend(url, op_timeout=2)
+    assert_hidden(repr(backend))
+    with pytest.raises(StorageUnavailable) as caught:
+        await backend.get("t")
+    assert "no such.sock" in str(caught.value) or ":1" in str(caught.value)
+    for text in texts(caught.value):
+        assert_hidden(text)
+
+
+@pytest.mark.parametrize("make", [RedisBackend, connect])
+@pytest.mark.parametrize("url", REFUSED)
+def test_refused_urls(url: str, make: type[RedisBackend]) -> None:
+    """One ValueError that names the argument, without a trace of the URL, in its context neither."""
+    with pytest.raises(ValueError, match=r"^url: ") as caught:
+        make(url)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    for text in texts(caught.value):
+        assert_hidden(text)
+
+
+FORMS = [
+    "redis://:{}@h:1/0",
+    "redis://user:{}@h",
+    "redis://{}@h:notaport/",
+    "redis://:{}@",
+    "redis://h/0?password={}",
+    "redis://h:1/{}",
+    "rediss://user:{}@[::1]:1",
+    "unix://user:{}@/tmp/x.sock?db=0",
+    "unix:///tmp/x.sock?password={}",
+    "{}",
+    "{}://h",
+    "mysql://u:{}@h",
+]
+INSIDES = st.text(st.sampled_from("@?#/:%&=[] \n\\;\N{SNAKE}1") | st.characters(), max_size=6)
+
+
+@given(form=st.sampled_from(FORMS), inside=INSIDES, is_quoted=st.booleans())
+def test_no_password_is_shown_whole(form: str, inside: str, is_quoted: bool) -> None:
+    """Whatever characters it has, percent-encoded or not: at most its half may be taken for the host."""
+    password = inside.join(HALVES)
+    try:
+        url = form.format(quote(password) if is_quoted else password)
+    except UnicodeEncodeError:
+        return
+    shown: list[str] = []
+    for make in (RedisBackend, connect):
+        with suppress(ValueError):
+            shown.append(repr(make(url)))
+        try:
+            make(url)
+        except ValueError as error:
+            shown += texts(error)
+    assert not [text for text in shown if HALVES[0] in text or password in text]
+
+
+def test_shown_form() -> None:
+    """Where it goes, with what was left to the driver."""
+    shown = {
+        "redis://u:p@h": "redis://h:6379/0",
+        "redis://:p@/3": "redis://localhost:6379/3",
+        "redis://h:7?db=4": "redis://h:7/4",
+        "rediss://[::1]": "rediss://[::1]:6379/0",
+        "unix://u:p@/a/b.sock?db=2": "unix:///a/b.sock?db=2",
+    }
+    for url, where in shown.items():
+        assert repr(RedisBackend(url)) == f"RedisBackend({where!r}, namespace='default')"
