@@ -38,12 +38,13 @@ local function apply(write)
     if not is_allowed(write, record, version) then return {0, version} end
     local reason = obstacle(write) or old and obstacle(old)
     if reason then return {0, -1, reason} end
+    local inboxes = inboxes_of(write.id)
     if old then unindex(write.id, old) end
+    index(write.id, write)  -- before the record: where a right is missing, no record stays unlisted
     local header = {'1', write.status, write.stage, string.format('%.0f', version + 1), write.expires,
                     write.submitted, write.token, write.sort, write.facets_json}
     redis.call('SET', record_key(write.id), table.concat(header, ' ') .. '\n' .. write.payload)
-    index(write.id, write)
-    tell(write.id, write.is_finished == '1' and 'f' or 'w')
+    tell(write.id, inboxes, write.is_finished == '1' and 'f' or 'w')
     return {1, version + 1}
 end
 

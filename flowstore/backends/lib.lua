@@ -80,14 +80,15 @@ local function unindex(id, record)
     if record.expires ~= '-' then try('ZREM', expiry_key, id) end
 end
 
+local function inboxes_of(id) return try('SMEMBERS', prefix .. 'w:' .. id) or {} end
+
 -- Note a change for every inbox that waits for the id; a wait ends with any change but 'w'.
-local function tell(id, change)
-    local key = prefix .. 'w:' .. id
-    for _, inbox in ipairs(try('SMEMBERS', key) or {}) do
+local function tell(id, inboxes, change)
+    for _, inbox in ipairs(inboxes) do
         told[inbox] = told[inbox] or {}
         table.insert(told[inbox], {change, id})
     end
-    if change ~= 'w' then redis.call('DEL', key) end
+    if change ~= 'w' then redis.call('DEL', prefix .. 'w:' .. id) end
 end
 
 -- One message for each inbox, however many changes it holds.
@@ -98,7 +99,7 @@ end
 local function remove(id, record, now)
     if record ~= CORRUPT then unindex(id, record) end
     redis.call('DEL', record_key(id))
-    tell(id, record ~= CORRUPT and is_expired(record, now) and 'e' or 'd')
+    tell(id, inboxes_of(id), record ~= CORRUPT and is_expired(record, now) and 'e' or 'd')
 end
 
 -- Remove at most `limit` expired records; how many, and how many entries were looked at. What is no

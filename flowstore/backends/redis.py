@@ -49,7 +49,21 @@ _HEADER: Final = re.compile(
     rb"1 (%s) (\d{1,16}) (\d{1,16}) (-|-?\d{1,19}) (-|-?\d{1,19}) \S+ [0-9a-f]{16} (\[.*\])"
     % "|".join(TaskStatus).encode()
 )
-_TRANSIENT: Final = ("LOADING", "BUSY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "READONLY", "NOREPLICAS")
+_REFUSED: Final = (
+    driver.AuthenticationError,
+    driver.AuthorizationError,
+    driver.AuthenticationWrongNumberOfArgsError,
+    driver.NoPermissionError,
+)
+_KINDS: Final[dict[str, type[StorageError]]] = {
+    "OOM": StorageFull,
+    "WRONGTYPE": CorruptStore,
+    **dict.fromkeys(("NOPERM", "ACL failure in script", "user executing the script can't"), AccessDenied),
+    **dict.fromkeys(("READONLY", "MISCONF", "NOREPLICAS", "MASTERDOWN"), StorageUnavailable),
+    **dict.fromkeys(("LOADING", "BUSY", "CLUSTERDOWN", "TRYAGAIN"), StorageUnavailable),
+}
+"""What servers begin an error with, or the texts into which they wrap one that a script met."""
+_KIND: Final = re.compile(rf"\b({'|'.join(_KINDS)})\b")
 
 
 class RedisBackend(BaseResultBackend):
@@ -223,35 +237,38 @@ class RedisEngine(Engine):
         return await self._guarded(lambda: self._scripts[script](keys=[self._prefix], args=arguments))
 
     async def _guarded(self, call: Callable[[], Any]) -> Any:
-        async with _translated(self._timeout), asyncio.timeout(self._timeout):
+        async with _translated(self._timeout, self._prefix), asyncio.timeout(self._timeout):
             return await call()
 
 
 @asynccontextmanager
-async def _translated(timeout: float) -> AsyncIterator[None]:
+async def _translated(timeout: float, prefix: str) -> AsyncIterator[None]:
     """Driver errors become flowstore's; the driver's stays the cause."""
     try:
         yield
-    except (driver.AuthenticationError, driver.NoPermissionError) as error:
-        raise AccessDenied(f"Redis refused: {error}") from error
     except (driver.TimeoutError, TimeoutError) as error:
         raise StorageTimeout(f"Redis did not answer within {timeout:g} s") from error
-    except (driver.ConnectionError, OSError) as error:
-        raise StorageUnavailable(f"Redis cannot be reached: {error}") from error
-    except driver.OutOfMemoryError as error:
-        raise StorageFull(f"Redis is full: {error}") from error
-    except driver.RedisError as error:
-        raise _by_message(str(error))(f"Redis: {error}") from error
+    except (driver.RedisError, OSError) as error:
+        kind = _kind(error)
+        text = f"Redis: {_text(error)}"
+        if kind is AccessDenied:
+            rules = f"~{prefix}* &{prefix}inbox:* +@read +@write +@scripting +@pubsub +@connection"
+            text += f"; flowstore needs a user with the ACL rules {rules}"
+        raise kind(text) from error
 
 
-def _by_message(message: str) -> type[StorageError]:
-    if "OOM command" in message:
-        return StorageFull
-    if "NOPERM" in message:
+def _text(error: Exception) -> str:
+    """As the server put it: the driver cuts off the codes that it knows."""
+    return f"{getattr(error, 'status_code', None) or ''} {error}".strip()
+
+
+def _kind(error: Exception) -> type[StorageError]:
+    if isinstance(error, _REFUSED):
         return AccessDenied
-    if "WRONGTYPE" in message or message.startswith("FLOWSTORE"):
-        return CorruptStore
-    return StorageUnavailable if message.startswith(_TRANSIENT) else StorageError
+    if isinstance(error, (driver.ConnectionError, OSError)):
+        return StorageUnavailable
+    found = _KIND.search(_text(error))
+    return _KINDS[found[0]] if found else StorageError
 
 
 def _arguments(commit: Commit) -> list[Any]:

@@ -8,7 +8,7 @@ import random
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from flowstore.engine import Change, Hints
 
@@ -31,14 +31,20 @@ class Listener:
         self._hints = hints
         self._task: asyncio.Task[None] | None = None
         self._subscribed = asyncio.Event()
+        self._refusal: RedisError | None = None
         self._is_closing = False
         self._has_gap = False  # nothing can be missed before the first subscription
 
     async def ready(self) -> None:
-        """Return once messages arrive; waits as long as the server cannot be reached."""
+        """Return once messages arrive; waits as long as the server cannot be reached.
+
+        Raises the driver's error when the server lets this user not subscribe.
+        """
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._listen())
         await self._subscribed.wait()
+        if self._refusal is not None:
+            raise self._refusal
 
     async def close(self) -> None:
         self._is_closing = True
@@ -54,6 +60,9 @@ class Listener:
                 async with self._client.pubsub() as pubsub:
                     await pubsub.subscribe(self._inbox)
                     await self._hear(pubsub)
+            except (AuthenticationError, NoPermissionError) as error:
+                self._refusal = error
+                self._subscribed.set()
             except (RedisError, OSError):
                 pass  # rebuilt below; a waiter learns of the trouble from its own reads
             except Exception as error:
@@ -88,6 +97,7 @@ class Listener:
 
     def _take(self, message: dict[str, Any]) -> None:
         if message["type"] == "subscribe":
+            self._refusal = None
             self._subscribed.set()
             if self._has_gap:
                 self._hints.look_again()
