@@ -5,51 +5,85 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+PATIENCE = 20.0  # seconds for one start
 
 
 class Server:
-    """A Redis or Valkey server with a data folder of its own."""
+    """A Redis or Valkey server with a data folder of its own, which also holds its log.
 
-    def __init__(self, binary: Path) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="flowstore-server-")
-        self._log = Path(self._folder.name, "log")
-        self.port = _free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._process = subprocess.Popen(
-            [
-                binary,
-                *f"--port {self.port} --bind 127.0.0.1 --appendonly no --daemonize no".split(),
-                *("--save", "", "--dir", self._folder.name, "--logfile", str(self._log)),
-            ]
-        )
-        self._wait_until_ready()
+    ``arguments`` are added to its command line, as in ``Server(binary, "--appendonly", "yes")``.
+    A start that fails leaves neither process nor folder behind.
+    """
+
+    def __init__(self, binary: Path, *arguments: str) -> None:
+        for ports_left in (2, 1, 0):  # another process may take the free port first
+            try:
+                self._start(binary, *arguments)
+                return
+            except RuntimeError:
+                if not ports_left:
+                    raise
+
+    def _start(self, binary: Path, *arguments: str) -> None:
+        with ExitStack() as undo:
+            folder = undo.enter_context(TemporaryDirectory(prefix="flowstore-server-"))
+            self._folder = Path(folder).resolve()
+            self.port = _free_port()
+            self.url = f"redis://127.0.0.1:{self.port}/0"
+            options = f"--port {self.port} --bind 127.0.0.1 --appendonly no --daemonize no".split()
+            command = [str(binary), *options, "--save", "", "--dir", folder, *arguments]
+            with self._log.open("wb") as log:
+                self._process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+                )
+            undo.callback(self._end_process)
+            self._wait_until_ready()
+            self._running = undo.pop_all()
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "log"
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + 20
-        with redis.Redis.from_url(self.url) as client:
-            while True:
-                try:
-                    client.ping()
-                    return
-                except redis.RedisError as error:
-                    if self._process.poll() is not None or time.monotonic() > deadline:
-                        log = self._log.read_text() if self._log.exists() else "no log"
-                        raise RuntimeError(f"the server did not start: {log}") from error
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            if self._answers():
+                return
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.02)
+                break
+        raise RuntimeError(f"the server did not start on port {self.port}: {self._log.read_text()}")
+
+    def _answers(self) -> bool:
+        """Whether this server answers on the port, not one of another process that took it."""
+        once = Retry(NoBackoff(), 0)
+        with redis.Redis(port=self.port, socket_timeout=1, socket_connect_timeout=1, retry=once) as client:
+            try:
+                client.ping()
+                return Path(client.config_get("dir")["dir"]).resolve() == self._folder
+            except redis.RedisError:
+                return False
 
     def stop(self) -> None:
+        self._running.close()
+
+    def _end_process(self) -> None:
         self._process.terminate()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._folder.cleanup()
 
 
 def _free_port() -> int:
