@@ -62,14 +62,25 @@ def client(redis_url: str) -> Iterator[Any]:
         yield opened
 
 
+@pytest.fixture(autouse=True)
+def no_thread_left() -> Iterator[None]:
+    """After a test no thread that it started runs, be it a daemon or not.
+
+    None has to be tolerated. It looks after the test's event loop was closed (no_task_left asks for it,
+    so it is torn down later), which joined the pool of ``asyncio.to_thread``; the timer of pytest-timeout
+    is older than the test, and hypothesis starts no thread.
+    """
+    before = set(threading.enumerate())
+    yield
+    left = set(threading.enumerate()) - before
+    for thread in left:
+        thread.join(10)  # a connection that was closed has answered, and its thread may be on its way out
+        assert not thread.is_alive(), f"threads left running: {left}"
+
+
 @pytest_asyncio.fixture
-async def no_task_left() -> AsyncIterator[None]:
-    """After an async test no other task runs, and the thread of every SQLite connection has ended."""
-    threads = set(threading.enumerate())
+async def no_task_left(no_thread_left: None) -> AsyncIterator[None]:
+    """After an async test no other task runs."""
     yield
     left = asyncio.all_tasks() - {asyncio.current_task()}
     assert not left, f"tasks left running: {left}"
-    for thread in set(threading.enumerate()) - threads:
-        if "_connection_worker" in thread.name:
-            thread.join(10)  # it has answered, and may be on its way out
-            assert not thread.is_alive(), "a connection was left open"
