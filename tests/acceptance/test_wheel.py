@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import venv
 import zipfile
 from pathlib import Path
 
@@ -34,10 +33,17 @@ except flowstore.StorageUnavailable:
 """
 
 
+def run(*command: str, folder: Path) -> str:
+    """What it printed. Run away from the checkout, which PYTHONPATH may name too."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
 def test_wheel(tmp_path: Path) -> None:
     """py.typed, SQL and Lua are in it, and store, get and wait work from it."""
-    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT)]
-    subprocess.run(build, check=True, capture_output=True)
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT), folder=tmp_path)
     [wheel] = tmp_path.glob("flowstore-*.whl")
     package = Path(flowstore.__file__).parent
     needed = [path for path in package.rglob("*") if path.suffix in (".sql", ".lua", ".typed")]
@@ -45,13 +51,7 @@ def test_wheel(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {path.relative_to(package.parent).as_posix() for path in needed} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "examples"))]
-    venv.create(tmp_path / "clean", with_pip=True)
     python = str(tmp_path / "clean" / "bin" / "python")
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    for command in (
-        [python, "-m", "pip", "install", "-q", str(wheel)],
-        [python, "-W", "error", "-c", PROGRAM],
-    ):
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    assert done.stdout == "works\n"
+    run(sys.executable, "-m", "venv", "clean", folder=tmp_path)
+    run(python, "-m", "pip", "install", "-q", str(wheel), folder=tmp_path)
+    assert run(python, "-W", "error", "-c", PROGRAM, folder=tmp_path) == "works\n"
