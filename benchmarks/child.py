@@ -1,4 +1,4 @@
-"""One work on one system, in a process of its own: python -m benchmarks.child WORK SYSTEM LOCATION OPTIONS."""
+"""One work on one system in a process of its own: python -m benchmarks.child WORK SYSTEM LOCATION OPTIONS."""
 
 from __future__ import annotations
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import flowstore
-from flowstore import TaskResult, TaskStatus
-
 from benchmarks.peers.base import Peer, TaskError, Value
+from flowstore import TaskResult, TaskStatus
 
 
 class FlowstoreRedis(Peer):

@@ -22,7 +22,7 @@ from typing import Any
 
 import redis
 
-from benchmarks.peers.base import Peer, Value
+from benchmarks.peers.base import Peer
 from benchmarks.peers.check import VALUE, check
 
 Numbers = dict[str, float]
@@ -42,7 +42,9 @@ async def throughput(peer: Peer, seconds: float, tasks: int) -> Numbers:
         count = await _affordable(peer, workers, seconds)
         ids = [f"{workers}-{n}" for n in range(count)]
         await _spread(peer.prepare, ids, tasks)
-        numbers[f"stores {name}"] = count / await _spread(lambda task_id: peer.store(task_id, VALUE), ids, workers)
+        numbers[f"stores {name}"] = count / await _spread(
+            lambda task_id: peer.store(task_id, VALUE), ids, workers
+        )
         numbers[f"gets {name}"] = count / await _spread(peer.get, ids, workers)
     return numbers
 
@@ -113,7 +115,9 @@ async def listing(peer: Peer, results: int) -> Numbers:
 async def size(peer: Peer, results: int) -> Numbers:
     """Bytes that the storage grows by for each result, whose value alone is 568 bytes of JSON."""
     value = VALUE | {"padding": ""}
-    value["padding"] = "x" * (568 - len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()))
+    value["padding"] = "x" * (
+        568 - len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    )
     before = _stored_bytes(peer)
     await _spread(lambda task_id: peer.store(task_id, value), [f"size-{n}" for n in range(results)], 100)
     return {"bytes a result": (_stored_bytes(peer) - before) / results}
@@ -122,7 +126,9 @@ async def size(peer: Peer, results: int) -> Numbers:
 async def growth(peer: Peer, results: int, seconds: float) -> Numbers:
     """Stores at once, a wake-up and pages with so many results there already."""
     await _fill(peer, results)
-    pages = {name: await _page_time(peer, skip) for name, skip in (("first", 0), ("deep", results * 9 // 100))}
+    pages = {
+        name: await _page_time(peer, skip) for name, skip in (("first", 0), ("deep", results * 9 // 100))
+    }
     wake = await latency(peer, 30)
     stores = await throughput(peer, seconds, 100)
     return {
@@ -247,7 +253,13 @@ def _commands(peer: Peer) -> int:
     if peer.storage != "redis":
         return 0
     stats = _info(peer, "commandstats")
-    quiet = {"cmdstat_info", "cmdstat_client|setinfo", "cmdstat_client|setname", "cmdstat_hello", "cmdstat_select"}
+    quiet = {
+        "cmdstat_info",
+        "cmdstat_client|setinfo",
+        "cmdstat_client|setname",
+        "cmdstat_hello",
+        "cmdstat_select",
+    }
     return sum(int(stat["calls"]) for name, stat in stats.items() if name not in quiet)
 
 
