@@ -23,7 +23,7 @@ Types are matched exactly: a subclass would come back as its base, so it is refu
 of a value are one object is not kept. Reading finds types among the registered ones: it imports
 nothing and runs no ``__init__``.
 
-Values without any tag take a short way: json itself writes and reads them.
+Values without any tag take a short way: pydantic's JSON, written in Rust, writes and reads them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from itertools import accumulate
-from json import JSONDecoder, JSONEncoder
+from json import JSONDecoder
 from typing import Any, Final, NoReturn
+
+from pydantic_core import from_json, to_json
 
 from flowstore.codec_types import (
     LEAVES,
@@ -91,9 +93,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise DecodeError(f"{name} is not JSON")
 
 
-_PLAIN_ENCODER: Final = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_PLAIN_DECODER: Final = JSONDecoder(parse_constant=_refuse_constant)
-_PLAIN_LEAVES: Final = frozenset({str, float, bool, type(None)})
+_PLAIN_LEAVES: Final = frozenset({str, bool, type(None)})
 
 
 def _plain_json(fields: Mapping[str, object], depth: int) -> bytes | None:
@@ -101,10 +101,17 @@ def _plain_json(fields: Mapping[str, object], depth: int) -> bytes | None:
     if not _has_plain_types(fields.values(), depth):
         return None
     try:
-        data = _PLAIN_ENCODER.encode(fields).encode()
-    except ValueError:  # not finite, or lone surrogates
+        data = to_json(fields)
+    except ValueError:  # lone surrogates
         return None
     return None if b'"$' in data else data
+
+
+def _read_plain(data: bytes) -> Any:
+    try:
+        return from_json(data, allow_inf_nan=False)
+    except ValueError as error:
+        raise DecodeError(f"not JSON: {error}") from error
 
 
 def _has_plain_types(values: Iterable[Any], depth: int) -> bool:
@@ -114,6 +121,10 @@ def _has_plain_types(values: Iterable[Any], depth: int) -> bool:
             continue
         if kind is int:
             if not -0x8000_0000_0000_0000 <= value <= 0x7FFF_FFFF_FFFF_FFFF:
+                return False
+            continue
+        if kind is float:
+            if value - value:  # nan where it is not finite
                 return False
             continue
         if kind is dict:
@@ -189,19 +200,24 @@ class Codec:
             raise DecodeError(f"{len(data)} bytes; the limit is {self._max_bytes}")
         if data.count(b"[") + data.count(b"{") > self._max_levels < _nesting(data):
             raise DecodeError(f"nested deeper than {self._max_depth} levels")
-        decoder = self._decoder if b'"$' in data else _PLAIN_DECODER
+        fields = self._read_json(data) if b'"$' in data else _read_plain(data)
+        if type(fields) is not dict:
+            raise DecodeError("not one JSON object")
+        return fields
+
+    def _read_json(self, data: bytes) -> Any:
         try:
             text = data.decode()
-            fields, end = decoder.raw_decode(text)
+            value, end = self._decoder.raw_decode(text)
         except DecodeError:
             raise
         except ValueError as error:
             raise DecodeError(f"not JSON: {error}") from error
         except RecursionError:
             raise DecodeError("nested too deep to be read from this deep in the call stack") from None
-        if end != len(text) or type(fields) is not dict:
+        if end != len(text):
             raise DecodeError("not one JSON object")
-        return fields
+        return value
 
     def _tagged_json(self, fields: Mapping[str, object]) -> bytes:
         texts = []

@@ -7,13 +7,13 @@ the codec. What is None or empty is left out.
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from secrets import token_hex
 from typing import Any, Final
 
 from pydantic import ValidationError
+from pydantic_core import from_json, to_json
 
 from flowstore.arguments import check_ttl
 from flowstore.codec import Codec, DecodeError
@@ -26,7 +26,6 @@ Ttl = float | timedelta | None
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _STAGES_PER_TRY: Final = 4
-_HEAD_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _RANK: Final = {status: 2 if status in FINISHED else 1 for status in TaskStatus} | {TaskStatus.PENDING: 0}
 
 
@@ -127,7 +126,7 @@ def encode_head(result: TaskResult[Any]) -> bytes:
         head["labels"] = sorted(result.labels)
     if result.progress is not None:
         head["progress"] = result.progress.model_dump(exclude_defaults=True)
-    return _HEAD_ENCODER.encode(head).encode()
+    return to_json(head)
 
 
 def encode_body(result: TaskResult[Any], codec: Codec) -> bytes:
@@ -170,7 +169,7 @@ def _columns(row: Row) -> dict[str, Any]:
 def _head(row: Row) -> dict[str, Any]:
     if not row.status:
         raise DecodeError(f"not a record of this format: {row.head[:80]!r}")
-    head = json.loads(row.head)
+    head = from_json(row.head)
     if not isinstance(head, dict):
         raise DecodeError(f"expected a JSON object as head, found {type(head).__name__}")
     return head
