@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import Any
 
@@ -9,13 +10,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flowstore import CorruptRecord, CorruptStore, RedisBackend, TaskResult, TaskStatus
-from flowstore.backends.redis import _row
+from flowstore import CorruptRecord, CorruptStore, RedisBackend, ResultDeleted, TaskResult, TaskStatus
+from flowstore.backends.redis import RedisEngine, _row
 from flowstore.codec import Codec
 from flowstore.engine import Outcome
 from flowstore.records import Records
 from flowstore.testing import ManualClock
-from flowstore.testing.support import failed, ids, waiting, walk
+from flowstore.testing.support import failed, ids, seen, waiting, walk
 
 PREFIX = "flowstore:{default}:"
 HEADER = "1 failed 2 1 {expires} - 0123456789abcdef.0 ffffffffffffffff {facets}"
@@ -228,3 +229,106 @@ async def test_listings_skip_entries_that_are_none(redis_url: str, client: Any) 
                 await backend.page(TaskStatus.FAILED, load_result=load_result)
         assert await backend.delete("t5") is True
         assert len((await backend.page(TaskStatus.FAILED)).items) == 9
+
+
+def damage(client: Any) -> None:
+    """One of each kind of leftover."""
+    client.zadd(PREFIX + "i:failed:", {"f" * 16 + "ghost": 0, "short": 0})
+    client.zadd(PREFIX + "i:strange:name:n", {"f" * 16 + "ghost": 0, "f" * 16 + "hidden0": 0})
+    client.zadd(PREFIX + "x", {"ghost": 1, "hidden1": 2})
+    client.set(PREFIX + "i:success:", "no index")
+    client.sadd(PREFIX + "i:failed:name:set", "no index")
+    client.set(PREFIX + "w:t1", "no set")
+    client.sadd(PREFIX + "w:forgotten", "inbox")
+    client.set(PREFIX + "r:empty", "")
+    client.hset(PREFIX + "anything", "foreign", "1")
+
+
+async def test_clear_leaves_nothing_and_counts_all(redis_url: str, client: Any) -> None:
+    """Ghosts, records that no index lists, corrupt ones and keys of the wrong type; waits that go on stay."""
+    clock = ManualClock()
+    async with RedisBackend(redis_url, clock=clock) as backend:
+        await backend.store_many((failed(f"gone{n}") for n in range(7)), ttl=5)
+        await backend.store_many((failed(f"t{n}", task_name="n") for n in range(2_500)), ttl=60)
+        await backend.store_many(TaskResult.pending(f"hidden{n}") for n in range(1_200))
+        await backend.store_many(TaskResult.success(f"corrupt{n}") for n in range(3))
+        clock.advance(6)
+        client.delete(PREFIX + "i:pending:")
+        client.set(PREFIX + "r:corrupt0", "no record")
+        client.delete(PREFIX + "r:corrupt1")
+        client.hset(PREFIX + "r:corrupt1", "foreign", "1")
+        damage(client)
+        client.sadd(PREFIX + "w:awaited", "inbox")
+        client.expire(PREFIX + "w:awaited", 60)
+        assert await backend.clear() == 2_500 + 1_200 + 3
+        assert contents(client) == {PREFIX + "format": "1", PREFIX + "w:awaited": {"inbox"}}
+        assert await backend.clear() == 0
+        assert await backend.store("t", failed("t")) is True
+
+
+async def test_clear_goes_by_bounded_trips(
+    redis_url: str, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No trip removes more than 1,000 records or entries, however many one index or one look brings up."""
+    index = PREFIX + "i:failed:name:n"
+    async with RedisBackend(redis_url) as backend:
+        await backend.open()
+        client.zadd(index, {f"{'f' * 16}ghost{n}": 0 for n in range(3_500)})
+        client.mset({f"{PREFIX}r:hidden{n}": record() for n in range(3_500)})
+        run = RedisEngine._run
+        trips = []
+
+        async def measured(engine: RedisEngine, script: str, *arguments: Any) -> Any:
+            before = client.dbsize(), client.zcard(index)
+            reply = await run(engine, script, *arguments)
+            trips.append((before[0] - client.dbsize(), before[1] - client.zcard(index)))
+            return reply
+
+        monkeypatch.setattr(RedisEngine, "_run", measured)
+        assert await backend.clear() == 3_500
+        assert contents(client) == {PREFIX + "format": "1"}
+        assert all(records + entries <= 1_001 for records, entries in trips)  # and the index itself
+
+
+async def test_concurrent_clears_share_the_count(redis_url: str, client: Any) -> None:
+    """Of one backend and of two: nothing is left, and each record counts once."""
+    async with RedisBackend(redis_url) as backend, RedisBackend(redis_url) as other:
+        await backend.store_many(failed(f"t{n}") for n in range(3_000))
+        client.mset({f"{PREFIX}r:hidden{n}": record() for n in range(3_000)})
+        client.mset({f"foreign{n}": "" for n in range(20_000)})
+        counts = await asyncio.gather(backend.clear(), backend.clear(), other.clear())
+        assert sum(counts) == 6_000
+        assert contents(client) == {PREFIX + "format": "1"}
+        assert client.dbsize() == 20_001
+
+
+async def test_clear_tells_waits_for_what_no_index_lists(redis_url: str, client: Any) -> None:
+    """The record is gone, so its wait ends; a wait for one that never was goes on."""
+    async with RedisBackend(redis_url) as waiter, RedisBackend(redis_url) as backend:
+        await backend.store("hidden", TaskResult.running("hidden"))
+        hidden, later = await waiting(waiter, "hidden"), await waiting(waiter, "later")
+        for task, name in ((hidden, "hidden"), (later, "later")):
+            await seen(waiter, task, name)
+        client.delete(PREFIX + "i:running:")
+        assert await backend.clear() == 3  # with the markers of `seen`
+        with pytest.raises(ResultDeleted):
+            await hidden
+        assert client.exists(PREFIX + "w:later") == 1
+        await backend.store("later", TaskResult.success("later", 1))
+        assert (await later).result == 1
+
+
+@pytest.mark.parametrize("name", ["a*", "a?", "[a]b", "a\\", "\\*", "{a}*"])
+async def test_clear_of_a_name_with_glob_characters(redis_url: str, client: Any, name: str) -> None:
+    """It is taken by the letter."""
+    near = ["ab", "a", "a*b", "a?b", "[a]", "\\", "*", "{a}", "%7Ba%7D"]
+    for neighbour in {*near, name}:
+        async with RedisBackend(redis_url, namespace=neighbour) as backend:
+            await backend.store("t", TaskResult.success("t"))
+            client.set(f"{backend._redis._prefix}left", "")
+    before = set(client.keys())
+    async with RedisBackend(redis_url, namespace=name) as backend:
+        assert await backend.clear() == 1
+        gone = before - set(client.keys())
+        assert len(gone) == 3
+        assert all(key.startswith(backend._redis._prefix) for key in gone)

@@ -42,6 +42,8 @@ _MAX_CONNECTIONS: Final = 10
 _RETRIES: Final = 3
 _PER_CALL: Final = 500
 _EXAMINED_PER_CALL: Final = 2_000
+_CLEARED_PER_CALL: Final = 1_000
+_KEYS_PER_SCAN: Final = 5_000
 _SWEEP_PER_COMMIT: Final = 2
 _SORT_OFFSET: Final = 2**63
 _NAME_FACET: Final = "name:"
@@ -93,7 +95,18 @@ class RedisBackend(BaseResultBackend):
             raise ValueError("client: expected one with decode_responses=False, results are bytes")
         engine = RedisEngine(client, namespace, timeout, options.get("recheck_interval", 15.0))
         engine.owns_client = url is not None
+        self._redis = engine
         super().__init__(SharedTrips(engine, timeout), namespace=namespace, **options)
+
+    async def clear(self) -> int:
+        """Remove every record of this namespace, as on every backend; the number of live ones.
+
+        Then all that is left of it, but for its format and the waits going on, such as records that no
+        index lists: they are found by looking through the keys of the whole database.
+        """
+        async with self._life:
+            listed = await super().clear()
+            return listed + await self._redis.purge_unlisted(self._clock())
 
     def __repr__(self) -> str:
         return f"RedisBackend({self._shown}, namespace={self.namespace!r})"
@@ -217,8 +230,27 @@ class RedisEngine(Engine):
         return removed
 
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
-        live, expired, is_done = await self._run("purge", now, limit, int(everything))
+        if everything:
+            indexes = [f"{self._prefix}i:{status}:" for status in TaskStatus]
+            live, expired, is_done = await self._run("clear", now, limit, *indexes)
+        else:
+            live, (expired, is_done) = 0, await self._run("purge", now, limit)
         return Purged(live=live, expired=expired, is_done=bool(is_done))
+
+    async def purge_unlisted(self, now: int) -> int:
+        """Remove all that no status index lists, in bounded trips; the number of live records among it."""
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "*"
+        removed = cursor = 0
+        while True:
+            scan = partial(self._client.scan, cursor, match=pattern, count=_KEYS_PER_SCAN)
+            cursor, keys = await self._guarded(scan)
+            for step in _steps(keys):
+                is_done = False
+                while not is_done:
+                    live, _, is_done = await self._run("clear", now, _CLEARED_PER_CALL, *step)
+                    removed += live
+            if not cursor:
+                return removed
 
     async def _check_format(self) -> None:
         key = f"{self._prefix}format"
@@ -345,5 +377,5 @@ def _steps(items: Sequence[Item]) -> list[Sequence[Item]]:
 def _sources() -> dict[str, str]:
     folder = files(__package__)
     library = folder.joinpath("lib.lua").read_text("utf-8")
-    names = ("commit", "count", "fetch", "purge", "remove", "scan", "watch")
+    names = ("clear", "commit", "count", "fetch", "purge", "remove", "scan", "watch")
     return {name: library + folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names}

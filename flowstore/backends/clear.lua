@@ -1,0 +1,41 @@
+-- ARGV: now, limit, then keys of this namespace. Removes them, with the records that they are or list.
+-- Returns how many live and how many expired records were removed, and 1 unless it stopped at the limit.
+local now, left = tonumber(ARGV[1]), tonumber(ARGV[2])
+local live, expired = 0, 0
+
+local function clear_record(id)
+    local record = standing(id)
+    if not record then return redis.call('UNLINK', record_key(id)) end
+    remove(id, record, now)
+    if record ~= CORRUPT and is_expired(record, now) then expired = expired + 1 else live = live + 1 end
+end
+
+-- `left` entries at the most, each with its record.
+local function clear_index(key, id_at)
+    local members = try('ZRANGE', key, 0, left - 1)
+    if not members then return redis.call('UNLINK', key) end
+    left = left - #members
+    if #members > 0 then redis.call('ZREMRANGEBYRANK', key, 0, #members - 1) end
+    for _, member in ipairs(members) do clear_record(string.sub(member, id_at)) end
+end
+
+local function clear_key(key)
+    local name = string.sub(key, #prefix + 1)
+    local kind = string.sub(name, 1, 2)
+    if kind == 'i:' then
+        clear_index(key, 17)
+    elseif name == 'x' then
+        clear_index(key, 1)
+    elseif kind == 'r:' and redis.call('EXISTS', key) == 1 then
+        left = left - 1
+        clear_record(string.sub(name, 3))
+    elseif name ~= 'format' and not (kind == 'w:' and redis.call('PTTL', key) > 0) then
+        redis.call('UNLINK', key)  -- a waiter set that expires may be of a wait that goes on
+    end
+end
+
+for number = 3, #ARGV do
+    if left > 0 then clear_key(ARGV[number]) end
+end
+publish()
+return {live, expired, left > 0 and 1 or 0}
