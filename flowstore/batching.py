@@ -1,15 +1,14 @@
 """Concurrent calls share trips to the storage: what is asked for during a trip leaves together in the next.
 
-There is no timer, so a call that comes alone leaves at once. Writes keep the order in which they were
-asked for, since one trip of writes is under way at a time; reads have a lane of their own.
+No call waits for others to join it, so one that comes alone leaves at once. Writes of one id keep the
+order in which they were asked for: they share a lane, where one trip is under way at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from copy import copy
 from typing import Any, Final, TypeVar, cast
 
@@ -43,11 +42,60 @@ class _Call:
             self.answer.set_exception(error)
 
 
+class _Deadline:
+    """As ``asyncio.timeout_at`` for calls that follow one another, but the timer of one serves the next.
+
+    Arming a timer for each call takes longer than sharing a trip. Deadlines must not decrease.
+    """
+
+    def __init__(self) -> None:
+        self._at = 0.0
+        self._task: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._has_passed = False
+
+    async def meet(self, call: Awaitable[T], at: float) -> T:
+        """Raise TimeoutError at ``at``, on the clock of the loop. One call at a time."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._at, self._task = at, task
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_at(at, self._pass)
+        try:
+            return await call
+        except asyncio.CancelledError:
+            if self._has_passed and task.cancelling() == 1:
+                raise TimeoutError from None
+            raise
+        finally:
+            self._task = None
+            if self._has_passed:
+                self._has_passed = False
+                task.uncancel()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _pass(self) -> None:
+        self._timer = None
+        if self._task is None:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._at:
+            self._timer = loop.call_at(self._at, self._pass)
+        else:
+            self._has_passed = True
+            self._task.cancel()
+
+
 class _Lane:
     """Calls in the order of asking, of which at most one trip is under way."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
+        self._deadline = _Deadline()
         self._queue: deque[_Call] = deque()
         self._queued_bytes = 0
         self._turns: deque[asyncio.Future[None]] = deque()
@@ -55,14 +103,14 @@ class _Lane:
         """What the answers of the last trip weighed: how much the next will bring is not known before."""
         self._driver: asyncio.Task[None] | None = None
 
-    async def call(self, verb: Verb, items: Sequence[Any], size: int = 0) -> Any:
+    def submit(self, verb: Verb, items: Sequence[Any], size: int = 0) -> asyncio.Future[Sequence[Any]]:
         """The answers of ``verb`` to ``items``, in order. ``size``: what the items weigh, in bytes."""
         call = _Call(verb, items, size + _ITEM_BYTES * len(items), self._timeout)
         self._queue.append(call)
         self._queued_bytes += call.size
         if self._driver is None:
             self._driver = asyncio.get_running_loop().create_task(self._drive())
-        return await call.answer
+        return call.answer
 
     async def room(self) -> None:
         """Return when the queue is short enough for another call; first come, first let in, one at a time."""
@@ -81,6 +129,7 @@ class _Lane:
         """Return when no trip is under way and none is asked for."""
         while self._driver is not None:
             await asyncio.wait([self._driver])
+        self._deadline.stop()
 
     def _let_in(self) -> None:
         if self._turns and self._queued_bytes < MAX_QUEUED_BYTES and not self._turns[0].done():
@@ -143,8 +192,12 @@ class _Lane:
 
     async def _answers(self, trip: list[_Call]) -> Sequence[Any]:
         items = [item for call in trip for item in call.items]
-        async with in_time(trip[0].deadline, self._timeout):
-            return await trip[0].verb(items)
+        try:
+            return await self._deadline.meet(trip[0].verb(items), trip[0].deadline)
+        except TimeoutError as error:
+            if isinstance(error, StorageError):
+                raise
+            raise StorageTimeout(f"the storage did not answer within {self._timeout:g} s") from error
 
     def _give_up(self, trip: list[_Call], error: Exception) -> None:
         """Whoever waits behind a trip that did not reach the storage has waited as long, and would again."""
@@ -166,13 +219,12 @@ def _another(error: Exception) -> Exception:
     return twin
 
 
-@asynccontextmanager
-async def in_time(deadline: float, timeout: float) -> AsyncIterator[None]:
-    """Raise StorageTimeout at ``deadline``, on the clock of the loop."""
-    limit = asyncio.timeout_at(deadline)
+async def in_time(call: Awaitable[T], timeout: float) -> T:
+    """Raise StorageTimeout after ``timeout`` seconds."""
+    limit = asyncio.timeout(timeout)
     try:
         async with limit:
-            yield
+            return await call
     except TimeoutError as error:
         if not limit.expired():
             raise
@@ -182,57 +234,85 @@ async def in_time(deadline: float, timeout: float) -> AsyncIterator[None]:
 class SharedTrips(Engine):
     """An engine whose writes share trips, and whose reads do. Each call ends within ``timeout`` seconds.
 
+    ``write_lanes``: how many trips of writes may be under way at once, for a storage that can do
+    something while the next trip is packed. An id always takes the same lane.
+
     A trip carries at most 500 items and about 4 MiB. One that fails for another reason than an
     unreachable storage is made again in halves: a bad item fails its own call only. A cancelled
     caller leaves its trip alone. While 32 MiB of writes are queued, ``room`` holds up the next.
     """
 
-    def __init__(self, engine: Engine, timeout: float) -> None:
+    def __init__(self, engine: Engine, timeout: float, *, write_lanes: int = 1) -> None:
         self._engine = engine
         self._timeout = timeout
-        self._writes = _Lane(timeout)
+        self._writes = [_Lane(timeout) for _ in range(write_lanes)]
         self._reads = _Lane(timeout)
         self._now = 0
 
     async def open(self, hints: Hints) -> None:
-        await self._engine.open(hints)
+        await in_time(self._engine.open(hints), self._timeout)
 
     async def close(self) -> None:
-        await self._writes.drained()
-        await self._reads.drained()
+        for lane in (*self._writes, self._reads):
+            await lane.drained()
         await self._engine.close()
 
     async def room(self) -> None:
-        await self._writes.room()
+        for lane in self._writes:
+            await lane.room()
 
     async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
         self._now = max(self._now, now)
-        size = sum(len(commit.head) + len(commit.body) for commit in commits)
-        return cast("list[Outcome]", await self._writes.call(self._commit, commits, size))
+        if len(commits) == 1:
+            [commit] = commits
+            lane, size = self._lane(commit.id), len(commit.head) + len(commit.body)
+            return cast("list[Outcome]", await lane.submit(self._commit, commits, size))
+        sizes = [len(commit.head) + len(commit.body) for commit in commits]
+        ids = [commit.id for commit in commits]
+        return cast("list[Outcome]", await self._divided(self._commit, commits, ids, sizes))
 
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
         self._now = max(self._now, now)
-        return cast("list[bool]", await self._writes.call(self._remove, ids))
+        return cast("list[bool]", await self._divided(self._remove, ids, ids, [0] * len(ids)))
 
     async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
         verb = self._fetch if with_body else self._fetch_heads
-        return cast("list[Row | None]", await self._reads.call(verb, ids))
+        return cast("list[Row | None]", await self._reads.submit(verb, ids))
 
     async def watch(self, ids: Sequence[str]) -> list[Row | None]:
-        return await self._alone(self._engine.watch(ids))
+        return await in_time(self._engine.watch(ids), self._timeout)
 
     async def scan(self, query: Query, now: int) -> list[Row]:
-        return await self._alone(self._engine.scan(query, now))
+        return await in_time(self._engine.scan(query, now), self._timeout)
 
     async def count(self) -> dict[str, int]:
-        return await self._alone(self._engine.count())
+        return await in_time(self._engine.count(), self._timeout)
 
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
-        return await self._alone(self._engine.purge(limit, now, everything=everything))
+        return await in_time(self._engine.purge(limit, now, everything=everything), self._timeout)
 
-    async def _alone(self, verb: Awaitable[T]) -> T:
-        async with in_time(asyncio.get_running_loop().time() + self._timeout, self._timeout):
-            return await verb
+    def _lane(self, task_id: str) -> _Lane:
+        return self._writes[hash(task_id) % len(self._writes)]
+
+    async def _divided(
+        self, verb: Verb, items: Sequence[Any], ids: Sequence[str], sizes: Sequence[int]
+    ) -> list[Any]:
+        """The answers to ``items``, each by the lane of its id. When one fails, all others have ended."""
+        places: dict[_Lane, list[int]] = {}
+        for place, task_id in enumerate(ids):
+            places.setdefault(self._lane(task_id), []).append(place)
+        parts = [
+            lane.submit(verb, [items[place] for place in of_lane], sum(sizes[place] for place in of_lane))
+            for lane, of_lane in places.items()
+        ]
+        answers: list[Any] = [None] * len(items)
+        outcomes = await asyncio.gather(*parts, return_exceptions=True)
+        for of_lane, outcome in zip(places.values(), outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            for place, answer in zip(of_lane, outcome, strict=True):
+                answers[place] = answer
+        return answers
 
     async def _commit(self, commits: list[Commit]) -> list[Outcome]:
         return await self._engine.commit(commits, self._now)

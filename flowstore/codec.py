@@ -93,7 +93,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise DecodeError(f"{name} is not JSON")
 
 
-_PLAIN_LEAVES: Final = frozenset({str, bool, type(None)})
+_PLAIN_LEAVES: Final = frozenset({str, float, bool, type(None)})
 
 
 def _plain_json(fields: Mapping[str, object], depth: int) -> bytes | None:
@@ -104,7 +104,8 @@ def _plain_json(fields: Mapping[str, object], depth: int) -> bytes | None:
         data = to_json(fields)
     except ValueError:  # lone surrogates
         return None
-    return None if b'"$' in data else data
+    # what may be a tag, or a float that is not finite; each may as well be part of a str
+    return None if b'"$' in data or b"NaN" in data or b"Infinity" in data else data
 
 
 def _read_plain(data: bytes) -> Any:
@@ -121,10 +122,6 @@ def _has_plain_types(values: Iterable[Any], depth: int) -> bool:
             continue
         if kind is int:
             if not -0x8000_0000_0000_0000 <= value <= 0x7FFF_FFFF_FFFF_FFFF:
-                return False
-            continue
-        if kind is float:
-            if value - value:  # nan where it is not finite
                 return False
             continue
         if kind is dict:

@@ -206,6 +206,9 @@ def _clean(text: str, limit: int) -> str:
     return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
 
 
+_NOT_CARRIED_OVER: Final = frozenset({"status", "result", "error", "finished_at", "version", "expires_at"})
+
+
 class TaskResult(_Record, Generic[T]):
     """What is known of one task. Frozen; a stored one comes back equal, but for the two fields below.
 
@@ -309,14 +312,12 @@ class TaskResult(_Record, Generic[T]):
     def _next(
         cls, task: str | TaskResult[Any], status: TaskStatus, fields: Mapping[str, Any], **own: Any
     ) -> Self:
-        outcome: dict[str, Any] = {"result": None, "error": None, "finished_at": None}
-        return cls(**{**_carried_over(task), **outcome, **own, **fields, "status": status})
+        known = _carried_over(task) if isinstance(task, TaskResult) else {"task_id": task}
+        return cls(**{**known, **own, **fields, "status": status})
 
 
-def _carried_over(task: str | TaskResult[Any]) -> dict[str, Any]:
-    if isinstance(task, TaskResult):
-        return {name: value for name, value in task if name not in ("version", "expires_at")}
-    return {"task_id": task}
+def _carried_over(earlier: TaskResult[Any]) -> dict[str, Any]:
+    return {name: value for name, value in earlier if name not in _NOT_CARRIED_OVER}
 
 
 def _as_error(error: BaseException | TaskError) -> TaskError:

@@ -12,7 +12,7 @@ from itertools import count
 from secrets import token_hex
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from flowstore.arguments import check_ttl
@@ -26,17 +26,9 @@ Ttl = float | timedelta | None
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _STAGES_PER_TRY: Final = 4
+_VALIDATE: Final = TypeAdapter(TaskResult).validator.validate_python
 _RANK: Final = {status: 2 if status in FINISHED else 1 for status in TaskStatus} | {TaskStatus.PENDING: 0}
-
-
-def stage(result: TaskResult[Any]) -> int:
-    """Orders the states of a task by (retries, rank): pending < running = retrying < finished."""
-    return result.retries * _STAGES_PER_TRY + _RANK[result.status]
-
-
-def ceiling(result: TaskResult[Any]) -> int:
-    """The highest stage that ``result`` may replace. Its own; but the first finished write wins."""
-    return stage(result) - 1 if result.is_finished else stage(result)
+"""States of a task are ordered by (retries, rank), as ``stage``: pending < running = retrying < finished."""
 
 
 def to_micros(at: datetime) -> int:
@@ -75,19 +67,23 @@ class Records:
         if_version: int | None = None,
     ) -> Commit:
         """The write that stores ``result`` under the rules of ``BaseResultBackend.store``."""
+        status, submitted_at = result.status, result.submitted_at
+        stage = result.retries * _STAGES_PER_TRY + _RANK[status]
+        is_finished = status in FINISHED
+        ceiling = stage - 1 if is_finished else stage  # its own; but the first finished write wins
         return Commit(
-            id=result.task_id,
-            status=result.status,
-            stage=stage(result),
-            ceiling=ANY_STAGE if overwrite else ceiling(result),
-            if_version=if_version,
-            is_finished=result.is_finished,
-            name=result.task_name,
-            submitted_at=None if result.submitted_at is None else to_micros(result.submitted_at),
-            expires_at=self._expiry(result, now, ttl),
-            token=next(self._tokens),
-            head=encode_head(result),
-            body=encode_body(result, self._codec),
+            result.task_id,
+            status,
+            stage,
+            ANY_STAGE if overwrite else ceiling,
+            if_version,
+            is_finished,
+            result.task_name,
+            None if submitted_at is None else to_micros(submitted_at),
+            self._expiry(result, now, ttl),
+            next(self._tokens),
+            encode_head(result),
+            encode_body(result, self._codec),
         )
 
     def decode(self, row: Row) -> TaskResult[Any]:
@@ -95,7 +91,7 @@ class Records:
         return decode(row, self._codec)
 
     def _expiry(self, result: TaskResult[Any], now: int, ttl: Ttl | DefaultTtl) -> int | None:
-        if not isinstance(ttl, DefaultTtl):
+        if ttl is not DEFAULT_TTL:
             micros = check_ttl("ttl", ttl)
         elif result.expires_at is not None:
             return _in_future(to_micros(result.expires_at), now)
@@ -145,7 +141,8 @@ def encode_body(result: TaskResult[Any], codec: Codec) -> bytes:
 
 def decode(row: Row, codec: Codec) -> TaskResult[Any]:
     try:
-        return TaskResult(**_head(row), **_values(row, codec), **_columns(row))
+        result: TaskResult[Any] = _VALIDATE({**_head(row), **_values(row, codec), **_columns(row)})
+        return result
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -155,15 +152,19 @@ def decode(row: Row, codec: Codec) -> TaskResult[Any]:
 
 
 def _columns(row: Row) -> dict[str, Any]:
-    return {
+    columns: dict[str, Any] = {
         "task_id": row.id,
         "status": row.status,
-        "task_name": row.name,
         "retries": row.stage // _STAGES_PER_TRY,
-        "submitted_at": None if row.submitted_at is None else from_micros(row.submitted_at),
-        "expires_at": None if row.expires_at is None else from_micros(row.expires_at),
         "version": row.version,
     }
+    if row.name is not None:
+        columns["task_name"] = row.name
+    if row.submitted_at is not None:
+        columns["submitted_at"] = from_micros(row.submitted_at)
+    if row.expires_at is not None:
+        columns["expires_at"] = from_micros(row.expires_at)
+    return columns
 
 
 def _head(row: Row) -> dict[str, Any]:

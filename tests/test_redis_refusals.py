@@ -20,7 +20,7 @@ from flowstore import (
     StorageUnavailable,
     TaskResult,
 )
-from flowstore.backends.redis import _translated
+from flowstore.backends.redis_client import storage_error
 from flowstore.testing.support import failed
 from tests.servers import Server, redis_binary, valkey_binary
 
@@ -237,10 +237,8 @@ async def test_busy_server(server: Server, admin: Any) -> None:
         ("ERR user_script:1: attempt to index a nil value", StorageError),
     ],
 )  # fmt: skip
-async def test_texts_of_other_servers(text: str, kind: type[StorageError]) -> None:
+def test_texts_of_other_servers(text: str, kind: type[StorageError]) -> None:
     """Among them those of Redis 6.2, which wraps what a script met."""
-    with pytest.raises(StorageError) as caught:
-        async with _translated(1, "p:"):
-            raise BaseParser.parse_error(text)  # type: ignore[no-untyped-call]  # the driver's
-    assert type(caught.value) is kind
-    assert text.removeprefix("ERR ") in str(caught.value)
+    error = storage_error(BaseParser.parse_error(text), "p:")  # type: ignore[no-untyped-call]  # the driver's
+    assert type(error) is kind
+    assert text.removeprefix("ERR ") in str(error)

@@ -1,55 +1,69 @@
--- ARGV: now, how many expired records to sweep, then 12 for each write (see FIELDS).
--- Returns {applied, version} for each; {0, -1, reason}: what stands cannot be read or written over.
-local FIELDS = {'id', 'status', 'stage', 'ceiling', 'if_version', 'is_finished', 'expires', 'submitted',
-                'token', 'sort', 'facets_json', 'payload'}
+-- ARGV: now, how many expired records to sweep, a line for each write, then id and payload of each,
+-- back to back. Returns for each -1: applied; the version that stands in its way, 0 where no live record
+-- does; or why what stands cannot be read or written over.
+local APPLIED = -1
+-- Bytes of id and payload, what must stand ("<=ceiling" or "=version"), header without its version.
+local LINE = '^(%d+) (%d+) (<?=)(%d+) ((%l+) %d+) ((%S+) %S+ (%S+) (%x+) (%[[^\n]*%]))\n()'
 local now = tonumber(ARGV[1])
 
-local function write_at(position)
-    local write = {}
-    for offset, field in ipairs(FIELDS) do write[field] = ARGV[position + offset] end
-    write.facets = cjson.decode(write.facets_json)
-    return write
+-- Neither Lua nor Redis rolls back: before the first write of an item, look at every index that it needs.
+local checked = {}
+local function wrong_kind(key)
+    if checked[key] then return nil end
+    local kind = redis.call('TYPE', key).ok
+    if kind ~= 'zset' and kind ~= 'none' then return key .. ' is a ' .. kind .. ', expected a zset' end
+    checked[key] = true
 end
 
--- Neither Lua nor Redis rolls back: before the first write of an item, look at every index that it needs.
-local kinds = {}
 local function obstacle(record)
-    local keys = index_keys(record)
-    if record.expires ~= '-' then keys[#keys + 1] = expiry_key end
-    for _, key in ipairs(keys) do
-        local kind = kinds[key] or redis.call('TYPE', key).ok
-        kinds[key] = kind
-        if kind ~= 'zset' and kind ~= 'none' then return key .. ' is a ' .. kind .. ', expected a zset' end
+    if record.expires ~= '-' and wrong_kind(expiry_key) then return wrong_kind(expiry_key) end
+    if checked[record.listings] then return nil end
+    for _, key in ipairs(record.listings) do
+        if wrong_kind(key) then return wrong_kind(key) end
     end
+    checked[record.listings] = true
 end
 
 local function is_allowed(write, record, version)
-    if write.if_version ~= '' then return version == tonumber(write.if_version) end
-    return not record or record.stage <= tonumber(write.ceiling)
+    if write.needs == '=' then return version == write.bound end
+    return not record or record.stage <= write.bound
 end
 
 local function apply(write)
-    local old = standing(write.id)
-    if old == CORRUPT then return {0, -1, 'the standing record is not of this format'} end
-    if old and old.token == write.token then return {1, old.version} end
+    local id, old = write.id, standing(write.id)
+    if old == CORRUPT then return 'the standing record is not of this format' end
+    if old and old.token == write.token then return APPLIED end
     local record = old
     if old and is_expired(old, now) then record = nil end
     local version = record and record.version or 0
-    if not is_allowed(write, record, version) then return {0, version} end
+    if not is_allowed(write, record, version) then return version end
     local reason = obstacle(write) or old and obstacle(old)
-    if reason then return {0, -1, reason} end
-    local inboxes = inboxes_of(write.id)
-    if old then unindex(write.id, old) end
-    index(write.id, write)  -- before the record: where a right is missing, no record stays unlisted
-    local header = {'1', write.status, write.stage, string.format('%.0f', version + 1), write.expires,
-                    write.submitted, write.token, write.sort, write.facets_json}
-    redis.call('SET', record_key(write.id), table.concat(header, ' ') .. '\n' .. write.payload)
-    tell(write.id, inboxes, write.is_finished == '1' and 'f' or 'w')
-    return {1, version + 1}
+    if reason then return reason end
+    local inboxes = inboxes_of(id)
+    if old then unindex(id, old) end
+    index(id, write)  -- before the record: where a right is missing, no record stays unlisted
+    local header = '1 ' .. write.state .. string.format(' %.0f ', version + 1) .. write.rest .. '\n'
+    redis.call('SET', record_key(id), header .. write.payload)
+    tell(id, inboxes, FINISHED[write.status] and 'f' or 'w')
+    return APPLIED
 end
 
-local outcomes = {}
-for position = 2, #ARGV - 1, #FIELDS do outcomes[#outcomes + 1] = apply(write_at(position)) end
+local at = 1
+local function cut(length)
+    at = at + length
+    return string.sub(ARGV[4], at - length, at - 1)
+end
+
+local outcomes, line = {}, 1
+while line <= #ARGV[3] do
+    local id_length, length, needs, bound, state, status, rest, expires, token, sort, facets, behind =
+        string.match(ARGV[3], LINE, line)
+    line = behind
+    outcomes[#outcomes + 1] = apply({
+        id = cut(id_length), payload = cut(length), needs = needs, bound = tonumber(bound), state = state,
+        status = status, rest = rest, expires = expires, token = token, sort = sort,
+        listings = listings_of(status, facets)})
+end
 sweep(ARGV[2], ARGV[1])
 publish()
 return outcomes

@@ -21,14 +21,20 @@ local function try(...)
     return nil
 end
 
--- The facets of a header, nil unless they are a list of strings.
-local function facets_of(text)
-    local is_json, facets = pcall(cjson.decode, text)
+-- The keys of the indexes that list a record, by status; nil unless `facets` is JSON of a list of strings.
+local listed_in = {}
+local function listings_of(status, facets)
+    local known = listed_in[status .. facets]
+    if known then return known end
+    local is_json, names = pcall(cjson.decode, facets)
     if not is_json then return nil end
-    for _, facet in ipairs(facets) do
-        if type(facet) ~= 'string' then return nil end
+    local keys = {index_key(status, '')}
+    for _, name in ipairs(names) do
+        if type(name) ~= 'string' then return nil end
+        keys[#keys + 1] = index_key(status, name)
     end
-    return facets
+    listed_in[status .. facets] = keys
+    return keys
 end
 
 local function parse(value)
@@ -37,10 +43,11 @@ local function parse(value)
     local status, stage, version, expires, token, sort, facets = string.match(
         string.sub(value, 1, stop - 1), '^1 (%l+) (%d+) (%d+) (%-?%d*) %-?%d* (%S+) (%x+) (%[.*%])$')
     if FINISHED[status or ''] == nil or math.max(#stage, #version) > 16 then return CORRUPT end
-    local record = {status = status, stage = tonumber(stage), version = tonumber(version), token = token,
-                    expires = expires, sort = sort, facets = facets_of(facets)}
     local is_time = expires == '-' or tonumber(expires) and #expires < 20
-    return record.facets and is_time and record or CORRUPT
+    local listings = listings_of(status, facets)
+    if not listings or not is_time then return CORRUPT end
+    return {status = status, stage = tonumber(stage), version = tonumber(version), token = token,
+            expires = expires, sort = sort, listings = listings}
 end
 
 -- The header of the standing record: nil where there is none, CORRUPT where it cannot be read.
@@ -63,28 +70,24 @@ local function is_expired(record, now)
     return record.expires ~= '-' and tonumber(record.expires) <= now
 end
 
-local function index_keys(record)
-    local keys = {index_key(record.status, '')}
-    for _, facet in ipairs(record.facets) do keys[#keys + 1] = index_key(record.status, facet) end
-    return keys
-end
-
 local function index(id, record)
-    for _, key in ipairs(index_keys(record)) do redis.call('ZADD', key, 0, record.sort .. id) end
+    for _, key in ipairs(record.listings) do redis.call('ZADD', key, 0, record.sort .. id) end
     if record.expires ~= '-' then redis.call('ZADD', expiry_key, record.expires, id) end
 end
 
 -- A key of the wrong type has no entry to remove.
 local function unindex(id, record)
-    for _, key in ipairs(index_keys(record)) do try('ZREM', key, record.sort .. id) end
+    for _, key in ipairs(record.listings) do try('ZREM', key, record.sort .. id) end
     if record.expires ~= '-' then try('ZREM', expiry_key, id) end
 end
 
-local function inboxes_of(id) return try('SMEMBERS', prefix .. 'w:' .. id) or {} end
+-- Of all who wait for the id; nil where the key is of the wrong type.
+local function inboxes_of(id) return try('SMEMBERS', prefix .. 'w:' .. id) end
 
 -- Note a change for every inbox that waits for the id; a wait ends with any change but 'w'.
 local function tell(id, inboxes, change)
-    for _, inbox in ipairs(inboxes) do
+    if inboxes and #inboxes == 0 then return end
+    for _, inbox in ipairs(inboxes or {}) do
         told[inbox] = told[inbox] or {}
         table.insert(told[inbox], {change, id})
     end

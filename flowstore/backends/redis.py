@@ -6,40 +6,27 @@ import asyncio
 import json
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from importlib.resources import files
 from itertools import starmap
+from operator import methodcaller
 from typing import Any, Final, TypeVar, Unpack
-from urllib.parse import parse_qsl, urlsplit
 
-import redis.exceptions as driver
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from flowstore.backends.redis_client import client_from, storage_error
 from flowstore.backends.redis_listener import Listener
 from flowstore.base import BackendOptions, BaseResultBackend
-from flowstore.batching import SharedTrips
+from flowstore.batching import MAX_TRIP_BYTES, SharedTrips, in_time
 from flowstore.engine import Commit, Engine, Hints, Outcome, Position, Purged, Query, Row
-from flowstore.errors import (
-    AccessDenied,
-    CorruptStore,
-    SchemaTooNew,
-    StorageError,
-    StorageFull,
-    StorageTimeout,
-    StorageUnavailable,
-)
+from flowstore.errors import CorruptStore, SchemaTooNew
 from flowstore.models import TaskStatus
 
 Item = TypeVar("Item")
 
 FORMAT: Final = 1
-_SCHEMES: Final = ("redis", "rediss", "unix")
 _MAX_CONNECTIONS: Final = 10
-_RETRIES: Final = 3
 _PER_CALL: Final = 500
 _EXAMINED_PER_CALL: Final = 2_000
 _CLEARED_PER_CALL: Final = 1_000
@@ -47,25 +34,12 @@ _KEYS_PER_SCAN: Final = 5_000
 _SWEEP_PER_COMMIT: Final = 2
 _SORT_OFFSET: Final = 2**63
 _NAME_FACET: Final = "name:"
-_HEADER: Final = re.compile(
-    rb"1 (%s) (\d{1,16}) (\d{1,16}) (-|-?\d{1,19}) (-|-?\d{1,19}) \S+ [0-9a-f]{16} (\[.*\])"
-    % "|".join(TaskStatus).encode()
+_RECORD: Final = re.compile(
+    rb"1 (%s) (\d{1,16}) (\d{1,16}) (-|-?\d{1,19}) (-|-?\d{1,19}) \S+ [0-9a-f]{16} (\[[^\n]*\])\n"
+    rb"([^\n]*)(\n?)" % "|".join(TaskStatus).encode()
 )
-_REFUSED: Final = (
-    driver.AuthenticationError,
-    driver.AuthorizationError,
-    driver.AuthenticationWrongNumberOfArgsError,
-    driver.NoPermissionError,
-)
-_KINDS: Final[dict[str, type[StorageError]]] = {
-    "OOM": StorageFull,
-    "WRONGTYPE": CorruptStore,
-    **dict.fromkeys(("NOPERM", "ACL failure in script", "user executing the script can't"), AccessDenied),
-    **dict.fromkeys(("READONLY", "MISCONF", "NOREPLICAS", "MASTERDOWN"), StorageUnavailable),
-    **dict.fromkeys(("LOADING", "BUSY", "CLUSTERDOWN", "TRYAGAIN"), StorageUnavailable),
-}
-"""What servers begin an error with, or the texts into which they wrap one that a script met."""
-_KIND: Final = re.compile(rf"\b({'|'.join(_KINDS)})\b")
+_APPLIED: Final = -1
+_WRITTEN: Final = Outcome(is_applied=True, version=0)
 
 
 class RedisBackend(BaseResultBackend):
@@ -89,14 +63,14 @@ class RedisBackend(BaseResultBackend):
         timeout = options.get("op_timeout", 10.0)
         self._shown = "client=..."
         if url is not None:
-            client, where = _client_from(url, timeout)
+            client, where = client_from(url, timeout)
             self._shown = repr(where)
         if client is None or client.connection_pool.connection_kwargs.get("decode_responses"):
             raise ValueError("client: expected one with decode_responses=False, results are bytes")
         engine = RedisEngine(client, namespace, timeout, options.get("recheck_interval", 15.0))
         engine.owns_client = url is not None
         self._redis = engine
-        super().__init__(SharedTrips(engine, timeout), namespace=namespace, **options)
+        super().__init__(SharedTrips(engine, timeout, write_lanes=2), namespace=namespace, **options)
 
     async def clear(self) -> int:
         """Remove every record of this namespace, as on every backend; the number of live ones.
@@ -112,49 +86,6 @@ class RedisBackend(BaseResultBackend):
         return f"RedisBackend({self._shown}, namespace={self.namespace!r})"
 
 
-def _client_from(url: str, timeout: float) -> tuple[Redis, str]:
-    """A client, and where it connects to. No more of ``url`` is shown: a password may be anywhere in it."""
-    if not isinstance(url, str):
-        raise TypeError(f"url: expected str, got {type(url).__name__}")
-    scheme, separator, _ = url.partition("://")
-    if not separator or scheme not in _SCHEMES:
-        raise ValueError(f"url: expected a URL beginning with {'://, '.join(_SCHEMES)}://")
-    try:
-        _check_url(url)
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=_MAX_CONNECTIONS,
-            timeout=timeout,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), _RETRIES),
-        )
-        return Redis.from_pool(pool), _location(scheme, pool.connection_class(**pool.connection_kwargs))
-    except (ValueError, TypeError, AttributeError, driver.RedisError):
-        pass  # raised below, where this error and its text are no context of the new one
-    advice = "check host, port, database and options, and percent-encode @ : / ? # % in a password"
-    raise ValueError(f"url: not a usable {scheme}:// URL; {advice}")
-
-
-def _check_url(url: str) -> None:
-    """Raise ValueError for what the driver would drop or take for something else, such as half a password."""
-    parts = urlsplit(url)
-    url.encode()
-    if parts.query:
-        parse_qsl(parts.query, strict_parsing=True)
-    where = f"{parts.netloc.rpartition('@')[2]}{parts.path}"
-    form = r"/.+" if parts.scheme == "unix" else r"[^/]*(/[0-9]*)?"
-    if "#" in url or not re.fullmatch(form, where):
-        raise ValueError
-
-
-def _location(scheme: str, connection: Any) -> str:
-    if scheme == "unix":
-        return f"unix://{connection.path}?db={connection.db}"
-    host = f"[{connection.host}]" if ":" in connection.host else connection.host
-    return f"{scheme}://{host}:{connection.port}/{connection.db}"
-
-
 class RedisEngine(Engine):
     owns_client = False
 
@@ -166,6 +97,8 @@ class RedisEngine(Engine):
         self._client = client
         self._timeout = timeout
         self._listener: Listener
+        self._slots = asyncio.Semaphore(_MAX_CONNECTIONS)
+        self._idle: list[Redis] = []
         self._scripts = {name: client.register_script(source) for name, source in _sources().items()}
 
     async def open(self, hints: Hints) -> None:
@@ -182,11 +115,9 @@ class RedisEngine(Engine):
 
     async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        for step in _steps(commits):
-            arguments: list[Any] = [now, _SWEEP_PER_COMMIT * len(step)]
-            for commit in step:
-                arguments += _arguments(commit)
-            outcomes += map(_outcome, await self._run("commit", *arguments))
+        for count, lines, data in _packed(commits):
+            replies = await self._run("commit", now, _SWEEP_PER_COMMIT * count, lines, data)
+            outcomes += map(_outcome, replies)
         return outcomes
 
     async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
@@ -194,14 +125,17 @@ class RedisEngine(Engine):
         for step in _steps(ids):
             if with_body:
                 keys = [f"{self._prefix}r:{task_id}" for task_id in step]
-                values = await self._guarded(partial(self._client.mget, keys))
+                values = await self._guarded(methodcaller("mget", keys))
             else:
                 values = await self._run("fetch", *step)
             rows += map(_row, step, values)
         return rows
 
     async def watch(self, ids: Sequence[str]) -> list[Row | None]:
-        await self._guarded(self._listener.ready)
+        try:
+            await self._listener.ready()
+        except RedisError as error:
+            raise storage_error(error, self._prefix) from error
         rows: list[Row | None] = []
         for step in _steps(ids):
             values = await self._run("watch", self._inbox, self._registered_ms, *step)
@@ -242,20 +176,21 @@ class RedisEngine(Engine):
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "*"
         removed = cursor = 0
         while True:
-            scan = partial(self._client.scan, cursor, match=pattern, count=_KEYS_PER_SCAN)
-            cursor, keys = await self._guarded(scan)
+            scan = methodcaller("scan", cursor, match=pattern, count=_KEYS_PER_SCAN)
+            cursor, keys = await in_time(self._guarded(scan), self._timeout)
             for step in _steps(keys):
                 is_done = False
                 while not is_done:
-                    live, _, is_done = await self._run("clear", now, _CLEARED_PER_CALL, *step)
+                    trip = self._run("clear", now, _CLEARED_PER_CALL, *step)
+                    live, _, is_done = await in_time(trip, self._timeout)
                     removed += live
             if not cursor:
                 return removed
 
     async def _check_format(self) -> None:
         key = f"{self._prefix}format"
-        await self._guarded(lambda: self._client.set(key, FORMAT, nx=True))
-        found = await self._guarded(lambda: self._client.get(key))
+        await self._guarded(methodcaller("set", key, FORMAT, nx=True))
+        found = await self._guarded(methodcaller("get", key))
         if not found or not found.isdigit():
             raise CorruptStore(f"{key} holds {found!r}, expected the number of a format")
         if int(found) > FORMAT:
@@ -263,68 +198,66 @@ class RedisEngine(Engine):
 
     async def _close_client(self) -> None:
         if self.owns_client:
-            await self._client.aclose()
+            for client in (*self._idle, self._client):
+                await client.aclose()
 
     async def _run(self, script: str, *arguments: Any) -> Any:
-        return await self._guarded(lambda: self._scripts[script](keys=[self._prefix], args=arguments))
+        return await self._guarded(
+            lambda client: self._scripts[script](keys=[self._prefix], args=arguments, client=client)
+        )
 
-    async def _guarded(self, call: Callable[[], Any]) -> Any:
-        async with _translated(self._timeout, self._prefix), asyncio.timeout(self._timeout):
-            return await call()
+    async def _guarded(self, call: Callable[[Redis], Awaitable[Any]]) -> Any:
+        """A call of the driver. Its time-out is that of the trip."""
+        try:
+            async with self._slots:
+                client = self._idle.pop() if self._idle else self._new_client()
+                try:
+                    return await call(client)
+                finally:
+                    self._idle.append(client)
+        except (RedisError, OSError) as error:
+            raise storage_error(error, self._prefix) from error
 
-
-@asynccontextmanager
-async def _translated(timeout: float, prefix: str) -> AsyncIterator[None]:
-    """Driver errors become flowstore's; the driver's stays the cause."""
-    try:
-        yield
-    except (driver.TimeoutError, TimeoutError) as error:
-        raise StorageTimeout(f"Redis did not answer within {timeout:g} s") from error
-    except (driver.RedisError, OSError) as error:
-        kind = _kind(error)
-        text = f"Redis: {_text(error)}"
-        if kind is AccessDenied:
-            rules = f"~{prefix}* &{prefix}inbox:* +@read +@write +@scripting +@pubsub +@connection"
-            text += f"; flowstore needs a user with the ACL rules {rules}"
-        raise kind(text) from error
+    def _new_client(self) -> Redis:
+        """One that keeps its connection, which saves a fifth of a call; but not those of a given client."""
+        return self._client.client() if self.owns_client else self._client
 
 
-def _text(error: Exception) -> str:
-    """As the server put it: the driver cuts off the codes that it knows."""
-    return f"{getattr(error, 'status_code', None) or ''} {error}".strip()
+def _packed(commits: Sequence[Commit]) -> Iterator[tuple[int, str, bytes]]:
+    """Bounded script calls: how many writes, a line for each, and what the lines tell the lengths of.
+
+    One argument for all, because the driver takes longer for an argument than the server for a write.
+    """
+    lines: list[str] = []
+    data: list[bytes] = []
+    size = 0
+    for commit in commits:
+        task_id = commit.id.encode()
+        payload = len(commit.head) + 1 + len(commit.body)
+        if lines and (len(lines) == _PER_CALL or size + payload > MAX_TRIP_BYTES):
+            yield len(lines), "".join(lines), b"".join(data)
+            lines, data, size = [], [], 0
+        lines.append(f"{len(task_id)} {payload} {_line(commit)}\n")
+        data += (task_id, commit.head, b"\n", commit.body)
+        size += payload
+    if lines:
+        yield len(lines), "".join(lines), b"".join(data)
 
 
-def _kind(error: Exception) -> type[StorageError]:
-    if isinstance(error, _REFUSED):
-        return AccessDenied
-    if isinstance(error, (driver.ConnectionError, OSError)):
-        return StorageUnavailable
-    found = _KIND.search(_text(error))
-    return _KINDS[found[0]] if found else StorageError
+def _line(commit: Commit) -> str:
+    """What the write needs, then the header of the record but for its version. As LINE in commit.lua."""
+    needs = f"<={commit.ceiling}" if commit.if_version is None else f"={commit.if_version}"
+    expires = "-" if commit.expires_at is None else commit.expires_at
+    submitted = "-" if commit.submitted_at is None else commit.submitted_at
+    facets = "[]" if commit.name is None else json.dumps([_NAME_FACET + commit.name], ensure_ascii=False)
+    times = f"{expires} {submitted} {commit.token} {commit.sort + _SORT_OFFSET:016x}"
+    return f"{needs} {commit.status} {commit.stage} {times} {facets}"
 
 
-def _arguments(commit: Commit) -> list[Any]:
-    """In the order of FIELDS in commit.lua."""
-    facets = [] if commit.name is None else [_NAME_FACET + commit.name]
-    return [
-        commit.id,
-        str(commit.status),
-        commit.stage,
-        commit.ceiling,
-        "" if commit.if_version is None else commit.if_version,
-        int(commit.is_finished),
-        "-" if commit.expires_at is None else commit.expires_at,
-        "-" if commit.submitted_at is None else commit.submitted_at,
-        commit.token,
-        _member(Position(commit.sort, "")),
-        json.dumps(facets, ensure_ascii=False),
-        commit.head + b"\n" + commit.body,
-    ]
-
-
-def _outcome(reply: list[Any]) -> Outcome:
-    applied, version, *reason = reply
-    return Outcome(bool(applied), version, b"".join(reason).decode(errors="replace"))
+def _outcome(reply: int | bytes) -> Outcome:
+    if isinstance(reply, bytes):
+        return Outcome(is_applied=False, version=-1, reason=reply.decode(errors="replace"))
+    return _WRITTEN if reply == _APPLIED else Outcome(is_applied=False, version=reply)
 
 
 def _member(position: Position) -> str:
@@ -335,21 +268,20 @@ def _member(position: Position) -> str:
 def _row(task_id: str, value: bytes | None) -> Row | None:
     if not value:
         return None
-    header, *rest = value.split(b"\n", 2)
-    fields = _HEADER.fullmatch(header)
-    if fields is None or not rest or (facets := _facets(fields[6])) is None:
+    record = _RECORD.match(value)
+    if record is None or (facets := _facets(record[6])) is None:
         return Row(task_id, "", 0, 0, None, None, None, head=value[:200], body=None)
-    status, stage, version, expires, submitted, _ = fields.groups()
+    status, stage, version, expires, submitted, _, head, has_body = record.groups()
     return Row(
-        id=task_id,
-        status=status.decode(),
-        stage=int(stage),
-        version=int(version),
-        name=facets[0].removeprefix(_NAME_FACET) if facets else None,
-        submitted_at=None if submitted == b"-" else int(submitted),
-        expires_at=None if expires == b"-" else int(expires),
-        head=rest[0],
-        body=rest[1] if len(rest) > 1 else None,
+        task_id,
+        status.decode(),
+        int(stage),
+        int(version),
+        facets[0].removeprefix(_NAME_FACET) if facets else None,
+        None if submitted == b"-" else int(submitted),
+        None if expires == b"-" else int(expires),
+        head,
+        value[record.end() :] if has_body else None,
     )
 
 
@@ -363,6 +295,8 @@ def _listed_row(task_id: bytes, value: bytes) -> Row | None:
 
 def _facets(text: bytes) -> list[str] | None:
     """None unless ``text`` is a JSON list of str."""
+    if text == b"[]":
+        return []
     try:
         facets = json.loads(text.decode())
     except (ValueError, RecursionError):

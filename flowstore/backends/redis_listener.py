@@ -58,7 +58,8 @@ class Listener:
             began = asyncio.get_running_loop().time()
             try:
                 async with self._client.pubsub() as pubsub:
-                    await pubsub.subscribe(self._inbox)
+                    async with asyncio.timeout(_DEAD):
+                        await pubsub.subscribe(self._inbox)
                     await self._hear(pubsub)
             except (AuthenticationError, NoPermissionError) as error:
                 self._refusal = error

