@@ -76,9 +76,12 @@ class Doorbell:
 
     def ring(self, messages: Iterable[bytes]) -> None:
         """Send each message to every other bell, from any thread. Never raises: what it tells is a hint."""
-        with suppress(OSError), self._opened_folder() as folder:  # no folder: nobody listens
-            names = [name for name in os.listdir(folder) if name != self._name]
-            if names:
+        try:
+            names = [name for name in os.listdir(self._folder) if name != self._name]
+        except OSError:  # no folder: nobody listens
+            return
+        if names:
+            with suppress(OSError), self._opened_folder() as folder:
                 self._send(folder, names, list(messages))
 
     def _bind(self, bell: socket.socket) -> None:

@@ -62,6 +62,9 @@ def _check_path(path: str | os.PathLike[str]) -> Path:
     return Path(name).absolute()
 
 
+_WRITTEN: Final = Outcome(is_applied=True, version=0)
+
+
 class SQLiteEngine(Engine):
     def __init__(self, path: Path, durability: str, namespace: str, timeout: float) -> None:
         self._path = path
@@ -192,28 +195,18 @@ class SQLiteEngine(Engine):
             raw.execute(f"PRAGMA user_version = {FORMAT}")
 
     def _apply(self, raw: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
-        values = self._values(commit, now)
-        statement = "commit_version" if commit.if_version else "commit_advance"
-        if raw.execute(SQL[statement], values).rowcount:
-            return Outcome(is_applied=True, version=0)
-        standing = raw.execute(SQL["standing_version"], values).fetchall()
+        key = (self._ns, commit.id, now)
+        record = (commit.status, commit.stage, commit.name, commit.submitted_at, commit.expires_at)
+        content = (commit.head.decode(), commit.body.decode())
+        if commit.if_version:
+            written = raw.execute(SQL["commit_version"], (*key, *record, *content, commit.if_version))
+        else:
+            ceiling = commit.ceiling if commit.if_version is None else -1
+            written = raw.execute(SQL["commit_advance"], (*key, *record, *content, ceiling))
+        if written.rowcount:
+            return _WRITTEN
+        standing = raw.execute(SQL["standing_version"], key).fetchall()
         return Outcome(is_applied=False, version=standing[0][0] if standing else 0)
-
-    def _values(self, commit: Commit, now: int) -> dict[str, object]:
-        return {
-            "ns": self._ns,
-            "now": now,
-            "id": commit.id,
-            "status": commit.status,
-            "stage": commit.stage,
-            "ceiling": commit.ceiling if commit.if_version is None else -1,
-            "if_version": commit.if_version,
-            "name": commit.name,
-            "submitted_at": commit.submitted_at,
-            "expires_at": commit.expires_at,
-            "head": commit.head.decode(),
-            "body": commit.body.decode(),
-        }
 
     def _sweep(self, raw: sqlite3.Connection, now: int, limit: int) -> Removed:
         if not raw.execute(SQL["has_expired"], {"ns": self._ns, "now": now}).fetchall():

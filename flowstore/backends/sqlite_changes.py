@@ -49,7 +49,7 @@ class Changes:
             for change, ids in changes.items():
                 self._loop.call_soon_threadsafe(self._hints.changed, ids, change)
         if any(changes.values()):
-            self._bell.ring([*self._messages(changes)])
+            self._bell.ring(self._messages(changes))
 
     async def close(self) -> None:
         self._bell.close()
