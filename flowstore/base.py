@@ -192,7 +192,17 @@ class BaseResultBackend:
         BackendClosed. A storage that cannot be reached is tried again until the deadline. Waiters
         of one id in one backend share one result object.
         """
-        return (await self.wait_for_many([check_text("task_id", task_id)], timeout))[task_id]
+        check_text("task_id", task_id)
+        seconds = arguments.check_timeout(timeout)
+        if seconds is not None and seconds <= 0:
+            return (await self.wait_for_many([task_id], seconds))[task_id]
+        async with self._life:
+            wait = self._waiters.register(task_id, seconds)
+        try:
+            return await wait
+        finally:
+            self._waiters.release(task_id, wait)
+            del wait  # the traceback of its error would hold this frame, and the frame the error
 
     async def wait_for_many(
         self, task_ids: Iterable[str], timeout: float | None = None

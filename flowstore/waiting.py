@@ -13,7 +13,14 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
 from flowstore.engine import Change, Row
-from flowstore.errors import BackendClosed, ResultDeleted, ResultExpired, ResultGone, StorageUnavailable
+from flowstore.errors import (
+    BackendClosed,
+    ResultDeleted,
+    ResultExpired,
+    ResultGone,
+    StorageUnavailable,
+    WaitTimeout,
+)
 from flowstore.models import FINISHED, TaskResult, TaskStatus
 
 _BATCH: Final = 1_000
@@ -31,7 +38,7 @@ class _Entry:
     __slots__ = ("expires_at", "futures", "gone", "is_seen", "timer")
 
     def __init__(self) -> None:
-        self.futures: set[Waiting] = set()
+        self.futures: dict[Waiting, asyncio.TimerHandle | None] = {}
         self.is_seen = False
         self.gone: type[ResultGone] | None = None
         self.expires_at: int | None = None
@@ -81,15 +88,21 @@ class Waiters:
     def is_waiting(self) -> bool:
         return bool(self._entries)
 
-    def register(self, task_id: str) -> Waiting:
-        """A future of the finished result. Every future must be given back with ``release``."""
+    def register(self, task_id: str, timeout: float | None = None) -> Waiting:
+        """A future of the finished result. Every future must be given back with ``release``.
+
+        ``timeout`` in seconds, after which it fails with WaitTimeout; None: never.
+        """
         if self._is_closed:
             raise BackendClosed("the backend is closed")
         entry = self._entries.get(task_id)
         if entry is None:
             entry = self._entries[task_id] = _Entry()
-        future: Waiting = asyncio.get_running_loop().create_future()
-        entry.futures.add(future)
+        loop = asyncio.get_running_loop()
+        future: Waiting = loop.create_future()
+        entry.futures[future] = (
+            None if timeout is None else loop.call_later(timeout, self._late, task_id, future, timeout)
+        )
         self._mark_stale((task_id,))
         if self._recheck is None:
             self._arm_recheck()
@@ -102,7 +115,9 @@ class Waiters:
         entry = self._entries.get(task_id)
         if entry is None:
             return
-        entry.futures.discard(future)
+        timer = entry.futures.pop(future, None)
+        if timer is not None:
+            timer.cancel()
         if not entry.futures:
             entry.stop_timer()
             del self._entries[task_id]
@@ -136,6 +151,12 @@ class Waiters:
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.wait([self._reader])
+
+    def _late(self, task_id: str, future: Waiting, timeout: float) -> None:
+        if not future.done():
+            error = WaitTimeout(task_id, timeout)
+            error.__cause__ = self.trouble
+            future.set_exception(error)
 
     def _rest(self) -> None:
         if self._recheck is not None:
