@@ -30,17 +30,18 @@ local function head(range)
     return range.members[range.at]
 end
 
--- The record behind an index entry; nil for a ghost or an expired one.
+-- The record behind an index entry; nil for a ghost or an expired one. What cannot be read is handed out
+-- as it is, for the caller to refuse.
 local function live(member, status)
     local id = string.sub(member, 17)
     if id == '' then return nil end
     local value = try('GET', record_key(id))
     if value == nil then return {id, 'not a string'} end
     if not value then return nil end
-    local record, shown = parse(value), with_body and value or without_body(value)
-    if record == CORRUPT then return {id, shown} end
-    if record.status ~= status or record.sort .. id ~= member or is_expired(record, now) then return nil end
-    return {id, shown}
+    local stored, expires, sort = string.match(value, '^1 (%l+) %d+ %d+ (%S+) %S+ %S+ (%x+) %[')
+    if stored and (stored ~= status or sort .. id ~= member) then return nil end
+    if stored and expires ~= '-' and (tonumber(expires) or now + 1) <= now then return nil end
+    return {id, with_body and value or without_body(value)}
 end
 
 local ranges = {}
