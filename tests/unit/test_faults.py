@@ -1,0 +1,181 @@
+"""The proxy carries everything, later, and leaves nothing behind. (no_task_left looks after each test.)"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from flowstore.testing.faults import Proxy
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+DELAY = 0.05
+
+
+@asynccontextmanager
+async def behind_proxy(talk: Talk, delay: float = 0.0) -> AsyncIterator[Proxy]:
+    """A proxy before a server that does ``talk`` on each connection, then closes it."""
+    talks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.add(task := asyncio.current_task())  # type: ignore[arg-type]  # it runs in one
+        assert task is not None
+        try:
+            await talk(reader, writer)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with Proxy("127.0.0.1", server.sockets[0].getsockname()[1], delay=delay) as proxy:
+        yield proxy
+    server.close()
+    await asyncio.wait(talks)
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(10_000):
+        writer.write(data)
+        await writer.drain()
+
+
+async def connect(proxy: Proxy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection("127.0.0.1", proxy.port)
+
+
+async def until_end(reader: asyncio.StreamReader) -> bytes:
+    """What comes in before the connection ends, be it in good order or not."""
+    with suppress(ConnectionError):
+        return await reader.read()
+    return b""
+
+
+async def test_delay_in_both_directions() -> None:
+    """The request arrives no sooner than the delay after it was sent, and so does the reply."""
+    now = asyncio.get_running_loop().time
+    arrived: list[float] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(4)
+        arrived.append(now())
+        writer.write(b"pong")
+        await reader.read()
+
+    async with behind_proxy(answer, DELAY) as proxy:
+        reader, writer = await connect(proxy)
+        sent = now()
+        writer.write(b"ping")
+        assert await reader.readexactly(4) == b"pong"
+        assert arrived[0] - sent >= DELAY
+        assert now() - arrived[0] >= DELAY
+        writer.close()
+
+
+async def test_delay_does_not_add_up() -> None:
+    """Fifty messages that are sent one by one are on the way together, and keep their order."""
+    now = asyncio.get_running_loop().time
+    async with behind_proxy(echo, DELAY) as proxy:
+        reader, writer = await connect(proxy)
+        messages = [b"message %02d" % n for n in range(50)]
+        began = now()
+        for message in messages:
+            writer.write(message)
+            await writer.drain()
+            await asyncio.sleep(0)
+        assert await reader.readexactly(10 * 50) == b"".join(messages)
+        assert now() - began < 50 * DELAY
+        writer.close()
+
+
+async def test_delay_of_what_comes_in_from_then_on() -> None:
+    """Set on an open connection, and back: nothing overtakes what was delayed before it."""
+    now = asyncio.get_running_loop().time
+    async with behind_proxy(echo) as proxy:
+        reader, writer = await connect(proxy)
+        writer.write(b"first")
+        assert await reader.readexactly(5) == b"first"
+        proxy.delay, began = DELAY, now()
+        writer.write(b"second")
+        await asyncio.sleep(DELAY / 2)
+        proxy.delay = 0
+        writer.write(b"third")
+        assert await reader.readexactly(11) == b"secondthird"
+        assert now() - began >= DELAY
+        writer.close()
+
+
+async def test_large_transfer() -> None:
+    """20 MB go there and back unchanged, far more than is ever buffered."""
+    data = os.urandom(20_000_000)
+    async with behind_proxy(echo, 0.002) as proxy:
+        reader, writer = await connect(proxy)
+
+        async def send() -> None:
+            writer.write(data)
+            await writer.drain()
+            writer.write_eof()
+
+        sending = asyncio.create_task(send())
+        received = hashlib.sha256()
+        while part := await reader.read(2**20):
+            received.update(part)
+        await sending
+        assert received.digest() == hashlib.sha256(data).digest()
+        writer.close()
+
+
+@pytest.mark.parametrize("delay", [0.0, DELAY])
+async def test_end_by_the_server(delay: float) -> None:
+    """What it said before it closed arrives, then the end."""
+
+    async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"bye")
+
+    async with behind_proxy(leave, delay) as proxy:
+        reader, writer = await connect(proxy)
+        assert await reader.read() == b"bye"
+        writer.close()
+
+
+async def test_end_by_the_client() -> None:
+    """The server sees the end, and what was said before it."""
+    heard = asyncio.get_running_loop().create_future()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.set_result(await reader.read())
+
+    async with behind_proxy(listen, DELAY) as proxy:
+        _, writer = await connect(proxy)
+        writer.write(b"bye")
+        writer.close()
+        assert await heard == b"bye"
+
+
+async def test_end_by_the_proxy() -> None:
+    """Leaving it ends every connection on both sides, and none is accepted from then on."""
+    async with behind_proxy(echo, DELAY) as proxy:
+        connections = [await connect(proxy) for _ in range(10)]
+        for reader, writer in connections:
+            writer.write(b"x")
+            assert await reader.readexactly(1) == b"x"
+        port = proxy.port
+    for reader, writer in connections:
+        assert await until_end(reader) == b""
+        writer.close()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_nobody_there() -> None:
+    """A connection through it ends at once when the server refuses it."""
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    async with Proxy("127.0.0.1", port) as proxy:
+        reader, writer = await connect(proxy)
+        assert await until_end(reader) == b""
+        writer.close()
