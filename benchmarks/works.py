@@ -49,10 +49,11 @@ async def throughput(peer: Peer, seconds: float, tasks: int) -> Numbers:
     return numbers
 
 
-async def latency(peer: Peer, tries: int, most_apart: float = 0.02) -> Numbers:
+async def latency(peer: Peer, tries: int, most_apart: float = 0.02, patience: float = 5) -> Numbers:
     """From the call of store in another process to the return of wait here.
 
-    The store is called 5 ms to ``most_apart`` seconds after the wait; p50, p99 and how many were missed.
+    The store is called up to ``most_apart`` seconds after the wait; p50, p99 and how many were missed, which
+    is not to return within ``patience`` seconds.
     """
     random.seed(1)
     delays: list[float] = []
@@ -60,8 +61,8 @@ async def latency(peer: Peer, tries: int, most_apart: float = 0.02) -> Numbers:
     async with _storer(peer) as tell:
         for n in range(tries):
             task_id = f"latency-{n}"
-            await peer.prepare(task_id)
-            wait = asyncio.ensure_future(peer.wait(task_id, 5))
+            await tell(f"prepare {task_id}")
+            wait = asyncio.ensure_future(peer.wait(task_id, patience))
             await asyncio.sleep(random.uniform(0, most_apart))
             called = float(await tell(task_id))
             try:
@@ -69,6 +70,8 @@ async def latency(peer: Peer, tries: int, most_apart: float = 0.02) -> Numbers:
                 delays.append(1_000 * (time.monotonic() - called))
             except Exception:
                 missed += 1
+    if not delays:
+        raise TimeoutError(f"none of {tries} waits returned within {patience} s")
     return {"p50": statistics.median(delays), "p99": _quantile(delays, 0.99), "missed": missed}
 
 
@@ -152,6 +155,9 @@ async def store_as_told(peer: Peer) -> None:
         if line.startswith("all "):
             await _spread(lambda task_id: peer.store(task_id, VALUE), line.split()[1:], 100)
             print(began, time.monotonic(), flush=True)
+        elif line.startswith("prepare "):
+            await peer.prepare(line.removeprefix("prepare "))
+            print(flush=True)
         elif line == "ready":
             await peer.prepare("ready")
             await peer.store("ready", VALUE)
@@ -176,7 +182,10 @@ async def _storer(peer: Peer) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
 
     async def tell(line: str) -> str:
         output.write(f"{line}\n".encode())
-        return (await lines.readline()).decode()
+        answer = (await lines.readline()).decode()
+        if answer.startswith('{"error"') or not answer:
+            raise RuntimeError(f"the storing process: {answer.strip() or 'gone'}")
+        return answer
 
     try:
         await tell("ready")
