@@ -101,6 +101,7 @@ class BareRedis(Peer):
         self._waiting: dict[str, asyncio.Future[Value]] = {}
         self._pubsub = self._client.pubsub()
         self._listener: asyncio.Task[None] | None = None
+        self._subscribed = asyncio.Event()
         self._stored = 0
 
     async def close(self) -> None:
@@ -121,8 +122,9 @@ class BareRedis(Peer):
     async def wait(self, task_id: str, timeout: float) -> Value:
         if self._listener is None:
             self._listener = asyncio.create_task(self._listen())
-            await self._pubsub.subscribe(self._inbox)  # type: ignore[no-untyped-call]  # redis-py's
-        future = self._waiting[task_id] = asyncio.get_running_loop().create_future()
+        await self._subscribed.wait()
+        future: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
+        self._waiting[task_id] = future
         if value := await self._watches.ask(task_id):
             return _loaded(value)
         async with asyncio.timeout(timeout):
@@ -140,11 +142,11 @@ class BareRedis(Peer):
         return await self._watch_script(keys=["bare:"], args=[self._inbox, *ids])
 
     async def _listen(self) -> None:
-        while not self._pubsub.subscribed:
-            await asyncio.sleep(0)
+        await self._pubsub.subscribe(self._inbox)
         while True:
             message = await self._pubsub.get_message(timeout=None)
             if message is None or message["type"] != "message":
+                self._subscribed.set()
                 continue
             ids = json.loads(message["data"])
             values = await self._client.mget([f"bare:r:{task_id}" for task_id in ids])
@@ -306,7 +308,7 @@ class OneDurableCommit(Peer):
         raise Unsupported("kept out of it: no index")
 
 
-def _loaded(text: str | bytes) -> Value:
+def _loaded(text: Any) -> Value:
     value: Value = json.loads(text)
     return value
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import ClassVar
 
 import flowstore
-from benchmarks.peers.base import Peer, TaskError, Value
+from benchmarks.peers.base import Peer, Storage, TaskError, Value
 from flowstore import TaskResult, TaskStatus
 
 
 class FlowstoreRedis(Peer):
     name = "flowstore (redis)"
     package = "flowstore"
-    storage = "redis"
+    storage: ClassVar[Storage] = "redis"
 
     async def open(self) -> None:
         self._backend = flowstore.connect(self.url)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
 
 Value = dict[str, Any]
+Storage = Literal["redis", "sqlite", "memory"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ class Peer(ABC):
     """As on PyPI, plus the storage where there are several: "huey (sqlite)"."""
     package: ClassVar[str]
     """Distribution name, for importlib.metadata.version."""
-    storage: ClassVar[Literal["redis", "sqlite", "memory"]]
+    storage: ClassVar[Storage]
     threads: ClassVar[int] = 0
     """0: native asyncio; else a synchronous library, called in that many threads."""
 
