@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import sys
 import traceback
 from typing import Any
@@ -42,4 +43,6 @@ def outcome(work: str, system: str, location: str, options: dict[str, Any]) -> d
 
 if __name__ == "__main__":
     _, work, system, location, options = sys.argv
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a crowd may take a connection each
     print(json.dumps(outcome(work, system, location, json.loads(options))))

@@ -2,7 +2,8 @@
 
 Waiting polls every second, at most half the pool's connections at a time. Outputs are pickled and kept for
 ever. DBOS calls its SQLite database one for development and testing; on Python 3.12 and later it
-fails unless SQLite is 3.42 or later. A task ends only once.
+fails unless SQLite is 3.42 or later. It keeps SQLite's default of a rollback journal with synchronous=FULL:
+a store is durable. A task ends only once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """huey (MIT): Huey.put_result, as Huey.execute calls it, and Huey.result, on RedisHuey and SqliteHuey.
 
 Waiting polls, first after 0.05 s, then each time 15 % later up to every second. Results are pickled and kept
-until they are read; here they are read with preserve=True. SqliteHuey has one connection for all threads.
+until they are read; here they are read with preserve=True. SqliteHuey has one connection for all threads,
+in WAL mode with synchronous=FULL: a store is durable.
 """
 
 from __future__ import annotations
