@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from benchmarks.peers import PEERS
-from benchmarks.peers.base import Peer
+from benchmarks.peers.base import Peer, Storage
 
 LIMITS = {
     "limit: redis-py, batched scripts": "benchmarks.limits:BareRedis",
@@ -19,6 +19,18 @@ OURS = {
     "flowstore (memory)": "benchmarks.ours:FlowstoreMemory",
 }
 SYSTEMS = LIMITS | OURS | PEERS
+
+KINDS = ("limit", "flowstore", "peer")
+
+
+def kind(name: str) -> str:
+    """One of KINDS."""
+    return "limit" if name in LIMITS else "flowstore" if name in OURS else "peer"
+
+
+def storage(name: str) -> Storage:
+    """Told from the name: the adapter cannot be asked where its system is not installed."""
+    return "sqlite" if "sqlite" in name else "memory" if "memory" in name else "redis"
 
 
 def load(name: str) -> type[Peer]:
