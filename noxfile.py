@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import nox
@@ -59,7 +60,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     _install(session)
     session.install(*_group("types"), "nox")
-    session.run("mypy", "flowstore", "tests", "examples", "noxfile.py")
+    session.run("mypy", "flowstore", "tests", "examples", "benchmarks", "noxfile.py")
 
 
 @nox.session
@@ -67,3 +68,37 @@ def wheel(session: nox.Session) -> None:
     """Build the wheel and use it in a clean environment away from the checkout."""
     _install(session)
     session.run("pytest", "tests/acceptance/test_wheel.py", *session.posargs)
+
+
+# Peers that cannot be installed beside the others, by the beginning of their name, and the session that is
+# theirs. Where its Python is not found they are shown as not installed.
+BESIDE = {"arq": "bench-arq", "pynenc": "bench-pynenc", "pynenc (redis)": "bench-pynenc-redis"}
+PYNENC_PYTHON = None if sys.version_info >= (3, 12) else "3.12"
+
+
+@nox.session(name="bench-arq", reuse_venv=True)
+def bench_arq(session: nox.Session) -> None:
+    """The environment of arq in the benchmark."""
+    session.install(*_group("bench-arq"))
+
+
+@nox.session(name="bench-pynenc", python=PYNENC_PYTHON, reuse_venv=True)
+def bench_pynenc(session: nox.Session) -> None:
+    """The environment of pynenc on SQLite and memory in the benchmark."""
+    session.install(*_group("bench-pynenc"))
+
+
+@nox.session(name="bench-pynenc-redis", python=PYNENC_PYTHON, reuse_venv=True)
+def bench_pynenc_redis(session: nox.Session) -> None:
+    """The environment of pynenc on Redis in the benchmark."""
+    session.install(*_group("bench-pynenc-redis"))
+
+
+@nox.session(reuse_venv=True, requires=list(BESIDE.values()))
+def bench(session: nox.Session) -> None:
+    """flowstore side by side with its peers, in under 5 minutes; 40 with ``-- --full``."""
+    session.install("-e", ".[testing]", *_group("bench"))
+    environments = Path(session.cache_dir).parent
+    pythons = {peer: environments / name / "bin" / "python" for peer, name in BESIDE.items()}
+    found = [f"--python={peer}={python}" for peer, python in pythons.items() if python.exists()]
+    session.run("python", "-m", "benchmarks", *found, *session.posargs)
