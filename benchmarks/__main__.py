@@ -85,11 +85,11 @@ def chosen(options: argparse.Namespace, there: Places) -> list[Measure]:
 
 def interpreters(given: list[str]) -> dict[str, str]:
     """From NAME=PATH to the interpreter of each system that has one of its own."""
-    found: dict[str, str] = {}
+    found: dict[str, str] = {}  # absolute, as children have a folder of their own; not resolved out of a venv
     for name, _, path in (each.partition("=") for each in given):
         if not Path(path).is_file():
             raise ValueError(f"--python {name}={path}: there is no such file")
-        found |= dict.fromkeys(beginning([name], list(SYSTEMS), "system"), path)
+        found |= dict.fromkeys(beginning([name], list(SYSTEMS), "system"), str(Path(path).absolute()))
     return found
 
 
@@ -123,7 +123,8 @@ def draw(results: Results, folders: list[Path]) -> str:
         from benchmarks.charts import draw_all
     except ModuleNotFoundError as error:
         return f"No charts: {error}"
-    return "Charts: " + ", ".join(str(path) for folder in folders for path in draw_all(results, folder))
+    drawn = ", ".join(str(path) for folder in folders for path in draw_all(results, folder))
+    return f"Charts: {drawn or 'none of what was measured'}"
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -92,7 +92,7 @@ def places(backend: str | None) -> Places:
     folder = backend.removeprefix("sqlite:///")
     if not os.path.isdir(folder):
         raise ValueError(f"{folder!r} is not a folder; each run makes a SQLite file of its own in it")
-    return OwnPlaces("sqlite", folder=folder)
+    return OwnPlaces("sqlite", folder=os.path.abspath(folder))
 
 
 def through(url: str, port: int) -> str:

@@ -94,6 +94,7 @@ POLLS: dict[str, dict[str, Any]] = {
     "pynenc (sqlite)": {"most_apart": 0.1},
 }
 FEW = {name: options | {"tries": 6} for name, options in POLLS.items()}
+SOME = {name: options | {"tries": 30} for name, options in POLLS.items()}
 # A result costs them milliseconds; pynenc on SQLite leaves files open for each, until there may be no more
 SLOW = {name: {"results": 300} for name in ("dbos (sqlite)", "pynenc (redis)", "pynenc (sqlite)")}
 FAR = 0.002
@@ -118,15 +119,7 @@ QUICK = (
 
 FULL = (
     Measure("throughput", "throughput", RATES, EVERYBODY, {"seconds": 1.0, "tasks": 100}, 5),
-    Measure(
-        "latency",
-        "latency",
-        WAKES,
-        SHARED,
-        {"tries": 200, "patience": 2},
-        5,
-        {n: o | {"tries": 30} for n, o in POLLS.items()},
-    ),
+    Measure("latency", "latency", WAKES, SHARED, {"tries": 200, "patience": 2}, 3, SOME),
     Measure("far", "latency", FAR_WAKES, ON_REDIS, {"tries": 100, "patience": 2}, 1, delay=FAR, timeout=300),
     Measure(
         "crowd",
@@ -137,7 +130,7 @@ FULL = (
         3,
         timeout=180,
     ),
-    Measure("listing", "listing", PAGES, SHARED, {"results": 100_000}, 1, timeout=150),
+    Measure("listing", "listing", PAGES, SHARED, {"results": 100_000}, 1, timeout=120),
     Measure("size", "size", SIZES, SHARED, {"results": 10_000}, 1, SLOW, timeout=120),
     *(
         Measure(
