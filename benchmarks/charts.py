@@ -123,10 +123,12 @@ def growth(results: Results) -> Canvas | None:
             for row in rows_of(results.runs, measure, figure):
                 if not row.error:
                     lines.setdefault(row.system, []).append((measure.options["results"], row.median))
+        if not lines:
+            continue
         for (name, points), marker in zip(lines.items(), "os", strict=False):
             panel.plot(*zip(*points, strict=True), marker=marker, label=STORAGES[storage(name)])
         panel.set_xscale("log")
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, 1.15 * max(value for points in lines.values() for _, value in points))
         panel.yaxis.set_major_formatter("{x:,g}")
         panel.set_title(figure.title, fontsize=9, loc="left", weight="bold")
         panel.set_xlabel("results there")

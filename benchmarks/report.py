@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import statistics
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -27,6 +28,9 @@ GENERAL_NOTES = (
     " and was made before that, is given the old default.",
     "Where a system polls, the store comes at any moment of its interval, else up to 20 ms after the wait.",
 )
+
+
+TOO_FEW = "too few tries: a p99 takes 100"
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,8 @@ def rows_of(runs: Iterable[Run], measure: Measure, figure: Figure) -> list[Row]:
 
 def _row(system: str, runs: list[Run], figure: Figure) -> Row:
     errors = [run.error for run in runs if run.error]
-    values = tuple(run.numbers[figure.number] for run in runs if not run.error)
-    return Row(system, values, errors[0] if errors else "")
+    values = tuple(run.numbers[figure.number] for run in runs if figure.number in run.numbers)
+    return Row(system, values, errors[0] if errors else "" if values else TOO_FEW)
 
 
 def best(rows: Iterable[Row], figure: Figure, of: str, *on: Storage) -> float | None:
@@ -127,10 +131,11 @@ def show(results: Results, console: Console) -> None:
     for measure in measures:
         rows: list[Row] = []
         for figure in measure.figures:
-            rows = rows_of(results.runs, measure, figure)
-            if rows:
-                console.print(table(rows, measure, figure))
-        for line in reasons(rows):
+            found = rows_of(results.runs, measure, figure)
+            if found:
+                console.print(table(found, measure, figure))
+            rows += found
+        for line in (*reasons(rows), *exceptions(measure, rows)):
             console.print(line, style="dim", highlight=False)
     names = dict.fromkeys(run.system for run in results.runs)
     for note in (*GENERAL_NOTES, *notes(names), versions(results, names), about(results)):
@@ -144,7 +149,20 @@ def reasons(rows: Iterable[Row]) -> Iterator[str]:
         if row.error:
             systems.setdefault(textwrap.shorten(row.error, 150), []).append(row.system)
     for error, names in systems.items():
-        yield f"  {', '.join(names)}: {error}"
+        yield f"  {', '.join(dict.fromkeys(names))}: {error}"
+
+
+def exceptions(measure: Measure, rows: Iterable[Row]) -> Iterator[str]:
+    """What was asked of all, and of whom something else."""
+    if names := dict.fromkeys(row.system for row in rows):
+        yield f"  {measure.rounds} rounds, {_listed(measure.options)}"
+        for name in names:
+            if own := measure.options_of.get(name):
+                yield f"  {name}: {_listed(own)}"
+
+
+def _listed(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:,}" for name, value in options.items())
 
 
 def notes(systems: Iterable[str]) -> Iterator[str]:

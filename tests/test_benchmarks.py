@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import redis
 from benchmarks.__main__ import beginning, main
 from benchmarks.places import OwnPlaces, places, through
 from benchmarks.plan import PLANS, RATES, WAKES, Figure, Measure
-from benchmarks.report import notes, ratio, reasons, references, rows_of
+from benchmarks.report import exceptions, notes, ratio, reasons, references, rows_of
 from benchmarks.results import Results, Run
 from benchmarks.running import Runner, schedule
 from benchmarks.systems import LIMITS, OURS, SYSTEMS, load, storage
@@ -98,6 +99,21 @@ def test_failed() -> None:
     assert ratios(made, RATE, RATES[0], "rq") == [None, None, None]
     assert ratios(made, RATE, RATES[0], "flowstore (redis)") == [0.5, None, None]
     assert list(reasons(rows_of(made, RATE, RATES[0]))) == ["  saq, arq: not installed: a", "  rq: failed: b"]
+
+
+def test_no_p99_of_a_few_tries() -> None:
+    """It would be the slowest of all; the row says so, and the other figures are there."""
+    made = [Run("latency", "arq", 1, {"p50": 250, "missed": 0})]
+    [p50, p99, _] = [rows_of(made, WAKE, figure)[0] for figure in WAKES]
+    assert (p50.median, p50.error) == (250, "")
+    assert p99.error.startswith("too few tries")
+
+
+def test_what_was_asked() -> None:
+    """A system that was given another task than the rest is named with it."""
+    measure = replace(WAKE, options={"tries": 1_000}, options_of={"arq": {"tries": 6}, "rq": {"tries": 7}})
+    rows = rows_of(runs("latency", "p50", arq=1, saq=2), measure, WAKES[0])
+    assert list(exceptions(measure, rows)) == ["  2 rounds, tries 1,000", "  arq: tries 6"]
 
 
 @pytest.mark.parametrize("plan", PLANS)
