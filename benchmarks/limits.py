@@ -132,8 +132,7 @@ class BareRedis(Peer):
 
     async def failed(self, limit: int, skip: int) -> list[str]:
         ids, bodies = await self._page_script(keys=["bare:"], args=[skip, skip + limit - 1])
-        assert all(bodies)
-        return [task_id.decode() for task_id in ids]
+        return [task_id.decode() for task_id, body in zip(ids, bodies, strict=True) if _loaded(body)]
 
     async def _commit(self, items: list[Any]) -> Any:
         return await self._commit_script(keys=["bare:"], args=[part for item in items for part in item])
@@ -220,7 +219,8 @@ class BareSqlite(Peer):
             self._starts = [at for (at,) in await self._call(self._reads, (every, (), "all"))]
         page = "SELECT id, body FROM r WHERE status = 'failed' AND at <= ? ORDER BY at DESC LIMIT ?"
         start = self._starts[skip] if self._starts else 0
-        return [row[0] for row in await self._call(self._reads, (page, (start, limit), "all"))]
+        rows = await self._call(self._reads, (page, (start, limit), "all"))
+        return [task_id for task_id, body in rows if _loaded(body)]
 
     async def _call(self, calls: queue.SimpleQueue[Any], work: Any) -> Any:
         answer = self._loop.create_future()
@@ -306,6 +306,42 @@ class OneDurableCommit(Peer):
 
     async def failed(self, limit: int, skip: int) -> list[str]:
         raise Unsupported("kept out of it: no index")
+
+
+class BareMemory(Peer):
+    """References in a dict, a future for each wait."""
+
+    name = "limit: a dict, in memory"
+    package = "flowstore"
+    storage = "memory"
+
+    async def open(self) -> None:
+        self._results: dict[str, Value] = {}
+        self._failed: list[str] = []
+        self._waiting: dict[str, asyncio.Future[Value]] = {}
+
+    async def close(self) -> None:
+        pass
+
+    async def store(self, task_id: str, value: Value, *, is_failed: bool = False) -> None:
+        self._results[task_id] = value
+        if is_failed:
+            self._failed.append(task_id)
+        if waiting := self._waiting.pop(task_id, None):
+            waiting.set_result(value)
+
+    async def get(self, task_id: str) -> Value:
+        return self._results[task_id]
+
+    async def wait(self, task_id: str, timeout: float) -> Value:
+        if task_id in self._results:
+            return self._results[task_id]
+        self._waiting[task_id] = asyncio.get_running_loop().create_future()
+        async with asyncio.timeout(timeout):
+            return await self._waiting[task_id]
+
+    async def failed(self, limit: int, skip: int) -> list[str]:
+        return self._failed[::-1][skip : skip + limit]
 
 
 def _loaded(text: Any) -> Value:

@@ -52,6 +52,7 @@ FAR_WAKES = (
     ),
     Figure("p50", "W3 p50 with Redis 4 ms away, ms"),
 )
+INSIDE = (Figure("p50", "W3 from the call of store to the end of the wait, in one process: p50, us"),)
 CROWDS = (
     Figure("all woken after", "W4 a crowd of waiters: all woken after, ms"),
     Figure("lag after the last store", "W4 the last one woken after the last store, ms"),
@@ -77,6 +78,7 @@ LONE_LIMITS = ("limit: redis-py, a script call each", "limit: aiosqlite, a commi
 """They differ from the other limits only in how stores and gets leave."""
 SHARED = tuple(name for name in SYSTEMS if storage(name) != "memory" and name not in LONE_LIMITS)
 """On a storage that several processes share."""
+IN_MEMORY = tuple(name for name in SYSTEMS if storage(name) == "memory")
 ON_REDIS = tuple(name for name in SHARED if storage(name) == "redis")
 LIMITS_AND_OURS = tuple(name for name in SHARED if name in OURS or name.startswith("limit"))
 WITH_AN_INDEX = (*LIMITS_AND_OURS, "saq", "flowrra (redis)")
@@ -113,6 +115,7 @@ QUICK = (
         1,
         delay=FAR,
     ),
+    Measure("inside", "inside", INSIDE, IN_MEMORY, {"tries": 100}, 1),
     Measure("crowd", "crowd", CROWDS, CROWDED, {"waiters": 2_000, "idle": 0.5}, 1),
     Measure("listing", "listing", PAGES, WITH_AN_INDEX, {"results": 20_000}, 1),
     Measure("size", "size", SIZES, SHARED, {"results": 1_000}, 1, SLOW),
@@ -122,6 +125,7 @@ FULL = (
     Measure("throughput", "throughput", RATES, EVERYBODY, {"seconds": 1.0, "tasks": 100}, 5),
     Measure("latency", "latency", WAKES, SHARED, {"tries": 200, "patience": 2}, 3, SOME),
     Measure("far", "latency", FAR_WAKES, ON_REDIS, {"tries": 100, "patience": 2}, 1, delay=FAR, timeout=300),
+    Measure("inside", "inside", INSIDE, IN_MEMORY, {"tries": 500}, 3),
     Measure(
         "crowd",
         "crowd",

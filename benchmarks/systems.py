@@ -12,6 +12,7 @@ LIMITS = {
     "limit: redis-py, a script call each": "benchmarks.limits:OneScriptCall",
     "limit: sqlite3, group commit": "benchmarks.limits:BareSqlite",
     "limit: aiosqlite, a commit each": "benchmarks.limits:OneDurableCommit",
+    "limit: a dict, in memory": "benchmarks.limits:BareMemory",
 }
 OURS = {
     "flowstore (redis)": "benchmarks.ours:FlowstoreRedis",

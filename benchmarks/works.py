@@ -83,6 +83,21 @@ async def latency(peer: Peer, tries: int, most_apart: float = 0.02, patience: fl
     return numbers
 
 
+async def inside(peer: Peer, tries: int) -> Numbers:
+    """From the call of store to the return of wait, both in this process; p50 in microseconds."""
+    delays: list[float] = []
+    for n in range(tries):
+        task_id = f"inside-{n}"
+        await peer.prepare(task_id)
+        wait = asyncio.ensure_future(peer.wait(task_id, 5))
+        await asyncio.sleep(0.002)
+        called = time.monotonic()
+        await peer.store(task_id, VALUE)
+        await wait
+        delays.append(1_000_000 * (time.monotonic() - called))
+    return {"p50": statistics.median(delays)}
+
+
 async def crowd(peer: Peer, waiters: int, idle: float) -> Numbers:
     """Many waits at once, one id each: what they cost while idle, and how fast all are woken."""
     ids = [f"crowd-{n}" for n in range(waiters)]
@@ -151,7 +166,7 @@ async def growth(peer: Peer, results: int, seconds: float) -> Numbers:
 
 
 WORKS: dict[str, Callable[..., Awaitable[Numbers]]] = {
-    work.__name__: work for work in (equality, throughput, latency, crowd, listing, size, growth)
+    work.__name__: work for work in (equality, throughput, latency, inside, crowd, listing, size, growth)
 }
 
 
