@@ -246,3 +246,66 @@ async def test_close_waits_for_what_travels(trips: SharedTrips, engine: GatedEng
     assert not closing.done()
     engine.gate.set()
     await closing
+
+
+async def test_a_time_out_is_counted_from_each_call(engine: GatedEngine) -> None:
+    """Also where the timer of an earlier call is still running: it is set forward, not taken for the own."""
+    trips = SharedTrips(engine, 0.2)
+    await trips.open(Waiters(engine.watch, RECORDS.decode, lambda: 0, 15.0))
+    engine.gate.set()
+    await trips.fetch(["a"])
+    engine.gate.clear()
+    await asyncio.sleep(0.1)  # half the time of the first
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(StorageTimeout):
+        await trips.fetch(["b"])
+    assert asyncio.get_running_loop().time() - began > 0.19
+    engine.gate.set()
+    assert await trips.fetch(["c"]) == [None]
+
+
+async def test_a_trip_that_ends_in_spite_of_its_time_out_counts(trips: SharedTrips) -> None:
+    """A driver may swallow the cancellation and come back with the answer; the next call is not disturbed."""
+
+    class Stubborn(MemoryEngine):
+        async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await asyncio.sleep(0)  # raises once more if the cancellation still stands
+            return await super().fetch(ids, with_body=with_body)
+
+    trips = SharedTrips(Stubborn(), 0.05)
+    for _ in range(2):
+        assert await trips.fetch(["a"]) == [None]
+
+
+class TestTwoLanes:
+    @pytest.fixture
+    async def trips(self, engine: GatedEngine) -> SharedTrips:
+        shared = SharedTrips(engine, 10.0, write_lanes=2)
+        await shared.open(Waiters(engine.watch, RECORDS.decode, lambda: 0, 15.0))
+        return shared
+
+    async def test_an_id_keeps_its_order(self, trips: SharedTrips, engine: GatedEngine) -> None:
+        """Two trips are under way at once, never two with the same id."""
+        calls = store(trips, *(commit(f"t{n % 40}", n) for n in range(120)))
+        await settle()
+        assert len(engine.trips) == 2
+        assert not set(engine.trips[0]) & set(engine.trips[1])
+        engine.gate.set()
+        outcomes = await asyncio.gather(*calls)
+        assert [outcome.is_applied for [outcome] in outcomes] == [True] * 40 + [False] * 80
+
+    async def test_a_call_with_many_items_is_put_together(
+        self, trips: SharedTrips, engine: GatedEngine
+    ) -> None:
+        """In the order of its items; and when a part of it fails the other part has ended, too."""
+        engine.gate.set()
+        await trips.commit([commit(f"t{n}") for n in range(0, 50, 2)], 0)
+        assert await trips.remove([f"t{n}" for n in range(50)], 0) == [True, False] * 25
+        engine.refuse = lambda ids: StorageFull("no") if "t3" in ids else None
+        with pytest.raises(StorageFull):
+            await trips.commit([commit(f"t{n}") for n in range(50)], 0)
+        travelled = [task_id for trip in engine.trips[-2:] for task_id in trip]
+        assert sorted(travelled) == sorted(f"t{n}" for n in range(50))
