@@ -57,7 +57,8 @@ async def latency(peer: Peer, tries: int, most_apart: float = 0.02, patience: fl
     is not to return within ``patience`` seconds, and counts as so long. The first try, which connects, is
     left out; from fewer than 100 there is no p99, as it would be the slowest of all.
     """
-    random.seed(1)
+    apart = [most_apart * (n + random.random()) / tries for n in range(tries)]  # each part of it once
+    random.shuffle(apart)
     delays: list[float] = []
     missed = 0
     async with _storer(peer) as tell:
@@ -65,7 +66,7 @@ async def latency(peer: Peer, tries: int, most_apart: float = 0.02, patience: fl
             task_id = f"latency-{n}"
             await tell(f"prepare {task_id}")
             wait = asyncio.ensure_future(peer.wait(task_id, patience))
-            await asyncio.sleep(random.uniform(0, most_apart))
+            await asyncio.sleep(apart[n])
             called = float(await tell(task_id))
             try:
                 await wait
