@@ -70,7 +70,8 @@ class BaseResultBackend:
         )
         arguments.check_positive("op_timeout", options.get("op_timeout", 10.0))
         recheck = arguments.check_positive("recheck_interval", options.get("recheck_interval", 15.0))
-        self._waiters = Waiters(lambda ids: engine.watch(ids), self._records.decode, self._clock, recheck)
+        reads = (lambda ids: engine.watch(ids)), (lambda ids: engine.fetch(ids))
+        self._waiters = Waiters(*reads, self._records.decode, self._clock, recheck)
         self._life = Lifecycle(lambda: engine.open(self._waiters), self._waiters.close, engine.close)
 
     async def open(self) -> None:

@@ -3,6 +3,8 @@
 A wait registers, then reads, then sleeps. Engines report changes as hints, which may be lost or
 doubled, so a hint only makes an id stale: the reader looks at all stale ids in one batch and
 settles what it finds. Every ``recheck_interval`` each awaited id is stale again, whatever was heard.
+An id that is said to be finished is fetched, which is cheaper than to watch it again; when it is not
+finished after all, it is watched.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from flowstore.engine import Change, Row
@@ -30,6 +33,7 @@ _LONGEST_TIMER: Final = 86_400.0
 _UNFINISHED: Final = frozenset(TaskStatus) - FINISHED
 
 Waiting = asyncio.Future[TaskResult[Any]]
+Read = Callable[[Sequence[str]], Awaitable[Sequence[Row | None]]]
 
 
 class _Entry:
@@ -64,17 +68,20 @@ class Waiters:
 
     def __init__(
         self,
-        watch: Callable[[Sequence[str]], Awaitable[Sequence[Row | None]]],
+        watch: Read,
+        fetch: Read,
         decode: Callable[[Row], TaskResult[Any]],
         clock: Callable[[], int],
         recheck_interval: float,
     ) -> None:
         self._watch = watch
+        self._fetch = fetch
         self._decode = decode
         self._clock = clock
         self._recheck_interval = recheck_interval
         self._entries: dict[str, _Entry] = {}
-        self._stale: dict[str, None] = {}
+        self._stale: dict[str, bool] = {}
+        """To be read again, and whether it is enough to fetch it."""
         self._reader: asyncio.Task[None] | None = None
         self._recheck: asyncio.TimerHandle | None = None
         self._is_closed = False
@@ -133,9 +140,12 @@ class Waiters:
             if change is Change.WRITTEN:
                 entry.is_seen = True
                 continue
-            if change is not Change.FINISHED:
+            if change is Change.FINISHED:
+                self._stale.setdefault(task_id, True)
+            else:
                 entry.gone = ResultExpired if change is Change.EXPIRED else ResultDeleted
-            self._mark_stale((task_id,))
+                self._stale[task_id] = False
+        self._start_reading()
 
     def look_again(self) -> None:
         self._mark_stale(self._entries)
@@ -172,7 +182,10 @@ class Waiters:
         self.look_again()
 
     def _mark_stale(self, ids: Iterable[str]) -> None:
-        self._stale.update(dict.fromkeys(ids))
+        self._stale.update(dict.fromkeys(ids, False))
+        self._start_reading()
+
+    def _start_reading(self) -> None:
         if self._stale and self._reader is None and not self._is_closed:
             self._reader = asyncio.get_running_loop().create_task(self._read_stale())
             self._reader.add_done_callback(self._reader_done)
@@ -181,18 +194,18 @@ class Waiters:
         self._reader = None
         if not reader.cancelled() and (error := reader.exception()) is not None:
             self._settle_all(self._entries, RuntimeError(f"reading awaited results failed: {error!r}"))
-        self._mark_stale(())
+        self._start_reading()
 
     async def _read_stale(self) -> None:
         pause = _FIRST_PAUSE
         while self._stale and not self._is_closed:
-            batch = self._take_batch()
+            batch, read = self._take_batch()
             known = {task_id: (self._entries[task_id], self._entries[task_id].is_seen) for task_id in batch}
             try:
-                rows = await self._watch(batch)
+                rows = await read(batch)
             except StorageUnavailable as error:
                 self.trouble = error
-                self._stale.update((task_id, None) for task_id in batch if task_id in self._entries)
+                self._stale.update((task_id, False) for task_id in batch if task_id in self._entries)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
@@ -202,28 +215,34 @@ class Waiters:
             self.trouble, pause = None, _FIRST_PAUSE
             for task_id, row in zip(batch, rows, strict=True):
                 entry, was_seen = known[task_id]
-                if self._entries.get(task_id) is entry:
-                    self._settle(task_id, entry, was_seen, row)
+                if self._entries.get(task_id) is not entry:
+                    continue
+                if row is not None and row.status not in _UNFINISHED and not row.is_expired(self._clock()):
+                    entry.settle(self._outcome(row))
+                elif read is self._fetch:
+                    self._stale[task_id] = False
+                else:
+                    self._settle_unfinished(task_id, entry, was_seen, row)
 
-    def _take_batch(self) -> list[str]:
-        batch = list(self._stale) if len(self._stale) <= _BATCH else [*self._stale][:_BATCH]
+    def _take_batch(self) -> tuple[list[str], Read]:
+        """Those to be read as the oldest is, so that neither way to read waits for ever for the other."""
+        is_told = next(iter(self._stale.values()))
+        batch = list(islice((task_id for task_id, told in self._stale.items() if told is is_told), _BATCH))
         for task_id in batch:
             del self._stale[task_id]
-        return batch
+        return batch, self._fetch if is_told else self._watch
 
     def _settle_all(self, ids: Iterable[str], error: Exception) -> None:
         for task_id in ids:
             if task_id in self._entries:
                 self._entries[task_id].settle(error)
 
-    def _settle(self, task_id: str, entry: _Entry, was_seen: bool, row: Row | None) -> None:
+    def _settle_unfinished(self, task_id: str, entry: _Entry, was_seen: bool, row: Row | None) -> None:
         if row is None or row.is_expired(self._clock()):
             self._settle_absent(task_id, entry, was_seen, row)
-        elif row.status in _UNFINISHED:
+        else:
             entry.is_seen, entry.gone, entry.expires_at = True, None, row.expires_at
             self._arm_expiry(task_id, entry)
-        else:
-            entry.settle(self._outcome(row))
 
     def _settle_absent(self, task_id: str, entry: _Entry, was_seen: bool, row: Row | None) -> None:
         """Absent, and not seen before this look began: not there yet. Otherwise it is gone.

@@ -56,7 +56,7 @@ async def engine() -> GatedEngine:
 @pytest.fixture
 async def trips(engine: GatedEngine) -> SharedTrips:
     shared = SharedTrips(engine, 10.0)
-    await shared.open(Waiters(engine.watch, RECORDS.decode, lambda: 0, 15.0))
+    await shared.open(Waiters(engine.watch, engine.fetch, RECORDS.decode, lambda: 0, 15.0))
     return shared
 
 
@@ -120,7 +120,7 @@ async def test_an_unreachable_storage_fails_all_who_wait(trips: SharedTrips, eng
 async def test_a_silent_storage_ends_every_call_in_time(engine: GatedEngine) -> None:
     """A call that queues behind a hanging trip does not wait for its own time-out on top."""
     trips = SharedTrips(engine, 0.2)
-    await trips.open(Waiters(engine.watch, RECORDS.decode, lambda: 0, 15.0))
+    await trips.open(Waiters(engine.watch, engine.fetch, RECORDS.decode, lambda: 0, 15.0))
     loop = asyncio.get_running_loop()
     began = loop.time()
     calls = store(trips, commit("a"))
@@ -251,7 +251,7 @@ async def test_close_waits_for_what_travels(trips: SharedTrips, engine: GatedEng
 async def test_a_time_out_is_counted_from_each_call(engine: GatedEngine) -> None:
     """Also where the timer of an earlier call is still running: it is set forward, not taken for the own."""
     trips = SharedTrips(engine, 0.2)
-    await trips.open(Waiters(engine.watch, RECORDS.decode, lambda: 0, 15.0))
+    await trips.open(Waiters(engine.watch, engine.fetch, RECORDS.decode, lambda: 0, 15.0))
     engine.gate.set()
     await trips.fetch(["a"])
     engine.gate.clear()
@@ -284,7 +284,7 @@ class TestTwoLanes:
     @pytest.fixture
     async def trips(self, engine: GatedEngine) -> SharedTrips:
         shared = SharedTrips(engine, 10.0, write_lanes=2)
-        await shared.open(Waiters(engine.watch, RECORDS.decode, lambda: 0, 15.0))
+        await shared.open(Waiters(engine.watch, engine.fetch, RECORDS.decode, lambda: 0, 15.0))
         return shared
 
     async def test_an_id_keeps_its_order(self, trips: SharedTrips, engine: GatedEngine) -> None:

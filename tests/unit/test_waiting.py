@@ -17,14 +17,22 @@ FINISHED = Row("t", "success", 2, 2, None, None, None, b"{}", b"{}")
 
 
 class Storage:
-    """Every look is a future in ``looks``, to be answered by the test."""
+    """Every look is a future in ``looks``, to be answered by the test; ``kinds`` tells how it looked."""
 
     def __init__(self) -> None:
         self.looks: asyncio.Queue[asyncio.Future[list[Row | None]]] = asyncio.Queue()
-        self.waiters = Waiters(self.watch, self.decode, lambda: 0, recheck_interval=1_000)
+        self.kinds: list[str] = []
+        self.waiters = Waiters(self.watch, self.fetch, self.decode, lambda: 0, recheck_interval=1_000)
 
     async def watch(self, ids: Sequence[str]) -> list[Row | None]:
+        return await self.look("watch", ids)
+
+    async def fetch(self, ids: Sequence[str]) -> list[Row | None]:
+        return await self.look("fetch", ids)
+
+    async def look(self, kind: str, ids: Sequence[str]) -> list[Row | None]:
         look: asyncio.Future[list[Row | None]] = asyncio.get_running_loop().create_future()
+        self.kinds.append(f"{kind} {' '.join(ids)}")
         self.looks.put_nowait(look)
         return await look
 
@@ -86,4 +94,39 @@ async def test_hints_may_be_doubled_and_lost() -> None:
     await storage.answer(FINISHED)
     assert (await wait).task_id == "t"
     storage.waiters.release("t", wait)
+    await storage.waiters.close()
+
+
+@pytest.mark.parametrize("found", [None, PENDING])
+async def test_a_hint_that_is_outdated_does_not_end_the_watch(found: Row | None) -> None:
+    """Said to be finished, but gone or begun again: watched anew, since the storage forgot the waiter."""
+    storage = Storage()
+    wait = storage.waiters.register("t")
+    await storage.answer(None)
+    await asyncio.sleep(0)
+    storage.waiters.changed(["t"], Change.FINISHED)
+    await storage.answer(found)
+    await storage.answer(FINISHED)
+    assert (await wait).task_id == "t"
+    assert storage.kinds == ["watch t", "fetch t", "watch t"]
+    storage.waiters.release("t", wait)
+    await storage.waiters.close()
+
+
+async def test_neither_way_to_look_keeps_the_other_waiting() -> None:
+    """A wait that begins amid a stream of finished ones is registered at its turn."""
+    storage = Storage()
+    waits = {name: storage.waiters.register(name) for name in ("a", "b")}
+    look = await storage.looks.get()
+    storage.waiters.changed(["a"], Change.FINISHED)
+    waits["new"] = storage.waiters.register("new")
+    storage.waiters.changed(["b"], Change.FINISHED)
+    look.set_result([None, None])
+    (await storage.looks.get()).set_result([FINISHED, FINISHED])
+    storage.waiters.changed(["a"], Change.FINISHED)
+    await storage.answer(FINISHED)
+    assert storage.kinds[:3] == ["watch a b", "fetch a b", "watch new"]
+    await asyncio.gather(*waits.values())
+    for name, wait in waits.items():
+        storage.waiters.release(name, wait)
     await storage.waiters.close()
