@@ -38,6 +38,9 @@ class _Pynenc(ThreadedPeer):
         builder = PynencBuilder().app_id("work").logging_level("error")
         self._app: Pynenc = self._configure(builder).build()
         self._task = self._app.task(work)
+        # made at the first use, twice when two threads are the first, and then one of them is forgotten
+        assert self._app.state_backend
+        assert self._app.orchestrator
         self._runner = RunnerContext("benchmark")
         self._running: dict[str, DistributedInvocation[Any, Any]] = {}
 
