@@ -93,7 +93,10 @@ def interpreters(given: list[str]) -> dict[str, str]:
     return found
 
 
-async def measured(plan: str, measures: list[Measure], there: Places, pythons: dict[str, str]) -> Results:
+async def measured(
+    plan: str, measures: list[Measure], there: Places, pythons: dict[str, str], file: Path
+) -> Results:
+    """Kept in ``file`` after each run, so that an interrupted one leaves what it found."""
     began = time.monotonic()
     systems = list(dict.fromkeys(system for measure in measures for system in measure.systems))
     results = Results(plan, datetime.now(UTC).isoformat(timespec="seconds"), {}, [], {"": environment()})
@@ -112,8 +115,10 @@ async def measured(plan: str, measures: list[Measure], there: Places, pythons: d
         runner = Runner(there, pythons, lambda description: progress.update(task, description=description))
         results.runs += await runner.check(systems)
         unfit = {run.system: run.error for run in results.runs if run.error}
-        results.runs += await runner.measure(measures, unfit)
-    results.seconds = round(time.monotonic() - began, 1)
+        async for run in runner.measure(measures, unfit):
+            results.runs.append(run)
+            results.seconds = round(time.monotonic() - began, 1)
+            results.save(file)
     return results
 
 
@@ -139,8 +144,8 @@ def main(arguments: list[str] | None = None) -> None:
             pythons = interpreters(options.python)
         except (ValueError, redis.RedisError) as error:
             parser().error(str(error))
-        results = asyncio.run(measured("full" if options.full else "quick", measures, there, pythons))
-        results.save(options.out / "benchmark.json")
+        plan, file = "full" if options.full else "quick", options.out / "benchmark.json"
+        results = asyncio.run(measured(plan, measures, there, pythons, file))
     console = Console(width=None if sys.stdout.isatty() else 120)
     show(results, console)
     console.print(draw(results, [options.out, *([Path("docs")] if options.docs else [])]))

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -44,22 +44,21 @@ class Runner:
 
         return list(await asyncio.gather(*(check_one(system) for system in systems)))
 
-    async def measure(self, measures: Iterable[Measure], unfit: Mapping[str, str]) -> list[Run]:
+    async def measure(self, measures: Iterable[Measure], unfit: Mapping[str, str]) -> AsyncIterator[Run]:
         """Round by round, so that a noisy minute hits all systems alike.
 
         ``unfit`` systems are not run, and those that failed not again in a later round of that measure.
         """
-        runs: list[Run] = []
         failed = {(measure.name, system): error for measure in measures for system, error in unfit.items()}
         for measure, system, round_ in schedule(measures):
             if (measure.name, system) in failed:
                 if round_ == 1:
-                    runs.append(Run(measure.name, system, 1, error=failed[measure.name, system]))
+                    yield Run(measure.name, system, 1, error=failed[measure.name, system])
                 continue
-            runs.append(run := await self.run(measure, system, round_))
+            run = await self.run(measure, system, round_)
             if run.error:
                 failed[measure.name, system] = run.error
-        return runs
+            yield run
 
     async def run(self, measure: Measure, system: str, round_: int) -> Run:
         self._started(f"{measure.name}, round {round_}: {system}")
