@@ -164,10 +164,10 @@ class BaseResultBackend:
 
     async def get(self, task_id: str) -> TaskResult[Any] | None:
         """The record, a fresh object; None when there is none. Raises CorruptRecord."""
-        ids = [check_text("task_id", task_id)]
+        check_text("task_id", task_id)
         async with self._life:
-            rows = self._live(await self._engine.fetch(ids))
-        return self._records.decode(rows[0]) if rows else None
+            [row] = await self._engine.fetch([task_id])
+        return None if row is None or row.is_expired(self._clock()) else self._records.decode(row)
 
     async def get_many(self, task_ids: Iterable[str]) -> dict[str, TaskResult[Any]]:
         """The records that exist, by id, in the order asked for."""

@@ -112,10 +112,12 @@ class _Lane:
             self._driver = asyncio.get_running_loop().create_task(self._drive())
         return call.answer
 
+    @property
+    def has_room(self) -> bool:
+        return self._queued_bytes < MAX_QUEUED_BYTES and not self._turns
+
     async def room(self) -> None:
         """Return when the queue is short enough for another call; first come, first let in, one at a time."""
-        if self._queued_bytes < MAX_QUEUED_BYTES and not self._turns:
-            return
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         self._turns.append(turn)
@@ -259,7 +261,8 @@ class SharedTrips(Engine):
 
     async def room(self) -> None:
         for lane in self._writes:
-            await lane.room()
+            if not lane.has_room:
+                await lane.room()
 
     async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
         self._now = max(self._now, now)
