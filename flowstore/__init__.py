@@ -3,7 +3,7 @@
 from flowstore.backends.memory import InMemoryBackend
 from flowstore.backends.redis import RedisBackend
 from flowstore.backends.sqlite import SQLiteBackend
-from flowstore.base import BackendOptions, BaseResultBackend
+from flowstore.base import BaseResultBackend
 from flowstore.connecting import connect
 from flowstore.errors import (
     AccessDenied,
@@ -32,6 +32,7 @@ from flowstore.errors import (
     WrongProcess,
 )
 from flowstore.models import NOT_LOADED, Page, Progress, TaskError, TaskResult, TaskStatus
+from flowstore.options import BackendOptions
 
 __all__ = [
     "NOT_LOADED",

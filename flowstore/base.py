@@ -8,44 +8,25 @@ from __future__ import annotations
 import asyncio
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Final, Self, TypeVar, Unpack
 
 from flowstore import arguments, cursors
 from flowstore.codec import Codec
 from flowstore.engine import Commit, Engine, Outcome, Query, Row
 from flowstore.errors import CorruptRecord, VersionConflict, WaitTimeout
 from flowstore.lifecycle import Lifecycle
+from flowstore.listing import Statuses, query_of, walk
 from flowstore.models import Page, TaskResult, TaskStatus, check_text
+from flowstore.options import BackendOptions
 from flowstore.records import DEFAULT_TTL, DefaultTtl, Records, Ttl
 from flowstore.waiting import Waiters, Waiting
 
-Statuses = TaskStatus | Iterable[TaskStatus] | None
 Item = TypeVar("Item")
 
 _STEP: Final = 500
 _PURGE_STEP: Final = 1_000
-
-
-class BackendOptions(TypedDict, total=False):
-    """The options that every backend takes.
-
-    ``ttl``: how long records are kept after a store, seconds or timedelta; None (default): for ever.
-    ``failure_ttl``: the same for failed ones; by default ``ttl``. ``types``: dataclasses, enums and
-    pydantic models that values may hold, or a mapping of stable names to them. ``max_result_bytes``:
-    the limit of result, args and kwargs together, encoded (64 MiB). ``recheck_interval``: how often,
-    in seconds, awaited ids are read again whatever was heard (15). ``op_timeout``: the longest that
-    one trip to the storage may take, in seconds (10). ``clock``: microseconds since the epoch.
-    """
-
-    ttl: Ttl
-    failure_ttl: Ttl
-    types: Iterable[type] | Mapping[str, type]
-    max_result_bytes: int
-    recheck_interval: float
-    op_timeout: float
-    clock: Callable[[], int]
 
 
 class BaseResultBackend:
@@ -318,7 +299,7 @@ class BaseResultBackend:
         if left == 0:
             return []
         async with self._life:
-            skipping = _walk(self._engine, replace(wanted, with_body=False), self._clock, offset)
+            skipping = walk(self._engine, replace(wanted, with_body=False), self._clock, offset)
             last: Row | None = None
             async for rows in skipping:
                 last, offset = rows[-1], offset - len(rows)
@@ -327,7 +308,7 @@ class BaseResultBackend:
             start = replace(wanted, after=last.position if last else None)
             return [
                 self._records.decode(row)
-                async for rows in _walk(self._engine, start, self._clock, left)
+                async for rows in walk(self._engine, start, self._clock, left)
                 for row in rows
             ]
 
@@ -350,7 +331,7 @@ class BaseResultBackend:
         items' result, args and kwargs are NOT_LOADED.
         """
         arguments.check_int("limit", limit, 1, arguments.MAX_PAGE)
-        query = self._query_of(statuses, name, limit + 1, newest_first, load_result)
+        query = query_of(statuses, name, limit + 1, newest_first, load_result)
         bound_to = (self.namespace, query.statuses, name, newest_first)
         if cursor is not None:
             query = replace(query, after=cursors.decode(cursor, *bound_to))
@@ -370,7 +351,7 @@ class BaseResultBackend:
     ) -> AsyncIterator[TaskResult[Any]]:
         """All records that ``page`` would show, one by one, read ``batch_size`` at a time."""
         arguments.check_int("batch_size", batch_size, 1, arguments.MAX_PAGE)
-        query = self._query_of(statuses, name, batch_size, newest_first, load_result)
+        query = query_of(statuses, name, batch_size, newest_first, load_result)
         while query.statuses:
             async with self._life:
                 rows = await self._engine.scan(query, self._clock())
@@ -389,17 +370,6 @@ class BaseResultBackend:
             counts = await self._engine.count()
         return {status: counts.get(status, 0) for status in TaskStatus}
 
-    def _query_of(
-        self, statuses: Statuses, name: str | None, limit: int, newest_first: bool, load_result: bool
-    ) -> Query:
-        return Query(
-            statuses=arguments.check_statuses(statuses),
-            limit=limit,
-            name=None if name is None else check_text("name", name),
-            newest_first=arguments.check_bool("newest_first", newest_first),
-            with_body=arguments.check_bool("load_result", load_result),
-        )
-
     def _live(self, rows: Iterable[Row | None]) -> list[Row]:
         now = self._clock()
         return [row for row in rows if row is not None and not row.is_expired(now)]
@@ -411,21 +381,6 @@ def _wall_clock() -> int:
 
 def _steps(items: list[Item]) -> Iterator[list[Item]]:
     return (items[start : start + _STEP] for start in range(0, len(items), _STEP))
-
-
-async def _walk(
-    engine: Engine, query: Query, clock: Callable[[], int], most: int | None
-) -> AsyncIterator[list[Row]]:
-    """The rows of ``query``, at most ``most`` (None: all), step by step; never an empty step."""
-    while most is None or most > 0:
-        step = query.limit if most is None else min(query.limit, most)
-        rows = await engine.scan(replace(query, limit=step), clock())
-        if rows:
-            yield rows
-            query = replace(query, after=rows[-1].position)
-        if len(rows) < step:
-            return
-        most = None if most is None else most - len(rows)
 
 
 def _applied(commit: Commit, outcome: Outcome) -> bool:

@@ -10,7 +10,7 @@ from typing import Unpack
 from sortedcontainers import SortedList
 
 from flowstore.arguments import check_int
-from flowstore.base import BackendOptions, BaseResultBackend
+from flowstore.base import BaseResultBackend
 from flowstore.engine import (
     Change,
     Commit,
@@ -22,6 +22,7 @@ from flowstore.engine import (
     Query,
     Row,
 )
+from flowstore.options import BackendOptions
 
 _SWEEP_PER_COMMIT = 2
 

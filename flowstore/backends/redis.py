@@ -17,11 +17,12 @@ from redis.exceptions import RedisError
 
 from flowstore.backends.redis_client import client_from, storage_error
 from flowstore.backends.redis_listener import Listener
-from flowstore.base import BackendOptions, BaseResultBackend
+from flowstore.base import BaseResultBackend
 from flowstore.batching import MAX_TRIP_BYTES, SharedTrips, in_time
 from flowstore.engine import Commit, Engine, Hints, Outcome, Position, Purged, Query, Row
 from flowstore.errors import CorruptStore, SchemaTooNew
 from flowstore.models import TaskStatus
+from flowstore.options import BackendOptions
 
 Item = TypeVar("Item")
 

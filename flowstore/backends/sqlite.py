@@ -12,10 +12,11 @@ from typing import Any, Final, Literal, TypeVar, Unpack
 
 from flowstore.backends.sqlite_changes import Changes
 from flowstore.backends.sqlite_connection import Connection, transaction, translated
-from flowstore.base import BackendOptions, BaseResultBackend
+from flowstore.base import BaseResultBackend
 from flowstore.batching import SharedTrips
 from flowstore.engine import Change, Commit, Engine, Hints, Outcome, Purged, Query, Row
 from flowstore.errors import CorruptStore, SchemaTooNew, StorageError, StorageUnavailable
+from flowstore.options import BackendOptions
 
 T = TypeVar("T")
 Removed = list[tuple[str, int | None]]

@@ -1,0 +1,28 @@
+"""The options that every backend takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypedDict
+
+from flowstore.records import Ttl
+
+
+class BackendOptions(TypedDict, total=False):
+    """The options that every backend takes.
+
+    ``ttl``: how long records are kept after a store, seconds or timedelta; None (default): for ever.
+    ``failure_ttl``: the same for failed ones; by default ``ttl``. ``types``: dataclasses, enums and
+    pydantic models that values may hold, or a mapping of stable names to them. ``max_result_bytes``:
+    the limit of result, args and kwargs together, encoded (64 MiB). ``recheck_interval``: how often,
+    in seconds, awaited ids are read again whatever was heard (15). ``op_timeout``: the longest that
+    one trip to the storage may take, in seconds (10). ``clock``: microseconds since the epoch.
+    """
+
+    ttl: Ttl
+    failure_ttl: Ttl
+    types: Iterable[type] | Mapping[str, type]
+    max_result_bytes: int
+    recheck_interval: float
+    op_timeout: float
+    clock: Callable[[], int]
