@@ -196,17 +196,17 @@ class SQLiteEngine(Engine):
             raw.execute(f"PRAGMA user_version = {FORMAT}")
 
     def _apply(self, raw: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
-        key = (self._ns, commit.id, now)
+        key = (self._ns, commit.id)
         record = (commit.status, commit.stage, commit.name, commit.submitted_at, commit.expires_at)
         content = (commit.head.decode(), commit.body.decode())
         if commit.if_version:
-            written = raw.execute(SQL["commit_version"], (*key, *record, *content, commit.if_version))
+            written = raw.execute(SQL["commit_version"], (*record, *content, *key, commit.if_version, now))
         else:
             ceiling = commit.ceiling if commit.if_version is None else -1
-            written = raw.execute(SQL["commit_advance"], (*key, *record, *content, ceiling))
+            written = raw.execute(SQL["commit_advance"], (*key, *record, *content, now, ceiling, now))
         if written.rowcount:
             return _WRITTEN
-        standing = raw.execute(SQL["standing_version"], key).fetchall()
+        standing = raw.execute(SQL["standing_version"], (*key, now)).fetchall()
         return Outcome(is_applied=False, version=standing[0][0] if standing else 0)
 
     def _sweep(self, raw: sqlite3.Connection, now: int, limit: int) -> Removed:

@@ -67,37 +67,39 @@ INSERT INTO namespace (name) VALUES (:name) ON CONFLICT DO NOTHING;
 -- name: find_namespace
 SELECT ns FROM namespace WHERE name = :name;
 
--- Values of the next two, by position, which SQLite binds faster than names: ns, id, now, status, stage,
--- task_name, submitted_at, expires_at, head, body, then ceiling or version.
+-- The next three take their values by position, which is bound faster than names are.
 
 -- name: commit_advance
+-- ns, id, status, stage, task_name, submitted_at, expires_at, head, body, now, ceiling, now
 INSERT INTO task (ns, id, status, stage, version, task_name, submitted_at, expires_at, head, body)
-VALUES (?1, ?2, ?4, ?5, 1, ?6, ?7, ?8, ?9, ?10)
+VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?)
 ON CONFLICT (ns, id) DO UPDATE SET
     status = excluded.status,
     stage = excluded.stage,
-    version = CASE WHEN expires_at <= ?3 THEN 1 ELSE version + 1 END,
+    version = CASE WHEN expires_at <= ? THEN 1 ELSE version + 1 END,
     task_name = excluded.task_name,
     submitted_at = excluded.submitted_at,
     expires_at = excluded.expires_at,
     head = excluded.head,
     body = excluded.body
-WHERE stage <= ?11 OR expires_at <= ?3;
+WHERE stage <= ? OR expires_at <= ?;
 
 -- name: commit_version
+-- status, stage, task_name, submitted_at, expires_at, head, body, ns, id, if_version, now
 UPDATE task SET
-    status = ?4,
-    stage = ?5,
+    status = ?,
+    stage = ?,
     version = version + 1,
-    task_name = ?6,
-    submitted_at = ?7,
-    expires_at = ?8,
-    head = ?9,
-    body = ?10
-WHERE ns = ?1 AND id = ?2 AND version = ?11 AND (expires_at IS NULL OR expires_at > ?3);
+    task_name = ?,
+    submitted_at = ?,
+    expires_at = ?,
+    head = ?,
+    body = ?
+WHERE ns = ? AND id = ? AND version = ? AND (expires_at IS NULL OR expires_at > ?);
 
 -- name: standing_version
-SELECT version FROM task WHERE ns = ?1 AND id = ?2 AND (expires_at IS NULL OR expires_at > ?3);
+-- ns, id, now
+SELECT version FROM task WHERE ns = ? AND id = ? AND (expires_at IS NULL OR expires_at > ?);
 
 -- name: fetch
 SELECT id, status, stage, version, task_name, submitted_at, expires_at, CAST(head AS BLOB), {body}
