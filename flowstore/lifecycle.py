@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from flowstore.errors import BackendClosed, WrongLoop, WrongProcess
 
@@ -75,7 +76,7 @@ class Lifecycle:
             return
         async with self._opening:
             if self.is_open:
-                await self._finish()
+                await _to_its_end(self._finish())
 
     async def _finish(self) -> None:
         await self._wake()
@@ -86,3 +87,13 @@ class Lifecycle:
             await self._close()
         finally:
             self.is_open = False
+
+
+async def _to_its_end(step: Coroutine[Any, Any, None]) -> None:
+    """Whoever cancels the caller meanwhile is heard when the step has ended: half of it would be a leak."""
+    running = asyncio.ensure_future(step)
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
