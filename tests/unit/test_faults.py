@@ -1,4 +1,4 @@
-"""The proxy carries everything, later, and leaves nothing behind. (no_task_left looks after each test.)"""
+"""Each means to break something breaks what it says, and nothing else. (no_task_left looks after each.)"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from flowstore.testing.faults import Proxy
+from flowstore.testing.faults import Proxy, ShuffleLoop, cancel_at_each_await
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 DELAY = 0.05
@@ -179,3 +179,136 @@ async def test_nobody_there() -> None:
         reader, writer = await connect(proxy)
         assert await until_end(reader) == b""
         writer.close()
+
+
+async def test_a_stalled_connection_goes_on_when_it_is_resumed() -> None:
+    """Nothing is lost; a connection that is opened meanwhile is not stalled."""
+    async with behind_proxy(echo) as proxy:
+        reader, writer = await connect(proxy)
+        writer.write(b"1")
+        assert await reader.readexactly(1) == b"1"
+        for directions in (("to server",), ("to client",), ()):
+            proxy.stall(*directions)
+            writer.write(b"2")
+            later, more = await connect(proxy)
+            more.write(b"3")
+            assert await later.readexactly(1) == b"3"
+            answer = asyncio.ensure_future(reader.readexactly(1))
+            assert not (await asyncio.wait([answer], timeout=0.05))[0]
+            proxy.resume()
+            assert await answer == b"2"
+            await closed(more)
+        await closed(writer)
+
+
+async def test_cut_and_lost_replies() -> None:
+    """A cut ends what is open. A lost reply ends its connection after the server had the request."""
+    async with behind_proxy(echo) as proxy:
+        reader, writer = await connect(proxy)
+        writer.write(b"1")
+        assert await reader.readexactly(1) == b"1"
+        assert proxy.connections == 1
+        proxy.cut()
+        assert await reader.read() == b""
+        await closed(writer)
+        proxy.lose_reply()
+        for expected in (b"", b"2"):
+            reader, writer = await connect(proxy)
+            writer.write(b"2")
+            assert await reader.read(1) == expected
+            await closed(writer)
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+class Forgetful:
+    """A wait with a classic bug: it looks, and only then registers."""
+
+    def __init__(self) -> None:
+        self.is_done = False
+        self.waiting: list[asyncio.Future[None]] = []
+
+    async def finish(self) -> None:
+        await asyncio.sleep(0)
+        self.is_done = True
+        for future in self.waiting:
+            future.set_result(None)
+
+    async def wait(self) -> None:
+        if self.is_done:
+            return
+        await asyncio.sleep(0)
+        self.waiting.append(asyncio.get_running_loop().create_future())
+        await self.waiting[-1]
+
+
+def test_shuffling_finds_a_lost_wake_up_that_a_plain_loop_never_meets() -> None:
+    """And the same seed finds it again."""
+
+    async def is_lost() -> bool:
+        forgetful = Forgetful()
+        wait = asyncio.ensure_future(forgetful.wait())
+        await asyncio.gather(forgetful.finish(), *(asyncio.sleep(0) for _ in range(5)))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        lost = not wait.done()
+        wait.cancel()
+        return lost
+
+    def seeds() -> list[int]:
+        found = []
+        for seed in range(30):
+            with asyncio.Runner(loop_factory=lambda seed=seed: ShuffleLoop(seed)) as runner:  # type: ignore[misc]
+                if runner.run(is_lost()):
+                    found.append(seed)
+        return found
+
+    assert not asyncio.run(is_lost())
+    assert 3 <= len(seeds()) <= 27
+    assert seeds() == seeds()
+
+
+async def test_a_call_is_cancelled_at_each_of_its_awaits() -> None:
+    """All of them are met once, then it completes."""
+    ended: list[str] = []
+
+    async def call() -> None:
+        try:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
+            await asyncio.get_running_loop().run_in_executor(None, int)
+            ended.append("completed")
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    async def check() -> None:
+        ended.append("checked")
+
+    assert await cancel_at_each_await(call, check) == 3
+    assert ended == ["cancelled", "checked"] * 3 + ["completed", "checked"]
+
+
+async def test_a_swallowed_cancellation_is_found() -> None:
+    """As is an error that the cancellation turned into."""
+
+    async def deaf() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(1)
+
+    async def wrong() -> None:
+        try:
+            await asyncio.sleep(1)
+        except asyncio.CancelledError:
+            raise ValueError("not what the caller asked for") from None
+
+    async def check() -> None: ...
+
+    with pytest.raises(AssertionError, match="await 1 was swallowed"):
+        await cancel_at_each_await(deaf, check)
+    with pytest.raises(ValueError, match="not what"):
+        await cancel_at_each_await(wrong, check)
