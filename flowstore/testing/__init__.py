@@ -22,6 +22,7 @@ pytest.register_assert_rewrite(
     "flowstore.testing.roundtrips",
     "flowstore.testing.machine",
     "flowstore.testing.sharing",
+    "flowstore.testing.enduring",
 )
 
 from flowstore.testing.contract import BackendContract  # noqa: E402

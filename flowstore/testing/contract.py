@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowstore.testing.enduring import FaultsContract
 from flowstore.testing.expiring import ExpiringContract
 from flowstore.testing.listing import ListingContract
 from flowstore.testing.machine import MachineContract
@@ -18,6 +19,7 @@ class BackendContract(
     ExpiringContract,
     ValuesContract,
     ConcurrencyContract,
+    FaultsContract,
     MachineContract,
 ):
     """What every backend promises. Override the fixture ``make_backend`` and nothing else."""

@@ -1,0 +1,123 @@
+"""The contract under faults: calls that are cancelled anywhere, tasks in any order, hints that get lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from flowstore import BaseResultBackend, TaskResult, TaskStatus
+from flowstore.testing.faults import ShuffleLoop, UnreliableHints, cancel_at_each_await
+from flowstore.testing.support import Contract, MakeBackend
+
+SEEDS = range(20)
+
+
+async def _drain(items: AsyncIterator[Any]) -> list[Any]:
+    return [item async for item in items]
+
+
+CALLS: dict[str, Callable[[BaseResultBackend], Coroutine[Any, Any, object]]] = {
+    "store": lambda backend: backend.store("new", TaskResult.success("new", 1), overwrite=True),
+    "store_many": lambda backend: backend.store_many(TaskResult.pending(f"n{n}") for n in range(1_200)),
+    "get": lambda backend: backend.get("t0"),
+    "get_many": lambda backend: backend.get_many(f"t{n}" for n in range(600)),
+    "exists": lambda backend: backend.exists("t0"),
+    "wait_for": lambda backend: backend.wait_for("t0"),
+    "wait_for, one look": lambda backend: backend.wait_for("t0", 0),
+    "wait_for_many": lambda backend: backend.wait_for_many(["t0", "t1"], 30),
+    "as_completed": lambda backend: _drain(backend.as_completed(["t0", "t1"], 30)),
+    "delete": lambda backend: backend.delete("t9"),
+    "delete_many": lambda backend: backend.delete_many(f"n{n}" for n in range(600)),
+    "clear": lambda backend: backend.clear(),
+    "purge_expired": lambda backend: backend.purge_expired(),
+    "list_by_status": lambda backend: backend.list_by_status(TaskStatus.SUCCESS, offset=1),
+    "page": lambda backend: backend.page(TaskStatus.SUCCESS),
+    "iter_by_status": lambda backend: _drain(backend.iter_by_status(TaskStatus.SUCCESS, batch_size=3)),
+    "count_by_status": lambda backend: backend.count_by_status(),
+}
+"""Each public method, on a backend that holds the finished t0 to t9."""
+
+
+class FaultsContract(Contract):
+    @pytest.mark.parametrize("name", CALLS)
+    async def test_cancelled_at_each_await(self, backend: BaseResultBackend, name: str) -> None:
+        """No waiter is left, the cancellation is not swallowed, and the next call works."""
+        results = [TaskResult.success(f"t{n}", n) for n in range(10)]
+        await backend.store_many(results)
+
+        async def check() -> None:
+            assert backend.waiting == 0
+            assert backend._life._calls == 0
+            await backend.store_many(results)
+            assert (await backend.wait_for("t0", 30)).unwrap() == 0
+
+        await cancel_at_each_await(lambda: CALLS[name](backend), check)
+
+    async def test_opening_and_closing_cancelled_at_each_await(self, make_backend: MakeBackend) -> None:
+        """An opening that was cancelled can be made again, and so can a closing."""
+        made: list[BaseResultBackend] = []
+
+        async def live() -> None:
+            made.append(make_backend())
+            await made[-1].open()
+            await made[-1].close()
+
+        async def check() -> None:
+            await made[-1].close()
+
+        async def open_again() -> None:
+            async with made[-1]:
+                assert await made[-1].get("t") is None
+
+        await cancel_at_each_await(live, check)
+
+        async def open_only() -> None:
+            made.append(make_backend())
+            await made[-1].open()
+
+        await cancel_at_each_await(open_only, open_again)
+
+    @pytest.mark.parametrize("seed", SEEDS)
+    async def test_tasks_in_any_order(self, make_backend: MakeBackend, seed: int) -> None:
+        """Writers, waiters and those who give up, all at once: each wait ends as the records say."""
+
+        def run() -> None:
+            with asyncio.Runner(loop_factory=lambda: ShuffleLoop(seed)) as runner:
+                runner.run(self._crowd(make_backend()))
+
+        await asyncio.to_thread(run)
+
+    @pytest.mark.parametrize("seed", SEEDS)
+    async def test_hints_that_get_lost(self, make_backend: MakeBackend, seed: int) -> None:
+        """Or come twice, or late: no wait is missed, and none ends with what was not stored."""
+        backend = make_backend(recheck_interval=0.2)
+        engine: Any = backend._engine
+        backend._engine = UnreliableHints(engine, seed)
+        backend._life._open = lambda: backend._engine.open(backend._waiters)
+        await self._crowd(backend)
+
+    async def _crowd(self, backend: BaseResultBackend) -> None:
+        async with backend:
+            names = [f"t{n}" for n in range(40)]
+            waits = {
+                name: [asyncio.ensure_future(backend.wait_for(name, 30)) for _ in range(3)] for name in names
+            }
+
+            async def live(name: str) -> None:
+                await backend.store(name, TaskResult.pending(name))
+                await backend.store(name, TaskResult.running(name))
+                waits[name][2].cancel()
+                await backend.store(name, TaskResult.success(name, name))
+                assert await backend.store(name, TaskResult.failed(name, ValueError("late"))) is False
+
+            await asyncio.gather(*map(live, names))
+            for name in names:
+                for result in await asyncio.gather(*waits[name][:2]):
+                    assert result.unwrap() == name
+            await asyncio.gather(*(wait[2] for wait in waits.values()), return_exceptions=True)
+            assert backend.waiting == 0
+            assert (await backend.count_by_status())[TaskStatus.SUCCESS] == 40
+            assert await backend.clear() == 40
