@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -41,14 +42,33 @@ class Server:
             self.port = _free_port()
             self.url = f"redis://127.0.0.1:{self.port}/0"
             options = f"--port {self.port} --bind 127.0.0.1 --appendonly no --daemonize no".split()
-            command = [str(binary), *options, "--save", "", "--dir", folder, *arguments]
-            with self._log.open("wb") as log:
-                self._process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-                )
+            self._command = [str(binary), *options, "--save", "", "--dir", folder, *arguments]
             undo.callback(self._end_process)
-            self._wait_until_ready()
+            self._launch()
             self._running = undo.pop_all()
+
+    def _launch(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+        self._wait_until_ready()
+
+    def kill(self) -> None:
+        """As a power cut does to the process: no time to say or save anything."""
+        self._process.kill()
+        self._process.wait()
+
+    def restart(self) -> None:
+        """After ``kill``, on the same port and data."""
+        self._launch()
+
+    def pause(self) -> None:
+        """Its connections stay open, and nothing comes any more."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
     @property
     def _log(self) -> Path:
@@ -78,6 +98,7 @@ class Server:
         self._running.close()
 
     def _end_process(self) -> None:
+        self.resume()  # one that is paused does not end
         self._process.terminate()
         try:
             self._process.wait(10)

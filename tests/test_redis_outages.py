@@ -1,0 +1,188 @@
+"""Redis and Valkey that die, hang, forget and refuse, while results are stored and awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import redis
+
+from flowstore import RedisBackend, StorageUnavailable, TaskResult, TaskStatus
+from flowstore.testing.faults import Proxy
+from flowstore.testing.support import seen, waiting
+from tests.conftest import EXTERNAL, KINDS
+from tests.servers import Server, redis_binary, valkey_binary
+
+pytestmark = pytest.mark.skipif(EXTERNAL is not None, reason="needs a server of its own to break")
+
+
+def _server(kind: str, *arguments: str) -> Server:
+    binary = redis_binary() if kind == "redis" else valkey_binary()
+    assert binary is not None
+    return Server(binary, *arguments)
+
+
+@pytest.fixture(params=KINDS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """One to break, which keeps each write in its AOF."""
+    started = _server(request.param, "--appendonly", "yes", "--appendfsync", "always")
+    yield started
+    started.stop()
+
+
+@pytest_asyncio.fixture
+async def proxy(server: Server) -> AsyncIterator[Proxy]:
+    async with Proxy("127.0.0.1", server.port) as opened:
+        yield opened
+
+
+def through(proxy: Proxy) -> str:
+    return f"redis://127.0.0.1:{proxy.port}/0"
+
+
+async def test_killed_and_restarted_under_1000_waiters(server: Server) -> None:
+    """300 stored before, 700 before the listener is back: all return within 5 s of the restart."""
+    async with RedisBackend(server.url) as waiter, RedisBackend(server.url) as worker:
+        waits = [asyncio.ensure_future(waiter.wait_for(f"t{n}", 60)) for n in range(1_000)]
+        await worker.store_many(TaskResult.success(f"t{n}", n) for n in range(300))
+        server.kill()
+        await asyncio.to_thread(server.restart)
+        restarted = time.monotonic()
+        await _until_stored(worker, [TaskResult.success(f"t{n}", n) for n in range(300, 1_000)])
+        results = await asyncio.gather(*waits)
+        assert time.monotonic() - restarted < 5
+        assert [result.result for result in results] == list(range(1_000))
+        assert waiter.waiting == 0
+
+
+async def _until_stored(worker: RedisBackend, results: list[TaskResult[Any]]) -> None:
+    """As a worker does: what could not be stored is stored again."""
+    while True:
+        try:
+            await worker.store_many(results)
+            return
+        except StorageUnavailable:
+            pass
+
+
+async def test_what_was_acknowledged_survives_a_kill(server: Server) -> None:
+    """With an AOF that is synced for each write, as durable as its server says."""
+    acknowledged: list[str] = []
+
+    async def write(backend: RedisBackend, worker: int) -> None:
+        for n in range(10_000):
+            task_id = f"{worker}-{n}"
+            try:
+                await backend.store(task_id, TaskResult.success(task_id, n))
+            except StorageUnavailable:
+                return
+            acknowledged.append(task_id)
+
+    async with RedisBackend(server.url, op_timeout=2) as backend:
+        writers = [asyncio.ensure_future(write(backend, worker)) for worker in range(20)]
+        await asyncio.wait(writers, timeout=0.3)
+        server.kill()
+        await asyncio.gather(*writers)
+        await asyncio.to_thread(server.restart)
+        assert len(acknowledged) > 100
+        assert len(await backend.get_many(acknowledged)) == len(acknowledged)
+        listed = [item.task_id async for item in backend.iter_by_status(TaskStatus.SUCCESS, batch_size=500)]
+        assert len(listed) == len(set(listed)) == (await backend.count_by_status())[TaskStatus.SUCCESS]
+        assert set(acknowledged) <= set(listed)
+
+
+async def test_subscription_killed_every_50_stores(server: Server) -> None:
+    """2,000 results are awaited meanwhile, and none is lost."""
+    with redis.Redis.from_url(server.url) as admin:
+        async with RedisBackend(server.url) as waiter, RedisBackend(server.url) as worker:
+            waits = [asyncio.ensure_future(waiter.wait_for(f"t{n}", 60)) for n in range(2_000)]
+            for n in range(2_000):
+                if n % 50 == 0:
+                    admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+                await worker.store(f"t{n}", TaskResult.success(f"t{n}", n))
+            results = await asyncio.gather(*waits)
+        assert [result.result for result in results] == list(range(2_000))
+
+
+async def test_stalled_connections_are_declared_dead(server: Server, proxy: Proxy) -> None:
+    """Nothing comes any more and nothing is closed: the listener is given up within 5 s, and rebuilt."""
+    async with RedisBackend(through(proxy), op_timeout=1) as waiter, RedisBackend(server.url) as worker:
+        wait = await waiting(waiter, "t")
+        await seen(waiter, wait, "t")
+        proxy.stall()
+        await worker.store("t", TaskResult.success("t", 1))
+        began = time.monotonic()
+        assert (await wait).unwrap() == 1
+        assert time.monotonic() - began < 9
+
+
+async def test_reply_lost_after_the_write(server: Server, proxy: Proxy) -> None:
+    """The record is stored once, and the caller is told True."""
+    async with RedisBackend(through(proxy)) as backend:
+        for n in range(5):
+            await backend.exists("t")  # connected, so that the reply that gets lost is that of the store
+            proxy.lose_reply()
+            assert await backend.store(f"t{n}", TaskResult.success(f"t{n}", n)) is True
+            record = await backend.get(f"t{n}")
+            assert record is not None
+            assert record.version == 1
+
+
+@pytest.mark.parametrize("fault", ["kill", "pause"])
+async def test_calls_end_in_time_and_waits_go_on(server: Server, fault: str) -> None:
+    """A server that is down or hangs: the error of a bad connection within the time-out, not a multiple."""
+    async with RedisBackend(server.url, op_timeout=1) as backend:
+        await backend.store("t", TaskResult.failed("t", ValueError()))
+        wait = await waiting(backend, "later")
+        await backend.wait_for("t")
+        getattr(server, fault)()
+        calls = {
+            "store": backend.store("u", TaskResult.success("u")),
+            "get": backend.get("t"),
+            "page": backend.page(TaskStatus.FAILED),
+            "delete": backend.delete("t"),
+        }
+        began = time.monotonic()
+        outcomes = await asyncio.gather(*calls.values(), return_exceptions=True)
+        assert time.monotonic() - began < 2
+        for name, outcome in zip(calls, outcomes, strict=True):
+            assert isinstance(outcome, (ConnectionError, TimeoutError)), (name, outcome)
+            assert isinstance(outcome, StorageUnavailable), (name, outcome)
+        await asyncio.to_thread(server.restart if fault == "kill" else server.resume)
+        await _until_stored(backend, [TaskResult.success("later", 1)])
+        assert (await wait).unwrap() == 1
+
+
+async def test_10000_calls_at_once_use_few_connections(server: Server) -> None:
+    """Gets, stores and waits together: no error of a pool, and at most 20 connections."""
+    async with RedisBackend(server.url) as backend:
+        names = [f"t{n}" for n in range(10_000)]
+        with redis.Redis.from_url(server.url) as admin:
+            results = await asyncio.gather(
+                *(backend.wait_for(name, 60) for name in names),
+                *(backend.get(name) for name in names),
+                *(backend.store(name, TaskResult.success(name, name)) for name in names),
+            )
+            assert admin.info("clients")["connected_clients"] <= 21
+        assert [result.unwrap() for result in results[:10_000]] == names
+        assert all(results[20_000:])
+
+
+async def test_flushed_under_waiters(server: Server) -> None:
+    """FLUSHALL, and keys deleted or evicted behind the backend: no crash, no ghost, and the waits go on."""
+    with redis.Redis.from_url(server.url) as admin:
+        async with RedisBackend(server.url, recheck_interval=0.3) as backend:
+            waits = [await waiting(backend, f"t{n}") for n in range(100)]
+            await backend.store_many(TaskResult.failed(f"f{n}", ValueError()) for n in range(200))
+            for n in range(0, 200, 2):
+                admin.delete(f"flowstore:{{default}}:r:f{n}")
+            page = await backend.page(TaskStatus.FAILED, limit=200)
+            assert {item.task_id for item in page.items} == {f"f{n}" for n in range(1, 200, 2)}
+            admin.flushall()
+            assert (await backend.page(TaskStatus.FAILED)).items == []
+            await backend.store_many(TaskResult.success(f"t{n}", n) for n in range(100))
+            assert [(await wait).result for wait in waits] == list(range(100))
