@@ -138,9 +138,11 @@ class Waiters:
             if entry is None:
                 continue
             if change is Change.WRITTEN:
+                if not entry.is_seen:
+                    self._stale[task_id] = False  # to learn when it expires
                 entry.is_seen = True
-                continue
-            if change is Change.FINISHED:
+            elif change is Change.FINISHED:
+                entry.is_seen = True
                 self._stale.setdefault(task_id, True)
             else:
                 entry.gone = ResultExpired if change is Change.EXPIRED else ResultDeleted
@@ -212,6 +214,9 @@ class Waiters:
             except Exception as error:
                 self._settle_all(batch, error)
                 continue
+            except BaseException:  # somebody cancelled all tasks; who still waits is read again
+                self._stale.update((task_id, False) for task_id in batch if task_id in self._entries)
+                raise
             self.trouble, pause = None, _FIRST_PAUSE
             for task_id, row in zip(batch, rows, strict=True):
                 entry, was_seen = known[task_id]

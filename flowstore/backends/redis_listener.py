@@ -40,7 +40,7 @@ class Listener:
 
         Raises the driver's error when the server lets this user not subscribe.
         """
-        if self._task is None:
+        if self._task is None or self._task.done():  # done: somebody cancelled all tasks
             self._task = asyncio.get_running_loop().create_task(self._listen())
         await self._subscribed.wait()
         if self._refusal is not None:
@@ -72,7 +72,8 @@ class Listener:
                     "exception": error,
                 }
                 asyncio.get_running_loop().call_exception_handler(context)
-            self._subscribed.clear()
+            finally:
+                self._subscribed.clear()
             lasted = asyncio.get_running_loop().time() - began
             pause = _FIRST_PAUSE if lasted > _DEAD else min(2 * pause, _LONGEST_PAUSE)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))

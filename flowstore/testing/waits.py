@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -193,4 +194,15 @@ class WaitingContract(Contract):
         assert (await anext(results)).task_id == "a"
         with pytest.raises(WaitTimeout, match="never"):
             await anext(results)
+        assert backend.waiting == 0
+
+    async def test_finished_and_deleted_at_once(self, backend: BaseResultBackend) -> None:
+        """The record is gone before the waiter could read it: the wait ends all the same."""
+        for n in range(20):
+            task = await waiting(backend, f"t{n}")
+            await seen(backend, task, f"t{n}")
+            await backend.store(f"t{n}", TaskResult.success(f"t{n}", n))
+            await backend.delete(f"t{n}")
+            with suppress(ResultDeleted):
+                assert (await task).unwrap() == n
         assert backend.waiting == 0
