@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 from typing import Any
@@ -20,7 +21,7 @@ from flowstore import (
     TaskStatus,
 )
 from flowstore.testing import BackendContract, MakeBackend, ManualClock, SharedTripsContract
-from flowstore.testing.support import failed, waiting
+from flowstore.testing.support import failed, seen, waiting
 
 
 class TestRedis(BackendContract, SharedTripsContract):
@@ -199,3 +200,32 @@ async def test_wrong_password_and_unreachable_server(redis_url: str) -> None:
     assert "s3cret" not in f"{caught.value!r} {caught.value.__cause__!r} {refused!r}"
     with pytest.raises(StorageUnavailable):
         await RedisBackend("redis://:s3cret@127.0.0.1:1/0", op_timeout=1).get("t")
+
+
+async def test_few_connections_are_enough(redis_url: str) -> None:
+    """Two: one for all calls, one that listens. Fewer are refused, and so is another encoding."""
+    async with RedisBackend(f"{redis_url}?max_connections=2") as backend:
+        wait = await waiting(backend, "t0")
+        stores = (backend.store(f"t{n}", TaskResult.success(f"t{n}", n)) for n in range(30))
+        pages = (backend.count_by_status() for _ in range(30))
+        await asyncio.gather(*stores, *pages)
+        assert (await wait).unwrap() == 0
+    for option in ("max_connections=1", "encoding=latin-1"):
+        with pytest.raises(ValueError, match=option.split("=")[0]):
+            RedisBackend(f"{redis_url}?{option}")
+
+
+async def test_listens_again_after_all_tasks_were_cancelled(redis_url: str) -> None:
+    """Somebody's clean-up took the listener along: the next wait hears of its store, not of the re-check."""
+    async with RedisBackend(redis_url, recheck_interval=1_000) as backend, RedisBackend(redis_url) as worker:
+        await worker.open()
+        first = await waiting(backend, "t1")
+        await seen(backend, first, "t1")
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others)
+        second = await waiting(backend, "t2")
+        await seen(backend, second, "t2")
+        await worker.store("t2", TaskResult.success("t2", 2))
+        assert (await second).unwrap() == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 import re
 import secrets
@@ -12,7 +13,7 @@ from itertools import starmap
 from operator import methodcaller
 from typing import Any, Final, TypeVar, Unpack
 
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from flowstore.backends.redis_client import client_from, storage_error
@@ -66,8 +67,8 @@ class RedisBackend(BaseResultBackend):
         if url is not None:
             client, where = client_from(url, timeout)
             self._shown = repr(where)
-        if client is None or client.connection_pool.connection_kwargs.get("decode_responses"):
-            raise ValueError("client: expected one with decode_responses=False, results are bytes")
+        assert client is not None
+        _check_pool(client.connection_pool)
         engine = RedisEngine(client, namespace, timeout, options.get("recheck_interval", 15.0))
         engine.owns_client = url is not None
         self._redis = engine
@@ -87,6 +88,16 @@ class RedisBackend(BaseResultBackend):
         return f"RedisBackend({self._shown}, namespace={self.namespace!r})"
 
 
+def _check_pool(pool: ConnectionPool) -> None:
+    options = pool.connection_kwargs
+    if options.get("decode_responses"):
+        raise ValueError("url, client: expected decode_responses=False, results are bytes")
+    if codecs.lookup(options.get("encoding", "utf-8")).name != "utf-8":
+        raise ValueError(f"url, client: expected encoding='utf-8', got {options['encoding']!r}")
+    if pool.max_connections < 2:
+        raise ValueError("url, client: expected max_connections of at least 2, as one connection listens")
+
+
 class RedisEngine(Engine):
     owns_client = False
 
@@ -98,7 +109,8 @@ class RedisEngine(Engine):
         self._client = client
         self._timeout = timeout
         self._listener: Listener
-        self._slots = asyncio.Semaphore(_MAX_CONNECTIONS)
+        most = client.connection_pool.max_connections - 1  # one listens
+        self._slots = asyncio.Semaphore(min(_MAX_CONNECTIONS, most))
         self._idle: list[Redis] = []
         self._scripts = {name: client.register_script(source) for name, source in _sources().items()}
 
@@ -125,7 +137,7 @@ class RedisEngine(Engine):
         rows: list[Row | None] = []
         for step in _steps(ids):
             if with_body:
-                keys = [f"{self._prefix}r:{task_id}" for task_id in step]
+                keys = [f"{self._prefix}r:" + task_id for task_id in step]
                 values = await self._guarded(methodcaller("mget", keys))
             else:
                 values = await self._run("fetch", *step)
