@@ -108,13 +108,13 @@ class BaseResultBackend:
             raise ValueError(f"task_id: {task_id!r} is not the result's own task_id {result.task_id!r}")
         arguments.check_bool("overwrite", overwrite)
         if if_version is not None:
-            arguments.check_int("if_version", if_version, 0)
+            arguments.check_int("if_version", if_version, 0, 2**53)
             if overwrite:
                 raise ValueError("overwrite: cannot be combined with if_version")
-        await self._engine.room()
-        now = self._clock()
-        commit = self._records.commit(result, now, ttl, overwrite, if_version)
         async with self._life:
+            await self._engine.room()
+            now = self._clock()
+            commit = self._records.commit(result, now, ttl, overwrite, if_version)
             [outcome] = await self._engine.commit([commit], now)
         is_applied = _applied(commit, outcome)
         if if_version is not None and not is_applied:
@@ -140,6 +140,7 @@ class BaseResultBackend:
         outcomes: list[Outcome] = []
         async with self._life:
             for step in _steps(commits):
+                await self._engine.room()
                 outcomes += await self._engine.commit(step, now)
         return [_applied(*pair) for pair in zip(commits, outcomes, strict=True)]
 
@@ -260,6 +261,7 @@ class BaseResultBackend:
         deleted = 0
         async with self._life:
             for step in _steps(ids):
+                await self._engine.room()  # behind a store of the same id that waits for room
                 deleted += sum(await self._engine.remove(step, self._clock()))
         return deleted
 

@@ -16,7 +16,7 @@ from flowstore.engine import Commit, Engine, Hints, Outcome, Purged, Query, Row
 from flowstore.errors import StorageError, StorageTimeout, StorageUnavailable
 
 T = TypeVar("T")
-Verb = Callable[[list[Any]], Coroutine[Any, Any, Sequence[Any]]]
+Verb = Callable[[list[Any], int], Coroutine[Any, Any, Sequence[Any]]]
 
 MAX_ITEMS: Final = 500
 MAX_TRIP_BYTES: Final = 4 * 2**20
@@ -27,13 +27,14 @@ _ITEM_BYTES: Final = 256  # about what an item weighs beyond its payload
 class _Call:
     """What one caller asked for: items for one trip, and where their answers go."""
 
-    __slots__ = ("answer", "deadline", "items", "size", "verb")
+    __slots__ = ("answer", "deadline", "items", "now", "size", "verb")
 
-    def __init__(self, verb: Verb, items: Sequence[Any], size: int, timeout: float) -> None:
+    def __init__(self, verb: Verb, items: Sequence[Any], size: int, now: int, timeout: float) -> None:
         loop = asyncio.get_running_loop()
         self.verb = verb
         self.items = items
         self.size = size
+        self.now = now
         self.deadline = loop.time() + timeout
         self.answer: asyncio.Future[Sequence[Any]] = loop.create_future()
 
@@ -103,14 +104,29 @@ class _Lane:
         """What the answers of the last trip weighed: how much the next will bring is not known before."""
         self._driver: asyncio.Task[None] | None = None
 
-    def submit(self, verb: Verb, items: Sequence[Any], size: int = 0) -> asyncio.Future[Sequence[Any]]:
-        """The answers of ``verb`` to ``items``, in order. ``size``: what the items weigh, in bytes."""
-        call = _Call(verb, items, size + _ITEM_BYTES * len(items), self._timeout)
+    def submit(
+        self, verb: Verb, items: Sequence[Any], size: int = 0, now: int = 0
+    ) -> asyncio.Future[Sequence[Any]]:
+        """The answers of ``verb`` to ``items``, in order. ``size``: what the items weigh, in bytes.
+
+        A trip happens at the latest ``now`` of its calls.
+        """
+        call = _Call(verb, items, size + _ITEM_BYTES * len(items), now, self._timeout)
         self._queue.append(call)
         self._queued_bytes += call.size
-        if self._driver is None:
-            self._driver = asyncio.get_running_loop().create_task(self._drive())
+        self._start()
         return call.answer
+
+    def _start(self) -> None:
+        if self._queue and self._driver is None:
+            self._driver = asyncio.get_running_loop().create_task(self._drive())
+            self._driver.add_done_callback(self._ended)
+
+    def _ended(self, driver: asyncio.Task[None]) -> None:
+        self._driver = None
+        if driver.cancelled():  # perhaps before its first step
+            self._give_up([], StorageError("interrupted before it was carried out"))
+        self._start()
 
     @property
     def has_room(self) -> bool:
@@ -146,29 +162,28 @@ class _Lane:
         except BaseException:
             self._give_up(trip, StorageError("interrupted; whether the call was carried out is unknown"))
             raise
-        finally:
-            self._driver = None
 
     def _take(self) -> list[_Call]:
-        """The first call, and those right behind it with the same verb while they fit in one trip."""
+        """The first call, and those right behind it with the same verb while they fit in one trip.
+
+        A call that was cancelled or is too late takes no room.
+        """
         trip: list[_Call] = []
         items = size = 0
         most = min(MAX_ITEMS, MAX_TRIP_BYTES // max(1, self.bytes_per_answer))
         now = asyncio.get_running_loop().time()
         while self._queue:
             call = self._queue[0]
-            items += len(call.items)
-            size += call.size
-            if trip and (call.verb != trip[0].verb or items > most or size > MAX_TRIP_BYTES):
-                break
-            self._queue.popleft()
-            self._queued_bytes -= call.size
-            if call.answer.done():  # its caller was cancelled
-                continue
             if call.deadline <= now:
                 call.fail(StorageTimeout(f"the storage did not come to this call within {self._timeout:g} s"))
-                continue
-            trip.append(call)
+            if not call.answer.done():
+                items += len(call.items)
+                size += call.size
+                if trip and (call.verb != trip[0].verb or items > most or size > MAX_TRIP_BYTES):
+                    break
+                trip.append(call)
+            self._queue.popleft()
+            self._queued_bytes -= call.size
         return trip
 
     async def _deliver(self, trip: list[_Call]) -> None:
@@ -195,20 +210,20 @@ class _Lane:
     async def _answers(self, trip: list[_Call]) -> Sequence[Any]:
         items = [item for call in trip for item in call.items]
         try:
-            return await self._deadline.meet(trip[0].verb(items), trip[0].deadline)
+            now = max(call.now for call in trip)
+            return await self._deadline.meet(trip[0].verb(items, now), trip[0].deadline)
         except TimeoutError as error:
             if isinstance(error, StorageError):
                 raise
             raise StorageTimeout(f"the storage did not answer within {self._timeout:g} s") from error
 
     def _give_up(self, trip: list[_Call], error: Exception) -> None:
-        """Whoever waits behind a trip that did not reach the storage has waited as long, and would again."""
+        """Fail the trip, and who waits behind it: the next would fare alike, and take as long to find out."""
         calls = [*trip, *self._queue]
         self._queue.clear()
         self._queued_bytes = 0
         for call in calls:
-            if not call.answer.done():
-                call.answer.set_exception(_another(error))
+            call.fail(_another(error))
         for turn in self._turns:
             if not turn.done():
                 turn.set_exception(_another(error))
@@ -239,9 +254,9 @@ class SharedTrips(Engine):
     ``write_lanes``: how many trips of writes may be under way at once, for a storage that can do
     something while the next trip is packed. An id always takes the same lane.
 
-    A trip carries at most 500 items and about 4 MiB. One that fails for another reason than an
-    unreachable storage is made again in halves: a bad item fails its own call only. A cancelled
-    caller leaves its trip alone. While 32 MiB of writes are queued, ``room`` holds up the next.
+    A trip carries one call, or several of up to 500 items and about 4 MiB. One that fails for another
+    reason than an unreachable storage is made again in halves: a bad item fails its own call only. A
+    cancelled caller leaves its trip alone. While 32 MiB are queued in a lane, ``room`` holds writes up.
     """
 
     def __init__(self, engine: Engine, timeout: float, *, write_lanes: int = 1) -> None:
@@ -249,15 +264,17 @@ class SharedTrips(Engine):
         self._timeout = timeout
         self._writes = [_Lane(timeout) for _ in range(write_lanes)]
         self._reads = _Lane(timeout)
-        self._now = 0
+        self._heads = _Lane(timeout)
 
     async def open(self, hints: Hints) -> None:
         await in_time(self._engine.open(hints), self._timeout)
 
     async def close(self) -> None:
-        for lane in (*self._writes, self._reads):
-            await lane.drained()
-        await self._engine.close()
+        try:
+            for lane in (*self._writes, self._reads, self._heads):
+                await lane.drained()
+        finally:
+            await self._engine.close()
 
     async def room(self) -> None:
         for lane in self._writes:
@@ -265,22 +282,21 @@ class SharedTrips(Engine):
                 await lane.room()
 
     async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
-        self._now = max(self._now, now)
         if len(commits) == 1:
             [commit] = commits
             lane, size = self._lane(commit.id), len(commit.head) + len(commit.body)
-            return cast("list[Outcome]", await lane.submit(self._commit, commits, size))
+            return cast("list[Outcome]", await lane.submit(self._engine.commit, commits, size, now))
         sizes = [len(commit.head) + len(commit.body) for commit in commits]
         ids = [commit.id for commit in commits]
-        return cast("list[Outcome]", await self._divided(self._commit, commits, ids, sizes))
+        return cast("list[Outcome]", await self._divided(self._engine.commit, commits, ids, sizes, now))
 
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
-        self._now = max(self._now, now)
-        return cast("list[bool]", await self._divided(self._remove, ids, ids, [0] * len(ids)))
+        return cast("list[bool]", await self._divided(self._engine.remove, ids, ids, [0] * len(ids), now))
 
     async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
-        verb = self._fetch if with_body else self._fetch_heads
-        return cast("list[Row | None]", await self._reads.submit(verb, ids))
+        if not with_body:
+            return cast("list[Row | None]", await self._heads.submit(self._fetch_heads, ids))
+        return cast("list[Row | None]", await self._reads.submit(self._fetch, ids))
 
     async def watch(self, ids: Sequence[str]) -> list[Row | None]:
         return await in_time(self._engine.watch(ids), self._timeout)
@@ -298,14 +314,14 @@ class SharedTrips(Engine):
         return self._writes[hash(task_id) % len(self._writes)]
 
     async def _divided(
-        self, verb: Verb, items: Sequence[Any], ids: Sequence[str], sizes: Sequence[int]
+        self, verb: Verb, items: Sequence[Any], ids: Sequence[str], sizes: Sequence[int], now: int
     ) -> list[Any]:
         """The answers to ``items``, each by the lane of its id. When one fails, all others have ended."""
         places: dict[_Lane, list[int]] = {}
         for place, task_id in enumerate(ids):
             places.setdefault(self._lane(task_id), []).append(place)
         parts = [
-            lane.submit(verb, [items[place] for place in of_lane], sum(sizes[place] for place in of_lane))
+            lane.submit(verb, [items[place] for place in of_lane], sum(sizes[at] for at in of_lane), now)
             for lane, of_lane in places.items()
         ]
         answers: list[Any] = [None] * len(items)
@@ -317,16 +333,10 @@ class SharedTrips(Engine):
                 answers[place] = answer
         return answers
 
-    async def _commit(self, commits: list[Commit]) -> list[Outcome]:
-        return await self._engine.commit(commits, self._now)
-
-    async def _remove(self, ids: list[str]) -> list[bool]:
-        return await self._engine.remove(ids, self._now)
-
-    async def _fetch(self, ids: list[str]) -> list[Row | None]:
+    async def _fetch(self, ids: list[str], _: int) -> list[Row | None]:
         rows = await self._engine.fetch(ids)
         self._reads.bytes_per_answer = sum(len(row.body or b"") for row in rows if row) // len(ids)
         return rows
 
-    async def _fetch_heads(self, ids: list[str]) -> list[Row | None]:
+    async def _fetch_heads(self, ids: list[str], _: int) -> list[Row | None]:
         return await self._engine.fetch(ids, with_body=False)

@@ -34,7 +34,7 @@ def sort_key(submitted_at: int | None) -> int:
 class Row(NamedTuple):
     """One record as stored. ``head`` is JSON of the small fields, ``body`` JSON of the values.
 
-    ``body`` is None when it was not asked for. ``stage`` orders the states of a task (see base.py).
+    ``body`` is None when it was not asked for. ``stage`` orders the states of a task (see records.py).
     ``expires_at`` None: never; a row whose time has come may still be handed out by ``fetch`` and
     ``watch``, the caller checks it. ``status`` "" marks stored bytes that are no record of this
     format; ``head`` then holds their beginning.

@@ -16,7 +16,8 @@ class BackendOptions(TypedDict, total=False):
     pydantic models that values may hold, or a mapping of stable names to them. ``max_result_bytes``:
     the limit of result, args and kwargs together, encoded (64 MiB). ``recheck_interval``: how often,
     in seconds, awaited ids are read again whatever was heard (15). ``op_timeout``: the longest that
-    one trip to the storage may take, in seconds (10). ``clock``: microseconds since the epoch.
+    a call may take in seconds, with its wait for a trip to the storage (10). ``clock``: microseconds
+    since the epoch.
     """
 
     ttl: Ttl

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from flowstore import BackendClosed, BaseResultBackend, TaskResult, TaskStatus
-from flowstore.testing.support import Contract, MakeBackend, waiting
+from flowstore.testing.support import Contract, MakeBackend, ManualClock, waiting
 
 VERBS = ("commit", "fetch", "watch", "scan", "count", "remove", "purge")
 
@@ -153,3 +153,16 @@ class SharedTripsContract(Contract):
 
         await asyncio.gather(*(work(worker) for worker in range(100)))
         assert trips["commit"] <= 100, trips
+
+    async def test_a_clock_that_jumped_ahead_and_back(self, make_backend: MakeBackend) -> None:
+        """Each trip happens at the time of its own calls, so that nothing expires by a jump that is over."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            await backend.store("kept", TaskResult.success("kept", 1), ttl=3_600)
+            clock.advance(86_400)
+            await backend.get("kept")
+            assert await backend.delete("none") is False
+            clock.advance(-86_400)
+            await backend.store("t", TaskResult.success("t", 1), ttl=3_600)
+            assert await backend.store("t", TaskResult.failed("t", ValueError())) is False
+            assert (await backend.wait_for("kept", 0)).unwrap() == 1

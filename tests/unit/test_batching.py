@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flowstore import StorageTimeout, StorageUnavailable, TaskResult, batching
+from flowstore import BaseResultBackend, StorageTimeout, StorageUnavailable, TaskResult, batching
 from flowstore.backends.memory import MemoryEngine
 from flowstore.batching import SharedTrips
 from flowstore.codec import Codec
@@ -160,6 +160,20 @@ async def test_an_interrupted_trip_answers(trips: SharedTrips, engine: GatedEngi
     assert await trips.commit([commit("c")], 0)
 
 
+@pytest.mark.parametrize("steps", range(5))
+async def test_all_tasks_cancelled_at_any_step(trips: SharedTrips, engine: GatedEngine, steps: int) -> None:
+    """Also before the first step of a trip: nobody hangs, and neither does closing."""
+    calls = store(trips, commit("a"), commit("b"))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    engine.gate.set()
+    assert await trips.commit([commit("c")], 0)
+    await trips.close()
+
+
 @pytest.fixture
 def small_trips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "MAX_ITEMS", 10)
@@ -221,6 +235,26 @@ async def test_a_slow_storage_holds_its_callers_up(trips: SharedTrips, engine: G
 
 
 @pytest.mark.usefixtures("small_trips")
+async def test_a_deletion_does_not_overtake_a_store_that_waits_for_room(engine: GatedEngine) -> None:
+    """Nor does a store of many: each write of an id takes its turn."""
+    async with BaseResultBackend(SharedTrips(engine, 10.0), namespace="n") as backend:
+        large = [TaskResult.success(f"t{n}", "x" * 20_000) for n in range(20)]
+        calls: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(backend.store(result.task_id, result)) for result in large
+        ]
+        await settle()
+        calls += [
+            asyncio.ensure_future(backend.store("x", TaskResult.success("x"))),
+            asyncio.ensure_future(backend.delete("x")),
+            asyncio.ensure_future(backend.store_many([TaskResult.failed("x", ValueError())])),
+        ]
+        await settle()
+        engine.gate.set()
+        outcomes = await asyncio.gather(*calls)
+        assert outcomes[-3:] == [True, True, [True]]
+
+
+@pytest.mark.usefixtures("small_trips")
 async def test_who_waits_for_room_hears_of_trouble(trips: SharedTrips, engine: GatedEngine) -> None:
     """Nobody waits for room in front of a storage that cannot be reached."""
     engine.refuse = lambda ids: StorageUnavailable("gone")
@@ -264,7 +298,7 @@ async def test_a_time_out_is_counted_from_each_call(engine: GatedEngine) -> None
     assert await trips.fetch(["c"]) == [None]
 
 
-async def test_a_trip_that_ends_in_spite_of_its_time_out_counts(trips: SharedTrips) -> None:
+async def test_a_trip_that_ends_in_spite_of_its_time_out_counts() -> None:
     """A driver may swallow the cancellation and come back with the answer; the next call is not disturbed."""
 
     class Stubborn(MemoryEngine):
