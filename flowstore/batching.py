@@ -13,7 +13,7 @@ from copy import copy
 from typing import Any, Final, TypeVar, cast
 
 from flowstore.engine import Commit, Engine, Hints, Outcome, Purged, Query, Row
-from flowstore.errors import StorageError, StorageTimeout, StorageUnavailable
+from flowstore.errors import StorageError, StorageTimeout, StorageUnavailable, StoreReplaced
 
 T = TypeVar("T")
 Verb = Callable[[list[Any], int], Coroutine[Any, Any, Sequence[Any]]]
@@ -190,7 +190,7 @@ class _Lane:
         """Make the trip. One that fails is made again in halves, so that a bad item fails alone."""
         try:
             answers = await self._answers(trip)
-        except StorageUnavailable as error:
+        except (StorageUnavailable, StoreReplaced) as error:
             self._give_up(trip, error)
         except Exception as error:
             if len(trip) == 1:

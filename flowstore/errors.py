@@ -205,6 +205,13 @@ class CorruptStore(StorageError, ValueError):
     """The file or database is damaged, or is not a flowstore one."""
 
 
+class StoreReplaced(StorageError, FileNotFoundError):
+    """The file under an open backend was deleted, or another one is in its place.
+
+    What was being written may be in the old file, where nobody will find it. Open a new backend.
+    """
+
+
 class SchemaTooNew(StorageError, RuntimeError):
     """The storage was written by a newer flowstore."""
 

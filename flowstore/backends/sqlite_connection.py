@@ -19,6 +19,7 @@ from flowstore.errors import (
     StorageFull,
     StorageTimeout,
     StorageUnavailable,
+    StoreReplaced,
 )
 
 T = TypeVar("T")
@@ -46,22 +47,48 @@ def translated(path: Path) -> Iterator[None]:
 
 
 class Connection(aiosqlite.Connection):
-    """aiosqlite's, with two differences: a call is one whole hop, and its thread never holds up exit.
+    """aiosqlite's, with three differences: a call is one whole hop, its thread never holds up exit, and
+    what happens in a file that is not there any more is an error.
 
     A transaction of several aiosqlite calls can be torn apart by a cancellation; a function that
-    runs as a whole in the connection's thread cannot.
+    runs as a whole in the connection's thread cannot. SQLite itself goes on in a deleted file as if
+    nothing had happened.
     """
 
     def __init__(self, path: Path, timeout: float, *setup: str) -> None:
-        super().__init__(lambda: _connect(path, timeout, setup), iter_chunk_size=64)
+        super().__init__(lambda: self._open(timeout, setup), iter_chunk_size=64)
         self._thread.daemon = True
         self._path = path
+        self._file: tuple[int, int]
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """``work`` in the connection's thread; it goes on to its end even when the caller is cancelled."""
         with translated(self._path):
-            result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]  # aiosqlite's
+            result: T = await self._execute(self._work, work)  # type: ignore[no-untyped-call]  # aiosqlite's
             return result
+
+    def _open(self, timeout: float, setup: tuple[str, ...]) -> sqlite3.Connection:
+        raw = _connect(self._path, timeout, setup)
+        self._file = _identity(self._path)
+        return raw
+
+    def _work(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return work(self._conn)
+        finally:
+            if self._file != _identity(self._path):
+                raise StoreReplaced(
+                    f"{self._path}: was deleted, or replaced by another file, while it was open"
+                )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Of the file that is there now; (0, 0) when there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 def _connect(path: Path, timeout: float, setup: tuple[str, ...]) -> sqlite3.Connection:
