@@ -106,7 +106,8 @@ class Doorbell:
                         with suppress(OSError):
                             os.unlink(name, dir_fd=folder)
                     else:
-                        self._loop.call_soon_threadsafe(self._missed, name)
+                        with suppress(RuntimeError):  # the loop is closed, who missed it has to re-check
+                            self._loop.call_soon_threadsafe(self._missed, name)
 
     def _missed(self, name: str, pause: float = _FIRST_PAUSE) -> None:
         self._overrun.add(name)

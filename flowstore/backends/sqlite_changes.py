@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -46,8 +47,9 @@ class Changes:
     def tell(self, changes: Mapping[Change, Sequence[str]]) -> None:
         """From the writer's thread, after the commit; a cancelled caller does not take it along."""
         if self._hints.is_waiting:
-            for change, ids in changes.items():
-                self._loop.call_soon_threadsafe(self._hints.changed, ids, change)
+            with suppress(RuntimeError):  # the loop is closed: here nobody waits any more, elsewhere they do
+                for change, ids in changes.items():
+                    self._loop.call_soon_threadsafe(self._hints.changed, ids, change)
         if any(changes.values()):
             self._bell.ring(self._messages(changes))
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import Any, Final, TypeVar
 
 import aiosqlite
+from aiosqlite.core import _STOP_RUNNING_SENTINEL, set_exception, set_result
 
 from flowstore.errors import (
     AccessDenied,
@@ -34,6 +39,9 @@ _TRANSLATED: Final[dict[int, type[StorageError]]] = {
     sqlite3.SQLITE_CORRUPT: CorruptStore,
     sqlite3.SQLITE_NOTADB: CorruptStore,
 }
+_SHORT_READ: Final = 522  # SQLITE_IOERR_SHORT_READ: the file or its WAL ends before a page that it holds
+
+_creating: Final = Lock()
 
 
 @contextmanager
@@ -42,13 +50,19 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        raise _TRANSLATED.get(code, StorageError)(f"{path}: {error}") from error
+        raise _kind(error)(f"{path}: {error}") from error
+
+
+def _kind(error: sqlite3.Error) -> type[StorageError]:
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code == _SHORT_READ or "Could not decode to UTF-8" in str(error):  # the latter is Python's, no code
+        return CorruptStore
+    return _TRANSLATED.get(code & 0xFF, StorageError)
 
 
 class Connection(aiosqlite.Connection):
-    """aiosqlite's, with three differences: a call is one whole hop, its thread never holds up exit, and
-    what happens in a file that is not there any more is an error.
+    """aiosqlite's, with three differences: a call is one whole hop, its thread outlives the loop but never
+    holds up exit, and what happens in a file that is not there any more is an error.
 
     A transaction of several aiosqlite calls can be torn apart by a cancellation; a function that
     runs as a whole in the connection's thread cannot. SQLite itself goes on in a deleted file as if
@@ -57,7 +71,7 @@ class Connection(aiosqlite.Connection):
 
     def __init__(self, path: Path, timeout: float, *setup: str) -> None:
         super().__init__(lambda: self._open(timeout, setup), iter_chunk_size=64)
-        self._thread.daemon = True
+        self._thread = Thread(target=_serve, args=(self._tx,), name=f"flowstore {path.name}", daemon=True)
         self._path = path
         self._file: tuple[int, int]
 
@@ -68,9 +82,12 @@ class Connection(aiosqlite.Connection):
             return result
 
     def _open(self, timeout: float, setup: tuple[str, ...]) -> sqlite3.Connection:
-        raw = _connect(self._path, timeout, setup)
-        self._file = _identity(self._path)
-        return raw
+        _create(self._path)
+        found = _identity(self._path)
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, "was deleted while it was opened", str(self._path))
+        self._file = found
+        return _connect(self._path, timeout, setup)
 
     def _work(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -82,18 +99,48 @@ class Connection(aiosqlite.Connection):
                 )
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    """Of the file that is there now; (0, 0) when there is none."""
+def _serve(calls: SimpleQueue[tuple[asyncio.Future[Any] | None, Callable[[], Any]]]) -> None:
+    """aiosqlite's would die of its first answer to a closed loop, and would keep its connection alive."""
+    answer = None
+    while answer is not _STOP_RUNNING_SENTINEL:
+        future, call = calls.get()
+        settle: Callable[..., None] = set_result
+        try:
+            answer = call()
+        except BaseException as error:
+            answer, settle = error, set_exception
+        if future is not None:
+            with suppress(RuntimeError):  # the loop is closed, nobody waits for the answer
+                future.get_loop().call_soon_threadsafe(settle, future, answer)
+        if answer is not _STOP_RUNNING_SENTINEL:
+            answer = None
+        del future, call
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Of the file that is there now; None when there is none, or none that can be reached."""
     try:
         found = os.stat(path)
-    except FileNotFoundError:
-        return 0, 0
+    except OSError:
+        return None
     return found.st_dev, found.st_ino
 
 
+def _create(path: Path) -> None:
+    """Make the file, for its owner only, unless it is there.
+
+    One that is there is not even opened: closing it again would drop the locks that SQLite holds on it
+    for all connections of this process. Another process would find nobody using the file and delete
+    the WAL under them. Hence the lock, too: nobody connects between this opening and closing.
+    """
+    with _creating, suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
 def _connect(path: Path, timeout: float, setup: tuple[str, ...]) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    raw = sqlite3.connect(path, timeout=timeout, isolation_level=None, cached_statements=256)
+    raw = sqlite3.connect(
+        f"{path.as_uri()}?mode=rw", uri=True, timeout=timeout, isolation_level=None, cached_statements=256
+    )
     try:
         _run_until_unlocked(raw, "PRAGMA journal_mode = WAL", timeout)
         for statement in setup:

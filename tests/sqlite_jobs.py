@@ -1,0 +1,144 @@
+"""What the child processes of test_sqlite_outages.py do: each is told where, and reports through a pipe."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sqlite3
+import sys
+import threading
+import time
+from itertools import count
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from flowstore import SQLiteBackend, StorageError, StorageFull, TaskResult
+from flowstore.testing.support import failed
+
+NOBODY = 65534
+
+
+def write_until_killed(path: Path, life: int, pipe: Connection) -> None:
+    """Store pending, then success, of ever new tasks, five at a time; send each id and status once stored."""
+
+    async def live(backend: SQLiteBackend, task_id: str) -> None:
+        for result in (TaskResult.pending(task_id), TaskResult.success(task_id, task_id * 100)):
+            assert await backend.store(task_id, result)
+            pipe.send((task_id, result.status.value))
+
+    async def run() -> None:
+        async with SQLiteBackend(path) as backend:
+            for n in count():
+                await asyncio.gather(*(live(backend, f"{life}-{n}-{m}") for m in range(5)))
+
+    asyncio.run(run())
+
+
+def write_for(path: Path, writer: int, pipe: Connection) -> None:
+    """Told for how many seconds: store new tasks, four at a time; send how many, and the longest wait."""
+
+    async def write(backend: SQLiteBackend, lane: int, deadline: float) -> tuple[int, float]:
+        longest = 0.0
+        for n in count():
+            began = time.monotonic()
+            if began > deadline:
+                return n, longest
+            assert await backend.store(task_id := f"{writer}-{lane}-{n}", TaskResult.success(task_id, n))
+            longest = max(longest, time.monotonic() - began)
+        raise AssertionError("unreachable")
+
+    async def run() -> None:
+        async with SQLiteBackend(path) as backend:
+            pipe.send("ready")
+            deadline = time.monotonic() + pipe.recv()
+            done = await asyncio.gather(*(write(backend, lane, deadline) for lane in range(4)))
+            pipe.send((sum(n for n, _ in done), max(longest for _, longest in done)))
+
+    asyncio.run(run())
+
+
+def open_and_store(path: Path, pipe: Connection) -> None:
+    """As a user without rights of his own; send the kind and the text of the error, None if there is none."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+
+    async def run() -> None:
+        async with SQLiteBackend(path) as backend:
+            await backend.store("new", TaskResult.success("new"))
+
+    try:
+        asyncio.run(run())
+    except StorageError as error:
+        pipe.send((type(error).__name__, str(error)))
+    else:
+        pipe.send(None)
+
+
+def store_and_close(path: Path, task_id: str) -> None:
+    """Open, store, close."""
+
+    async def run() -> None:
+        async with SQLiteBackend(path) as backend:
+            await backend.store(task_id, TaskResult.success(task_id))
+
+    asyncio.run(run())
+
+
+async def fill_disk(path: Path) -> None:
+    """Store until the disk is full; print what was stored, found again, and stored when there is room."""
+    async with SQLiteBackend(path) as backend:
+        stored = 0
+        try:
+            for stored in count():
+                await backend.store(f"t{stored}", TaskResult.success(f"t{stored}", "x" * 20_000))
+        except StorageFull:
+            pass
+        waited = await backend.wait_for("t0", 0)
+        found = (await backend.count_by_status())[waited.status]
+        half = await backend.get(f"t{stored}")
+        path.with_name("ballast").unlink()
+        await backend.store("after", TaskResult.success("after"))
+        print(stored, found, half, await backend.exists("after"))
+
+
+async def forget_to_close(path: Path) -> None:
+    """The program ends with its backend open."""
+    backend = SQLiteBackend(path)
+    await backend.store_many(failed(f"t{n}") for n in range(100))
+    print("stored")
+
+
+def lose_loop(path: Path, *, is_open: bool) -> None:
+    """A loop dies while a store, or the opening before it, waits for a lock; go on in a new one."""
+    store_and_close(path, "before")
+    holder = sqlite3.connect(path, isolation_level=None)
+    forgotten = SQLiteBackend(path)
+    loop = asyncio.new_event_loop()
+    if is_open:
+        loop.run_until_complete(forgotten.open())
+    holder.execute("BEGIN IMMEDIATE")
+    call = loop.create_task(forgotten.store("late", TaskResult.success("late")))
+    loop.run_until_complete(asyncio.wait([call], timeout=0.2))
+    assert not call.done()
+    loop.close()
+    holder.execute("COMMIT")
+    holder.close()
+    store_and_close(path, "new")
+    del forgotten, call, loop
+    deadline = time.monotonic() + 20
+    while len(threads := threading.enumerate()) > 1:  # the last call may still be on its way to the lock
+        assert time.monotonic() < deadline, threads
+        gc.collect()
+        threads[-1].join(0.05)
+    print("stored")
+
+
+if __name__ == "__main__":
+    _, job, where = sys.argv
+    if job.startswith("lose_loop"):
+        lose_loop(Path(where), is_open=job == "lose_loop_storing")
+    else:
+        asyncio.run({"fill_disk": fill_disk, "forget_to_close": forget_to_close}[job](Path(where)))
