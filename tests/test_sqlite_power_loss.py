@@ -1,0 +1,105 @@
+"""Power loss at any moment: ``full`` loses nothing, ``normal`` only the last stores; neither corrupts."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowstore import CorruptRecord, SQLiteBackend, StorageError, TaskResult
+from tests.power_loss import ConnectionOnUnsafeDisk, UnsafeDisk
+from tests.test_sqlite_outages import check_whole
+
+TASKS = 60
+SHARE = 0.15  # of all writes and syncs before which a loss of power is looked at
+
+
+class Losses:
+    """Losses of power at random moments of one run; for each its folder and how much was acknowledged."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._folder = folder
+        self._chance = random.Random(seed)
+        self.acknowledged = 0
+        self.found: list[tuple[Path, int]] = []
+        self.disk = UnsafeDisk(self._moment)
+
+    def _moment(self) -> None:
+        if self._chance.random() < SHARE:
+            folder = self._folder / f"loss {len(self.found)}"
+            self.found.append((folder / "x.db", self.acknowledged))
+            self.disk.lose_power(folder, self._chance)
+
+
+@contextmanager
+def on_unsafe_disk(losses: Losses, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """New connections of the backend are on a disk that loses its power."""
+
+    def connect(address: str, *, timeout: float, **_: Any) -> ConnectionOnUnsafeDisk:
+        return ConnectionOnUnsafeDisk(address, timeout)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", connect)
+        yield
+    losses.disk.unregister()
+
+
+async def write(backend: SQLiteBackend, losses: Losses) -> None:
+    """Each task is pending, then finished; what is longer than a page among them."""
+    async with backend:
+        for n in range(TASKS):
+            await backend.store(f"t{n}", TaskResult.pending(f"t{n}"))
+            losses.acknowledged += 1
+            await backend.store(f"t{n}", TaskResult.success(f"t{n}", "x" * (n % 7) * 1_500))
+            losses.acknowledged += 1
+
+
+async def survivors(path: Path) -> int:
+    """How many of the stores are there, which must be the first ones, each whole."""
+    await check_whole(path)
+    async with SQLiteBackend(path) as backend:
+        found = await backend.get_many(f"t{n}" for n in range(TASKS))
+        finished = [result for result in found.values() if result.is_finished]
+        for n, result in enumerate(finished):
+            assert result.unwrap() == "x" * (n % 7) * 1_500
+    assert list(found) == [f"t{n}" for n in range(len(found))]
+    assert finished == list(found.values())[: len(finished)]
+    assert len(found) - len(finished) in (0, 1)
+    return len(found) + len(finished)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("durability", ["full", "normal"])
+def test_power_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durability: Any, seed: int) -> None:
+    """At every moment: in the opening, between a write and its sync, in the middle of a checkpoint."""
+    losses = Losses(tmp_path, seed)
+    with on_unsafe_disk(losses, monkeypatch):
+        asyncio.run(write(SQLiteBackend(tmp_path / "x.db", durability=durability), losses))
+    lost = [known - asyncio.run(survivors(path)) for path, known in losses.found]
+    assert len(lost) > 50
+    if durability == "full":
+        assert max(lost) <= 0
+    else:
+        assert max(lost) > 0
+
+
+def test_the_simulation_has_teeth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any sync, which the backend does not offer, the same losses damage files."""
+    losses = Losses(tmp_path, 0)
+    backend: Any = SQLiteBackend(tmp_path / "x.db")
+    backend._engine._engine._durability = "off"
+    with on_unsafe_disk(losses, monkeypatch):
+        asyncio.run(write(backend, losses))
+    damaged = 0
+    for path, _ in losses.found:
+        try:
+            asyncio.run(survivors(path))
+        except (AssertionError, StorageError, CorruptRecord):
+            damaged += 1
+    assert damaged > 5
