@@ -99,9 +99,14 @@ async def fill_disk(path: Path) -> None:
         waited = await backend.wait_for("t0", 0)
         found = (await backend.count_by_status())[waited.status]
         half = await backend.get(f"t{stored}")
+        another = None
+        try:
+            await SQLiteBackend(path.with_name("another.db")).open()
+        except StorageFull as error:
+            another = type(error).__name__
         path.with_name("ballast").unlink()
         await backend.store("after", TaskResult.success("after"))
-        print(stored, found, half, await backend.exists("after"))
+        print(stored, found, half, another, await backend.exists("after"))
 
 
 async def forget_to_close(path: Path) -> None:

@@ -15,7 +15,7 @@ from flowstore.backends.sqlite_connection import Connection, transaction, transl
 from flowstore.base import BaseResultBackend
 from flowstore.batching import SharedTrips
 from flowstore.engine import Change, Commit, Engine, Hints, Outcome, Purged, Query, Row
-from flowstore.errors import CorruptStore, SchemaTooNew, StorageError, StorageUnavailable
+from flowstore.errors import CorruptStore, SchemaTooNew, StorageError
 from flowstore.options import BackendOptions
 
 T = TypeVar("T")
@@ -159,13 +159,8 @@ class SQLiteEngine(Engine):
 
     async def _connect(self, *setup: str) -> Connection:
         connection = Connection(self._path, self._timeout, *setup)
-        try:
-            with translated(self._path):
-                await connection
-        except OSError as error:
-            if isinstance(error, StorageError):
-                raise
-            raise StorageUnavailable(f"{self._path}: cannot be opened: {error.strerror}") from error
+        with translated(self._path):
+            await connection
         self._connections.append(connection)
         return connection
 

@@ -38,26 +38,40 @@ _TRANSLATED: Final[dict[int, type[StorageError]]] = {
     sqlite3.SQLITE_FULL: StorageFull,
     sqlite3.SQLITE_CORRUPT: CorruptStore,
     sqlite3.SQLITE_NOTADB: CorruptStore,
+    sqlite3.SQLITE_IOERR_SHMSIZE: StorageFull,
+    sqlite3.SQLITE_IOERR_SHORT_READ: CorruptStore,  # the file or its WAL ends before a page that is in it
 }
-_SHORT_READ: Final = 522  # SQLITE_IOERR_SHORT_READ: the file or its WAL ends before a page that it holds
+
+_OF_FILE_SYSTEM: Final[dict[int, type[StorageError]]] = {
+    errno.EACCES: AccessDenied,
+    errno.EPERM: AccessDenied,
+    errno.EROFS: AccessDenied,
+    errno.ENOSPC: StorageFull,
+    errno.EDQUOT: StorageFull,
+}
 
 _creating: Final = Lock()
 
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Driver errors become flowstore's, naming the file; the driver's stays the cause."""
+    """Errors of SQLite and of the file system become flowstore's, naming the file, and stay the cause."""
     try:
         yield
     except sqlite3.Error as error:
         raise _kind(error)(f"{path}: {error}") from error
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        kind = _OF_FILE_SYSTEM.get(error.errno or 0, StorageUnavailable)
+        raise kind(f"{path}: cannot be opened: {error.strerror}") from error
 
 
 def _kind(error: sqlite3.Error) -> type[StorageError]:
-    code = getattr(error, "sqlite_errorcode", 0)
-    if code == _SHORT_READ or "Could not decode to UTF-8" in str(error):  # the latter is Python's, no code
+    if "Could not decode to UTF-8" in str(error):  # Python's own, without a code
         return CorruptStore
-    return _TRANSLATED.get(code & 0xFF, StorageError)
+    code = getattr(error, "sqlite_errorcode", 0)
+    return _TRANSLATED.get(code) or _TRANSLATED.get(code & 0xFF, StorageError)
 
 
 class Connection(aiosqlite.Connection):
