@@ -88,6 +88,7 @@ class Connection(aiosqlite.Connection):
         self._thread = Thread(target=_serve, args=(self._tx,), name=f"flowstore {path.name}", daemon=True)
         self._path = path
         self._file: tuple[int, int]
+        self._opened: sqlite3.Connection | None = None
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """``work`` in the connection's thread; it goes on to its end even when the caller is cancelled."""
@@ -101,7 +102,17 @@ class Connection(aiosqlite.Connection):
         if found is None:
             raise FileNotFoundError(errno.ENOENT, "was deleted while it was opened", str(self._path))
         self._file = found
-        return _connect(self._path, timeout, setup)
+        self._opened = _connect(self._path, timeout, setup)
+        return self._opened
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """As aiosqlite's, which does not know of a connection that was made for a cancelled caller."""
+        self._tx.put_nowait((None, self._close_opened))
+        return super().stop()
+
+    def _close_opened(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
 
     def _work(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
