@@ -1,4 +1,4 @@
-"""What the child processes of test_sqlite_outages.py do: each is told where, and reports through a pipe."""
+"""What the child processes of the SQLite outages do: each is told where, and reports through a pipe."""
 
 from __future__ import annotations
 
