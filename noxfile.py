@@ -43,6 +43,13 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", "--ignore=tests/acceptance/test_wheel.py", *session.posargs)
 
 
+@nox.session
+def stress(session: nox.Session) -> None:
+    """The same tests with ten times as many seeds, and longer where they take a time."""
+    session.env["FLOWSTORE_STRESS"] = "1"
+    tests(session)
+
+
 @nox.session(python=PYTHONS)
 def matrix(session: nox.Session) -> None:
     """The tests on every supported CPython; one that is not found is reported as skipped."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, Unpack
+from typing import Any, Final, Literal, Unpack
 
 from flowstore.backends.sqlite_changes import Changes
 from flowstore.backends.sqlite_connection import Connection, transaction, translated
@@ -18,7 +18,6 @@ from flowstore.engine import Change, Commit, Engine, Hints, Outcome, Purged, Que
 from flowstore.errors import CorruptStore, SchemaTooNew, StorageError
 from flowstore.options import BackendOptions
 
-T = TypeVar("T")
 Removed = list[tuple[str, int | None]]
 
 FORMAT: Final = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -12,7 +13,7 @@ from flowstore import BaseResultBackend, TaskResult, TaskStatus
 from flowstore.testing.faults import ShuffleLoop, UnreliableHints, cancel_at_each_await
 from flowstore.testing.support import Contract, MakeBackend
 
-SEEDS = range(20)
+SEEDS = range(200 if os.environ.get("FLOWSTORE_STRESS") else 20)
 
 
 async def _drain(items: AsyncIterator[Any]) -> list[Any]:
