@@ -172,8 +172,9 @@ class BaseResultBackend:
 
         ``timeout`` in seconds; None or inf: for ever; 0 or less: one look. Raises WaitTimeout at the
         deadline, ResultDeleted or ResultExpired when the record goes away during the wait, and
-        BackendClosed. A storage that cannot be reached is tried again until the deadline. Waiters
-        of one id in one backend share one result object.
+        BackendClosed. A storage that cannot be reached is tried again until the deadline; but where this
+        call is the one that opens the backend, that is tried once, within ``op_timeout``. Waiters of
+        one id in one backend share one result object.
         """
         check_text("task_id", task_id)
         seconds = arguments.check_timeout(timeout)
