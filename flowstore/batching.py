@@ -215,7 +215,7 @@ class _Lane:
         except TimeoutError as error:
             if isinstance(error, StorageError):
                 raise
-            raise StorageTimeout(f"the storage did not answer within {self._timeout:g} s") from error
+            raise _no_answer(self._timeout) from error
 
     def _give_up(self, trip: list[_Call], error: Exception) -> None:
         """Fail the trip, and who waits behind it: the next would fare alike, and take as long to find out."""
@@ -236,6 +236,10 @@ def _another(error: Exception) -> Exception:
     return twin
 
 
+def _no_answer(timeout: float) -> StorageTimeout:
+    return StorageTimeout(f"the storage did not answer within {timeout:g} s")
+
+
 async def in_time(call: Awaitable[T], timeout: float) -> T:
     """Raise StorageTimeout after ``timeout`` seconds."""
     limit = asyncio.timeout(timeout)
@@ -245,7 +249,7 @@ async def in_time(call: Awaitable[T], timeout: float) -> T:
     except TimeoutError as error:
         if not limit.expired():
             raise
-        raise StorageTimeout(f"the storage did not answer within {timeout:g} s") from error
+        raise _no_answer(timeout) from error
 
 
 class SharedTrips(Engine):

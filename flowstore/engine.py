@@ -97,6 +97,12 @@ class Outcome(NamedTuple):
     reason: str = ""
 
 
+APPLIED: Final = Outcome(is_applied=True, version=0)
+
+SWEPT_PER_COMMIT: Final = 2
+"""How many expired records a write removes on the way, at the most: twice what it can add."""
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """A range of the listing of some statuses, merged: at most ``limit`` live rows behind ``after``.

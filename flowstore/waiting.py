@@ -207,7 +207,7 @@ class Waiters:
                 rows = await read(batch)
             except StorageUnavailable as error:
                 self.trouble = error
-                self._stale.update((task_id, False) for task_id in batch if task_id in self._entries)
+                self._put_back(batch)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
@@ -215,7 +215,7 @@ class Waiters:
                 self._settle_all(batch, error)
                 continue
             except BaseException:  # somebody cancelled all tasks; who still waits is read again
-                self._stale.update((task_id, False) for task_id in batch if task_id in self._entries)
+                self._put_back(batch)
                 raise
             self.trouble, pause = None, _FIRST_PAUSE
             for task_id, row in zip(batch, rows, strict=True):
@@ -236,6 +236,9 @@ class Waiters:
         for task_id in batch:
             del self._stale[task_id]
         return batch, self._fetch if is_told else self._watch
+
+    def _put_back(self, batch: Iterable[str]) -> None:
+        self._stale.update((task_id, False) for task_id in batch if task_id in self._entries)
 
     def _settle_all(self, ids: Iterable[str], error: Exception) -> None:
         for task_id in ids:

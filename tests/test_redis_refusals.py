@@ -202,11 +202,15 @@ async def test_busy_server(server: Server, admin: Any) -> None:
         with pytest.raises(redis.ResponseError, match="killed"), redis.Redis.from_url(server.url) as other:
             other.eval("while true do end", 0)
 
+    def ask_until_it_is_busy() -> None:
+        with pytest.raises(redis.ResponseError, match="BUSY"):
+            all(iter(admin.ping, False))
+
     admin.config_set("busy-reply-threshold", 20)
     async with RedisBackend(server.url) as backend:
         await backend.store("t", TaskResult.success("t"))
         endless = asyncio.ensure_future(asyncio.to_thread(run_for_ever))
-        await asyncio.sleep(0.2)
+        await asyncio.to_thread(ask_until_it_is_busy)
         try:
             for call in (backend.store("t2", TaskResult.success("t2")), backend.get("t")):
                 with pytest.raises(StorageUnavailable, match="BUSY"):

@@ -16,10 +16,12 @@ local function wrong_kind(key)
 end
 
 local function obstacle(record)
-    if record.expires ~= '-' and wrong_kind(expiry_key) then return wrong_kind(expiry_key) end
+    local reason = record.expires ~= '-' and wrong_kind(expiry_key)
+    if reason then return reason end
     if checked[record.listings] then return nil end
     for _, key in ipairs(record.listings) do
-        if wrong_kind(key) then return wrong_kind(key) end
+        reason = wrong_kind(key)
+        if reason then return reason end
     end
     checked[record.listings] = true
 end

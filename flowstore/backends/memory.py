@@ -12,6 +12,8 @@ from sortedcontainers import SortedList
 from flowstore.arguments import check_int
 from flowstore.base import BaseResultBackend
 from flowstore.engine import (
+    APPLIED,
+    SWEPT_PER_COMMIT,
     Change,
     Commit,
     Engine,
@@ -23,8 +25,6 @@ from flowstore.engine import (
     Row,
 )
 from flowstore.options import BackendOptions
-
-_SWEEP_PER_COMMIT = 2
 
 
 class InMemoryBackend(BaseResultBackend):
@@ -65,7 +65,7 @@ class MemoryEngine(Engine):
 
     async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
         outcomes = [self._commit(commit, now) for commit in commits]
-        self._sweep(_SWEEP_PER_COMMIT * len(commits), now)
+        self._sweep(SWEPT_PER_COMMIT * len(commits), now)
         self._evict()
         return outcomes
 
@@ -114,7 +114,7 @@ class MemoryEngine(Engine):
         self._drop(commit.id)
         self._insert(commit, version + 1)
         self._hints.changed((commit.id,), Change.FINISHED if commit.is_finished else Change.WRITTEN)
-        return Outcome(is_applied=True, version=0)
+        return APPLIED
 
     def _insert(self, commit: Commit, version: int) -> None:
         row = Row(

@@ -20,7 +20,18 @@ from flowstore.backends.redis_client import client_from, storage_error
 from flowstore.backends.redis_listener import Listener
 from flowstore.base import BaseResultBackend
 from flowstore.batching import MAX_TRIP_BYTES, SharedTrips, in_time
-from flowstore.engine import Commit, Engine, Hints, Outcome, Position, Purged, Query, Row
+from flowstore.engine import (
+    APPLIED,
+    SWEPT_PER_COMMIT,
+    Commit,
+    Engine,
+    Hints,
+    Outcome,
+    Position,
+    Purged,
+    Query,
+    Row,
+)
 from flowstore.errors import CorruptStore, SchemaTooNew
 from flowstore.models import TaskStatus
 from flowstore.options import BackendOptions
@@ -33,15 +44,13 @@ _PER_CALL: Final = 500
 _EXAMINED_PER_CALL: Final = 2_000
 _CLEARED_PER_CALL: Final = 1_000
 _KEYS_PER_SCAN: Final = 5_000
-_SWEEP_PER_COMMIT: Final = 2
 _SORT_OFFSET: Final = 2**63
 _NAME_FACET: Final = "name:"
 _RECORD: Final = re.compile(
     rb"1 (%s) (\d{1,16}) (\d{1,16}) (-|-?\d{1,19}) (-|-?\d{1,19}) \S+ [0-9a-f]{16} (\[[^\n]*\])\n"
     rb"([^\n]*)(\n?)" % "|".join(TaskStatus).encode()
 )
-_APPLIED: Final = -1
-_WRITTEN: Final = Outcome(is_applied=True, version=0)
+_IS_APPLIED: Final = -1
 
 
 class RedisBackend(BaseResultBackend):
@@ -129,7 +138,7 @@ class RedisEngine(Engine):
     async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for count, lines, data in _packed(commits):
-            replies = await self._run("commit", now, _SWEEP_PER_COMMIT * count, lines, data)
+            replies = await self._run("commit", now, SWEPT_PER_COMMIT * count, lines, data)
             outcomes += map(_outcome, replies)
         return outcomes
 
@@ -270,7 +279,7 @@ def _line(commit: Commit) -> str:
 def _outcome(reply: int | bytes) -> Outcome:
     if isinstance(reply, bytes):
         return Outcome(is_applied=False, version=-1, reason=reply.decode(errors="replace"))
-    return _WRITTEN if reply == _APPLIED else Outcome(is_applied=False, version=reply)
+    return APPLIED if reply == _IS_APPLIED else Outcome(is_applied=False, version=reply)
 
 
 def _member(position: Position) -> str:

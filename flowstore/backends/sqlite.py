@@ -14,7 +14,18 @@ from flowstore.backends.sqlite_changes import Changes
 from flowstore.backends.sqlite_connection import Connection, transaction, translated
 from flowstore.base import BaseResultBackend
 from flowstore.batching import SharedTrips
-from flowstore.engine import Change, Commit, Engine, Hints, Outcome, Purged, Query, Row
+from flowstore.engine import (
+    APPLIED,
+    SWEPT_PER_COMMIT,
+    Change,
+    Commit,
+    Engine,
+    Hints,
+    Outcome,
+    Purged,
+    Query,
+    Row,
+)
 from flowstore.errors import CorruptStore, SchemaTooNew, StorageError
 from flowstore.options import BackendOptions
 
@@ -23,7 +34,6 @@ Removed = list[tuple[str, int | None]]
 FORMAT: Final = 1
 _APPLICATION_ID: Final = int.from_bytes(b"flow", "big")
 _OLDEST_SQLITE: Final = (3, 38, 0)
-_SWEEP_PER_COMMIT: Final = 2
 _FETCH_SIZES: Final = (1, 10, 100, 500)
 
 
@@ -62,9 +72,6 @@ def _check_path(path: str | os.PathLike[str]) -> Path:
     return Path(name).absolute()
 
 
-_WRITTEN: Final = Outcome(is_applied=True, version=0)
-
-
 class SQLiteEngine(Engine):
     def __init__(self, path: Path, durability: str, namespace: str, timeout: float) -> None:
         self._path = path
@@ -99,7 +106,7 @@ class SQLiteEngine(Engine):
         def work(raw: sqlite3.Connection) -> list[Outcome]:
             with transaction(raw):
                 outcomes = [self._apply(raw, commit, now) for commit in commits]
-                swept = self._sweep(raw, now, _SWEEP_PER_COMMIT * len(commits))
+                swept = self._sweep(raw, now, SWEPT_PER_COMMIT * len(commits))
             self._tell(_written(commits, outcomes) | _removed(swept, now))
             return outcomes
 
@@ -199,7 +206,7 @@ class SQLiteEngine(Engine):
             ceiling = commit.ceiling if commit.if_version is None else -1
             written = raw.execute(SQL["commit_advance"], (*key, *record, *content, now, ceiling, now))
         if written.rowcount:
-            return _WRITTEN
+            return APPLIED
         standing = raw.execute(SQL["standing_version"], (*key, now)).fetchall()
         return Outcome(is_applied=False, version=standing[0][0] if standing else 0)
 

@@ -262,7 +262,7 @@ def test_shuffling_finds_a_lost_wake_up_that_a_plain_loop_never_meets() -> None:
     def seeds() -> list[int]:
         found = []
         for seed in range(30):
-            with asyncio.Runner(loop_factory=lambda seed=seed: ShuffleLoop(seed)) as runner:  # type: ignore[misc]
+            with asyncio.Runner(loop_factory=lambda seed=seed: ShuffleLoop(seed)) as runner:  # type: ignore[misc]  # default
                 if runner.run(is_lost()):
                     found.append(seed)
         return found

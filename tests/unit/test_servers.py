@@ -36,7 +36,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[subprocess.
 
     class Noted(subprocess.Popen[bytes]):
         def __init__(self, *args: object, **kwargs: object) -> None:
-            super().__init__(*args, **kwargs)  # type: ignore[call-overload]
+            super().__init__(*args, **kwargs)  # type: ignore[call-overload]  # passed on
             processes.append(self)
 
     monkeypatch.setattr(subprocess, "Popen", Noted)
