@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from flowstore.models import TaskResult, TaskStatus, check_text
+from flowstore.times import to_micros
 
 MAX_PAGE: Final = 10_000
 MAX_TTL_SECONDS: Final = 100 * 366 * 86_400
@@ -49,6 +50,15 @@ def check_ttl(name: str, value: object) -> int | None:
         wanted = f"seconds above 0 and at most {MAX_TTL_SECONDS}, or None for never"
         raise ValueError(f"{name}: expected {wanted}; got {value!r}")
     return max(1, round(seconds * 1_000_000))
+
+
+def check_instant(name: str, value: object) -> int:
+    """Microseconds since the epoch."""
+    if not isinstance(value, datetime):
+        raise TypeError(f"{name}: expected datetime, got {type(value).__name__}")
+    if value.utcoffset() is None:
+        raise ValueError(f"{name}: expected an aware datetime, got the naive {value}")
+    return to_micros(value)
 
 
 def check_int(name: str, value: object, least: int, most: int | None = None) -> int:

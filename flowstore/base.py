@@ -6,30 +6,24 @@ A storage is an ``Engine`` (engine.py); a concrete backend is this class plus a 
 from __future__ import annotations
 
 import asyncio
-import time
-import warnings
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Final, Self, TypeVar, Unpack
+from typing import Any, Final, Unpack
 
 from flowstore import arguments, cursors
-from flowstore.codec import Codec
-from flowstore.engine import Commit, Engine, Outcome, Query, Row
-from flowstore.errors import CorruptRecord, VersionConflict, WaitTimeout
-from flowstore.lifecycle import Lifecycle
-from flowstore.listing import Statuses, query_of, walk
+from flowstore.core import STEP, Core, steps
+from flowstore.engine import FAMILY, UNREADABLE, Commit, Outcome, Query, Row
+from flowstore.errors import CorruptRecord, FamilyConflict, VersionConflict, WaitTimeout
+from flowstore.history import HistoryMethods
+from flowstore.listing import Filters, Statuses, query_of, walk, where_of
 from flowstore.models import Page, TaskResult, TaskStatus, check_text
-from flowstore.options import BackendOptions
-from flowstore.records import DEFAULT_TTL, DefaultTtl, Records, Ttl
-from flowstore.waiting import Waiters, Waiting
+from flowstore.records import DEFAULT_TTL, DefaultTtl, Ttl
+from flowstore.waiting import Waiting
 
-Item = TypeVar("Item")
-
-_STEP: Final = 500
 _PURGE_STEP: Final = 1_000
 
 
-class BaseResultBackend:
+class BaseResultBackend(HistoryMethods, Core):
     """Keeps the results of tasks; all backends behave alike.
 
     Opens by itself at the first call, or with ``async with``; once closed it stays closed. Lives in
@@ -38,50 +32,6 @@ class BaseResultBackend:
 
     A task id is any str of 1 to 512 UTF-8 bytes. Reading never returns an expired record.
     """
-
-    def __init__(self, engine: Engine, *, namespace: str, **options: Unpack[BackendOptions]) -> None:
-        self.namespace = check_text("namespace", namespace)
-        self._engine = engine
-        self._clock = options.get("clock", _wall_clock)
-        limit = arguments.check_int("max_result_bytes", options.get("max_result_bytes", 64 * 2**20), 1)
-        self._records = Records(
-            Codec(options.get("types", ()), max_bytes=limit),
-            ttl=arguments.check_ttl("ttl", options.get("ttl")),
-            failure_ttl=arguments.check_ttl("failure_ttl", options.get("failure_ttl", options.get("ttl"))),
-        )
-        arguments.check_positive("op_timeout", options.get("op_timeout", 10.0))
-        recheck = arguments.check_positive("recheck_interval", options.get("recheck_interval", 15.0))
-        reads = (lambda ids: engine.watch(ids)), (lambda ids: engine.fetch(ids))
-        self._waiters = Waiters(*reads, self._records.decode, self._clock, recheck)
-        self._life = Lifecycle(lambda: engine.open(self._waiters), self._waiters.close, engine.close)
-
-    async def open(self) -> None:
-        """Connect. Needed only to fail early: the first call opens by itself."""
-        await self._life.open()
-
-    async def close(self) -> None:
-        """Wake all waiters with BackendClosed, let calls in flight end, release everything. Idempotent."""
-        await self._life.close()
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    def __del__(self) -> None:
-        life = getattr(self, "_life", None)
-        if life is not None and life.is_open:
-            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(namespace={self.namespace!r})"
-
-    @property
-    def waiting(self) -> int:
-        """The number of ids that somebody waits for here."""
-        return len(self._waiters)
 
     async def store(
         self,
@@ -139,7 +89,7 @@ class BaseResultBackend:
         commits = [self._records.commit(result, now, ttl, overwrite) for result in checked]
         outcomes: list[Outcome] = []
         async with self._life:
-            for step in _steps(commits):
+            for step in steps(commits):
                 await self._engine.room()
                 outcomes += await self._engine.commit(step, now)
         return [_applied(*pair) for pair in zip(commits, outcomes, strict=True)]
@@ -156,7 +106,7 @@ class BaseResultBackend:
         ids = arguments.check_ids(task_ids)
         found: dict[str, TaskResult[Any]] = {}
         async with self._life:
-            for step in _steps(ids):
+            for step in steps(ids):
                 rows = self._live(await self._engine.fetch(step))
                 found.update((row.id, self._records.decode(row)) for row in rows)
         return found
@@ -261,7 +211,7 @@ class BaseResultBackend:
         ids = arguments.check_ids(task_ids)
         deleted = 0
         async with self._life:
-            for step in _steps(ids):
+            for step in steps(ids):
                 await self._engine.room()  # behind a store of the same id that waits for room
                 deleted += sum(await self._engine.remove(step, self._clock()))
         return deleted
@@ -296,7 +246,7 @@ class BaseResultBackend:
         ``limit`` None: all, 0: none. Skipping ``offset`` records costs time in proportion; to go
         through many, use ``page`` or ``iter_by_status``, which never repeat or skip.
         """
-        wanted = Query(statuses=(arguments.check_status("status", status),), limit=_STEP)
+        wanted = Query(statuses=(arguments.check_status("status", status),), limit=STEP)
         arguments.check_int("offset", offset, 0)
         left = None if limit is None else arguments.check_int("limit", limit, 0)
         if left == 0:
@@ -319,23 +269,31 @@ class BaseResultBackend:
         self,
         statuses: Statuses = None,
         *,
-        name: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
         newest_first: bool = True,
         load_result: bool = True,
+        **filters: Unpack[Filters],
     ) -> Page[Any]:
-        """One page of the records in ``statuses`` (None: any), of tasks called ``name`` (None: any).
+        """One page of the records in ``statuses`` (None: any) that pass all ``filters`` (see Filters).
 
         In the order of ``list_by_status``, or its exact reverse. ``limit`` is 1 to 10,000. ``cursor``
         is the ``next_cursor`` of the page before, None for the first page; it belongs to its statuses,
-        name and order, and anything else is refused with InvalidCursor. A record that keeps its status
-        and submission time during the walk is on exactly one page. With ``load_result`` False the
-        items' result, args and kwargs are NOT_LOADED.
+        filters and order, and anything else is refused with InvalidCursor. A record that keeps its
+        status and submission time during the walk is on exactly one page. With ``load_result`` False
+        the items' result, args and kwargs are NOT_LOADED. One filter costs what none costs, the range
+        that is shown; of several the first of parent_id, worker_id, root_id, label and name is walked
+        along, for what passes the others.
         """
         arguments.check_int("limit", limit, 1, arguments.MAX_PAGE)
-        query = query_of(statuses, name, limit + 1, newest_first, load_result)
-        bound_to = (self.namespace, query.statuses, name, newest_first)
+        return await self._page(
+            query_of(statuses, where_of(filters), limit + 1, newest_first, load_result), cursor
+        )
+
+    async def _page(self, query: Query, cursor: str | None) -> Page[Any]:
+        """``query`` asks for one more row than the page holds, to know whether another follows."""
+        limit = query.limit - 1
+        bound_to = (self.namespace, query.statuses, query.where, query.newest_first)
         if cursor is not None:
             query = replace(query, after=cursors.decode(cursor, *bound_to))
         async with self._life:
@@ -347,14 +305,14 @@ class BaseResultBackend:
         self,
         statuses: Statuses = None,
         *,
-        name: str | None = None,
         batch_size: int = 100,
         newest_first: bool = True,
         load_result: bool = True,
+        **filters: Unpack[Filters],
     ) -> AsyncIterator[TaskResult[Any]]:
         """All records that ``page`` would show, one by one, read ``batch_size`` at a time."""
         arguments.check_int("batch_size", batch_size, 1, arguments.MAX_PAGE)
-        query = query_of(statuses, name, batch_size, newest_first, load_result)
+        query = query_of(statuses, where_of(filters), batch_size, newest_first, load_result)
         while query.statuses:
             async with self._life:
                 rows = await self._engine.scan(query, self._clock())
@@ -364,13 +322,15 @@ class BaseResultBackend:
                 return
             query = replace(query, after=rows[-1].position)
 
-    async def count_by_status(self) -> dict[TaskStatus, int]:
-        """How many records there are in each status, at a cost that does not grow with them.
+    async def count_by_status(self, **filters: Unpack[Filters]) -> dict[TaskStatus, int]:
+        """How many records there are in each status, of those that pass all ``filters`` (see Filters).
 
-        Expired records count until the next purge step removes them.
+        Without filters at a cost that does not grow with them. Expired records may count until the
+        next purge step removes them.
         """
+        where = where_of(filters)
         async with self._life:
-            counts = await self._engine.count()
+            counts = await self._engine.count(where)
         return {status: counts.get(status, 0) for status in TaskStatus}
 
     def _live(self, rows: Iterable[Row | None]) -> list[Row]:
@@ -378,16 +338,10 @@ class BaseResultBackend:
         return [row for row in rows if row is not None and not row.is_expired(now)]
 
 
-def _wall_clock() -> int:
-    return time.time_ns() // 1_000
-
-
-def _steps(items: list[Item]) -> Iterator[list[Item]]:
-    return (items[start : start + _STEP] for start in range(0, len(items), _STEP))
-
-
 def _applied(commit: Commit, outcome: Outcome) -> bool:
-    if outcome.version < 0:
+    if outcome.version == FAMILY:
+        raise FamilyConflict(commit.id, str(commit.parent), outcome.reason)
+    if outcome.version == UNREADABLE:
         raise CorruptRecord(commit.id, f"{outcome.reason}; nothing was written")
     return outcome.is_applied
 

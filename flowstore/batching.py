@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from copy import copy
 from typing import Any, Final, TypeVar, cast
 
-from flowstore.engine import Commit, Engine, Hints, Outcome, Purged, Query, Row
+from flowstore.belongings import Kept, Put, PutOutcome, Report, Section, Span, TransitionRow
+from flowstore.engine import ANYWHERE, Commit, Engine, Hints, Outcome, Purged, Query, Row, Where
 from flowstore.errors import StorageError, StorageTimeout, StorageUnavailable, StoreReplaced
 
 T = TypeVar("T")
@@ -297,6 +298,14 @@ class SharedTrips(Engine):
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
         return cast("list[bool]", await self._divided(self._engine.remove, ids, ids, [0] * len(ids), now))
 
+    async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
+        ids, sizes = [report.id for report in reports], [len(report.progress) for report in reports]
+        return cast("list[bool]", await self._divided(self._engine.report, reports, ids, sizes, now))
+
+    async def put(self, puts: Sequence[Put], now: int) -> list[PutOutcome]:
+        owners, sizes = [put.owner for put in puts], [len(put.value or b"") for put in puts]
+        return cast("list[PutOutcome]", await self._divided(self._engine.put, puts, owners, sizes, now))
+
     async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
         if not with_body:
             return cast("list[Row | None]", await self._heads.submit(self._fetch_heads, ids))
@@ -308,8 +317,29 @@ class SharedTrips(Engine):
     async def scan(self, query: Query, now: int) -> list[Row]:
         return await in_time(self._engine.scan(query, now), self._timeout)
 
-    async def count(self) -> dict[str, int]:
-        return await in_time(self._engine.count(), self._timeout)
+    async def count(self, where: Where = ANYWHERE) -> dict[str, int]:
+        return await in_time(self._engine.count(where), self._timeout)
+
+    async def names(self) -> list[str]:
+        return await in_time(self._engine.names(), self._timeout)
+
+    async def history(self, span: Span, now: int) -> list[TransitionRow]:
+        return await in_time(self._engine.history(span, now), self._timeout)
+
+    async def kept(
+        self,
+        section: Section,
+        owner: str,
+        now: int,
+        *,
+        keys: Sequence[str] | None = None,
+        last: int | None = None,
+    ) -> list[Kept]:
+        values = self._engine.kept(section, owner, now, keys=keys, last=last)
+        return await in_time(values, self._timeout)
+
+    async def namespaces(self) -> list[str]:
+        return await in_time(self._engine.namespaces(), self._timeout)
 
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
         return await in_time(self._engine.purge(limit, now, everything=everything), self._timeout)

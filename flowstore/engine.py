@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
+from flowstore.belongings import Kept, Put, PutOutcome, Report, Section, Span, TransitionRow
+
 UNSORTED: Final = 2**63 - 1
 """The sort key of a record without ``submitted_at``: after all others, newest first."""
 
@@ -37,7 +39,8 @@ class Row(NamedTuple):
     ``body`` is None when it was not asked for. ``stage`` orders the states of a task (see records.py).
     ``expires_at`` None: never; a row whose time has come may still be handed out by ``fetch`` and
     ``watch``, the caller checks it. ``status`` "" marks stored bytes that are no record of this
-    format; ``head`` then holds their beginning.
+    format; ``head`` then holds their beginning. ``progress`` is JSON. ``parent`` and ``root`` are ids
+    of other records; a record without a parent is a root itself and has None for both.
     """
 
     id: str
@@ -49,6 +52,11 @@ class Row(NamedTuple):
     expires_at: int | None
     head: bytes
     body: bytes | None
+    progress: bytes | None = None
+    parent: str | None = None
+    root: str | None = None
+    worker: str | None = None
+    labels: tuple[str, ...] = ()
 
     @property
     def position(self) -> Position:
@@ -65,6 +73,14 @@ class Commit(NamedTuple):
     ``stage <= ceiling``. Otherwise written when the standing version is exactly ``if_version``,
     0 meaning that there is no live record; ``ceiling`` is then ignored. ``token`` names the call:
     when the standing record was written with the same token, this write is already applied.
+
+    ``parent`` None keeps the standing record's. The first write that names one fixes it: its root is
+    the parent's root, the parent itself where that has none or is not stored, and moves along to all
+    descendants that the record has. A parent that is a descendant, or another one than the standing
+    record's, is refused (FAMILY).
+
+    With ``history`` other than 0 the write appends a TransitionRow at ``at``; no more than the newest
+    ``history`` stay, None: all of them.
     """
 
     id: str
@@ -79,6 +95,12 @@ class Commit(NamedTuple):
     token: str
     head: bytes
     body: bytes
+    progress: bytes | None = None
+    parent: str | None = None
+    worker: str | None = None
+    labels: tuple[str, ...] = ()
+    at: int = 0
+    history: int | None = 0
 
     @property
     def sort(self) -> int:
@@ -88,8 +110,9 @@ class Commit(NamedTuple):
 class Outcome(NamedTuple):
     """Whether a commit is the stored state now, and where it is not, the version that stands in its way.
 
-    0: there is no live record. -1: what stands cannot be read or written over, and ``reason`` says
-    why; it was left alone, and the other writes of the call were not affected.
+    0: there is no live record. UNREADABLE: what stands cannot be read or written over. FAMILY: the
+    parent cannot be. ``reason`` says why; what stands was left alone, and the other writes of the call
+    were not affected.
     """
 
     is_applied: bool
@@ -97,23 +120,44 @@ class Outcome(NamedTuple):
     reason: str = ""
 
 
+UNREADABLE: Final = -1
+FAMILY: Final = -2
+
 APPLIED: Final = Outcome(is_applied=True, version=0)
 
 SWEPT_PER_COMMIT: Final = 2
 """How many expired records a write removes on the way, at the most: twice what it can add."""
 
 
+class Where(NamedTuple):
+    """What the records of a listing have in common; None: anything. Each alone is an index.
+
+    ``root``: the record of this id and all that have it as their root. ``is_root``: without a parent;
+    goes only with ``name``, and with it is an index as well.
+    """
+
+    name: str | None = None
+    parent: str | None = None
+    root: str | None = None
+    worker: str | None = None
+    label: str | None = None
+    is_root: bool = False
+
+
+ANYWHERE: Final = Where()
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """A range of the listing of some statuses, merged: at most ``limit`` live rows behind ``after``.
 
-    ``name`` None: of any name. ``after`` None: from the start. ``newest_first`` False is the exact
-    reverse of the order. ``with_body`` False leaves ``Row.body`` None.
+    ``after`` None: from the start. ``newest_first`` False is the exact reverse of the order.
+    ``with_body`` False leaves ``Row.body`` None.
     """
 
     statuses: tuple[str, ...]
     limit: int
-    name: str | None = None
+    where: Where = ANYWHERE
     after: Position | None = None
     newest_first: bool = True
     with_body: bool = True
@@ -189,8 +233,12 @@ class Engine(ABC):
         """The live rows of a range, in order. Fewer than ``limit`` only at the end of the listing."""
 
     @abstractmethod
-    async def count(self) -> dict[str, int]:
-        """Records per status, at a cost that does not grow with them; a status without any may be missing."""
+    async def count(self, where: Where = ANYWHERE) -> dict[str, int]:
+        """Records per status; one without any may be missing. ANYWHERE at a cost that does not grow."""
+
+    @abstractmethod
+    async def names(self) -> list[str]:
+        """The names that live records without a parent have, each once, in any order."""
 
     @abstractmethod
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
@@ -199,3 +247,34 @@ class Engine(ABC):
     @abstractmethod
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
         """Remove at most ``limit`` expired records, or with ``everything`` records of any kind."""
+
+    @abstractmethod
+    async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
+        """Replace the progress of live, unfinished records and tell their watchers; nothing else changes."""
+
+    @abstractmethod
+    async def history(self, span: Span, now: int) -> list[TransitionRow]:
+        """Fewer than ``limit`` only at the end of the stretch.
+
+        What an expired record leaves may be among that of all tasks; of its own id there is nothing.
+        """
+
+    @abstractmethod
+    async def put(self, puts: Sequence[Put], now: int) -> list[PutOutcome]:
+        """Keep or remove each value, in order."""
+
+    @abstractmethod
+    async def kept(
+        self,
+        section: Section,
+        owner: str,
+        now: int,
+        *,
+        keys: Sequence[str] | None = None,
+        last: int | None = None,
+    ) -> list[Kept]:
+        """The values of a section at ``keys``, the ``last`` ones, or all; in the order of keys."""
+
+    @abstractmethod
+    async def namespaces(self) -> list[str]:
+        """All namespaces of the storage, this one included, in any order."""

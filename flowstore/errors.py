@@ -9,6 +9,9 @@ FlowstoreError
 ├── TaskCancelled         RuntimeError      unwrap() of a cancelled task
 ├── TaskNotFinished       RuntimeError      unwrap() of a task that has no outcome yet
 ├── VersionConflict       RuntimeError      store(if_version=...) found another version
+├── FamilyConflict        ValueError        a parent that the task cannot have
+├── UnknownTask           LookupError       data for a task that is not stored
+├── UnknownWorker         LookupError       a worker that is not registered
 ├── NotSerializable       TypeError         a value that would not come back as it went in
 │   └── PayloadTooLarge   ValueError        a value over the size limit
 ├── CorruptRecord         ValueError        stored bytes that are not a record
@@ -124,6 +127,41 @@ class VersionConflict(FlowstoreError, RuntimeError):
 
     def __str__(self) -> str:
         return f"task {self.task_id!r} is at version {self.actual}, not {self.expected}; nothing was written"
+
+
+class FamilyConflict(FlowstoreError, ValueError):
+    """A store named a parent that descends from the task, or another one than before. Nothing was written."""
+
+    def __init__(self, task_id: str, parent_id: str, reason: str) -> None:
+        super().__init__(task_id, parent_id, reason)
+        self.task_id = task_id
+        self.parent_id = parent_id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"parent_id: {self.parent_id!r} cannot be the parent of {self.task_id!r}: {self.reason}"
+
+
+class UnknownTask(FlowstoreError, LookupError):
+    """What belongs to a task can be kept only while its record is stored."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(task_id)
+        self.task_id = task_id
+
+    def __str__(self) -> str:
+        return f"task_id: there is no record of {self.task_id!r}; store it first"
+
+
+class UnknownWorker(FlowstoreError, LookupError):
+    """A call about a worker that was not registered, or was removed."""
+
+    def __init__(self, worker_id: str) -> None:
+        super().__init__(worker_id)
+        self.worker_id = worker_id
+
+    def __str__(self) -> str:
+        return f"worker_id: {self.worker_id!r} is not registered"
 
 
 class NotSerializable(FlowstoreError, TypeError):

@@ -210,12 +210,15 @@ _NOT_CARRIED_OVER: Final = frozenset({"status", "result", "error", "finished_at"
 
 
 class TaskResult(_Record, Generic[T]):
-    """What is known of one task. Frozen; a stored one comes back equal, but for the two fields below.
+    """What is known of one task. Frozen; a stored one comes back equal, but for ``version``, ``expires_at``
+    and the family, as told below.
 
     Timestamps are aware and kept in UTC to the microsecond. ``retries`` is the number of the try,
     from 0. ``labels`` is a set. ``version`` counts the writes of this record from 1; it is 0 on a
     result that was not read from a backend, and ignored by ``store``. ``expires_at`` is None for
-    never; ``store`` honours it when no ``ttl`` is given.
+    never; ``store`` honours it when no ``ttl`` is given. ``parent_id`` is fixed by the first write that
+    names one, and kept by those that name none. ``root_id`` is the first ancestor, found out by
+    ``store`` and ignored there; None on a task without a parent, which is a root itself.
 
     The constructors (``pending`` ... ``cancelled``) take a task id, or an earlier result whose
     task name, arguments, times and so on they carry over.
@@ -234,6 +237,7 @@ class TaskResult(_Record, Generic[T]):
     retries: int = Field(default=0, ge=0, le=MAX_RETRIES, strict=True)
     worker_id: Identifier | None = None
     parent_id: Identifier | None = None
+    root_id: Identifier | None = None
     labels: frozenset[Identifier] = frozenset()
     progress: Progress | None = None
     expires_at: Timestamp | None = None
@@ -326,6 +330,21 @@ def _as_error(error: BaseException | TaskError) -> TaskError:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+class Transition(_Record):
+    """A stored change of status: when, to what, in which try, by which worker.
+
+    ``at`` is the time of the store on the clock of its backend. ``seq`` grows with every change in the
+    namespace, so that among equal times it is the order of writing.
+    """
+
+    task_id: str
+    at: Timestamp
+    status: TaskStatus
+    retries: int
+    worker_id: str | None
+    seq: int
 
 
 class Page(_Record, Generic[T]):

@@ -16,7 +16,9 @@ class BackendOptions(TypedDict, total=False):
     pydantic models that values may hold, or a mapping of stable names to them. ``max_result_bytes``:
     the limit of result, args and kwargs together, encoded (64 MiB). ``recheck_interval``: how often,
     in seconds, awaited ids are read again whatever was heard (15). ``op_timeout``: the longest that
-    a call may take in seconds, with its wait for a trip to the storage (10). ``clock``: microseconds
+    a call may take in seconds, with its wait for a trip to the storage (10). ``history``: whether each
+    store leaves a Transition behind (True), ``history_limit``: of each task only so many, the newest;
+    None (default): all. ``clock``: microseconds
     since the epoch.
     """
 
@@ -26,4 +28,6 @@ class BackendOptions(TypedDict, total=False):
     max_result_bytes: int
     recheck_interval: float
     op_timeout: float
+    history: bool
+    history_limit: int | None
     clock: Callable[[], int]

@@ -1,13 +1,13 @@
 """A TaskResult as the storage keeps it: columns, a head of small fields, a body of values.
 
-What a column holds is in no other place. The head is a JSON object of error, started_at,
-finished_at, worker_id, parent_id, labels and progress; the body one of result, args and kwargs, by
-the codec. What is None or empty is left out.
+What a column holds is in no other place. The head is a JSON object of error, started_at and
+finished_at; the body one of result, args and kwargs, by the codec; progress is one of its own. What is
+None or empty is left out.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import count
 from secrets import token_hex
 from typing import Any, Final
@@ -16,27 +16,19 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from flowstore.arguments import check_ttl
+from flowstore.belongings import TransitionRow
 from flowstore.codec import Codec, DecodeError
 from flowstore.engine import ANY_STAGE, Commit, Row
 from flowstore.errors import CorruptRecord, NotSerializable
-from flowstore.models import FINISHED, NOT_LOADED, TaskResult, TaskStatus
+from flowstore.models import FINISHED, NOT_LOADED, Progress, TaskResult, TaskStatus, Transition
+from flowstore.times import from_micros, to_micros
 
 Ttl = float | timedelta | None
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _STAGES_PER_TRY: Final = 4
 _VALIDATE: Final = TypeAdapter(TaskResult).validator.validate_python
 _RANK: Final = {status: 2 if status in FINISHED else 1 for status in TaskStatus} | {TaskStatus.PENDING: 0}
 """States of a task are ordered by (retries, rank), as ``stage``: pending < running = retrying < finished."""
-
-
-def to_micros(at: datetime) -> int:
-    return (at - _EPOCH) // _MICROSECOND
-
-
-def from_micros(micros: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=micros)
 
 
 class DefaultTtl:
@@ -50,10 +42,16 @@ DEFAULT_TTL: Final = DefaultTtl()
 
 
 class Records:
-    """Results to commits and rows to results; ttls in microseconds, None: never."""
+    """Results to commits and rows to results; ttls in microseconds, None: never.
 
-    def __init__(self, codec: Codec, *, ttl: int | None, failure_ttl: int | None) -> None:
-        self._codec = codec
+    ``history``: how many transitions to keep of each task, None: all.
+    """
+
+    def __init__(
+        self, codec: Codec, *, ttl: int | None, failure_ttl: int | None, history: int | None = 0
+    ) -> None:
+        self.codec = codec
+        self._history = history
         self._ttl = ttl
         self._failure_ttl = failure_ttl
         self._tokens = map(f"{token_hex(8)}.%x".__mod__, count())
@@ -83,12 +81,18 @@ class Records:
             self._expiry(result, now, ttl),
             next(self._tokens),
             encode_head(result),
-            encode_body(result, self._codec),
+            encode_body(result, self.codec),
+            None if result.progress is None else encode_progress(result.progress),
+            result.parent_id,
+            result.worker_id,
+            tuple(sorted(result.labels)) if result.labels else (),
+            now,
+            self._history,
         )
 
     def decode(self, row: Row) -> TaskResult[Any]:
         """Raises CorruptRecord. Without a body the values are NOT_LOADED."""
-        return decode(row, self._codec)
+        return decode(row, self.codec)
 
     def _expiry(self, result: TaskResult[Any], now: int, ttl: Ttl | DefaultTtl) -> int | None:
         if ttl is not DEFAULT_TTL:
@@ -98,6 +102,26 @@ class Records:
         else:
             micros = self._failure_ttl if result.status is TaskStatus.FAILED else self._ttl
         return None if micros is None else now + micros
+
+
+def transition(row: TransitionRow) -> Transition:
+    try:
+        return Transition(
+            task_id=row.id,
+            at=from_micros(row.at),
+            status=TaskStatus(row.status),
+            retries=row.stage // _STAGES_PER_TRY,
+            worker_id=row.worker,
+            seq=row.seq,
+        )
+    except (ValueError, OverflowError) as error:
+        raise CorruptRecord(row.id, f"history: {error}") from error
+
+
+def stages_of_try(retries: int) -> tuple[int, int]:
+    """The lowest and the highest stage of a try."""
+    first = retries * _STAGES_PER_TRY
+    return first, first + _STAGES_PER_TRY - 1
 
 
 def _in_future(expires_at: int, now: int) -> int:
@@ -114,15 +138,11 @@ def encode_head(result: TaskResult[Any]) -> bytes:
         head["started_at"] = result.started_at.isoformat()
     if result.finished_at is not None:
         head["finished_at"] = result.finished_at.isoformat()
-    if result.worker_id is not None:
-        head["worker_id"] = result.worker_id
-    if result.parent_id is not None:
-        head["parent_id"] = result.parent_id
-    if result.labels:
-        head["labels"] = sorted(result.labels)
-    if result.progress is not None:
-        head["progress"] = result.progress.model_dump(exclude_defaults=True)
     return to_json(head)
+
+
+def encode_progress(progress: Progress) -> bytes:
+    return to_json(progress.model_dump(exclude_defaults=True))
 
 
 def encode_body(result: TaskResult[Any], codec: Codec) -> bytes:
@@ -160,6 +180,14 @@ def _columns(row: Row) -> dict[str, Any]:
     }
     if row.name is not None:
         columns["task_name"] = row.name
+    if row.worker is not None:
+        columns["worker_id"] = row.worker
+    if row.parent is not None:
+        columns |= {"parent_id": row.parent, "root_id": row.root}
+    if row.labels:
+        columns["labels"] = row.labels
+    if row.progress is not None:
+        columns["progress"] = from_json(row.progress)
     if row.submitted_at is not None:
         columns["submitted_at"] = from_micros(row.submitted_at)
     if row.expires_at is not None:

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from heapq import merge
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Unpack
 
-from sortedcontainers import SortedList
+from sortedcontainers import SortedDict, SortedList
 
 from flowstore.arguments import check_int
+from flowstore.backends.memory_index import Listings, Log
 from flowstore.base import BaseResultBackend
+from flowstore.belongings import (
+    OWNERLESS,
+    Kept,
+    Put,
+    PutOutcome,
+    Report,
+    Section,
+    Span,
+    TransitionRow,
+)
 from flowstore.engine import (
+    ANYWHERE,
     APPLIED,
+    FAMILY,
     SWEPT_PER_COMMIT,
     Change,
     Commit,
     Engine,
     Hints,
     Outcome,
-    Position,
     Purged,
     Query,
     Row,
+    Where,
 )
+from flowstore.models import TaskStatus
 from flowstore.options import BackendOptions
 
 
@@ -42,14 +55,17 @@ class InMemoryBackend(BaseResultBackend):
     ) -> None:
         if max_results is not None:
             check_int("max_results", max_results, 1)
-        super().__init__(MemoryEngine(max_results), namespace=namespace, **options)
+        super().__init__(MemoryEngine(namespace, max_results), namespace=namespace, **options)
 
 
 class MemoryEngine(Engine):
-    def __init__(self, max_results: int | None = None) -> None:
+    def __init__(self, namespace: str = "default", max_results: int | None = None) -> None:
+        self._namespace = namespace
         self._max_results = max_results
         self._rows: dict[str, Row] = {}
-        self._index: dict[tuple[str, str | None], SortedList[Position]] = {}
+        self._listings = Listings(self._rows)
+        self._log = Log()
+        self._kept: dict[tuple[str, Section], SortedDict[str, Kept]] = {}
         self._expiries: SortedList[tuple[int, str]] = SortedList()
         self._finished: dict[str, None] = {}
         self._hints: Hints
@@ -59,7 +75,9 @@ class MemoryEngine(Engine):
 
     async def close(self) -> None:
         self._rows.clear()
-        self._index.clear()
+        self._listings.clear()
+        self._log.clear()
+        self._kept.clear()
         self._expiries.clear()
         self._finished.clear()
 
@@ -77,14 +95,14 @@ class MemoryEngine(Engine):
         return await self.fetch(ids)
 
     async def scan(self, query: Query, now: int) -> list[Row]:
-        ranges = [self._range(self._index.get((status, query.name)), query) for status in query.statuses]
-        positions = merge(*ranges, reverse=not query.newest_first)
-        rows = (self._rows[position.id] for position in positions)
-        live = islice((row for row in rows if not row.is_expired(now)), query.limit)
+        live = islice((row for row in self._listings.scan(query) if not row.is_expired(now)), query.limit)
         return [row if query.with_body else row._replace(body=None) for row in live]
 
-    async def count(self) -> dict[str, int]:
-        return {status: len(index) for (status, name), index in self._index.items() if name is None}
+    async def count(self, where: Where = ANYWHERE) -> dict[str, int]:
+        return self._listings.count(where, TaskStatus)
+
+    async def names(self) -> list[str]:
+        return list(self._listings.names())
 
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
         rows = [self._drop(task_id) for task_id in ids]
@@ -100,10 +118,40 @@ class MemoryEngine(Engine):
         expired = sum(row.is_expired(now) for row in rows)
         return Purged(live=len(rows) - expired, expired=expired, is_done=len(rows) < limit)
 
+    async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
+        return [self._report(report, now) for report in reports]
+
+    async def history(self, span: Span, now: int) -> list[TransitionRow]:
+        return [] if span.id is not None and self._live(span.id, now) is None else self._log.read(span)
+
+    async def put(self, puts: Sequence[Put], now: int) -> list[PutOutcome]:
+        return [self._put(put, now) for put in puts]
+
+    async def kept(
+        self,
+        section: Section,
+        owner: str,
+        now: int,
+        *,
+        keys: Sequence[str] | None = None,
+        last: int | None = None,
+    ) -> list[Kept]:
+        if owner and self._live(owner, now) is None:
+            return []
+        values = self._kept.get((owner, section), SortedDict())
+        if keys is not None:
+            return [values[key] for key in sorted(keys) if key in values]
+        return list(values.values() if last is None else values.values()[-last:])
+
+    async def namespaces(self) -> list[str]:
+        return [self._namespace]
+
+    def _live(self, task_id: str, now: int) -> Row | None:
+        row = self._rows.get(task_id)
+        return None if row is None or row.is_expired(now) else row
+
     def _commit(self, commit: Commit, now: int) -> Outcome:
-        standing = self._rows.get(commit.id)
-        if standing is not None and standing.is_expired(now):
-            standing = None
+        standing = self._live(commit.id, now)
         version = standing.version if standing else 0
         if commit.if_version is None:
             is_allowed = standing is None or standing.stage <= commit.ceiling
@@ -111,42 +159,117 @@ class MemoryEngine(Engine):
             is_allowed = version == commit.if_version
         if not is_allowed:
             return Outcome(is_applied=False, version=version)
-        self._drop(commit.id)
-        self._insert(commit, version + 1)
+        joins = commit.parent is not None and (standing is None or standing.parent != commit.parent)
+        if joins and (reason := self._obstacle(commit, standing)):
+            return Outcome(is_applied=False, version=FAMILY, reason=reason)
+        row = self._row(commit, standing)
+        if standing is None:
+            self._drop(commit.id)
+        else:
+            self._unlist(standing)
+        self._list(row, commit.is_finished)
+        if joins:
+            self._move_descendants(row)
+        self._log.append(commit)
         self._hints.changed((commit.id,), Change.FINISHED if commit.is_finished else Change.WRITTEN)
         return APPLIED
 
-    def _insert(self, commit: Commit, version: int) -> None:
-        row = Row(
+    def _obstacle(self, commit: Commit, standing: Row | None) -> str:
+        """Why the record cannot have the commit's parent; "" when it can."""
+        if standing is not None and standing.parent is not None:
+            return f"its parent is {standing.parent!r}"
+        ancestor = commit.parent
+        while ancestor is not None and ancestor != commit.id:
+            row = self._rows.get(ancestor)
+            ancestor = row.parent if row else None
+        return "" if ancestor is None else "is a descendant of the task, or the task itself"
+
+    def _row(self, commit: Commit, standing: Row | None) -> Row:
+        parent = commit.parent or (standing.parent if standing else None)
+        above = None if parent is None else self._rows.get(parent)
+        if standing is not None and standing.parent == parent:
+            root = standing.root
+        else:
+            root = (above.root if above else None) or parent
+        return Row(
             id=commit.id,
             status=commit.status,
             stage=commit.stage,
-            version=version,
+            version=standing.version + 1 if standing else 1,
             name=commit.name,
             submitted_at=commit.submitted_at,
             expires_at=commit.expires_at,
             head=commit.head,
             body=commit.body,
+            progress=commit.progress,
+            parent=parent,
+            root=root,
+            worker=commit.worker,
+            labels=commit.labels,
         )
+
+    def _move_descendants(self, row: Row) -> None:
+        """To the root that the record has now."""
+        found = [row.id]
+        for parent in found:
+            children = self._listings.with_parent(parent, TaskStatus)
+            for child in map(self._rows.__getitem__, children):
+                self._listings.remove(child)
+                self._rows[child.id] = child._replace(root=row.root)
+                self._listings.add(self._rows[child.id])
+            found += children
+
+    def _report(self, report: Report, now: int) -> bool:
+        row = self._live(report.id, now)
+        if row is None or row.id in self._finished:
+            return False
+        if report.stages is not None and not report.stages[0] <= row.stage <= report.stages[1]:
+            return False
+        self._rows[row.id] = row._replace(progress=report.progress)
+        self._hints.changed((row.id,), Change.WRITTEN)
+        return True
+
+    def _put(self, put: Put, now: int) -> PutOutcome:
+        if put.owner and self._live(put.owner, now) is None:
+            return PutOutcome(is_applied=False, key=put.key or "", version=OWNERLESS)
+        values = self._kept.setdefault((put.owner, put.section), SortedDict())
+        key = put.key
+        if key is None:
+            key = f"{int(values.peekitem()[0]) + 1 if values else 1:016}"
+        standing = values.get(key)
+        version = standing.version if standing else 0
+        if put.if_version is not None and version != put.if_version:
+            return PutOutcome(is_applied=False, key=key, version=version)
+        if put.value is None:
+            return PutOutcome(is_applied=values.pop(key, None) is not None, key=key, version=0)
+        values[key] = Kept(key, version + 1, now, put.value)
+        for dropped in [] if put.keep is None else values.keys()[: -put.keep]:
+            del values[dropped]
+        return PutOutcome(is_applied=True, key=key, version=version + 1)
+
+    def _list(self, row: Row, is_finished: bool) -> None:
         self._rows[row.id] = row
-        for key in _index_keys(row):
-            self._index.setdefault(key, SortedList()).add(row.position)
+        self._listings.add(row)
         if row.expires_at is not None:
             self._expiries.add((row.expires_at, row.id))
-        if commit.is_finished:
+        if is_finished:
             self._finished[row.id] = None
 
-    def _drop(self, task_id: str) -> Row | None:
-        row = self._rows.pop(task_id, None)
-        if row is None:
-            return None
-        for key in _index_keys(row):
-            self._index[key].remove(row.position)
-            if not self._index[key]:
-                del self._index[key]
+    def _unlist(self, row: Row) -> None:
+        del self._rows[row.id]
+        self._listings.remove(row)
         if row.expires_at is not None:
             self._expiries.remove((row.expires_at, row.id))
         self._finished.pop(row.id, None)
+
+    def _drop(self, task_id: str) -> Row | None:
+        """The record with all that belongs to it."""
+        row = self._rows.get(task_id)
+        if row is not None:
+            self._unlist(row)
+            self._log.drop(task_id)
+            for section in Section:
+                self._kept.pop((task_id, section), None)
         return row
 
     def _sweep(self, limit: int, now: int) -> int:
@@ -162,17 +285,3 @@ class MemoryEngine(Engine):
     def _tell_removed(self, rows: Iterable[Row], now: int) -> None:
         for row in rows:
             self._hints.changed((row.id,), Change.EXPIRED if row.is_expired(now) else Change.DELETED)
-
-    def _range(self, index: SortedList[Position] | None, query: Query) -> Iterator[Position]:
-        if index is None:
-            return iter(())
-        if query.newest_first:
-            return index.irange(minimum=query.after, inclusive=(False, True))
-        return index.irange(maximum=query.after, inclusive=(True, False), reverse=True)
-
-
-def _index_keys(row: Row) -> list[tuple[str, str | None]]:
-    keys: list[tuple[str, str | None]] = [(row.status, None)]
-    if row.name is not None:
-        keys.append((row.status, row.name))
-    return keys

@@ -77,7 +77,7 @@ class ValuesContract(Contract):
         backend = make_backend(types=SAMPLE_TYPES)
         async with backend:
             await backend.store_many([TaskResult.success("p", Point(1, 2)), TaskResult.success("q", 1)])
-            backend._records._codec._types.clear()
+            backend._records.codec._types.clear()
             with pytest.raises(CorruptRecord, match=r"'p'.*Point.*not registered"):
                 await backend.get("p")
             with pytest.raises(CorruptRecord, match="'p'"):

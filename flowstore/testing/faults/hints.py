@@ -6,7 +6,8 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
 
-from flowstore.engine import Change, Commit, Engine, Hints, Outcome, Purged, Query, Row
+from flowstore.belongings import Kept, Put, PutOutcome, Report, Section, Span, TransitionRow
+from flowstore.engine import ANYWHERE, Change, Commit, Engine, Hints, Outcome, Purged, Query, Row, Where
 
 
 class UnreliableHints(Engine):
@@ -53,8 +54,34 @@ class UnreliableHints(Engine):
     async def scan(self, query: Query, now: int) -> list[Row]:
         return await self._engine.scan(query, now)
 
-    async def count(self) -> dict[str, int]:
-        return await self._engine.count()
+    async def count(self, where: Where = ANYWHERE) -> dict[str, int]:
+        return await self._engine.count(where)
+
+    async def names(self) -> list[str]:
+        return await self._engine.names()
+
+    async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
+        return await self._engine.report(reports, now)
+
+    async def history(self, span: Span, now: int) -> list[TransitionRow]:
+        return await self._engine.history(span, now)
+
+    async def put(self, puts: Sequence[Put], now: int) -> list[PutOutcome]:
+        return await self._engine.put(puts, now)
+
+    async def kept(
+        self,
+        section: Section,
+        owner: str,
+        now: int,
+        *,
+        keys: Sequence[str] | None = None,
+        last: int | None = None,
+    ) -> list[Kept]:
+        return await self._engine.kept(section, owner, now, keys=keys, last=last)
+
+    async def namespaces(self) -> list[str]:
+        return await self._engine.namespaces()
 
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
         return await self._engine.remove(ids, now)

@@ -1,0 +1,87 @@
+"""What all parts of a backend share: its engine, its records, its waiters, its clock and its life."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Final, Self, TypeVar, Unpack
+
+from flowstore import arguments
+from flowstore.codec import Codec
+from flowstore.engine import Engine
+from flowstore.lifecycle import Lifecycle
+from flowstore.models import check_text
+from flowstore.options import BackendOptions
+from flowstore.records import Records
+from flowstore.waiting import Waiters
+
+Item = TypeVar("Item")
+
+STEP: Final = 500
+"""How many records one call of an engine carries."""
+
+
+class Core:
+    """The start of every backend. What it can do is added by the classes that ``BaseResultBackend`` joins."""
+
+    def __init__(self, engine: Engine, *, namespace: str, **options: Unpack[BackendOptions]) -> None:
+        self.namespace = check_text("namespace", namespace)
+        self._engine = engine
+        self._clock = options.get("clock", _wall_clock)
+        limit = arguments.check_int("max_result_bytes", options.get("max_result_bytes", 64 * 2**20), 1)
+        self._records = Records(
+            Codec(options.get("types", ()), max_bytes=limit),
+            ttl=arguments.check_ttl("ttl", options.get("ttl")),
+            failure_ttl=arguments.check_ttl("failure_ttl", options.get("failure_ttl", options.get("ttl"))),
+            history=_check_history(options),
+        )
+        arguments.check_positive("op_timeout", options.get("op_timeout", 10.0))
+        recheck = arguments.check_positive("recheck_interval", options.get("recheck_interval", 15.0))
+        reads = (lambda ids: engine.watch(ids)), (lambda ids: engine.fetch(ids))
+        self._waiters = Waiters(*reads, self._records.decode, self._clock, recheck)
+        self._life = Lifecycle(lambda: engine.open(self._waiters), self._waiters.close, engine.close)
+
+    async def open(self) -> None:
+        """Connect. Needed only to fail early: the first call opens by itself."""
+        await self._life.open()
+
+    async def close(self) -> None:
+        """Wake all waiters with BackendClosed, let calls in flight end, release everything. Idempotent."""
+        await self._life.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        life = getattr(self, "_life", None)
+        if life is not None and life.is_open:
+            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(namespace={self.namespace!r})"
+
+    @property
+    def waiting(self) -> int:
+        """The number of ids that somebody waits for here."""
+        return len(self._waiters)
+
+
+def _wall_clock() -> int:
+    return time.time_ns() // 1_000
+
+
+def steps(items: list[Item]) -> Iterator[list[Item]]:
+    return (items[start : start + STEP] for start in range(0, len(items), STEP))
+
+
+def _check_history(options: BackendOptions) -> int | None:
+    """How many transitions to keep of each task; None: all of them."""
+    limit = options.get("history_limit")
+    if limit is not None:
+        arguments.check_int("history_limit", limit, 1)
+    return limit if arguments.check_bool("history", options.get("history", True)) else 0
