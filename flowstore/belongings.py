@@ -16,7 +16,7 @@ class Report(NamedTuple):
 
 
 class TransitionRow(NamedTuple):
-    """A change of status in the history. ``seq`` grows with every change in the namespace."""
+    """A change of status in the history. ``seq`` is the version of the record that was written."""
 
     at: int
     seq: int
@@ -30,7 +30,8 @@ class TransitionRow(NamedTuple):
 class Span:
     """A stretch of the history, from ``start`` to ``end``, both included, in the order of (at, seq).
 
-    At most ``limit`` transitions behind the one at ``after``. ``id`` None: of all tasks.
+    At most ``limit`` transitions behind ``after``. ``id`` None: of all tasks; those with equal time and
+    seq are in an order that an engine chooses, and keeps.
     ``first_only``: of each task only its first in the stretch; not together with ``id``.
     """
 
@@ -38,7 +39,7 @@ class Span:
     start: int
     end: int
     id: str | None = None
-    after: tuple[int, int] | None = None
+    after: TransitionRow | None = None
     first_only: bool = False
 
 

@@ -61,7 +61,7 @@ class HistoryMethods(Core):
                 yield rows
             if len(rows) < span.limit:
                 return
-            span = replace(span, after=(rows[-1].at, rows[-1].seq))
+            span = replace(span, after=rows[-1])
 
 
 def _span(start: datetime | None, end: datetime | None, batch_size: int) -> Span:

@@ -335,8 +335,8 @@ def _now() -> datetime:
 class Transition(_Record):
     """A stored change of status: when, to what, in which try, by which worker.
 
-    ``at`` is the time of the store on the clock of its backend. ``seq`` grows with every change in the
-    namespace, so that among equal times it is the order of writing.
+    ``at`` is the time of the store on the clock of its backend. ``seq`` is the version of the record that
+    was written, so that among equal times it is the order of writing.
     """
 
     task_id: str

@@ -142,7 +142,12 @@ def encode_head(result: TaskResult[Any]) -> bytes:
 
 
 def encode_progress(progress: Progress) -> bytes:
-    return to_json(progress.model_dump(exclude_defaults=True))
+    fields: dict[str, object] = {"done": progress.done}
+    if progress.total is not None:
+        fields["total"] = progress.total
+    if progress.note is not None:
+        fields["note"] = progress.note
+    return to_json(fields)
 
 
 def encode_body(result: TaskResult[Any], codec: Codec) -> bytes:

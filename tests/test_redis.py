@@ -14,6 +14,7 @@ import redis.asyncio
 from flowstore import (
     AccessDenied,
     CorruptStore,
+    Progress,
     RedisBackend,
     SchemaTooNew,
     StorageUnavailable,
@@ -110,32 +111,41 @@ async def test_one_trip_for_each_call(redis_url: str, client: Any) -> None:
 async def test_purge_and_clear_leave_nothing(redis_url: str, client: Any) -> None:
     """Behind the backend's back: only the number of the format is left."""
     clock = ManualClock()
+    left = {"flowstore:{default}:format"}
     async with RedisBackend(redis_url, clock=clock) as backend:
-        await backend.store_many((failed(f"t{n}", task_name="n") for n in range(100)), ttl=5)
+        await backend.store_many((failed(f"t{n}", task_name="n", labels={"x"}) for n in range(100)), ttl=5)
+        await backend.store("c", failed("c", parent_id="t1", worker_id="w"), ttl=5)
         clock.advance(6)
-        assert await backend.purge_expired() == 100
-        assert client.keys() == ["flowstore:{default}:format"]
+        assert await backend.purge_expired() == 101
+        assert set(client.keys()) == left
         await backend.store_many(failed(f"t{n}", task_name="n") for n in range(1_500))
         assert await backend.clear() == 1_500
-        assert client.keys() == ["flowstore:{default}:format"]
+        assert set(client.keys()) == left
 
 
 async def test_stored_text_is_pinned(redis_url: str, client: Any) -> None:
-    """Format 1, to the letter but for the random token: what is written today is read tomorrow."""
-    async with RedisBackend(redis_url) as backend:
-        await backend.store("t", failed("t", args=(1,), retries=2, task_name="ad d", labels={"b"}), ttl=10**9)
-    header, head, body = client.get("flowstore:{default}:r:t").split("\n")
+    """Format 2, to the letter but for the random token: what is written today is read tomorrow."""
+    async with RedisBackend(redis_url, clock=ManualClock()) as backend:
+        record = failed("t", args=(1,), retries=2, task_name="ad d", labels={"b"}, worker_id="wé")
+        record = record.model_copy(update={"progress": Progress(done=1), "parent_id": "p"})
+        await backend.store("t", record, ttl=10**9)
+    header, progress, head, body = client.get("flowstore:{default}:r:t").split("\n")
     fields = header.split(" ", 8)
-    assert fields[:4] == ["1", "failed", "10", "1"]
+    assert fields[:4] == ["2", "failed", "10", "1"]
     assert fields[4] == str(int(client.zscore("flowstore:{default}:x", "t")))
     assert fields[5] == "1767225600000000"
     assert re.fullmatch(r"[0-9a-f]{16}\.0", fields[6])
-    assert fields[7:] == [f"{2**63 - 1767225600000000:016x}", '["name:ad d"]']
+    assert fields[7] == f"{2**63 - 1767225600000000:016x}"
+    assert fields[8] == '["step:ad d","worker:wé","label:b","parent:p","root:p"]'
+    assert progress == '{"done":1.0}'
     assert head.startswith('{"error":{"type":"ValueError","message":"t","args":["t"]},"finished_at":')
     assert body == '{"args":[1]}'
     member = fields[7] + "t"
-    assert client.zrange("flowstore:{default}:i:failed:", 0, -1) == [member]
-    assert client.zrange("flowstore:{default}:i:failed:name:ad d", 0, -1) == [member]
+    for facet in ("", "step:ad d", "worker:wé", "label:b", "parent:p", "root:p"):
+        assert client.zrange(f"flowstore:{{default}}:i:failed:{facet}", 0, -1) == [member]
+    entry = f"{2**63 + 1767225600000000:016x}0000000000000001 failed 10 3 wét"
+    assert client.lrange("flowstore:{default}:h:t", 0, -1) == [entry]
+    assert client.zrange("flowstore:{default}:t", 0, -1) == [entry]
 
 
 async def test_waits_survive_a_lost_connection(redis_url: str, client: Any) -> None:

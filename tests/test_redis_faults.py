@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flowstore import CorruptRecord, CorruptStore, RedisBackend, ResultDeleted, TaskResult, TaskStatus
-from flowstore.backends.redis import RedisEngine, _row
+from flowstore.backends.redis import RedisEngine
+from flowstore.backends.redis_format import row_of
 from flowstore.codec import Codec
 from flowstore.engine import Outcome
 from flowstore.records import Records
@@ -19,16 +20,18 @@ from flowstore.testing import ManualClock
 from flowstore.testing.support import failed, ids, seen, waiting, walk
 
 PREFIX = "flowstore:{default}:"
-HEADER = "1 failed 2 1 {expires} - 0123456789abcdef.0 ffffffffffffffff {facets}"
+LEFT = {PREFIX + "format": "2"}
+HEADER = "2 failed 2 1 {expires} - 0123456789abcdef.0 ffffffffffffffff {facets}"
 
 
 def record(expires: object = "-", facets: str = "[]") -> str:
-    return HEADER.format(expires=expires, facets=facets) + "\n{}\n{}"
+    return HEADER.format(expires=expires, facets=facets) + "\n\n{}\n{}"
 
 
 def contents(client: Any) -> dict[str, Any]:
     """All keys of the namespace with what they hold."""
     readers = {"string": client.get, "set": client.smembers, "hash": client.hgetall}
+    readers["list"] = lambda key: client.lrange(key, 0, -1)
     found = {}
     for key in client.keys(PREFIX.replace("{", "[{]") + "*"):
         read = readers.get(client.type(key), lambda key: client.zrange(key, 0, -1, withscores=True))
@@ -49,11 +52,14 @@ async def commit(backend: RedisBackend, *results: TaskResult[Any], **options: An
     ("key", "write"),
     [
         ("i:failed:", failed("t", task_name="n")),
-        ("i:failed:name:n", failed("t", task_name="n")),
+        ("i:failed:run:n", failed("t", task_name="n")),
         ("i:pending:", failed("t", task_name="n")),
-        ("i:pending:name:old", failed("t", task_name="n")),
+        ("i:pending:run:old", failed("t", task_name="n")),
         ("x", failed("t", task_name="n")),
+        ("i:failed:parent:p", failed("t", parent_id="p")),
+        ("i:failed:label:x", failed("t", labels={"x"})),
         ("r:t", failed("t")),
+        ("h:t", failed("t")),
     ],
 )
 async def test_bad_item_changes_nothing_and_fails_alone(
@@ -73,19 +79,32 @@ async def test_bad_item_changes_nothing_and_fails_alone(
         assert [outcome.is_applied for outcome in outcomes] == [True, False, True, False]
         assert outcomes[1].version == outcomes[3].version == -1
         after = contents(client)
-        assert {name: after[name] for name in before} == before
+        same = before.keys() - {PREFIX + "t"}  # the history of the others
+        assert {name: after[name] for name in same} == {name: before[name] for name in same}
         assert set(await backend.get_many(["a", "b"])) == {"a", "b"}
         with pytest.raises(CorruptRecord, match="'t'"):
             await backend.store_many([write, *(TaskResult.success(f"s{n}") for n in range(600))])
         assert len(await backend.get_many(f"s{n}" for n in range(600))) == 600
 
 
+async def test_a_history_of_the_wrong_type(redis_url: str, client: Any) -> None:
+    """No store that would be in it is half written; one that keeps no history is not concerned."""
+    async with RedisBackend(redis_url) as backend, RedisBackend(redis_url, history=False) as other:
+        await other.open()
+        client.set(PREFIX + "t", "foreign")
+        before = contents(client)
+        with pytest.raises(CorruptRecord, match="nothing was written"):
+            await backend.store("t", failed("t"))
+        assert contents(client) == before
+        assert await other.store("t", failed("t"))
+
+
 @pytest.mark.parametrize(
     "value",
     [
         "no record",
-        record().replace("1 failed", "1 strange"),
-        record().replace("1 failed", "2 failed"),
+        record().replace("2 failed", "2 strange"),
+        record().replace("2 failed", "1 failed"),
         record(expires=""),
         record(expires="soon"),
         record(expires="9" * 400),
@@ -121,7 +140,7 @@ async def test_sweep_passes_over_what_it_cannot_read(redis_url: str, client: Any
         client.zadd(PREFIX + "x", {"ghost": 1, "hash": 2})
         client.hset(PREFIX + "r:hash", "foreign", "1")
         client.set(PREFIX + "w:t0", "no set")
-        for key in ("i:failed:", "i:failed:name:n"):
+        for key in ("i:failed:", "i:failed:run:n"):
             client.set(PREFIX + key, "no index")
         clock.advance(6)
         for n in range(3):
@@ -174,7 +193,7 @@ async def test_index_of_the_wrong_type_is_named_by_listings(redis_url: str, clie
 NUMBERS = st.one_of(st.integers().map(lambda n: b"%d" % n), st.sampled_from([b"-", b"7" * 10_000, b"\xff"]))
 FACETS = [
     b"[]",
-    b'["name:a"]',
+    b'["run:a"]',
     b'["\\ud800"]',
     b"[7]",
     b"[null]",
@@ -183,14 +202,16 @@ FACETS = [
     b"[" * 10**5 + b"]" * 10**5,
 ]
 HEADERS = st.tuples(
-    st.sampled_from([b"1", b"01", b"2"]),
+    st.sampled_from([b"2", b"02", b"1"]),
     st.sampled_from([b"failed", b"Failed", b"fa\xffled", b""]),
     *[st.one_of(st.just(b"1"), NUMBERS)] * 4,
     st.just(b"0123456789abcdef.0"),
     st.sampled_from([b"f" * 16, b"f" * 15, b"x"]),
     st.sampled_from(FACETS),
 ).map(b" ".join)
-BODIES = st.one_of(st.binary(), st.sampled_from([b"{}", b"{}\n{}", b"[" * 10**5, b'{}\n{"result":[1]}']))
+BODIES = st.one_of(
+    st.binary(), st.sampled_from([b"{}", b"{}\n{}", b"[" * 10**5, b'\n{}\n{"result":[1]}', b"{}\n{}\n{}"])
+)
 VALUES = st.one_of(st.binary(), HEADERS, st.tuples(HEADERS, BODIES).map(b"\n".join))
 
 
@@ -200,7 +221,7 @@ VALUES = st.one_of(st.binary(), HEADERS, st.tuples(HEADERS, BODIES).map(b"\n".jo
 @example(record(facets='["\\ud800"]').encode())
 def test_no_stored_bytes_break_the_reading(value: bytes) -> None:
     """They are a row, and that is a result or a CorruptRecord."""
-    row = _row("t", value)
+    row = row_of("t", value)
     assert (row is None) == (value == b"")
     if row is not None:
         assert row.is_expired(2**70) == (row.expires_at is not None)
@@ -233,10 +254,10 @@ async def test_listings_skip_entries_that_are_none(redis_url: str, client: Any) 
 def damage(client: Any) -> None:
     """One of each kind of leftover."""
     client.zadd(PREFIX + "i:failed:", {"f" * 16 + "ghost": 0, "short": 0})
-    client.zadd(PREFIX + "i:strange:name:n", {"f" * 16 + "ghost": 0, "f" * 16 + "hidden0": 0})
+    client.zadd(PREFIX + "i:strange:run:n", {"f" * 16 + "ghost": 0, "f" * 16 + "hidden0": 0})
     client.zadd(PREFIX + "x", {"ghost": 1, "hidden1": 2})
     client.set(PREFIX + "i:success:", "no index")
-    client.sadd(PREFIX + "i:failed:name:set", "no index")
+    client.sadd(PREFIX + "i:failed:run:set", "no index")
     client.set(PREFIX + "w:t1", "no set")
     client.sadd(PREFIX + "w:forgotten", "inbox")
     client.set(PREFIX + "r:empty", "")
@@ -257,10 +278,13 @@ async def test_clear_leaves_nothing_and_counts_all(redis_url: str, client: Any) 
         client.delete(PREFIX + "r:corrupt1")
         client.hset(PREFIX + "r:corrupt1", "foreign", "1")
         damage(client)
+        client.rpush(PREFIX + "h:orphan", "no transition")
+        client.zadd(PREFIX + "t", {"no transition either": 0})
+        client.hset(PREFIX + "e:data:orphan", "key", "value")
         client.sadd(PREFIX + "w:awaited", "inbox")
         client.expire(PREFIX + "w:awaited", 60)
         assert await backend.clear() == 2_500 + 1_200 + 3
-        assert contents(client) == {PREFIX + "format": "1", PREFIX + "w:awaited": {"inbox"}}
+        assert contents(client) == {**LEFT, PREFIX + "w:awaited": {"inbox"}}
         assert await backend.clear() == 0
         assert await backend.store("t", failed("t")) is True
 
@@ -269,7 +293,7 @@ async def test_clear_goes_by_bounded_trips(
     redis_url: str, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No trip removes more than 1,000 records or entries, however many one index or one look brings up."""
-    index = PREFIX + "i:failed:name:n"
+    index = PREFIX + "i:failed:run:n"
     async with RedisBackend(redis_url) as backend:
         await backend.open()
         client.zadd(index, {f"{'f' * 16}ghost{n}": 0 for n in range(3_500)})
@@ -285,7 +309,7 @@ async def test_clear_goes_by_bounded_trips(
 
         monkeypatch.setattr(RedisEngine, "_run", measured)
         assert await backend.clear() == 3_500
-        assert contents(client) == {PREFIX + "format": "1"}
+        assert contents(client) == LEFT
         assert all(records + entries <= 1_001 for records, entries in trips)  # and the index itself
 
 
@@ -297,7 +321,7 @@ async def test_concurrent_clears_share_the_count(redis_url: str, client: Any) ->
         client.mset({f"foreign{n}": "" for n in range(20_000)})
         counts = await asyncio.gather(backend.clear(), backend.clear(), other.clear())
         assert sum(counts) == 6_000
-        assert contents(client) == {PREFIX + "format": "1"}
+        assert contents(client) == LEFT
         assert client.dbsize() == 20_001
 
 
@@ -329,5 +353,5 @@ async def test_clear_of_a_name_with_glob_characters(redis_url: str, client: Any,
     async with RedisBackend(redis_url, namespace=name) as backend:
         assert await backend.clear() == 1
         gone = before - set(client.keys())
-        assert len(gone) == 3
+        assert len(gone) == 5
         assert all(key.startswith(backend._redis._prefix) for key in gone)

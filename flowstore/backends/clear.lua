@@ -19,10 +19,30 @@ local function clear_index(key, id_at)
     for _, member in ipairs(members) do clear_record(string.sub(member, id_at)) end
 end
 
+-- Entries of tasks that have no history any more; those of others stand for records stored meanwhile.
+local function clear_log()
+    local entries = try('ZRANGE', log_key, 0, left - 1)
+    if not entries then return redis.call('UNLINK', log_key) end
+    for _, entry in ipairs(entries) do
+        local length, stop = string.match(entry, '^%x+ %l+ %d+ (%d+) ()')
+        local id = stop and string.sub(entry, stop + tonumber(length))
+        if not id or redis.call('EXISTS', history_key(id)) == 0 then
+            redis.call('ZREM', log_key, entry)
+            left = left - 1
+        end
+    end
+end
+
 local function clear_key(key)
     local name = string.sub(key, #prefix + 1)
     local kind = string.sub(name, 1, 2)
-    if kind == 'i:' then
+    if string.match(name, '^[ek]:%l+:$') then
+        return  -- of no record
+    elseif name == 't' then
+        clear_log()
+    elseif kind == 'h:' then
+        remove_belongings(string.sub(name, 3))
+    elseif kind == 'i:' then
         clear_index(key, 17)
     elseif name == 'x' then
         clear_index(key, 1)

@@ -1,9 +1,10 @@
 -- ARGV: now, how many expired records to sweep, a line for each write, then id and payload of each,
 -- back to back. Returns for each -1: applied; the version that stands in its way, 0 where no live record
--- does; or why what stands cannot be read or written over.
+-- does; why what stands cannot be read or written over; or, behind "parent: ", why its parent cannot be.
 local APPLIED = -1
--- Bytes of id and payload, what must stand ("<=ceiling" or "=version"), header without its version.
-local LINE = '^(%d+) (%d+) (<?=)(%d+) ((%l+) %d+) ((%S+) %S+ (%S+) (%x+) (%[[^\n]*%]))\n()'
+-- Bytes of id and payload, what must stand ("<=ceiling" or "=version"), time of the transition, how many
+-- of them to keep or "-", header without its version.
+local LINE = '^(%d+) (%d+) (<?=)(%d+) (%x+) (%S+) ((%l+) (%d+)) ((%S+) %S+ (%S+) (%x+)) (%[[^\n]*%])\n()'
 local now = tonumber(ARGV[1])
 
 -- Neither Lua nor Redis rolls back: before the first write of an item, look at every index that it needs.
@@ -31,6 +32,102 @@ local function is_allowed(write, record, version)
     return not record or record.stage <= write.bound
 end
 
+-- Why the write cannot have its parent; nil when it can.
+local function refused(write, record)
+    local id, parent = write.id, write.listings.parent
+    if not parent or record and record.listings.parent == parent then return nil end
+    if record and record.listings.parent then
+        return "parent: its parent is '" .. record.listings.parent .. "'"
+    end
+    local seen = {}
+    while parent and not seen[parent] do
+        if parent == id then return 'parent: is a descendant of the task, or the task itself' end
+        seen[parent] = true
+        local above = standing(parent)
+        parent = above and above ~= CORRUPT and above.listings.parent
+    end
+end
+
+-- The same facets, but of a record with this parent and root.
+local function related(facets, parent, root)
+    local names = {}
+    for _, name in ipairs(facets) do
+        local kind = string.match(name, '^%l+')
+        if kind == 'run' then
+            names[#names + 1] = 'step' .. string.sub(name, 4)
+        elseif kind ~= 'parent' and kind ~= 'root' then
+            names[#names + 1] = name
+        end
+    end
+    names[#names + 1] = 'parent:' .. parent
+    names[#names + 1] = 'root:' .. root
+    return cjson.encode(names)
+end
+
+-- Give the write the parent that the record has already, or the root of the one that it names.
+local function join_family(write, record)
+    local parent = write.listings.parent
+    if record and record.listings.parent then
+        parent, write.root = record.listings.parent, record.listings.root
+    elseif parent then
+        local above = standing(parent)
+        write.root = above and above ~= CORRUPT and above.listings.root or parent
+        write.has_joined = true
+    else
+        return
+    end
+    write.facets = related(write.listings.facets, parent, write.root)
+    write.listings = listings_of(write.status, write.facets)
+end
+
+local function move_to_root(id, root)
+    local value = redis.call('GET', record_key(id))
+    local record = parse(value)
+    if record == CORRUPT then return end
+    local facets = related(record.listings.facets, record.listings.parent, root)
+    local stop = string.find(value, '\n', 1, true)
+    local before = string.match(string.sub(value, 1, stop - 1), '^(%S+ %S+ %S+ %S+ %S+ %S+ %S+ %S+ )')
+    unindex(id, record)
+    record.listings = listings_of(record.status, facets)
+    index(id, record)
+    redis.call('SET', record_key(id), before .. facets .. string.sub(value, stop))
+end
+
+local function move_descendants(id, root)
+    local found, at = {id}, 1
+    while found[at] do
+        for _, status in ipairs(STATUSES) do
+            for _, member in ipairs(try('ZRANGE', index_key(status, 'parent:' .. found[at]), 0, -1) or {}) do
+                local child = string.sub(member, 17)
+                if redis.call('EXISTS', record_key(child)) == 1 then
+                    move_to_root(child, root)
+                    found[#found + 1] = child
+                end
+            end
+        end
+        at = at + 1
+    end
+end
+
+local function unloggable(write)
+    if write.history == '0' then return nil end
+    local key = history_key(write.id)
+    return wrong_kind(log_key) or not try('LLEN', key) and key .. ' is not a list' or nil
+end
+
+local function log(write, version)
+    if write.history == '0' then return end
+    local worker, key = write.listings.worker or '', history_key(write.id)
+    local seq = string.format('%016x', version)
+    local entry = table.concat({write.at .. seq, write.status, write.stage, #worker, worker .. write.id}, ' ')
+    local length = redis.call('RPUSH', key, entry)
+    redis.call('ZADD', log_key, 0, entry)
+    while write.history ~= '-' and length > tonumber(write.history) do
+        redis.call('ZREM', log_key, redis.call('LPOP', key))
+        length = length - 1
+    end
+end
+
 local function apply(write)
     local id, old = write.id, standing(write.id)
     if old == CORRUPT then return 'the standing record is not of this format' end
@@ -39,13 +136,19 @@ local function apply(write)
     if old and is_expired(old, now) then record = nil end
     local version = record and record.version or 0
     if not is_allowed(write, record, version) then return version end
-    local reason = obstacle(write) or old and obstacle(old)
+    local reason = refused(write, record)
     if reason then return reason end
+    join_family(write, record)
+    reason = obstacle(write) or old and obstacle(old) or unloggable(write)
+    if reason then return reason end
+    if old and not record then remove_belongings(id) end
     local inboxes = inboxes_of(id)
     if old then unindex(id, old) end
     index(id, write)  -- before the record: where a right is missing, no record stays unlisted
-    local header = '1 ' .. write.state .. string.format(' %.0f ', version + 1) .. write.rest .. '\n'
-    redis.call('SET', record_key(id), header .. write.payload)
+    log(write, version + 1)
+    local header = '2 ' .. write.state .. string.format(' %.0f ', version + 1) .. write.rest .. ' '
+    redis.call('SET', record_key(id), header .. write.facets .. '\n' .. write.payload)
+    if write.has_joined then move_descendants(id, write.root) end
     tell(id, inboxes, FINISHED[write.status] and 'f' or 'w')
     return APPLIED
 end
@@ -58,13 +161,13 @@ end
 
 local outcomes, line = {}, 1
 while line <= #ARGV[3] do
-    local id_length, length, needs, bound, state, status, rest, expires, token, sort, facets, behind =
-        string.match(ARGV[3], LINE, line)
+    local id_length, length, needs, bound, at_, history, state, status, stage, rest, expires, token, sort,
+        facets, behind = string.match(ARGV[3], LINE, line)
     line = behind
     outcomes[#outcomes + 1] = apply({
-        id = cut(id_length), payload = cut(length), needs = needs, bound = tonumber(bound), state = state,
-        status = status, rest = rest, expires = expires, token = token, sort = sort,
-        listings = listings_of(status, facets)})
+        id = cut(id_length), payload = cut(length), needs = needs, bound = tonumber(bound), at = at_,
+        history = history, state = state, status = status, stage = stage, rest = rest, expires = expires,
+        token = token, sort = sort, facets = facets, listings = listings_of(status, facets)})
 end
 sweep(ARGV[2], ARGV[1])
 publish()

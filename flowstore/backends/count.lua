@@ -1,4 +1,11 @@
--- Returns the number of records in each of STATUSES.
+-- ARGV: JSON of the facets whose records to count, id of a record to count besides or "".
+-- Returns the number in each of STATUSES.
+local root = ARGV[2] ~= '' and standing(ARGV[2])
 local counts = {}
-for number, status in ipairs(STATUSES) do counts[number] = redis.call('ZCARD', index_key(status, '')) end
+for number, status in ipairs(STATUSES) do
+    counts[number] = root and root ~= CORRUPT and root.status == status and 1 or 0
+    for _, facet in ipairs(cjson.decode(ARGV[1])) do
+        counts[number] = counts[number] + redis.call('ZCARD', index_key(status, facet))
+    end
+end
 return counts

@@ -1,7 +1,9 @@
 -- Put in front of every script. KEYS[1] is the prefix of the namespace; all keys share its hash tag.
--- A record is one string, "<header>\n<head>\n<body>", its header
--- "1 <status> <stage> <version> <expires_at or -> <submitted_at or -> <token> <sort> <facets>".
--- Times stay text: a Lua number prints only 14 digits.
+-- A record is one string, "<header>\n<progress>\n<head>\n<body>", its header
+-- "2 <status> <stage> <version> <expires_at or -> <submitted_at or -> <token> <sort> <facets>".
+-- Times stay text: a Lua number prints only 14 digits. What belongs to a record: h:<id> lists its
+-- transitions, which t holds of all in the order of time; e:<section>:<id> keeps values by key, and
+-- k:<section>:<id> the order of numbered keys. names holds those of roots.
 local prefix = KEYS[1]
 local STATUSES = {'pending', 'running', 'retrying', 'success', 'failed', 'cancelled'}
 local FINISHED = {pending = false, running = false, retrying = false,
@@ -11,7 +13,10 @@ local told = {}
 
 local function record_key(id) return prefix .. 'r:' .. id end
 local function index_key(status, facet) return prefix .. 'i:' .. status .. ':' .. facet end
-local expiry_key = prefix .. 'x'
+local expiry_key, log_key, names_key = prefix .. 'x', prefix .. 't', prefix .. 'names'
+local function history_key(id) return prefix .. 'h:' .. id end
+local function values_key(section, owner) return prefix .. 'e:' .. section .. ':' .. owner end
+local function numbers_key(section, owner) return prefix .. 'k:' .. section .. ':' .. owner end
 
 -- Like redis.call, but nil where the key is of the wrong type.
 local function try(...)
@@ -21,17 +26,21 @@ local function try(...)
     return nil
 end
 
--- The keys of the indexes that list a record, by status; nil unless `facets` is JSON of a list of strings.
+-- The keys of the indexes that list a record, in order; and its facets by kind, as `root`, and each by
+-- itself, as `has`. nil unless `facets` is JSON of a list of strings.
 local listed_in = {}
 local function listings_of(status, facets)
     local known = listed_in[status .. facets]
     if known then return known end
     local is_json, names = pcall(cjson.decode, facets)
     if not is_json then return nil end
-    local keys = {index_key(status, '')}
+    local keys = {index_key(status, ''), facets = names, has = {}}
     for _, name in ipairs(names) do
         if type(name) ~= 'string' then return nil end
         keys[#keys + 1] = index_key(status, name)
+        keys.has[name] = true
+        local kind, value = string.match(name, '^(%l+):(.+)$')
+        if kind then keys[kind] = value end
     end
     listed_in[status .. facets] = keys
     return keys
@@ -41,7 +50,7 @@ local function parse(value)
     local stop = string.find(value, '\n', 1, true)
     if not stop then return CORRUPT end
     local status, stage, version, expires, token, sort, facets = string.match(
-        string.sub(value, 1, stop - 1), '^1 (%l+) (%d+) (%d+) (%-?%d*) %-?%d* (%S+) (%x+) (%[.*%])$')
+        string.sub(value, 1, stop - 1), '^2 (%l+) (%d+) (%d+) (%-?%d*) %-?%d* (%S+) (%x+) (%[.*%])$')
     if FINISHED[status or ''] == nil or math.max(#stage, #version) > 16 then return CORRUPT end
     local is_time = expires == '-' or tonumber(expires) and #expires < 20
     local listings = listings_of(status, facets)
@@ -59,11 +68,13 @@ local function standing(id)
     return parse(value)
 end
 
--- Header and head of a stored record.
+-- A stored record up to its head.
 local function without_body(value)
-    local _, first = string.find(value, '\n', 1, true)
-    local second = first and string.find(value, '\n', first + 1, true)
-    return second and string.sub(value, 1, second - 1) or value
+    local stop = 0
+    for _ = 1, 3 do
+        stop = stop and string.find(value, '\n', stop + 1, true)
+    end
+    return stop and string.sub(value, 1, stop - 1) or value
 end
 
 local function is_expired(record, now)
@@ -73,6 +84,7 @@ end
 local function index(id, record)
     for _, key in ipairs(record.listings) do redis.call('ZADD', key, 0, record.sort .. id) end
     if record.expires ~= '-' then redis.call('ZADD', expiry_key, record.expires, id) end
+    if record.listings.run then redis.call('SADD', names_key, record.listings.run) end
 end
 
 -- A key of the wrong type has no entry to remove.
@@ -99,9 +111,33 @@ local function publish()
     for inbox, changes in pairs(told) do redis.call('PUBLISH', inbox, cjson.encode(changes)) end
 end
 
+local OWNED = {'data', 'checkpoint'}
+
+local function remove_belongings(id)
+    local key = history_key(id)
+    local entries = try('LRANGE', key, 0, -1) or {}
+    for first = 1, #entries, 500 do
+        try('ZREM', log_key, unpack(entries, first, math.min(first + 499, #entries)))
+    end
+    redis.call('UNLINK', key)
+    for _, section in ipairs(OWNED) do
+        redis.call('UNLINK', values_key(section, id), numbers_key(section, id))
+    end
+end
+
+local function forget_unused(name)
+    local keys = {}
+    for number, status in ipairs(STATUSES) do keys[number] = index_key(status, 'run:' .. name) end
+    if redis.call('EXISTS', unpack(keys)) == 0 then try('SREM', names_key, name) end
+end
+
 local function remove(id, record, now)
-    if record ~= CORRUPT then unindex(id, record) end
+    if record ~= CORRUPT then
+        unindex(id, record)
+        if record.listings.run then forget_unused(record.listings.run) end
+    end
     redis.call('DEL', record_key(id))
+    remove_belongings(id)
     tell(id, inboxes_of(id), record ~= CORRUPT and is_expired(record, now) and 'e' or 'd')
 end
 

@@ -170,7 +170,7 @@ class MemoryEngine(Engine):
         self._list(row, commit.is_finished)
         if joins:
             self._move_descendants(row)
-        self._log.append(commit)
+        self._log.append(commit, row.version)
         self._hints.changed((commit.id,), Change.FINISHED if commit.is_finished else Change.WRITTEN)
         return APPLIED
 

@@ -80,13 +80,11 @@ class Log:
     def __init__(self) -> None:
         self._all: SortedList[TransitionRow] = SortedList()
         self._of: dict[str, list[TransitionRow]] = {}
-        self._seq = 0
 
-    def append(self, commit: Commit) -> None:
+    def append(self, commit: Commit, version: int) -> None:
         if commit.history == 0:
             return
-        self._seq += 1
-        row = TransitionRow(commit.at, self._seq, commit.id, commit.status, commit.stage, commit.worker)
+        row = TransitionRow(commit.at, version, commit.id, commit.status, commit.stage, commit.worker)
         self._all.add(row)
         own = self._of.setdefault(commit.id, [])
         own.append(row)
@@ -105,8 +103,7 @@ class Log:
 
     def read(self, span: Span) -> list[TransitionRow]:
         rows = self._all if span.id is None else SortedList(self._of.get(span.id, ()))
-        at, seq = (span.start, 0) if span.after is None else span.after
-        found = rows.irange(_bound(at, seq + 1), _bound(span.end + 1, 0))
+        found = rows.irange(span.after or _bound(span.start), _bound(span.end + 1), (False, False))
         firsts = (row for row in found if not span.first_only or self._is_first(row, span.start))
         return list(islice(firsts, span.limit))
 
@@ -114,9 +111,9 @@ class Log:
         return row == min(other for other in self._of[row.id] if other.at >= start)
 
 
-def _bound(at: int, seq: int) -> TransitionRow:
-    """Where ``seq`` would be; no other transition has it as well."""
-    return TransitionRow(at, seq, "", "", 0, None)
+def _bound(at: int) -> TransitionRow:
+    """Before all transitions of this time."""
+    return TransitionRow(at, 0, "", "", 0, None)
 
 
 def _facets(row: Row) -> list[str]:

@@ -7,50 +7,62 @@ import codecs
 import json
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from itertools import starmap
 from operator import methodcaller
 from typing import Any, Final, TypeVar, Unpack
+from urllib.parse import unquote
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from flowstore.backends.redis_client import client_from, storage_error
+from flowstore.backends.redis_format import (
+    FORMAT,
+    PER_CALL,
+    bounds,
+    kept_of,
+    listed_row,
+    member,
+    outcome,
+    packed,
+    put_arguments,
+    put_outcome,
+    row_of,
+    transition_of,
+)
 from flowstore.backends.redis_listener import Listener
 from flowstore.base import BaseResultBackend
-from flowstore.batching import MAX_TRIP_BYTES, SharedTrips, in_time
+from flowstore.batching import SharedTrips, in_time
+from flowstore.belongings import Kept, Put, PutOutcome, Report, Section, Span, TransitionRow
 from flowstore.engine import (
-    APPLIED,
+    ANY_STAGE,
+    ANYWHERE,
     SWEPT_PER_COMMIT,
     Commit,
     Engine,
     Hints,
     Outcome,
-    Position,
     Purged,
     Query,
     Row,
+    Where,
 )
-from flowstore.errors import CorruptStore, SchemaTooNew
+from flowstore.errors import CorruptRecord, CorruptStore, SchemaTooNew
+from flowstore.facets import EVERYTHING, groups_of
 from flowstore.models import TaskStatus
 from flowstore.options import BackendOptions
 
 Item = TypeVar("Item")
 
-FORMAT: Final = 1
 _MAX_CONNECTIONS: Final = 10
-_PER_CALL: Final = 500
 _EXAMINED_PER_CALL: Final = 2_000
+_COUNTED_PER_CALL: Final = 1_000
 _CLEARED_PER_CALL: Final = 1_000
 _KEYS_PER_SCAN: Final = 5_000
-_SORT_OFFSET: Final = 2**63
-_NAME_FACET: Final = "name:"
-_RECORD: Final = re.compile(
-    rb"1 (%s) (\d{1,16}) (\d{1,16}) (-|-?\d{1,19}) (-|-?\d{1,19}) \S+ [0-9a-f]{16} (\[[^\n]*\])\n"
-    rb"([^\n]*)(\n?)" % "|".join(TaskStatus).encode()
-)
-_IS_APPLIED: Final = -1
 
 
 class RedisBackend(BaseResultBackend):
@@ -137,9 +149,9 @@ class RedisEngine(Engine):
 
     async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        for count, lines, data in _packed(commits):
+        for count, lines, data in packed(commits):
             replies = await self._run("commit", now, SWEPT_PER_COMMIT * count, lines, data)
-            outcomes += map(_outcome, replies)
+            outcomes += map(outcome, replies)
         return outcomes
 
     async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
@@ -150,7 +162,7 @@ class RedisEngine(Engine):
                 values = await self._guarded(methodcaller("mget", keys))
             else:
                 values = await self._run("fetch", *step)
-            rows += map(_row, step, values)
+            rows += map(row_of, step, values)
         return rows
 
     async def watch(self, ids: Sequence[str]) -> list[Row | None]:
@@ -161,23 +173,98 @@ class RedisEngine(Engine):
         rows: list[Row | None] = []
         for step in _steps(ids):
             values = await self._run("watch", self._inbox, self._registered_ms, *step)
-            rows += map(_row, step, values)
+            rows += map(row_of, step, values)
         return rows
 
     async def scan(self, query: Query, now: int) -> list[Row]:
         rows: list[Row] = []
-        after = "" if query.after is None else _member(query.after)
-        facet = "" if query.name is None else _NAME_FACET + query.name
+        after = "" if query.after is None else member(query.after)
+        groups = json.dumps(groups_of(query.where) or [EVERYTHING], ensure_ascii=False)
         while len(rows) < query.limit:
-            flags = (int(query.newest_first), after, int(query.with_body), facet, _EXAMINED_PER_CALL)
-            after, found = await self._run("scan", now, query.limit - len(rows), *flags, *query.statuses)
-            rows += filter(None, starmap(_listed_row, found))
+            flags = (int(query.newest_first), after, int(query.with_body), _EXAMINED_PER_CALL)
+            narrow = (groups, query.where.root or "", *query.statuses)
+            after, found = await self._run("scan", now, query.limit - len(rows), *flags, *narrow)
+            rows += filter(None, starmap(listed_row, found))
             if not after:
                 break
         return rows
 
-    async def count(self) -> dict[str, int]:
-        return dict(zip(TaskStatus, await self._run("count"), strict=True))
+    async def count(self, where: Where = ANYWHERE) -> dict[str, int]:
+        groups = groups_of(where) or [EVERYTHING]
+        if len(groups) > 1:
+            return await self._count_each(where)
+        facets = json.dumps(groups[0], ensure_ascii=False)
+        return dict(zip(TaskStatus, await self._run("count", facets, where.root or ""), strict=True))
+
+    async def _count_each(self, where: Where) -> dict[str, int]:
+        """Looking at each record of the first index, in bounded trips."""
+        query = Query(tuple(TaskStatus), _COUNTED_PER_CALL, where, with_body=False)
+        counts: Counter[str] = Counter()
+        while rows := await self.scan(query, 0):
+            counts.update(row.status for row in rows)
+            query = replace(query, after=rows[-1].position)
+        return counts
+
+    async def names(self) -> list[str]:
+        return [name.decode(errors="replace") for name in await self._run("names")]
+
+    async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
+        applied: list[bool] = []
+        for step in _steps(reports):
+            flat = [
+                part
+                for report in step
+                for part in (report.id, *(report.stages or (0, ANY_STAGE)), report.progress)
+            ]
+            applied += map(bool, await self._run("report", now, *flat))
+        return applied
+
+    async def history(self, span: Span, now: int) -> list[TransitionRow]:
+        rows: list[TransitionRow] = []
+        behind, to, start = bounds(span)
+        while len(rows) < span.limit:
+            flags = (span.id or "", int(span.first_only), behind, to, span.limit - len(rows))
+            last, entries = await self._run("history", now, *flags, _EXAMINED_PER_CALL, start)
+            rows += filter(None, map(transition_of, entries))
+            if not last:
+                break
+            behind = b"(" + last
+        if span.id is None:
+            return rows
+        behind_it = (row for row in rows if span.after is None or row > span.after)
+        return sorted(row for row in behind_it if span.start <= row.at <= span.end)[: span.limit]
+
+    async def put(self, puts: Sequence[Put], now: int) -> list[PutOutcome]:
+        outcomes: list[PutOutcome] = []
+        for step in _steps(puts):
+            flat = [part for put in step for part in put_arguments(put)]
+            outcomes += map(put_outcome, await self._run("put", now, *flat))
+        return outcomes
+
+    async def kept(
+        self,
+        section: Section,
+        owner: str,
+        now: int,
+        *,
+        keys: Sequence[str] | None = None,
+        last: int | None = None,
+    ) -> list[Kept]:
+        if keys is not None and not keys:
+            return []
+        found = await self._run("kept", now, section, owner, "-" if last is None else last, *(keys or ()))
+        try:
+            return sorted(starmap(kept_of, zip(found[::2], found[1::2], strict=True)))
+        except ValueError as error:
+            raise CorruptRecord(owner, f"{section}: {error}") from error
+
+    async def namespaces(self) -> list[str]:
+        names: set[str] = set()
+        async for keys in self._scanned("flowstore:{*}:format"):
+            names.update(
+                unquote(key.decode()[len("flowstore:{") : -len("}:format")], errors="strict") for key in keys
+            )
+        return sorted(names)
 
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
         removed: list[bool] = []
@@ -195,19 +282,30 @@ class RedisEngine(Engine):
 
     async def purge_unlisted(self, now: int) -> int:
         """Remove all that no status index lists, in bounded trips; the number of live records among it."""
-        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "*"
-        removed = cursor = 0
+        removed = 0
+        async for keys in self._scanned(re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "*"):
+            removed += await self._clear_keys(keys, now)
+        return removed + await self._clear_keys([f"{self._prefix}t"], now)  # when no record is left in it
+
+    async def _clear_keys(self, keys: Sequence[str | bytes], now: int) -> int:
+        removed = 0
+        for step in _steps(keys):
+            is_done = False
+            while not is_done:
+                trip = self._run("clear", now, _CLEARED_PER_CALL, *step)
+                live, _, is_done = await in_time(trip, self._timeout)
+                removed += live
+        return removed
+
+    async def _scanned(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        """The keys of the database that match, in bounded trips; one may come again."""
+        cursor = 0
         while True:
             scan = methodcaller("scan", cursor, match=pattern, count=_KEYS_PER_SCAN)
             cursor, keys = await in_time(self._guarded(scan), self._timeout)
-            for step in _steps(keys):
-                is_done = False
-                while not is_done:
-                    trip = self._run("clear", now, _CLEARED_PER_CALL, *step)
-                    live, _, is_done = await in_time(trip, self._timeout)
-                    removed += live
+            yield keys
             if not cursor:
-                return removed
+                return
 
     async def _check_format(self) -> None:
         key = f"{self._prefix}format"
@@ -217,6 +315,8 @@ class RedisEngine(Engine):
             raise CorruptStore(f"{key} holds {found!r}, expected the number of a format")
         if int(found) > FORMAT:
             raise SchemaTooNew(key, int(found), FORMAT)
+        if int(found) < FORMAT:
+            raise CorruptStore(f"{key} holds {int(found)}, a format from before the first release")
 
     async def _close_client(self) -> None:
         if self.owns_client:
@@ -245,93 +345,15 @@ class RedisEngine(Engine):
         return self._client.client() if self.owns_client else self._client
 
 
-def _packed(commits: Sequence[Commit]) -> Iterator[tuple[int, str, bytes]]:
-    """Bounded script calls: how many writes, a line for each, and what the lines tell the lengths of.
-
-    One argument for all, because the driver takes longer for an argument than the server for a write.
-    """
-    lines: list[str] = []
-    data: list[bytes] = []
-    size = 0
-    for commit in commits:
-        task_id = commit.id.encode()
-        payload = len(commit.head) + 1 + len(commit.body)
-        if lines and (len(lines) == _PER_CALL or size + payload > MAX_TRIP_BYTES):
-            yield len(lines), "".join(lines), b"".join(data)
-            lines, data, size = [], [], 0
-        lines.append(f"{len(task_id)} {payload} {_line(commit)}\n")
-        data += (task_id, commit.head, b"\n", commit.body)
-        size += payload
-    if lines:
-        yield len(lines), "".join(lines), b"".join(data)
-
-
-def _line(commit: Commit) -> str:
-    """What the write needs, then the header of the record but for its version. As LINE in commit.lua."""
-    needs = f"<={commit.ceiling}" if commit.if_version is None else f"={commit.if_version}"
-    expires = "-" if commit.expires_at is None else commit.expires_at
-    submitted = "-" if commit.submitted_at is None else commit.submitted_at
-    facets = "[]" if commit.name is None else json.dumps([_NAME_FACET + commit.name], ensure_ascii=False)
-    times = f"{expires} {submitted} {commit.token} {commit.sort + _SORT_OFFSET:016x}"
-    return f"{needs} {commit.status} {commit.stage} {times} {facets}"
-
-
-def _outcome(reply: int | bytes) -> Outcome:
-    if isinstance(reply, bytes):
-        return Outcome(is_applied=False, version=-1, reason=reply.decode(errors="replace"))
-    return APPLIED if reply == _IS_APPLIED else Outcome(is_applied=False, version=reply)
-
-
-def _member(position: Position) -> str:
-    """An entry of an index: bytewise order is the order of listings."""
-    return f"{position.sort + _SORT_OFFSET:016x}{position.id}"
-
-
-def _row(task_id: str, value: bytes | None) -> Row | None:
-    if not value:
-        return None
-    record = _RECORD.match(value)
-    if record is None or (facets := _facets(record[6])) is None:
-        return Row(task_id, "", 0, 0, None, None, None, head=value[:200], body=None)
-    status, stage, version, expires, submitted, _, head, has_body = record.groups()
-    return Row(
-        task_id,
-        status.decode(),
-        int(stage),
-        int(version),
-        facets[0].removeprefix(_NAME_FACET) if facets else None,
-        None if submitted == b"-" else int(submitted),
-        None if expires == b"-" else int(expires),
-        head,
-        value[record.end() :] if has_body else None,
-    )
-
-
-def _listed_row(task_id: bytes, value: bytes) -> Row | None:
-    """None for an entry whose id nobody can have stored."""
-    try:
-        return _row(task_id.decode(), value)
-    except UnicodeDecodeError:
-        return None
-
-
-def _facets(text: bytes) -> list[str] | None:
-    """None unless ``text`` is a JSON list of str."""
-    if text == b"[]":
-        return []
-    try:
-        facets = json.loads(text.decode())
-    except (ValueError, RecursionError):
-        return None
-    return facets if set(map(type, facets)) <= {str} else None
-
-
 def _steps(items: Sequence[Item]) -> list[Sequence[Item]]:
-    return [items[start : start + _PER_CALL] for start in range(0, len(items), _PER_CALL)]
+    return [items[start : start + PER_CALL] for start in range(0, len(items), PER_CALL)]
 
 
 def _sources() -> dict[str, str]:
     folder = files(__package__)
     library = folder.joinpath("lib.lua").read_text("utf-8")
-    names = ("clear", "commit", "count", "fetch", "purge", "remove", "scan", "watch")
+    names = (
+        *("clear", "commit", "count", "fetch", "history", "kept", "names"),
+        *("purge", "put", "remove", "report", "scan", "watch"),
+    )
     return {name: library + folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names}

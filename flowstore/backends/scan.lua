@@ -1,8 +1,11 @@
--- ARGV: now, limit, '1' for newest first, member to begin behind or '', '1' for bodies, facet, how
--- many index entries to examine at the most, then statuses.
+-- ARGV: now, limit, '1' for newest first, member to begin behind or '', '1' for bodies, how many index
+-- entries to examine at the most, JSON of groups of facets: the index is that of the first group, and a
+-- record has one of each; id of a record that has all it needs of the group of its `root:` or '', then
+-- statuses.
 -- Returns the member to go on behind ('' at the end), then at most `limit` live records in order.
-local now, limit, budget = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[7])
-local is_newest_first, with_body, facet = ARGV[3] == '1', ARGV[5] == '1', ARGV[6]
+local now, limit, budget = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[6])
+local is_newest_first, with_body, groups, root = ARGV[3] == '1', ARGV[5] == '1', cjson.decode(ARGV[7]), ARGV[8]
+local leading = table.remove(groups, 1)
 
 -- Not `<`: Lua compares by the locale of the server.
 local function is_before(one, other)
@@ -30,6 +33,16 @@ local function head(range)
     return range.members[range.at]
 end
 
+local function is_within(id, status, facets)
+    local listings = #groups > 0 and listings_of(status, facets)
+    for _, group in ipairs(groups) do
+        local has = id == root and group[1] == 'root:' .. root
+        for _, facet in ipairs(group) do has = has or listings and listings.has[facet] end
+        if not has then return false end
+    end
+    return true
+end
+
 -- The record behind an index entry; nil for a ghost or an expired one. What cannot be read is handed out
 -- as it is, for the caller to refuse.
 local function live(member, status)
@@ -38,16 +51,31 @@ local function live(member, status)
     local value = try('GET', record_key(id))
     if value == nil then return {id, 'not a string'} end
     if not value then return nil end
-    local stored, expires, sort = string.match(value, '^1 (%l+) %d+ %d+ (%S+) %S+ %S+ (%x+) %[')
+    local stored, expires, sort, facets = string.match(
+        value, '^2 (%l+) %d+ %d+ (%S+) %S+ %S+ (%x+) (%[[^\n]*%])\n')
     if stored and (stored ~= status or sort .. id ~= member) then return nil end
     if stored and expires ~= '-' and (tonumber(expires) or now + 1) <= now then return nil end
+    if stored and not is_within(id, stored, facets) then return nil end
     return {id, with_body and value or without_body(value)}
 end
 
 local ranges = {}
-for number = 8, #ARGV do
-    ranges[#ranges + 1] = {status = ARGV[number], key = index_key(ARGV[number], facet), last = ARGV[4],
-                           members = {}, at = 1, is_exhausted = false, chunk = math.min(limit, 500)}
+for number = 9, #ARGV do
+    for _, facet in ipairs(leading) do
+        ranges[#ranges + 1] = {status = ARGV[number], key = index_key(ARGV[number], facet), last = ARGV[4],
+                               members = {}, at = 1, is_exhausted = false, chunk = math.min(limit, 500)}
+    end
+end
+if leading[1] == 'root:' .. root then
+    local record = standing(root)
+    local member = record and record ~= CORRUPT and record.sort .. root
+    if member and (ARGV[4] == '' or is_before(ARGV[4], member)) then
+        for number = 9, #ARGV do
+            if ARGV[number] == record.status then
+                ranges[#ranges + 1] = {status = record.status, members = {member}, at = 1, is_exhausted = true}
+            end
+        end
+    end
 end
 local found, last = {}, ''
 for _ = 1, budget do

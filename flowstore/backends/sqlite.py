@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
-from functools import cache
-from importlib.resources import files
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, Unpack
 
+from flowstore.backends import sqlite_writes as writes
 from flowstore.backends.sqlite_changes import Changes
 from flowstore.backends.sqlite_connection import Connection, transaction, translated
+from flowstore.backends.sqlite_statements import (
+    SQL,
+    count_statement,
+    fetches,
+    history_statement,
+    kept_statement,
+    row_of,
+    scan_statement,
+    split,
+)
 from flowstore.base import BaseResultBackend
 from flowstore.batching import SharedTrips
+from flowstore.belongings import Kept, Put, PutOutcome, Report, Section, Span, TransitionRow
 from flowstore.engine import (
-    APPLIED,
+    ANYWHERE,
     SWEPT_PER_COMMIT,
     Change,
     Commit,
@@ -25,16 +35,16 @@ from flowstore.engine import (
     Purged,
     Query,
     Row,
+    Where,
 )
 from flowstore.errors import CorruptStore, SchemaTooNew, StorageError
 from flowstore.options import BackendOptions
 
 Removed = list[tuple[str, int | None]]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _APPLICATION_ID: Final = int.from_bytes(b"flow", "big")
 _OLDEST_SQLITE: Final = (3, 38, 0)
-_FETCH_SIZES: Final = (1, 10, 100, 500)
 
 
 class SQLiteBackend(BaseResultBackend):
@@ -105,7 +115,7 @@ class SQLiteEngine(Engine):
     async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
         def work(raw: sqlite3.Connection) -> list[Outcome]:
             with transaction(raw):
-                outcomes = [self._apply(raw, commit, now) for commit in commits]
+                outcomes = [writes.commit(raw, self._ns, commit, now) for commit in commits]
                 swept = self._sweep(raw, now, SWEPT_PER_COMMIT * len(commits))
             self._tell(_written(commits, outcomes) | _removed(swept, now))
             return outcomes
@@ -115,10 +125,9 @@ class SQLiteEngine(Engine):
     async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
         def work(raw: sqlite3.Connection) -> dict[str, Row]:
             found: dict[str, Row] = {}
-            for statement, values in _fetches(ids, with_body):
-                found.update(
-                    (row[0], Row(*row)) for row in raw.execute(statement, (self._ns, *values)).fetchall()
-                )
+            for statement, values in fetches(ids, with_body):
+                rows = raw.execute(statement, (self._ns, *values)).fetchall()
+                found.update((row[0], row_of(row)) for row in rows)
             return found
 
         return list(map((await self._reader.run(work)).get, ids))
@@ -130,11 +139,53 @@ class SQLiteEngine(Engine):
 
     async def scan(self, query: Query, now: int) -> list[Row]:
         statement, values = scan_statement(query)
-        values |= {"ns": self._ns, "now": now}
-        return [Row(*found[:9]) for found in await self._read(statement, values)]
+        return [row_of(found[:-1]) for found in await self._read(statement, now=now, **values)]
 
-    async def count(self) -> dict[str, int]:
-        return dict(await self._read(SQL["count"], {"ns": self._ns}))
+    async def count(self, where: Where = ANYWHERE) -> dict[str, int]:
+        if where == ANYWHERE:
+            return dict(await self._read(SQL["count"]))
+        statement, values = count_statement(where)
+        return dict(await self._read(statement, **values))
+
+    async def names(self) -> list[str]:
+        return [name for (name,) in await self._read(SQL["names"])]
+
+    async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
+        def work(raw: sqlite3.Connection) -> list[bool]:
+            with transaction(raw):
+                applied = [writes.report(raw, self._ns, report, now) for report in reports]
+            changed = [report.id for report, is_applied in zip(reports, applied, strict=True) if is_applied]
+            self._tell({Change.WRITTEN: changed})
+            return applied
+
+        return await self._writer.run(work)
+
+    async def history(self, span: Span, now: int) -> list[TransitionRow]:
+        statement, values = history_statement(span)
+        return [TransitionRow(*found) for found in await self._read(statement, now=now, **values)]
+
+    async def put(self, puts: Sequence[Put], now: int) -> list[PutOutcome]:
+        def work(raw: sqlite3.Connection) -> list[PutOutcome]:
+            with transaction(raw):
+                return [writes.put(raw, self._ns, put, now) for put in puts]
+
+        return await self._writer.run(work)
+
+    async def kept(
+        self,
+        section: Section,
+        owner: str,
+        now: int,
+        *,
+        keys: Sequence[str] | None = None,
+        last: int | None = None,
+    ) -> list[Kept]:
+        statement, values = kept_statement(keys, last)
+        values |= {"section": section, "owner": owner, "now": now}
+        return sorted(Kept(*found) for found in await self._read(statement, **values))
+
+    async def namespaces(self) -> list[str]:
+        return [name for (name,) in await self._read(SQL["namespaces"])]
 
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
         def work(raw: sqlite3.Connection) -> list[Removed]:
@@ -176,7 +227,7 @@ class SQLiteEngine(Engine):
         if found > FORMAT:
             raise SchemaTooNew(str(self._path), found, FORMAT)
         if found < FORMAT:
-            self._create(raw)
+            self._create(raw, found)
         [(application,)] = raw.execute("PRAGMA application_id").fetchall()
         if application != _APPLICATION_ID:
             raise CorruptStore(f"{self._path}: is a database of another program")
@@ -185,30 +236,18 @@ class SQLiteEngine(Engine):
             [(ns,)] = raw.execute(SQL["find_namespace"], {"name": self._namespace}).fetchall()
         return int(ns)
 
-    def _create(self, raw: sqlite3.Connection) -> None:
+    def _create(self, raw: sqlite3.Connection, found: int) -> None:
+        if found:
+            raise CorruptStore(f"{self._path}: is of format {found}, from before the first release")
         with transaction(raw):
             if raw.execute("PRAGMA user_version").fetchall() == [(FORMAT,)]:
                 return  # another process was faster
             if raw.execute("SELECT 1 FROM sqlite_schema").fetchall():
                 raise CorruptStore(f"{self._path}: is a database of another program")
-            for statement in _split(SQL["schema"]):
+            for statement in split(SQL["schema"]):
                 raw.execute(statement)
             raw.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             raw.execute(f"PRAGMA user_version = {FORMAT}")
-
-    def _apply(self, raw: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
-        key = (self._ns, commit.id)
-        record = (commit.status, commit.stage, commit.name, commit.submitted_at, commit.expires_at)
-        content = (commit.head.decode(), commit.body.decode())
-        if commit.if_version:
-            written = raw.execute(SQL["commit_version"], (*record, *content, *key, commit.if_version, now))
-        else:
-            ceiling = commit.ceiling if commit.if_version is None else -1
-            written = raw.execute(SQL["commit_advance"], (*key, *record, *content, now, ceiling, now))
-        if written.rowcount:
-            return APPLIED
-        standing = raw.execute(SQL["standing_version"], (*key, now)).fetchall()
-        return Outcome(is_applied=False, version=standing[0][0] if standing else 0)
 
     def _sweep(self, raw: sqlite3.Connection, now: int, limit: int) -> Removed:
         if not raw.execute(SQL["has_expired"], {"ns": self._ns, "now": now}).fetchall():
@@ -218,7 +257,8 @@ class SQLiteEngine(Engine):
     def _delete(self, raw: sqlite3.Connection, statement: str, **values: object) -> Removed:
         return raw.execute(SQL[statement], {"ns": self._ns, **values}).fetchall()
 
-    async def _read(self, statement: str, values: dict[str, Any]) -> list[Any]:
+    async def _read(self, statement: str, **values: Any) -> list[Any]:
+        values["ns"] = self._ns
         return await self._reader.run(lambda raw: raw.execute(statement, values).fetchall())
 
     def _tell(self, changes: dict[Change, list[str]]) -> None:
@@ -241,61 +281,5 @@ def _removed(rows: Removed, now: int) -> dict[Change, list[str]]:
     }
 
 
-def scan_statement(query: Query) -> tuple[str, dict[str, Any]]:
-    """One index range for each status, merged by SQLite; only constants are pasted, values are bound."""
-    before, direction = (">", "ASC") if query.newest_first else ("<", "DESC")
-    branches = [
-        SQL["scan_branch"].format(
-            body=_body(query.with_body),
-            status=f"status_{number}",
-            and_name="" if query.name is None else "AND task_name = :name",
-            and_after="" if query.after is None else f"AND (sort, id) {before} (:after_sort, :after_id)",
-        )
-        for number in range(len(query.statuses))
-    ]
-    order = f" ORDER BY sort {direction}, id {direction} LIMIT :limit"
-    values: dict[str, Any] = {f"status_{number}": status for number, status in enumerate(query.statuses)}
-    values |= {"limit": query.limit, "name": query.name}
-    if query.after is not None:
-        values |= {"after_sort": query.after.sort, "after_id": query.after.id}
-    return " UNION ALL ".join(branches) + order, values
-
-
-def _body(with_body: bool) -> str:
-    return "CAST(body AS BLOB)" if with_body else "NULL"
-
-
-def _fetches(ids: Sequence[str], with_body: bool) -> Iterator[tuple[str, tuple[str | None, ...]]]:
-    """Statements of a few sizes, so that they stay prepared, each with as many values; NULL is no id."""
-    for start in range(0, len(ids), _FETCH_SIZES[-1]):
-        part = ids[start : start + _FETCH_SIZES[-1]]
-        size = next(size for size in _FETCH_SIZES if size >= len(part))
-        yield _fetch_statement(size, with_body), (*part, *[None] * (size - len(part)))
-
-
-@cache
-def _fetch_statement(size: int, with_body: bool) -> str:
-    return SQL["fetch"].format(body=_body(with_body), ids=", ".join("?" * size))
-
-
 def _ran_out(row: tuple[str, int | None], now: int) -> bool:
     return row[1] is not None and row[1] <= now
-
-
-def _named_statements(text: str) -> dict[str, str]:
-    parts = text.split("-- name: ")[1:]
-    return {name: sql.strip().rstrip(";") for name, sql in (part.split("\n", 1) for part in parts)}
-
-
-def _split(script: str) -> list[str]:
-    """The statements of a script; executescript() would commit the transaction they belong to."""
-    statements, current = [], ""
-    for line in script.splitlines(keepends=True):
-        current += line
-        if sqlite3.complete_statement(current):
-            statements.append(current)
-            current = ""
-    return [*statements, current] if current.strip() else statements
-
-
-SQL: Final = _named_statements(files(__package__).joinpath("sqlite.sql").read_text("utf-8"))

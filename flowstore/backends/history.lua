@@ -1,0 +1,32 @@
+-- ARGV: now, id or "" for all tasks, "1" for first transitions only, bounds of a ZRANGE BYLEX, limit, how
+-- many entries to examine at the most, the least text that an entry of the stretch has.
+-- Of one task: returns all of its entries. Else: the entry to go on behind ("" at the end), then at most
+-- `limit` entries in order.
+local id, first_only, from, to, start = ARGV[2], ARGV[3] == '1', ARGV[4], ARGV[5], ARGV[8]
+local limit, budget = tonumber(ARGV[6]), tonumber(ARGV[7])
+
+if id ~= '' then
+    local record = standing(id)
+    if not record or record ~= CORRUPT and is_expired(record, tonumber(ARGV[1])) then return {'', {}} end
+    return {'', redis.call('LRANGE', history_key(id), 0, -1)}
+end
+
+-- Whether no other entry of its task in the stretch is before it.
+local function is_first(entry)
+    local length, stop = string.match(entry, '^%x+ %l+ %d+ (%d+) ()')
+    local task = string.sub(entry, stop + tonumber(length))
+    for _, other in ipairs(try('LRANGE', history_key(task), 0, -1) or {}) do
+        if other >= start and other < entry then return false end
+    end
+    return true
+end
+
+local found, last = {}, ''
+local entries = redis.call('ZRANGE', log_key, from, to, 'BYLEX', 'LIMIT', 0, first_only and budget or limit)
+for _, entry in ipairs(entries) do
+    if not first_only or is_first(entry) then found[#found + 1] = entry end
+    last = entry
+    if #found == limit then break end
+end
+if #found < limit and #entries < (first_only and budget or limit) then last = '' end
+return {last, found}

@@ -1,0 +1,22 @@
+-- ARGV: now, then of each report: id, lowest and highest stage, progress. Returns 1 where it was applied.
+local now, applied = tonumber(ARGV[1]), {}
+
+local function report(id, lowest, highest, progress)
+    local record = standing(id)
+    if not record or record == CORRUPT or FINISHED[record.status] or is_expired(record, now) then return 0 end
+    if record.stage < lowest or record.stage > highest then return 0 end
+    local value = redis.call('GET', record_key(id))
+    local first = string.find(value, '\n', 1, true)
+    local second = string.find(value, '\n', first + 1, true)
+    if not second then return 0 end
+    redis.call('SET', record_key(id), string.sub(value, 1, first) .. progress .. string.sub(value, second))
+    tell(id, inboxes_of(id), 'w')
+    return 1
+end
+
+for number = 2, #ARGV, 4 do
+    local lowest, highest = tonumber(ARGV[number + 1]), tonumber(ARGV[number + 2])
+    applied[#applied + 1] = report(ARGV[number], lowest, highest, ARGV[number + 3])
+end
+publish()
+return applied

@@ -1,0 +1,144 @@
+"""The statements of sqlite.sql, those that depend on what is asked for, and the rows that they give."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
+
+from flowstore.belongings import Span
+from flowstore.engine import Query, Row, Where
+
+_FETCH_SIZES: Final = (1, 10, 100, 500)
+_HAS_LABEL: Final = "EXISTS (SELECT 1 FROM json_each(labels) WHERE value = :label)"
+_IN_FAMILY: Final = "(root_id = :root OR task.id = :root)"
+
+
+class _Range(NamedTuple):
+    """A part of the answer: where its rows come from, in the order of an index, and what they all have."""
+
+    source: str
+    table: str
+    """The one whose status, sort and id are those of the index."""
+    conditions: str
+
+
+def row_of(found: Sequence[Any]) -> Row:
+    *columns, labels = found
+    return Row._make((*columns, tuple(json.loads(labels)) if labels else ()))
+
+
+def scan_statement(query: Query) -> tuple[str, dict[str, Any]]:
+    """One index range for each status, merged by SQLite; only constants are pasted, values are bound."""
+    before, direction = (">", "ASC") if query.newest_first else ("<", "DESC")
+    branches = [
+        SQL["scan_branch"].format(
+            columns=_columns(query.with_body, part.table),
+            source=part.source,
+            table=part.table,
+            status=f"status_{number}",
+            conditions=part.conditions,
+            and_after=""
+            if query.after is None
+            else f"AND ({part.table}.sort, {part.table}.id) {before} (:after_sort, :after_id)",
+        )
+        for number in range(len(query.statuses))
+        for part in _ranges(query.where)
+    ]
+    order = f" ORDER BY sort {direction}, id {direction} LIMIT :limit"
+    values: dict[str, Any] = {f"status_{number}": status for number, status in enumerate(query.statuses)}
+    values |= {"limit": query.limit, **query.where._asdict()}
+    if query.after is not None:
+        values |= {"after_sort": query.after.sort, "after_id": query.after.id}
+    return " UNION ALL ".join(branches) + order, values
+
+
+def count_statement(where: Where) -> tuple[str, dict[str, Any]]:
+    branches = [
+        SQL["count_branch"].format(source=part.source, table=part.table, conditions=part.conditions)
+        for part in _ranges(where)
+    ]
+    return SQL["count_where"].format(branches=" UNION ALL ".join(branches)), where._asdict()
+
+
+def _ranges(where: Where) -> list[_Range]:
+    """The first of parent, worker, root, label and name is the index; the others are looked at."""
+    conditions = {
+        "parent": "parent_id = :parent",
+        "worker": "worker_id = :worker",
+        "root": _IN_FAMILY,
+        "label": _HAS_LABEL,
+        "name": "task_name = :name" + (" AND parent_id IS NULL" if where.is_root else ""),
+    }
+    given = [name for name in conditions if getattr(where, name) is not None]
+    if not given:
+        return [_Range("task INDEXED BY task_by_status", "task", "TRUE")]
+    first, *others = given
+    rest = "".join(f" AND {conditions[name]}" for name in others)
+    return [part._replace(conditions=part.conditions + rest) for part in _leading(first, where)]
+
+
+def _leading(first: str, where: Where) -> list[_Range]:
+    if first == "root":
+        family = _Range("task INDEXED BY task_by_root", "task", "root_id = :root")
+        return [family, _Range("task", "task", "task.id = :root AND root_id IS NOT :root")]
+    if first == "label":
+        joined = "label CROSS JOIN task ON task.ns = label.ns AND task.id = label.id"
+        return [_Range(joined, "label", "label.label = :label")]
+    if first == "name":
+        runs = _Range("task INDEXED BY task_by_run", "task", "task_name = :name AND parent_id IS NULL")
+        steps = _Range("task INDEXED BY task_by_step", "task", "task_name = :name AND parent_id IS NOT NULL")
+        return [runs] if where.is_root else [runs, steps]
+    return [_Range(f"task INDEXED BY task_by_{first}", "task", f"{first}_id = :{first}")]
+
+
+def history_statement(span: Span) -> tuple[str, dict[str, Any]]:
+    at, seq, after_id = (span.start, 0, "") if span.after is None else span.after[:3]
+    name = "history" if span.id is None else "history_of_task"
+    values = {"start": span.start, "end": span.end, "after_at": at, "after_seq": seq, "after_id": after_id}
+    return SQL["history_first" if span.first_only else name], {**values, "id": span.id, "limit": span.limit}
+
+
+def kept_statement(keys: Sequence[str] | None, last: int | None) -> tuple[str, dict[str, Any]]:
+    and_key = "" if keys is None else "AND key IN (SELECT value FROM json_each(:keys))"
+    statement = SQL["kept"].format(and_key=and_key, direction="ASC" if last is None else "DESC")
+    return statement, {"keys": json.dumps(keys), "limit": -1 if last is None else last}
+
+
+def fetches(ids: Sequence[str], with_body: bool) -> Iterator[tuple[str, tuple[str | None, ...]]]:
+    """Statements of a few sizes, so that they stay prepared, each with as many values; NULL is no id."""
+    for start in range(0, len(ids), _FETCH_SIZES[-1]):
+        part = ids[start : start + _FETCH_SIZES[-1]]
+        size = next(size for size in _FETCH_SIZES if size >= len(part))
+        yield _fetch_statement(size, with_body), (*part, *[None] * (size - len(part)))
+
+
+@cache
+def _fetch_statement(size: int, with_body: bool) -> str:
+    return SQL["fetch"].format(columns=_columns(with_body, "task"), ids=", ".join("?" * size))
+
+
+def _columns(with_body: bool, table: str) -> str:
+    return SQL["columns"].format(table=table, body="CAST(body AS BLOB)" if with_body else "NULL")
+
+
+def _named_statements(text: str) -> dict[str, str]:
+    parts = text.split("-- name: ")[1:]
+    return {name: sql.strip().rstrip(";") for name, sql in (part.split("\n", 1) for part in parts)}
+
+
+def split(script: str) -> list[str]:
+    """The statements of a script; executescript() would commit the transaction they belong to."""
+    statements, current = [], ""
+    for line in script.splitlines(keepends=True):
+        current += line
+        if sqlite3.complete_statement(current):
+            statements.append(current)
+            current = ""
+    return [*statements, current] if current.strip() else statements
+
+
+SQL: Final = _named_statements(files(__package__).joinpath("sqlite.sql").read_text("utf-8"))
