@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from flowstore import arguments
 from flowstore.belongings import Kept, Put, Section
@@ -214,10 +214,7 @@ def _started_at(standing: Kept | None, host: str, pid: int) -> datetime | None:
 
 def _encode(worker: Worker) -> bytes:
     """What its key and the time of its last write do not say."""
-    fields = worker.model_dump(exclude={"worker_id", "last_seen"}, exclude_defaults=True)
-    if worker.labels:
-        fields["labels"] = sorted(worker.labels)
-    return to_json(fields)
+    return worker.model_dump_json(exclude={"worker_id", "last_seen"}, exclude_defaults=True).encode()
 
 
 def _worker(kept: Kept) -> Worker:

@@ -19,6 +19,7 @@ from flowstore import (
     UnknownTask,
     VersionConflict,
 )
+from flowstore.belongings import Put, Section
 from flowstore.testing.sharing import count_trips
 from flowstore.testing.storing import BAD_IDS, ODD_IDS
 from flowstore.testing.support import START, Contract, MakeBackend, ManualClock
@@ -207,6 +208,16 @@ class DataContract(Contract):
             with pytest.raises(CorruptRecord, match=r"'t'.*data 'p'.*Point"):
                 await backend.get_data("t", "p")
             assert await backend.get_data("t", "q") == 1
+
+    async def test_unreadable_data(self, backend: BaseResultBackend) -> None:
+        """Raises CorruptRecord with task and key, until it is set again."""
+        await backend.store("t", TaskResult.pending("t"))
+        for bad in (b"[]", b"{}", b'{"value":{"$nothing":1}}'):
+            await backend._engine.put([Put(Section.DATA, "t", "k", bad)], 0)
+            with pytest.raises(CorruptRecord, match=r"'t' cannot be read: data 'k'"):
+                await backend.get_data("t", "k")
+        await backend.set_data("t", "k", 1)
+        assert await backend.all_data("t") == {"k": 1}
 
     @pytest.mark.parametrize(("bad", "error"), BAD_IDS)
     async def test_bad_ids_and_keys_of_data(

@@ -18,7 +18,7 @@ from flowstore import (
     TaskResult,
     TaskStatus,
 )
-from flowstore.testing.support import START, Contract, MakeBackend, ManualClock, ids, waiting
+from flowstore.testing.support import START, Contract, MakeBackend, ManualClock, ids, meanwhile, waiting
 from flowstore.testing.values import SAMPLE_TYPES, Point
 
 Rescue = Callable[[BaseResultBackend], Awaitable[list[str]]]
@@ -34,20 +34,6 @@ def running(task_id: str, second: int = 0, **fields: Any) -> TaskResult[Any]:
     """Submitted ``second`` seconds after START, and run by "w"."""
     at = START + timedelta(seconds=second)
     return TaskResult.running(task_id, **{"submitted_at": at, "worker_id": "w", **fields})
-
-
-def meanwhile(backend: BaseResultBackend, step: Callable[[], Awaitable[object]]) -> None:
-    """Let ``step`` happen right after the next range was read, before what follows from it is written."""
-    engine: Any = backend._engine
-    scan = engine.scan
-
-    async def scan_and_step(*args: Any) -> Any:
-        rows = await scan(*args)
-        engine.scan = scan
-        await step()
-        return rows
-
-    engine.scan = scan_and_step
 
 
 async def read(backend: BaseResultBackend, task_id: str) -> TaskResult[Any]:
@@ -160,7 +146,7 @@ class LostWorkersContract(Contract):
     ) -> None:
         """Between the look at it and the write: its result stands, and the others are changed."""
         await backend.store_many(running(f"t{n}", n) for n in range(3))
-        meanwhile(backend, lambda: backend.store("t1", TaskResult.success("t1", "result")))
+        meanwhile(backend, "scan", lambda: backend.store("t1", TaskResult.success("t1", "result")))
         assert await RESCUES[rescue](backend) == ["t0", "t2"]
         assert (await read(backend, "t1")).unwrap() == "result"
 
@@ -170,7 +156,7 @@ class LostWorkersContract(Contract):
     ) -> None:
         """Deleted, or begun anew by another worker in the same try: it is not this worker's any more."""
         await backend.store_many(running(f"t{n}", n) for n in range(3))
-        meanwhile(backend, lambda: _delete_and_move(backend))
+        meanwhile(backend, "scan", lambda: _delete_and_move(backend))
         assert await RESCUES[rescue](backend) == ["t2"]
         assert await backend.get("t0") is None
         moved = await read(backend, "t1")

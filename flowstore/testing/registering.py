@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from flowstore import BackendClosed, BaseResultBackend, CorruptRecord, NotSerializable, UnknownWorker, Worker
+from flowstore.belongings import Put, Section
 from flowstore.testing.storing import BAD_IDS, ODD_IDS
-from flowstore.testing.support import START, Contract, MakeBackend, ManualClock
+from flowstore.testing.support import START, Contract, MakeBackend, ManualClock, meanwhile
 from flowstore.testing.values import SAMPLE_TYPES, Point, is_same
 
 
@@ -60,6 +61,35 @@ class WorkersContract(Contract):
         assert kept is not None
         assert {worker.started_at for worker in made} == {kept.started_at}
         assert names(await backend.get_workers()) == ["w"]
+
+    async def test_registration_that_meets_another(self, make_backend: MakeBackend) -> None:
+        """Of the same process, after the look at what stands: the first says when it started."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+
+            async def register_first() -> None:
+                await backend.register_worker("w", host="h", pid=7)
+                clock.advance(5)
+
+            meanwhile(backend, "kept", register_first)
+            worker = await backend.register_worker("w", host="h", pid=7)
+            assert (worker.started_at, worker.last_seen) == (START, START + timedelta(seconds=5))
+            assert await backend.get_workers() == [worker]
+
+    async def test_heartbeat_that_meets_another_write(self, make_backend: MakeBackend) -> None:
+        """A registration by a new process is not undone, and after a removal the worker stays away."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            await backend.register_worker("w", host="h", pid=7)
+            meanwhile(backend, "kept", lambda: backend.register_worker("w", host="h", pid=8))
+            await backend.heartbeat("w")
+            worker = await backend.get_worker("w")
+            assert worker is not None
+            assert worker.pid == 8
+            meanwhile(backend, "kept", lambda: backend.remove_worker("w"))
+            with pytest.raises(UnknownWorker):
+                await backend.heartbeat("w")
+            assert await backend.get_workers() == []
 
     async def test_heartbeat_moves_last_seen_only(self, make_backend: MakeBackend) -> None:
         """Of that worker and no other."""
@@ -139,6 +169,17 @@ class WorkersContract(Contract):
             await backend.heartbeat("c")
             assert names(await backend.stale_workers(9.999)) == ["a", "b"]
             assert await backend.stale_workers(timedelta(days=36_500)) == []
+
+    async def test_unreadable_worker(self, backend: BaseResultBackend) -> None:
+        """Is named as the worker that it is, leaves the others readable, and can be removed."""
+        await backend.register_worker("good")
+        for bad in (b"[]", b"{}", b'{"host":"h","pid":7,"started_at":"soon"}'):
+            await backend._engine.put([Put(Section.WORKER, "", "bad", bad)], 0)
+            for call in (backend.get_worker("bad"), backend.get_workers(), backend.register_worker("bad")):
+                with pytest.raises(CorruptRecord, match="stored worker 'bad' cannot be read"):
+                    await call
+            assert await backend.get_worker("good") is not None
+            assert await backend.remove_worker("bad") is True
 
     async def test_clear_leaves_the_workers(self, backend: BaseResultBackend) -> None:
         """They run on, and what they say next must find them."""
@@ -278,6 +319,15 @@ class AppsContract(Contract):
             with pytest.raises(CorruptRecord, match=r"stored app '.+'.*Point") as caught:
                 await backend.app_info()
             assert caught.value.task_id == backend.namespace
+
+    async def test_unreadable_app(self, backend: BaseResultBackend) -> None:
+        """Raises CorruptRecord with the namespace, until it says again what it is."""
+        for bad in (b"[]", b"{}", b'{"info":7}'):
+            await backend._engine.put([Put(Section.APP, "", "info", bad)], 0)
+            with pytest.raises(CorruptRecord, match=f"stored app {backend.namespace!r} cannot be read"):
+                await backend.app_info()
+        await backend.register_app({})
+        assert await backend.app_info() is not None
 
     async def test_apps_of_a_closed_backend(self, make_backend: MakeBackend) -> None:
         """Every call raises BackendClosed."""
