@@ -21,6 +21,7 @@ pytest.register_assert_rewrite(
     "flowstore.testing.expiring",
     "flowstore.testing.waits",
     "flowstore.testing.keeping",
+    "flowstore.testing.checkpoints",
     "flowstore.testing.registering",
     "flowstore.testing.lost",
     "flowstore.testing.neighbours",

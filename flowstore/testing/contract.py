@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from flowstore.testing.checkpoints import CheckpointsContract
 from flowstore.testing.enduring import FaultsContract
 from flowstore.testing.expiring import ExpiringContract
-from flowstore.testing.keeping import CheckpointsContract, DataContract
+from flowstore.testing.keeping import DataContract
 from flowstore.testing.listing import ListingContract
 from flowstore.testing.lost import LostWorkersContract
 from flowstore.testing.machine import MachineContract
