@@ -221,7 +221,10 @@ class BaseResultBackend(HistoryMethods, DataMethods, CheckpointMethods, WorkerMe
         return deleted
 
     async def clear(self) -> int:
-        """Remove every record of this namespace, in bounded steps; the number of records that there were."""
+        """Remove every record of this namespace, in bounded steps; the number of records that there were.
+
+        What belongs to the namespace itself stays: its workers, and what its app said.
+        """
         cleared = 0
         async with self._life:
             while True:
