@@ -1,10 +1,13 @@
 """flowstore keeps what asyncio tasks leave behind: status, result, error, and who waits for them."""
 
+from flowstore.apps import AppInfo
 from flowstore.backends.memory import InMemoryBackend
 from flowstore.backends.redis import RedisBackend
 from flowstore.backends.sqlite import SQLiteBackend
 from flowstore.base import BaseResultBackend
-from flowstore.connecting import connect
+from flowstore.checkpoints import Checkpoint
+from flowstore.connecting import connect, discover_apps
+from flowstore.data import Datum
 from flowstore.errors import (
     AccessDenied,
     BackendClosed,
@@ -27,6 +30,8 @@ from flowstore.errors import (
     TaskCancelled,
     TaskFailed,
     TaskNotFinished,
+    UnknownTask,
+    UnknownWorker,
     VersionConflict,
     WaitTimeout,
     WrongLoop,
@@ -34,16 +39,20 @@ from flowstore.errors import (
 )
 from flowstore.models import NOT_LOADED, Page, Progress, TaskError, TaskResult, TaskStatus
 from flowstore.options import BackendOptions
+from flowstore.workers import Worker
 
 __all__ = [
     "NOT_LOADED",
     "AccessDenied",
+    "AppInfo",
     "BackendClosed",
     "BackendMisuse",
     "BackendOptions",
     "BaseResultBackend",
+    "Checkpoint",
     "CorruptRecord",
     "CorruptStore",
+    "Datum",
     "FlowstoreError",
     "InMemoryBackend",
     "InvalidCursor",
@@ -68,9 +77,13 @@ __all__ = [
     "TaskNotFinished",
     "TaskResult",
     "TaskStatus",
+    "UnknownTask",
+    "UnknownWorker",
     "VersionConflict",
     "WaitTimeout",
+    "Worker",
     "WrongLoop",
     "WrongProcess",
     "connect",
+    "discover_apps",
 ]

@@ -45,11 +45,19 @@ def check_ttl(name: str, value: object) -> int | None:
     """Microseconds, at least 1; None for never."""
     if value is None:
         return None
-    seconds = value.total_seconds() if isinstance(value, timedelta) else check_number(name, value)
+    seconds = _seconds(name, value)
     if not 0 < seconds <= MAX_TTL_SECONDS:
         wanted = f"seconds above 0 and at most {MAX_TTL_SECONDS}, or None for never"
         raise ValueError(f"{name}: expected {wanted}; got {value!r}")
     return max(1, round(seconds * 1_000_000))
+
+
+def check_age(name: str, value: object) -> int:
+    """Microseconds, at least 0."""
+    seconds = _seconds(name, value)
+    if not 0 <= seconds <= MAX_TTL_SECONDS:
+        raise ValueError(f"{name}: expected 0 to {MAX_TTL_SECONDS} seconds, got {value!r}")
+    return round(seconds * 1_000_000)
 
 
 def check_instant(name: str, value: object) -> int:
@@ -107,9 +115,17 @@ def check_result(result: object) -> TaskResult[Any]:
 
 def check_ids(task_ids: Iterable[str]) -> list[str]:
     """Distinct, in order."""
-    if isinstance(task_ids, str) or not isinstance(task_ids, Iterable):
-        raise TypeError(f"task_ids: expected an iterable of str, got {type(task_ids).__name__}")
-    return list(dict.fromkeys(check_text("task_ids", task_id) for task_id in task_ids))
+    return list(dict.fromkeys(check_texts("task_ids", task_ids)))
+
+
+def check_texts(name: str, values: Iterable[str]) -> list[str]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{name}: expected an iterable of str, got {type(values).__name__}")
+    return [check_text(name, value) for value in values]
+
+
+def _seconds(name: str, value: object) -> float:
+    return value.total_seconds() if isinstance(value, timedelta) else check_number(name, value)
 
 
 def _short(value: int) -> str:

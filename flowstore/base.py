@@ -11,19 +11,23 @@ from dataclasses import replace
 from typing import Any, Final, Unpack
 
 from flowstore import arguments, cursors
-from flowstore.core import STEP, Core, steps
-from flowstore.engine import FAMILY, UNREADABLE, Commit, Outcome, Query, Row
-from flowstore.errors import CorruptRecord, FamilyConflict, VersionConflict, WaitTimeout
+from flowstore.apps import AppMethods
+from flowstore.checkpoints import CheckpointMethods
+from flowstore.core import STEP, Core, applied, steps
+from flowstore.data import DataMethods
+from flowstore.engine import Outcome, Query, Row
+from flowstore.errors import VersionConflict, WaitTimeout
 from flowstore.history import HistoryMethods
 from flowstore.listing import Filters, Statuses, query_of, walk, where_of
 from flowstore.models import Page, TaskResult, TaskStatus, check_text
 from flowstore.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore.waiting import Waiting
+from flowstore.workers import WorkerMethods
 
 _PURGE_STEP: Final = 1_000
 
 
-class BaseResultBackend(HistoryMethods, Core):
+class BaseResultBackend(HistoryMethods, DataMethods, CheckpointMethods, WorkerMethods, AppMethods, Core):
     """Keeps the results of tasks; all backends behave alike.
 
     Opens by itself at the first call, or with ``async with``; once closed it stays closed. Lives in
@@ -66,7 +70,7 @@ class BaseResultBackend(HistoryMethods, Core):
             now = self._clock()
             commit = self._records.commit(result, now, ttl, overwrite, if_version)
             [outcome] = await self._engine.commit([commit], now)
-        is_applied = _applied(commit, outcome)
+        is_applied = applied(commit, outcome)
         if if_version is not None and not is_applied:
             raise VersionConflict(task_id, if_version, outcome.version)
         return is_applied
@@ -92,7 +96,7 @@ class BaseResultBackend(HistoryMethods, Core):
             for step in steps(commits):
                 await self._engine.room()
                 outcomes += await self._engine.commit(step, now)
-        return [_applied(*pair) for pair in zip(commits, outcomes, strict=True)]
+        return [applied(*pair) for pair in zip(commits, outcomes, strict=True)]
 
     async def get(self, task_id: str) -> TaskResult[Any] | None:
         """The record, a fresh object; None when there is none. Raises CorruptRecord."""
@@ -217,7 +221,10 @@ class BaseResultBackend(HistoryMethods, Core):
         return deleted
 
     async def clear(self) -> int:
-        """Remove every record of this namespace, in bounded steps; the number of records that there were."""
+        """Remove every record of this namespace, in bounded steps; the number of records that there were.
+
+        What belongs to the namespace itself stays: its workers, and what its app said.
+        """
         cleared = 0
         async with self._life:
             while True:
@@ -313,14 +320,10 @@ class BaseResultBackend(HistoryMethods, Core):
         """All records that ``page`` would show, one by one, read ``batch_size`` at a time."""
         arguments.check_int("batch_size", batch_size, 1, arguments.MAX_PAGE)
         query = query_of(statuses, where_of(filters), batch_size, newest_first, load_result)
-        while query.statuses:
-            async with self._life:
-                rows = await self._engine.scan(query, self._clock())
-            for row in rows:
-                yield self._records.decode(row)
-            if len(rows) < batch_size:
-                return
-            query = replace(query, after=rows[-1].position)
+        if query.statuses:
+            async for rows in self._walk(query):
+                for row in rows:
+                    yield self._records.decode(row)
 
     async def count_by_status(self, **filters: Unpack[Filters]) -> dict[TaskStatus, int]:
         """How many records there are in each status, of those that pass all ``filters`` (see Filters).
@@ -336,14 +339,6 @@ class BaseResultBackend(HistoryMethods, Core):
     def _live(self, rows: Iterable[Row | None]) -> list[Row]:
         now = self._clock()
         return [row for row in rows if row is not None and not row.is_expired(now)]
-
-
-def _applied(commit: Commit, outcome: Outcome) -> bool:
-    if outcome.version == FAMILY:
-        raise FamilyConflict(commit.id, str(commit.parent), outcome.reason)
-    if outcome.version == UNREADABLE:
-        raise CorruptRecord(commit.id, f"{outcome.reason}; nothing was written")
-    return outcome.is_applied
 
 
 def _in_time(result: TaskResult[Any] | None, task_id: str, seconds: float) -> TaskResult[Any]:

@@ -1,4 +1,4 @@
-"""From a URL to a backend."""
+"""From a URL to a backend, and to the apps that its storage has."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 from urllib.parse import unquote
 
+from flowstore.apps import AppInfo
 from flowstore.backends.memory import InMemoryBackend
 from flowstore.backends.redis import RedisBackend
 from flowstore.backends.sqlite import SQLiteBackend
@@ -33,3 +34,19 @@ def connect(url: str, **options: Any) -> BaseResultBackend:
         return InMemoryBackend(**options)
     named = f"scheme {scheme!r} in this form" if separator and _SCHEME.fullmatch(scheme) else "this form"
     raise ValueError(f"url: {named} is not known; expected one of {_FORMS}")
+
+
+async def discover_apps(url: str, **options: Any) -> list[AppInfo]:
+    """What the apps of a storage say of themselves, in the order of their namespaces.
+
+    Each namespace is an app; one that never said anything has the info {}. The one that ``options`` name,
+    or else "default", is always among them; memory:// has no other. ``options`` are those of ``connect``.
+    """
+    async with connect(url, **options) as backend:
+        namespaces = await backend.namespaces()
+    apps = []
+    for namespace in namespaces:
+        async with connect(url, **{**options, "namespace": namespace}) as backend:
+            app = await backend.app_info()
+        apps.append(app or AppInfo(namespace=namespace, info={}, registered_at=None))
+    return apps

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Final, Self, TypeVar, Unpack
 
 from flowstore import arguments
 from flowstore.codec import Codec
-from flowstore.engine import Engine
+from flowstore.engine import FAMILY, UNREADABLE, Commit, Engine, Outcome, Query, Row
+from flowstore.errors import CorruptRecord, FamilyConflict
 from flowstore.lifecycle import Lifecycle
 from flowstore.models import check_text
 from flowstore.options import BackendOptions
@@ -70,6 +72,17 @@ class Core:
         """The number of ids that somebody waits for here."""
         return len(self._waiters)
 
+    async def _walk(self, query: Query) -> AsyncIterator[list[Row]]:
+        """The rows of a listing in steps of the query's limit, none of them empty."""
+        while True:
+            async with self._life:
+                rows = await self._engine.scan(query, self._clock())
+            if rows:
+                yield rows
+            if len(rows) < query.limit:
+                return
+            query = replace(query, after=rows[-1].position)
+
 
 def _wall_clock() -> int:
     return time.time_ns() // 1_000
@@ -77,6 +90,15 @@ def _wall_clock() -> int:
 
 def steps(items: list[Item]) -> Iterator[list[Item]]:
     return (items[start : start + STEP] for start in range(0, len(items), STEP))
+
+
+def applied(commit: Commit, outcome: Outcome) -> bool:
+    """Raises what the storage refused for another reason than the rules of ``store``."""
+    if outcome.version == FAMILY:
+        raise FamilyConflict(commit.id, str(commit.parent), outcome.reason)
+    if outcome.version == UNREADABLE:
+        raise CorruptRecord(commit.id, f"{outcome.reason}; nothing was written")
+    return outcome.is_applied
 
 
 def _check_history(options: BackendOptions) -> int | None:

@@ -8,7 +8,7 @@ FlowstoreError
 ├── TaskFailed            RuntimeError      unwrap() of a failed task
 ├── TaskCancelled         RuntimeError      unwrap() of a cancelled task
 ├── TaskNotFinished       RuntimeError      unwrap() of a task that has no outcome yet
-├── VersionConflict       RuntimeError      store(if_version=...) found another version
+├── VersionConflict       RuntimeError      compare-and-set (if_version=...) found another version
 ├── FamilyConflict        ValueError        a parent that the task cannot have
 ├── UnknownTask           LookupError       data for a task that is not stored
 ├── UnknownWorker         LookupError       a worker that is not registered
@@ -117,16 +117,21 @@ class TaskNotFinished(FlowstoreError, RuntimeError):
 
 
 class VersionConflict(FlowstoreError, RuntimeError):
-    """Compare-and-set lost: ``actual`` is the stored version, 0 when there is no record."""
+    """Compare-and-set lost: ``actual`` is the stored version, 0 when there is none.
 
-    def __init__(self, task_id: str, expected: int, actual: int) -> None:
-        super().__init__(task_id, expected, actual)
+    Of the record of the task, or of its data under ``key``.
+    """
+
+    def __init__(self, task_id: str, expected: int, actual: int, key: str | None = None) -> None:
+        super().__init__(task_id, expected, actual, key)
         self.task_id = task_id
         self.expected = expected
         self.actual = actual
+        self.key = key
 
     def __str__(self) -> str:
-        return f"task {self.task_id!r} is at version {self.actual}, not {self.expected}; nothing was written"
+        what = f"task {self.task_id!r}" if self.key is None else f"data {self.key!r} of task {self.task_id!r}"
+        return f"{what} is at version {self.actual}, not {self.expected}; nothing was written"
 
 
 class FamilyConflict(FlowstoreError, ValueError):
@@ -181,15 +186,19 @@ class PayloadTooLarge(NotSerializable, ValueError):
 
 
 class CorruptRecord(FlowstoreError, ValueError):
-    """Stored bytes of one record cannot be read; ``get`` of other records is not affected."""
+    """Stored bytes of one record cannot be read; ``get`` of other records is not affected.
 
-    def __init__(self, task_id: str, reason: str) -> None:
-        super().__init__(task_id, reason)
+    ``kind`` says what ``task_id`` is the id of, where it is not a task's: a worker, or an app.
+    """
+
+    def __init__(self, task_id: str, reason: str, kind: str = "record of task") -> None:
+        super().__init__(task_id, reason, kind)
         self.task_id = task_id
         self.reason = reason
+        self.kind = kind
 
     def __str__(self) -> str:
-        return f"stored record of task {self.task_id!r} cannot be read: {self.reason}"
+        return f"stored {self.kind} {self.task_id!r} cannot be read: {self.reason}"
 
 
 class InvalidCursor(FlowstoreError, ValueError):

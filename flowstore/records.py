@@ -169,11 +169,16 @@ def decode(row: Row, codec: Codec) -> TaskResult[Any]:
         result: TaskResult[Any] = _VALIDATE({**_head(row), **_values(row, codec), **_columns(row)})
         return result
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise CorruptRecord(row.id, f"{field}: {first['msg']}") from error
+        raise CorruptRecord(row.id, first_of(error)) from error
     except (DecodeError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise CorruptRecord(row.id, str(error)) from error
+
+
+def first_of(error: ValidationError) -> str:
+    """What is wrong with the first field, in one line."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return f"{field}: {first['msg']}"
 
 
 def _columns(row: Row) -> dict[str, Any]:

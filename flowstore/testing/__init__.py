@@ -7,7 +7,8 @@ Subclass ``BackendContract`` in a test module and give it one fixture, ``make_ba
         def make_backend(self) -> MakeBackend:
             return MyBackend
 
-Where calls at once share trips (``batching.SharedTrips``), ``SharedTripsContract`` holds as well.
+Where calls at once share trips (``batching.SharedTrips``), ``SharedTripsContract`` holds as well. Where
+several namespaces share a storage, ``NamespacesContract`` does, with the fixture ``make_neighbour``.
 
 It needs the extra ``flowstore[testing]``: pytest, pytest-asyncio and hypothesis.
 """
@@ -19,6 +20,11 @@ pytest.register_assert_rewrite(
     "flowstore.testing.listing",
     "flowstore.testing.expiring",
     "flowstore.testing.waits",
+    "flowstore.testing.keeping",
+    "flowstore.testing.checkpoints",
+    "flowstore.testing.registering",
+    "flowstore.testing.lost",
+    "flowstore.testing.neighbours",
     "flowstore.testing.roundtrips",
     "flowstore.testing.machine",
     "flowstore.testing.sharing",
@@ -26,7 +32,15 @@ pytest.register_assert_rewrite(
 )
 
 from flowstore.testing.contract import BackendContract  # noqa: E402
+from flowstore.testing.neighbours import MakeNeighbour, NamespacesContract  # noqa: E402
 from flowstore.testing.sharing import SharedTripsContract  # noqa: E402
 from flowstore.testing.support import MakeBackend, ManualClock  # noqa: E402
 
-__all__ = ["BackendContract", "MakeBackend", "ManualClock", "SharedTripsContract"]
+__all__ = [
+    "BackendContract",
+    "MakeBackend",
+    "MakeNeighbour",
+    "ManualClock",
+    "NamespacesContract",
+    "SharedTripsContract",
+]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from flowstore.testing.checkpoints import CheckpointsContract
 from flowstore.testing.enduring import FaultsContract
 from flowstore.testing.expiring import ExpiringContract
+from flowstore.testing.keeping import DataContract
 from flowstore.testing.listing import ListingContract
+from flowstore.testing.lost import LostWorkersContract
 from flowstore.testing.machine import MachineContract
+from flowstore.testing.registering import AppsContract, WorkersContract
 from flowstore.testing.roundtrips import ValuesContract
 from flowstore.testing.sharing import ConcurrencyContract
 from flowstore.testing.storing import StoringContract
@@ -18,6 +22,11 @@ class BackendContract(
     ListingContract,
     ExpiringContract,
     ValuesContract,
+    DataContract,
+    CheckpointsContract,
+    WorkersContract,
+    LostWorkersContract,
+    AppsContract,
     ConcurrencyContract,
     FaultsContract,
     MachineContract,

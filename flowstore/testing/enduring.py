@@ -20,6 +20,11 @@ async def _drain(items: AsyncIterator[Any]) -> list[Any]:
     return [item async for item in items]
 
 
+async def _registered_and_seen(backend: BaseResultBackend) -> None:
+    await backend.register_worker("w")
+    await backend.heartbeat("w")
+
+
 CALLS: dict[str, Callable[[BaseResultBackend], Coroutine[Any, Any, object]]] = {
     "store": lambda backend: backend.store("new", TaskResult.success("new", 1), overwrite=True),
     "store_many": lambda backend: backend.store_many(TaskResult.pending(f"n{n}") for n in range(1_200)),
@@ -38,6 +43,23 @@ CALLS: dict[str, Callable[[BaseResultBackend], Coroutine[Any, Any, object]]] = {
     "page": lambda backend: backend.page(TaskStatus.SUCCESS),
     "iter_by_status": lambda backend: _drain(backend.iter_by_status(TaskStatus.SUCCESS, batch_size=3)),
     "count_by_status": lambda backend: backend.count_by_status(),
+    "set_data": lambda backend: backend.set_data("t0", "k", 1),
+    "get_data": lambda backend: backend.get_data("t0", "k"),
+    "all_data": lambda backend: backend.all_data("t0"),
+    "delete_data": lambda backend: backend.delete_data("t0", "k"),
+    "save_checkpoint": lambda backend: backend.save_checkpoint("t0", 1, keep=2),
+    "latest_checkpoint": lambda backend: backend.latest_checkpoint("t0"),
+    "checkpoints": lambda backend: backend.checkpoints("t0"),
+    "register_worker": lambda backend: backend.register_worker("w"),
+    "heartbeat": lambda backend: _registered_and_seen(backend),
+    "remove_worker": lambda backend: backend.remove_worker("w"),
+    "stale_workers": lambda backend: backend.stale_workers(60),
+    "running_tasks": lambda backend: _drain(backend.running_tasks("w")),
+    "requeue": lambda backend: backend.requeue("w"),
+    "fail_lost": lambda backend: backend.fail_lost("w"),
+    "register_app": lambda backend: backend.register_app({"name": "x"}),
+    "app_info": lambda backend: backend.app_info(),
+    "namespaces": lambda backend: backend.namespaces(),
 }
 """Each public method, on a backend that holds the finished t0 to t9."""
 

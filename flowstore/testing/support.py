@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -82,3 +82,17 @@ async def seen(backend: BaseResultBackend, task: asyncio.Task[Any], task_id: str
     await backend.store(marker, TaskResult.success(marker))
     await backend.wait_for(marker, 30)
     assert not task.done()
+
+
+def meanwhile(backend: BaseResultBackend, verb: str, step: Callable[[], Awaitable[object]]) -> None:
+    """Let ``step`` happen right after the engine's next ``verb``, before what follows from it is written."""
+    engine: Any = backend._engine
+    plain = getattr(engine, verb)
+
+    async def verb_and_step(*args: Any, **options: Any) -> Any:
+        answer = await plain(*args, **options)
+        setattr(engine, verb, plain)
+        await step()
+        return answer
+
+    setattr(engine, verb, verb_and_step)

@@ -1,4 +1,4 @@
-"""The README tells the truth: each of its programs runs and prints what it says."""
+"""The README and the documents tell the truth: each of their programs runs and prints what they say."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 README = Path(__file__).parents[2] / "README.md"
+DOCUMENTS = [
+    path
+    for path in (README, *sorted((README.parent / "docs").glob("*.md")))
+    if "```python" in path.read_text("utf-8")
+]
+FEWEST = {"README.md": 5}
 PROGRAM = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
 
 
-def test_programs_of_the_readme(tmp_path: Path) -> None:
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_programs_of_a_document(document: Path, tmp_path: Path) -> None:
     """In order, in one folder, each as a program of its own."""
-    programs = PROGRAM.findall(README.read_text("utf-8"))
-    assert len(programs) >= 5
+    text = document.read_text("utf-8")
+    programs = PROGRAM.findall(text)
+    assert len(programs) == text.count("```python") >= FEWEST.get(document.name, 1)
     for source, expected in programs:
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", source],

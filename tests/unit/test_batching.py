@@ -236,7 +236,7 @@ async def test_a_slow_storage_holds_its_callers_up(trips: SharedTrips, engine: G
 
 @pytest.mark.usefixtures("small_trips")
 async def test_a_deletion_does_not_overtake_a_store_that_waits_for_room(engine: GatedEngine) -> None:
-    """Nor does a store of many: each write of an id takes its turn."""
+    """Nor does a store of many, nor data of the task: each write of an id takes its turn."""
     async with BaseResultBackend(SharedTrips(engine, 10.0), namespace="n") as backend:
         large = [TaskResult.success(f"t{n}", "x" * 20_000) for n in range(20)]
         calls: list[asyncio.Future[Any]] = [
@@ -247,11 +247,12 @@ async def test_a_deletion_does_not_overtake_a_store_that_waits_for_room(engine: 
             asyncio.ensure_future(backend.store("x", TaskResult.success("x"))),
             asyncio.ensure_future(backend.delete("x")),
             asyncio.ensure_future(backend.store_many([TaskResult.failed("x", ValueError())])),
+            asyncio.ensure_future(backend.set_data("x", "k", "v")),
         ]
         await settle()
         engine.gate.set()
         outcomes = await asyncio.gather(*calls)
-        assert outcomes[-3:] == [True, True, [True]]
+        assert outcomes[-4:] == [True, True, [True], 1]
 
 
 @pytest.mark.usefixtures("small_trips")

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, assert_type
 
-from flowstore import BaseResultBackend, InMemoryBackend, Page, TaskError, TaskResult, TaskStatus, connect
+from flowstore import (
+    AppInfo,
+    BaseResultBackend,
+    Checkpoint,
+    Datum,
+    InMemoryBackend,
+    Page,
+    TaskError,
+    TaskResult,
+    TaskStatus,
+    Worker,
+    connect,
+    discover_apps,
+)
 
 
 async def test_types_of_the_public_calls() -> None:
@@ -22,6 +35,26 @@ async def test_types_of_the_public_calls() -> None:
         assert_type(await backend.list_by_status(TaskStatus.FAILED, limit=3), list[TaskResult[Any]])
         assert_type(await backend.delete("t"), bool)
         assert_type(await backend.clear(), int)
+
+
+async def test_types_of_what_tasks_and_workers_leave() -> None:
+    """Data, checkpoints, workers and apps as well."""
+    async with connect("memory://") as backend:
+        await backend.store("t", TaskResult.running("t", worker_id="w"))
+        assert_type(await backend.set_data("t", "k", 1), int)
+        assert_type(await backend.get_datum("t", "k"), Datum | None)
+        assert_type(await backend.all_data("t"), dict[str, Any])
+        assert_type(await backend.delete_data("t", "k"), bool)
+        assert_type(await backend.save_checkpoint("t", 1), int)
+        assert_type(await backend.latest_checkpoint("t"), Checkpoint | None)
+        assert_type(await backend.checkpoints("t"), list[Checkpoint])
+        assert_type(await backend.register_worker("w"), Worker)
+        assert_type(await backend.get_worker("w"), Worker | None)
+        assert_type(await backend.stale_workers(60), list[Worker])
+        assert_type(backend.running_tasks("w"), AsyncIterator[TaskResult[Any]])
+        assert_type(await backend.requeue("w"), list[str])
+        assert_type(await backend.app_info(), AppInfo | None)
+    assert_type(await discover_apps("memory://"), list[AppInfo])
 
 
 def test_types_of_results() -> None:
