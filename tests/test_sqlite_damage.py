@@ -19,12 +19,18 @@ from flowstore import (
     TaskResult,
     TaskStatus,
 )
+from flowstore.listing import Filters
 from flowstore.testing.support import failed, seen, waiting
 from tests import sqlite_jobs
 from tests.test_sqlite_outages import check_whole, child, look, store_elsewhere
 
 RECORDS = [
-    *(failed(f"t{n:03}", n, task_name="add", labels={f"label {n}"}) for n in range(100)),
+    *(
+        failed(
+            f"t{n:03}", n, task_name="add", labels={"x"}, parent_id="big 0" if n % 2 else None, worker_id="w"
+        )
+        for n in range(100)
+    ),
     *(TaskResult.success(f"big {n}", f"{n}" * 9_000) for n in range(5)),
 ]
 
@@ -37,6 +43,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     async def fill() -> None:
         async with SQLiteBackend(path) as backend:
             await backend.store_many(RECORDS)
+            await backend.set_data("big 0", "key", "value")
 
     asyncio.run(fill())
     return path
@@ -95,13 +102,41 @@ async def count_errors(path: Path) -> int:
         assert await backend.purge_expired() == 0
     except CorruptStore:
         errors += 1
-    try:
-        named = [result.task_id async for result in backend.iter_by_status(name="add")]
-        assert len(named) == 100
-    except (CorruptStore, CorruptRecord):
-        errors += 1
+    for filters, count in FILTERS:
+        try:
+            assert len([result async for result in backend.iter_by_status(**filters)]) == count
+        except (CorruptStore, CorruptRecord):
+            errors += 1
+    for read in (read_history, read_data, add_one):
+        try:
+            await read(backend)
+        except (CorruptStore, CorruptRecord):
+            errors += 1
     await backend.close()
     return errors
+
+
+FILTERS: list[tuple[Filters, int]] = [
+    ({"name": "add"}, 100),
+    ({"label": "x"}, 100),
+    ({"worker_id": "w"}, 50),
+    ({"parent_id": "big 0"}, 50),
+    ({"root_id": "big 0"}, 51),
+]
+
+
+async def read_history(backend: SQLiteBackend) -> None:
+    assert sum([len(batch) async for batch in backend.iter_history()]) == len(RECORDS)
+    for record in RECORDS:
+        assert len(await backend.history(record.task_id)) == 1
+
+
+async def read_data(backend: SQLiteBackend) -> None:
+    assert await backend.all_data("big 0") == {"key": "value"}
+
+
+async def add_one(backend: SQLiteBackend) -> None:
+    assert await backend.store("new", TaskResult.success("new"))
 
 
 def test_a_file_that_was_cut(tmp_path: Path, sound: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -28,7 +29,16 @@ class _Range(NamedTuple):
 
 def row_of(found: Sequence[Any]) -> Row:
     *columns, labels = found
-    return Row._make((*columns, tuple(json.loads(labels)) if labels else ()))
+    return Row._make((*columns, tuple(map(_unescaped, json.loads(labels))) if labels else ()))
+
+
+def escaped(label: str) -> str:
+    """Without NUL, where SQLite's JSON functions take a text to end."""
+    return label.replace("\1", "\1\1").replace("\0", "\1\2")
+
+
+def _unescaped(label: str) -> str:
+    return re.sub("\1([\1\2])", lambda found: "\1" if found[1] == "\1" else "\0", label)
 
 
 def scan_statement(query: Query) -> tuple[str, dict[str, Any]]:
@@ -50,7 +60,7 @@ def scan_statement(query: Query) -> tuple[str, dict[str, Any]]:
     ]
     order = f" ORDER BY sort {direction}, id {direction} LIMIT :limit"
     values: dict[str, Any] = {f"status_{number}": status for number, status in enumerate(query.statuses)}
-    values |= {"limit": query.limit, **query.where._asdict()}
+    values |= {"limit": query.limit, **_values(query.where)}
     if query.after is not None:
         values |= {"after_sort": query.after.sort, "after_id": query.after.id}
     return " UNION ALL ".join(branches) + order, values
@@ -61,7 +71,11 @@ def count_statement(where: Where) -> tuple[str, dict[str, Any]]:
         SQL["count_branch"].format(source=part.source, table=part.table, conditions=part.conditions)
         for part in _ranges(where)
     ]
-    return SQL["count_where"].format(branches=" UNION ALL ".join(branches)), where._asdict()
+    return SQL["count_where"].format(branches=" UNION ALL ".join(branches)), _values(where)
+
+
+def _values(where: Where) -> dict[str, Any]:
+    return {**where._asdict(), "label": where.label and escaped(where.label)}
 
 
 def _ranges(where: Where) -> list[_Range]:
@@ -103,9 +117,10 @@ def history_statement(span: Span) -> tuple[str, dict[str, Any]]:
 
 
 def kept_statement(keys: Sequence[str] | None, last: int | None) -> tuple[str, dict[str, Any]]:
-    and_key = "" if keys is None else "AND key IN (SELECT value FROM json_each(:keys))"
+    names = {f"key_{number}": key for number, key in enumerate(keys or ())}
+    and_key = "" if keys is None else f"AND key IN ({', '.join(f':{name}' for name in names)})"
     statement = SQL["kept"].format(and_key=and_key, direction="ASC" if last is None else "DESC")
-    return statement, {"keys": json.dumps(keys), "limit": -1 if last is None else last}
+    return statement, {**names, "limit": -1 if last is None else last}
 
 
 def fetches(ids: Sequence[str], with_body: bool) -> Iterator[tuple[str, tuple[str | None, ...]]]:

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from typing import Any
 
-from flowstore.backends.sqlite_statements import SQL
+from flowstore.backends.sqlite_statements import SQL, escaped
 from flowstore.belongings import OWNERLESS, Put, PutOutcome, Report
 from flowstore.engine import ANY_STAGE, APPLIED, FAMILY, Commit, Outcome
 
@@ -19,7 +19,7 @@ def commit(raw: sqlite3.Connection, ns: int, write: Commit, now: int) -> Outcome
     else:
         outcome = _commit_child(raw, ns, write, now)
     if outcome.is_applied and write.labels:
-        rows = [(ns, label, write.status, write.sort, write.id) for label in write.labels]
+        rows = [(ns, escaped(label), write.status, write.sort, write.id) for label in write.labels]
         raw.executemany(SQL["add_label"], rows)
     if outcome.is_applied and write.history:
         raw.execute(SQL["drop_oldest"], {"ns": ns, "id": write.id, "keep": write.history})
@@ -38,7 +38,7 @@ def _record(write: Commit) -> tuple[object, ...]:
 
 
 def _rest(write: Commit) -> tuple[object, ...]:
-    labels = json.dumps(write.labels, ensure_ascii=False) if write.labels else None
+    labels = json.dumps([*map(escaped, write.labels)], ensure_ascii=False) if write.labels else None
     return write.worker, labels, None if write.history == 0 else write.at
 
 
