@@ -11,6 +11,7 @@ from flowstore.errors import (
     BackendMisuse,
     CorruptRecord,
     CorruptStore,
+    FamilyConflict,
     FlowstoreError,
     InvalidCursor,
     NotSerializable,
@@ -32,7 +33,7 @@ from flowstore.errors import (
     WrongLoop,
     WrongProcess,
 )
-from flowstore.models import NOT_LOADED, Page, Progress, TaskError, TaskResult, TaskStatus
+from flowstore.models import NOT_LOADED, Page, Progress, TaskError, TaskResult, TaskStatus, Transition
 from flowstore.options import BackendOptions
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "BaseResultBackend",
     "CorruptRecord",
     "CorruptStore",
+    "FamilyConflict",
     "FlowstoreError",
     "InMemoryBackend",
     "InvalidCursor",
@@ -68,6 +70,7 @@ __all__ = [
     "TaskNotFinished",
     "TaskResult",
     "TaskStatus",
+    "Transition",
     "VersionConflict",
     "WaitTimeout",
     "WrongLoop",
