@@ -33,8 +33,18 @@ from flowstore.errors import (
     WrongLoop,
     WrongProcess,
 )
-from flowstore.models import NOT_LOADED, Page, Progress, TaskError, TaskResult, TaskStatus, Transition
+from flowstore.models import (
+    NOT_LOADED,
+    Page,
+    Progress,
+    TaskError,
+    TaskResult,
+    TaskStatus,
+    Transition,
+    Workflow,
+)
 from flowstore.options import BackendOptions
+from flowstore.tracking import TrackedTask
 
 __all__ = [
     "NOT_LOADED",
@@ -70,9 +80,11 @@ __all__ = [
     "TaskNotFinished",
     "TaskResult",
     "TaskStatus",
+    "TrackedTask",
     "Transition",
     "VersionConflict",
     "WaitTimeout",
+    "Workflow",
     "WrongLoop",
     "WrongProcess",
     "connect",

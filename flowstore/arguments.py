@@ -105,11 +105,11 @@ def check_result(result: object) -> TaskResult[Any]:
     return result
 
 
-def check_ids(task_ids: Iterable[str]) -> list[str]:
+def check_ids(task_ids: Iterable[str], name: str = "task_ids") -> list[str]:
     """Distinct, in order."""
     if isinstance(task_ids, str) or not isinstance(task_ids, Iterable):
-        raise TypeError(f"task_ids: expected an iterable of str, got {type(task_ids).__name__}")
-    return list(dict.fromkeys(check_text("task_ids", task_id) for task_id in task_ids))
+        raise TypeError(f"{name}: expected an iterable of str, got {type(task_ids).__name__}")
+    return list(dict.fromkeys(check_text(name, task_id) for task_id in task_ids))
 
 
 def _short(value: int) -> str:

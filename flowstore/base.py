@@ -17,10 +17,12 @@ from flowstore.history import HistoryMethods
 from flowstore.models import TaskResult, check_text
 from flowstore.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore.removing import RemovingMethods
+from flowstore.tracking import TrackMethods
 from flowstore.waiting import Waiting
+from flowstore.workflows import WorkflowMethods
 
 
-class BaseResultBackend(RemovingMethods, HistoryMethods):
+class BaseResultBackend(TrackMethods, WorkflowMethods, RemovingMethods, HistoryMethods):
     """Keeps the results of tasks; all backends behave alike.
 
     Opens by itself at the first call, or with ``async with``; once closed it stays closed. Lives in

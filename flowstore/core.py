@@ -36,7 +36,7 @@ class Core:
             failure_ttl=arguments.check_ttl("failure_ttl", options.get("failure_ttl", options.get("ttl"))),
             history=_check_history(options),
         )
-        arguments.check_positive("op_timeout", options.get("op_timeout", 10.0))
+        self._op_timeout = arguments.check_positive("op_timeout", options.get("op_timeout", 10.0))
         recheck = arguments.check_positive("recheck_interval", options.get("recheck_interval", 15.0))
         reads = (lambda ids: engine.watch(ids)), (lambda ids: engine.fetch(ids))
         self._waiters = Waiters(*reads, self._records.decode, self._clock, recheck)
