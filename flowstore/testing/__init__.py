@@ -18,6 +18,7 @@ pytest.register_assert_rewrite(
     "flowstore.testing.storing",
     "flowstore.testing.listing",
     "flowstore.testing.expiring",
+    "flowstore.testing.histories",
     "flowstore.testing.waits",
     "flowstore.testing.roundtrips",
     "flowstore.testing.machine",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowstore.testing.enduring import FaultsContract
 from flowstore.testing.expiring import ExpiringContract
+from flowstore.testing.histories import HistoryContract
 from flowstore.testing.listing import ListingContract
 from flowstore.testing.machine import MachineContract
 from flowstore.testing.roundtrips import ValuesContract
@@ -17,6 +18,7 @@ class BackendContract(
     WaitingContract,
     ListingContract,
     ExpiringContract,
+    HistoryContract,
     ValuesContract,
     ConcurrencyContract,
     FaultsContract,
