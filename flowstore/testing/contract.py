@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from flowstore.testing.enduring import FaultsContract
 from flowstore.testing.expiring import ExpiringContract
+from flowstore.testing.families import FamilyContract
+from flowstore.testing.filters import FilterContract
 from flowstore.testing.histories import HistoryContract
 from flowstore.testing.listing import ListingContract
 from flowstore.testing.machine import MachineContract
@@ -11,6 +13,7 @@ from flowstore.testing.roundtrips import ValuesContract
 from flowstore.testing.sharing import ConcurrencyContract
 from flowstore.testing.storing import StoringContract
 from flowstore.testing.waits import WaitingContract
+from flowstore.testing.workflows import WorkflowContract
 
 
 class BackendContract(
@@ -19,6 +22,9 @@ class BackendContract(
     ListingContract,
     ExpiringContract,
     HistoryContract,
+    FamilyContract,
+    FilterContract,
+    WorkflowContract,
     ValuesContract,
     ConcurrencyContract,
     FaultsContract,
