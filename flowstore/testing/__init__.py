@@ -22,6 +22,7 @@ pytest.register_assert_rewrite(
     "flowstore.testing.families",
     "flowstore.testing.filters",
     "flowstore.testing.workflows",
+    "flowstore.testing.tracking",
     "flowstore.testing.waits",
     "flowstore.testing.roundtrips",
     "flowstore.testing.machine",

@@ -12,6 +12,7 @@ from flowstore.testing.machine import MachineContract
 from flowstore.testing.roundtrips import ValuesContract
 from flowstore.testing.sharing import ConcurrencyContract
 from flowstore.testing.storing import StoringContract
+from flowstore.testing.tracking import TrackContract
 from flowstore.testing.waits import WaitingContract
 from flowstore.testing.workflows import WorkflowContract
 
@@ -25,6 +26,7 @@ class BackendContract(
     FamilyContract,
     FilterContract,
     WorkflowContract,
+    TrackContract,
     ValuesContract,
     ConcurrencyContract,
     FaultsContract,

@@ -32,15 +32,13 @@ class FilterContract(Contract):
     async def test_filters_intersect(self, backend: BaseResultBackend) -> None:
         """Any filters together, with any statuses, in page, iteration and counts, both ways round."""
         choose = random.Random(5)
-        kinds: list[dict[str, Any]] = []
         for n in range(120):
-            fields = {
+            fields: Any = {
                 "task_name": choose.choice(["a", "b", None]),
                 "worker_id": choose.choice(["w1", "w2", None]),
                 "parent_id": choose.choice(["p", "q", None]),
                 "labels": choose.sample(["x", "y", "z"], choose.randint(0, 2)),
             }
-            kinds.append(fields)
             status = choose.choice([TaskStatus.FAILED, TaskStatus.RUNNING])
             await backend.store(f"t{n}", failed(f"t{n}", n, **fields).model_copy(update={"status": status}))
         await backend.store("p", failed("p", 200, parent_id="r", task_name="a", worker_id="w1"))
