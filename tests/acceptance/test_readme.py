@@ -1,4 +1,4 @@
-"""The README tells the truth: each of its programs runs and prints what it says."""
+"""The README and docs/ tell the truth: each of their programs runs and prints what it says."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 README = Path(__file__).parents[2] / "README.md"
+PAGES = {README: 5, README.parent / "docs" / "families.md": 4}
+"""How many programs each has at the least."""
 PROGRAM = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
 
 
-def test_programs_of_the_readme(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_programs_of_the_docs(page: Path, tmp_path: Path) -> None:
     """In order, in one folder, each as a program of its own."""
-    programs = PROGRAM.findall(README.read_text("utf-8"))
-    assert len(programs) >= 5
+    programs = PROGRAM.findall(page.read_text("utf-8"))
+    assert len(programs) >= PAGES[page]
     for source, expected in programs:
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", source],
