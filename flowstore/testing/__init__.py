@@ -23,6 +23,7 @@ pytest.register_assert_rewrite(
     "flowstore.testing.filters",
     "flowstore.testing.workflows",
     "flowstore.testing.tracking",
+    "flowstore.testing.leaving",
     "flowstore.testing.waits",
     "flowstore.testing.roundtrips",
     "flowstore.testing.machine",

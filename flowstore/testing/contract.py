@@ -7,6 +7,7 @@ from flowstore.testing.expiring import ExpiringContract
 from flowstore.testing.families import FamilyContract
 from flowstore.testing.filters import FilterContract
 from flowstore.testing.histories import HistoryContract
+from flowstore.testing.leaving import LeavingContract
 from flowstore.testing.listing import ListingContract
 from flowstore.testing.machine import MachineContract
 from flowstore.testing.roundtrips import ValuesContract
@@ -27,6 +28,7 @@ class BackendContract(
     FilterContract,
     WorkflowContract,
     TrackContract,
+    LeavingContract,
     ValuesContract,
     ConcurrencyContract,
     FaultsContract,

@@ -195,7 +195,7 @@ class FamilyContract(Contract):
         assert await _roots(backend, "t") == {"t": None}
         assert [child async for child in backend.children("p")] == []
 
-    async def test_bad_arguments(self, backend: BaseResultBackend) -> None:
+    async def test_bad_arguments_of_families(self, backend: BaseResultBackend) -> None:
         """Each is named, and nothing was deleted."""
         await _plant(backend, "p", "p c")
         bad_id: Any
