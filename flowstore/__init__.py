@@ -14,6 +14,7 @@ from flowstore.errors import (
     BackendMisuse,
     CorruptRecord,
     CorruptStore,
+    FamilyConflict,
     FlowstoreError,
     InvalidCursor,
     NotSerializable,
@@ -37,8 +38,18 @@ from flowstore.errors import (
     WrongLoop,
     WrongProcess,
 )
-from flowstore.models import NOT_LOADED, Page, Progress, TaskError, TaskResult, TaskStatus
+from flowstore.models import (
+    NOT_LOADED,
+    Page,
+    Progress,
+    TaskError,
+    TaskResult,
+    TaskStatus,
+    Transition,
+    Workflow,
+)
 from flowstore.options import BackendOptions
+from flowstore.tracking import TrackedTask
 from flowstore.workers import Worker
 
 __all__ = [
@@ -53,6 +64,7 @@ __all__ = [
     "CorruptRecord",
     "CorruptStore",
     "Datum",
+    "FamilyConflict",
     "FlowstoreError",
     "InMemoryBackend",
     "InvalidCursor",
@@ -77,11 +89,14 @@ __all__ = [
     "TaskNotFinished",
     "TaskResult",
     "TaskStatus",
+    "TrackedTask",
+    "Transition",
     "UnknownTask",
     "UnknownWorker",
     "VersionConflict",
     "WaitTimeout",
     "Worker",
+    "Workflow",
     "WrongLoop",
     "WrongProcess",
     "connect",

@@ -113,9 +113,9 @@ def check_result(result: object) -> TaskResult[Any]:
     return result
 
 
-def check_ids(task_ids: Iterable[str]) -> list[str]:
+def check_ids(task_ids: Iterable[str], name: str = "task_ids") -> list[str]:
     """Distinct, in order."""
-    return list(dict.fromkeys(check_texts("task_ids", task_ids)))
+    return list(dict.fromkeys(check_texts(name, task_ids)))
 
 
 def check_texts(name: str, values: Iterable[str]) -> list[str]:

@@ -7,27 +7,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import replace
-from typing import Any, Final, Unpack
+from typing import Any
 
-from flowstore import arguments, cursors
+from flowstore import arguments
 from flowstore.apps import AppMethods
 from flowstore.checkpoints import CheckpointMethods
-from flowstore.core import STEP, Core, applied, steps
-from flowstore.data import DataMethods
-from flowstore.engine import Outcome, Query, Row
+from flowstore.core import applied, steps
+from flowstore.engine import Outcome, Row
 from flowstore.errors import VersionConflict, WaitTimeout
 from flowstore.history import HistoryMethods
-from flowstore.listing import Filters, Statuses, query_of, walk, where_of
-from flowstore.models import Page, TaskResult, TaskStatus, check_text
+from flowstore.models import TaskResult, check_text
 from flowstore.records import DEFAULT_TTL, DefaultTtl, Ttl
+from flowstore.removing import RemovingMethods
+from flowstore.tracking import TrackMethods
 from flowstore.waiting import Waiting
 from flowstore.workers import WorkerMethods
+from flowstore.workflows import WorkflowMethods
 
-_PURGE_STEP: Final = 1_000
 
-
-class BaseResultBackend(HistoryMethods, DataMethods, CheckpointMethods, WorkerMethods, AppMethods, Core):
+class BaseResultBackend(
+    TrackMethods,
+    WorkflowMethods,
+    RemovingMethods,
+    HistoryMethods,
+    CheckpointMethods,
+    WorkerMethods,
+    AppMethods,
+):
     """Keeps the results of tasks; all backends behave alike.
 
     Opens by itself at the first call, or with ``async with``; once closed it stays closed. Lives in
@@ -53,6 +59,8 @@ class BaseResultBackend(HistoryMethods, DataMethods, CheckpointMethods, WorkerMe
         ``overwrite`` writes whatever stands. ``if_version`` writes only over that version (0: only
         where there is no record) and raises VersionConflict otherwise. ``ttl`` in seconds from now,
         None for ever; by default ``result.expires_at``, or else the backend's ttl.
+
+        FamilyConflict: the parent that is named descends from the task, or another one is known.
 
         Returning means durable as the backend promises. NotSerializable names the path of a value
         that would not come back as it went in; then, as after any bad argument, nothing is written.
@@ -85,7 +93,7 @@ class BaseResultBackend(HistoryMethods, DataMethods, CheckpointMethods, WorkerMe
         """``store`` each, in order. All are checked and encoded before the first is sent.
 
         Each write is atomic, the whole is not: after a StorageError a part may have been stored, after
-        CorruptRecord, which names the first that could not be, all others.
+        FamilyConflict or CorruptRecord, which names the first that could not be, all others.
         """
         arguments.check_bool("overwrite", overwrite)
         now = self._clock()
@@ -205,136 +213,6 @@ class BaseResultBackend(HistoryMethods, DataMethods, CheckpointMethods, WorkerMe
         finally:
             for task_id, wait in waits.items():
                 self._waiters.release(task_id, wait)
-
-    async def delete(self, task_id: str) -> bool:
-        """Remove the record and all that belongs to it; False when there was none. Wakes its waiters."""
-        return await self.delete_many([check_text("task_id", task_id)]) == 1
-
-    async def delete_many(self, task_ids: Iterable[str]) -> int:
-        """``delete`` each; the number of records that there were."""
-        ids = arguments.check_ids(task_ids)
-        deleted = 0
-        async with self._life:
-            for step in steps(ids):
-                await self._engine.room()  # behind a store of the same id that waits for room
-                deleted += sum(await self._engine.remove(step, self._clock()))
-        return deleted
-
-    async def clear(self) -> int:
-        """Remove every record of this namespace, in bounded steps; the number of records that there were.
-
-        What belongs to the namespace itself stays: its workers, and what its app said.
-        """
-        cleared = 0
-        async with self._life:
-            while True:
-                step = await self._engine.purge(_PURGE_STEP, self._clock(), everything=True)
-                cleared += step.live
-                if step.is_done:
-                    return cleared
-
-    async def purge_expired(self, limit: int = _PURGE_STEP) -> int:
-        """Free the room of at most ``limit`` expired records; how many. Stores do a little of it each."""
-        arguments.check_int("limit", limit, 0)
-        purged = 0
-        async with self._life:
-            while purged < limit:
-                step = await self._engine.purge(min(_PURGE_STEP, limit - purged), self._clock())
-                purged += step.expired
-                if step.is_done:
-                    break
-        return purged
-
-    async def list_by_status(
-        self, status: TaskStatus, limit: int | None = None, offset: int = 0
-    ) -> list[TaskResult[Any]]:
-        """The records in ``status``: newest ``submitted_at`` first, those without one last, ties by task_id.
-
-        ``limit`` None: all, 0: none. Skipping ``offset`` records costs time in proportion; to go
-        through many, use ``page`` or ``iter_by_status``, which never repeat or skip.
-        """
-        wanted = Query(statuses=(arguments.check_status("status", status),), limit=STEP)
-        arguments.check_int("offset", offset, 0)
-        left = None if limit is None else arguments.check_int("limit", limit, 0)
-        if left == 0:
-            return []
-        async with self._life:
-            skipping = walk(self._engine, replace(wanted, with_body=False), self._clock, offset)
-            last: Row | None = None
-            async for rows in skipping:
-                last, offset = rows[-1], offset - len(rows)
-            if offset:
-                return []
-            start = replace(wanted, after=last.position if last else None)
-            return [
-                self._records.decode(row)
-                async for rows in walk(self._engine, start, self._clock, left)
-                for row in rows
-            ]
-
-    async def page(
-        self,
-        statuses: Statuses = None,
-        *,
-        limit: int = 50,
-        cursor: str | None = None,
-        newest_first: bool = True,
-        load_result: bool = True,
-        **filters: Unpack[Filters],
-    ) -> Page[Any]:
-        """One page of the records in ``statuses`` (None: any) that pass all ``filters`` (see Filters).
-
-        In the order of ``list_by_status``, or its exact reverse. ``limit`` is 1 to 10,000. ``cursor``
-        is the ``next_cursor`` of the page before, None for the first page; it belongs to its statuses,
-        filters and order, and anything else is refused with InvalidCursor. A record that keeps its
-        status and submission time during the walk is on exactly one page. With ``load_result`` False
-        the items' result, args and kwargs are NOT_LOADED. One filter costs what none costs, the range
-        that is shown; of several the first of parent_id, worker_id, root_id, label and name is walked
-        along, for what passes the others.
-        """
-        arguments.check_int("limit", limit, 1, arguments.MAX_PAGE)
-        return await self._page(
-            query_of(statuses, where_of(filters), limit + 1, newest_first, load_result), cursor
-        )
-
-    async def _page(self, query: Query, cursor: str | None) -> Page[Any]:
-        """``query`` asks for one more row than the page holds, to know whether another follows."""
-        limit = query.limit - 1
-        bound_to = (self.namespace, query.statuses, query.where, query.newest_first)
-        if cursor is not None:
-            query = replace(query, after=cursors.decode(cursor, *bound_to))
-        async with self._life:
-            rows = await self._engine.scan(query, self._clock()) if query.statuses else []
-        next_cursor = cursors.encode(rows[limit - 1].position, *bound_to) if len(rows) > limit else None
-        return Page(items=[self._records.decode(row) for row in rows[:limit]], next_cursor=next_cursor)
-
-    async def iter_by_status(
-        self,
-        statuses: Statuses = None,
-        *,
-        batch_size: int = 100,
-        newest_first: bool = True,
-        load_result: bool = True,
-        **filters: Unpack[Filters],
-    ) -> AsyncIterator[TaskResult[Any]]:
-        """All records that ``page`` would show, one by one, read ``batch_size`` at a time."""
-        arguments.check_int("batch_size", batch_size, 1, arguments.MAX_PAGE)
-        query = query_of(statuses, where_of(filters), batch_size, newest_first, load_result)
-        if query.statuses:
-            async for rows in self._walk(query):
-                for row in rows:
-                    yield self._records.decode(row)
-
-    async def count_by_status(self, **filters: Unpack[Filters]) -> dict[TaskStatus, int]:
-        """How many records there are in each status, of those that pass all ``filters`` (see Filters).
-
-        Without filters at a cost that does not grow with them. Expired records may count until the
-        next purge step removes them.
-        """
-        where = where_of(filters)
-        async with self._life:
-            counts = await self._engine.count(where)
-        return {status: counts.get(status, 0) for status in TaskStatus}
 
     def _live(self, rows: Iterable[Row | None]) -> list[Row]:
         now = self._clock()

@@ -38,7 +38,7 @@ class Core:
             failure_ttl=arguments.check_ttl("failure_ttl", options.get("failure_ttl", options.get("ttl"))),
             history=_check_history(options),
         )
-        arguments.check_positive("op_timeout", options.get("op_timeout", 10.0))
+        self._op_timeout = arguments.check_positive("op_timeout", options.get("op_timeout", 10.0))
         recheck = arguments.check_positive("recheck_interval", options.get("recheck_interval", 15.0))
         reads = (lambda ids: engine.watch(ids)), (lambda ids: engine.fetch(ids))
         self._waiters = Waiters(*reads, self._records.decode, self._clock, recheck)
@@ -72,9 +72,9 @@ class Core:
         """The number of ids that somebody waits for here."""
         return len(self._waiters)
 
-    async def _walk(self, query: Query) -> AsyncIterator[list[Row]]:
-        """The rows of a listing in steps of the query's limit, none of them empty."""
-        while True:
+    async def _rows(self, query: Query) -> AsyncIterator[list[Row]]:
+        """All rows of ``query``, in steps of its limit, none of them empty."""
+        while query.statuses:
             async with self._life:
                 rows = await self._engine.scan(query, self._clock())
             if rows:

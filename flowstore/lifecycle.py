@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from flowstore.errors import BackendClosed, WrongLoop, WrongProcess
+
+T = TypeVar("T")
 
 
 class Lifecycle:
@@ -76,7 +78,7 @@ class Lifecycle:
             return
         async with self._opening:
             if self.is_open:
-                await _to_its_end(self._finish())
+                await to_its_end(self._finish())
 
     async def _finish(self) -> None:
         await self._wake()
@@ -89,11 +91,17 @@ class Lifecycle:
             self.is_open = False
 
 
-async def _to_its_end(step: Coroutine[Any, Any, None]) -> None:
+async def to_its_end(step: Coroutine[Any, Any, T]) -> T:
     """Whoever cancels the caller meanwhile is heard when the step has ended: half of it would be a leak."""
     running = asyncio.ensure_future(step)
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return running.result()
+    if not running.cancelled() and (failure := running.exception()):
+        raise cancelled from failure
+    raise cancelled

@@ -352,3 +352,16 @@ class Page(_Record, Generic[T]):
 
     items: list[TaskResult[T]]
     next_cursor: str | None
+
+
+class Workflow(_Record):
+    """A run of a workflow: its root task, and what is known of its whole family, the root included.
+
+    ``counts`` has every status. ``data`` is what is kept for the root task. ``tasks`` is the first page
+    of the family, newest first, without results; its cursor goes on with ``page(root_id=...)``.
+    """
+
+    root: TaskResult[Any]
+    counts: dict[TaskStatus, int]
+    data: dict[str, Any]
+    tasks: Page[Any]

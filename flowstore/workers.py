@@ -119,7 +119,7 @@ class WorkerMethods(Keeping):
 
     async def running_tasks(self, worker_id: str) -> AsyncIterator[TaskResult[Any]]:
         """The running tasks of the worker, registered or not: the one submitted first comes first."""
-        async for rows in self._walk(_running(check_text("worker_id", worker_id))):
+        async for rows in self._rows(_running(check_text("worker_id", worker_id))):
             for row in rows:
                 yield self._records.decode(row)
 
@@ -151,7 +151,7 @@ class WorkerMethods(Keeping):
     async def _step_all(self, worker_id: str, step: Step) -> list[str]:
         changed: list[str] = []
         corrupt: list[CorruptRecord] = []
-        async for rows in self._walk(_running(check_text("worker_id", worker_id))):
+        async for rows in self._rows(_running(check_text("worker_id", worker_id))):
             now = self._clock()
             commits: list[Commit] = []
             for row in rows:

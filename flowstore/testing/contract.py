@@ -5,7 +5,11 @@ from __future__ import annotations
 from flowstore.testing.checkpoints import CheckpointsContract
 from flowstore.testing.enduring import FaultsContract
 from flowstore.testing.expiring import ExpiringContract
+from flowstore.testing.families import FamilyContract
+from flowstore.testing.filters import FilterContract
+from flowstore.testing.histories import HistoryContract
 from flowstore.testing.keeping import DataContract
+from flowstore.testing.leaving import LeavingContract
 from flowstore.testing.listing import ListingContract
 from flowstore.testing.lost import LostWorkersContract
 from flowstore.testing.machine import MachineContract
@@ -13,7 +17,9 @@ from flowstore.testing.registering import AppsContract, WorkersContract
 from flowstore.testing.roundtrips import ValuesContract
 from flowstore.testing.sharing import ConcurrencyContract
 from flowstore.testing.storing import StoringContract
+from flowstore.testing.tracking import TrackContract
 from flowstore.testing.waits import WaitingContract
+from flowstore.testing.workflows import WorkflowContract
 
 
 class BackendContract(
@@ -21,6 +27,12 @@ class BackendContract(
     WaitingContract,
     ListingContract,
     ExpiringContract,
+    HistoryContract,
+    FamilyContract,
+    FilterContract,
+    WorkflowContract,
+    TrackContract,
+    LeavingContract,
     ValuesContract,
     DataContract,
     CheckpointsContract,

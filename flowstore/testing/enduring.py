@@ -25,6 +25,11 @@ async def _registered_and_seen(backend: BaseResultBackend) -> None:
     await backend.heartbeat("w")
 
 
+async def _tracked(backend: BaseResultBackend) -> None:
+    async with backend.track("new"):
+        await asyncio.sleep(0)
+
+
 CALLS: dict[str, Callable[[BaseResultBackend], Coroutine[Any, Any, object]]] = {
     "store": lambda backend: backend.store("new", TaskResult.success("new", 1), overwrite=True),
     "store_many": lambda backend: backend.store_many(TaskResult.pending(f"n{n}") for n in range(1_200)),
@@ -60,15 +65,28 @@ CALLS: dict[str, Callable[[BaseResultBackend], Coroutine[Any, Any, object]]] = {
     "register_app": lambda backend: backend.register_app({"name": "x"}),
     "app_info": lambda backend: backend.app_info(),
     "namespaces": lambda backend: backend.namespaces(),
+    "children": lambda backend: _drain(backend.children("t0")),
+    "descendants": lambda backend: _drain(backend.descendants("t0")),
+    "delete with descendants": lambda backend: backend.delete("t1", descendants=True),
+    "workflow_types": lambda backend: backend.workflow_types(),
+    "workflow_runs": lambda backend: backend.workflow_runs("run"),
+    "workflow": lambda backend: backend.workflow("t0"),
+    "history": lambda backend: backend.history("t0"),
+    "iter_history": lambda backend: _drain(backend.iter_history(batch_size=3)),
+    "iter_task_ids": lambda backend: _drain(backend.iter_task_ids(batch_size=3)),
+    "track": lambda backend: _tracked(backend),
 }
-"""Each public method, on a backend that holds the finished t0 to t9."""
+"""Each public method, on a backend that holds the finished t0 to t9, each the child of the one before."""
 
 
 class FaultsContract(Contract):
     @pytest.mark.parametrize("name", CALLS)
     async def test_cancelled_at_each_await(self, backend: BaseResultBackend, name: str) -> None:
         """No waiter is left, the cancellation is not swallowed, and the next call works."""
-        results = [TaskResult.success(f"t{n}", n) for n in range(10)]
+        results = [
+            TaskResult[int].success(f"t{n}", n, task_name="run", parent_id=f"t{n - 1}" if n else None)
+            for n in range(10)
+        ]
         await backend.store_many(results)
 
         async def check() -> None:

@@ -10,7 +10,20 @@ from typing import Any
 from flowstore import BackendClosed, BaseResultBackend, TaskResult, TaskStatus
 from flowstore.testing.support import Contract, MakeBackend, ManualClock, waiting
 
-VERBS = ("commit", "fetch", "watch", "scan", "count", "remove", "purge", "put", "kept")
+VERBS = (
+    "commit",
+    "fetch",
+    "watch",
+    "scan",
+    "count",
+    "names",
+    "remove",
+    "purge",
+    "history",
+    "report",
+    "put",
+    "kept",
+)
 
 
 def count_trips(backend: BaseResultBackend) -> Counter[str]:

@@ -57,6 +57,12 @@ def ids(results: list[TaskResult[Any]]) -> list[str]:
     return [result.task_id for result in results]
 
 
+async def stored(backend: BaseResultBackend, task_id: str) -> TaskResult[Any]:
+    result = await backend.get(task_id)
+    assert result is not None
+    return result
+
+
 async def walk(
     backend: BaseResultBackend, statuses: Any = TaskStatus.FAILED, **filters: Any
 ) -> list[Page[Any]]:

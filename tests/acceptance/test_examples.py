@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -40,3 +42,30 @@ def test_quickstart_on_redis(redis_url: str, tmp_path: Path) -> None:
     assert "The largest files" in shown
     assert "page 3" in shown
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["--url", "memory://"]])
+def test_pipeline(arguments: list[str], tmp_path: Path) -> None:
+    """A workflow is watched while it runs: its tree, its counts, its failures, then its timeline."""
+    check_pipeline(run("pipeline.py", "--files", "25", *arguments, cwd=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pipeline_on_redis(redis_url: str, tmp_path: Path) -> None:
+    """The same, in a real server."""
+    check_pipeline(run("pipeline.py", "--files", "25", "--url", redis_url, cwd=tmp_path))
+
+
+def check_pipeline(shown: str) -> None:
+    for text in (
+        "success   summarise",
+        "UnicodeDecodeError",
+        "and 15 more",
+        "31/31 29 success 2 failed",
+        "the tasks that took longest",
+        "####",
+        "source report: {'files': 25, 'lines': ",
+        "running",
+        "Workflows here: source report",
+    ):
+        assert text in shown

@@ -15,7 +15,10 @@ from flowstore import (
     TaskError,
     TaskResult,
     TaskStatus,
+    TrackedTask,
+    Transition,
     Worker,
+    Workflow,
     connect,
     discover_apps,
 )
@@ -33,6 +36,17 @@ async def test_types_of_the_public_calls() -> None:
         assert_type(backend.iter_by_status([TaskStatus.SUCCESS]), AsyncIterator[TaskResult[Any]])
         assert_type(await backend.count_by_status(), dict[TaskStatus, int])
         assert_type(await backend.list_by_status(TaskStatus.FAILED, limit=3), list[TaskResult[Any]])
+        assert_type(backend.children("t"), AsyncIterator[TaskResult[Any]])
+        assert_type(backend.descendants("t"), AsyncIterator[TaskResult[Any]])
+        assert_type(await backend.page(parent_id="p", label="x"), Page[Any])
+        assert_type(await backend.workflow_types(), list[str])
+        assert_type(await backend.workflow_runs("a"), Page[Any])
+        assert_type(await backend.workflow("t"), Workflow | None)
+        assert_type(await backend.history("t"), list[Transition])
+        assert_type(backend.iter_history(), AsyncIterator[list[Transition]])
+        assert_type(backend.iter_task_ids(), AsyncIterator[list[str]])
+        async with backend.track("u") as task:
+            assert_type(task, TrackedTask)
         assert_type(await backend.delete("t"), bool)
         assert_type(await backend.clear(), int)
 

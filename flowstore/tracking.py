@@ -1,0 +1,203 @@
+"""Tracking: a block of code that is a task, its outcome stored however the block ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextvars import ContextVar
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
+
+from flowstore import arguments
+from flowstore.core import Core
+from flowstore.errors import NotSerializable, StorageTimeout
+from flowstore.lifecycle import to_its_end
+from flowstore.models import MAX_RETRIES, TaskResult, check_text
+from flowstore.times import from_micros
+
+if TYPE_CHECKING:
+    from flowstore.base import BaseResultBackend
+
+
+class TrackMethods(Core):
+    """How ``BaseResultBackend`` stores a task around the code that does it."""
+
+    def track(
+        self,
+        task_id: str,
+        *,
+        name: str | None = None,
+        worker_id: str | None = None,
+        retries: int = 0,
+        parent_id: str | None = None,
+        labels: Iterable[str] = (),
+    ) -> TrackedTask:
+        """Use as ``async with backend.track(task_id) as task:`` around the code of one try of a task.
+
+        Stores it as running; then, when the block ends: as success with ``task.result``; as cancelled
+        with asyncio.CancelledError; as failed with any other exception, SystemExit too. Exceptions
+        propagate. The outcome is stored even if the caller is cancelled meanwhile, within ``op_timeout``.
+
+        What stands is read first, and kept where nothing else is given: name, arguments, submission
+        time, parent; ``labels`` are added to its labels. A task that nobody submitted is submitted when
+        it starts. ``parent_id`` is by default that of the stored record, or else the task around this
+        one, if it is in the same backend; also across ``asyncio.create_task``.
+
+        A result that cannot be kept: stored as failed with NotSerializable, which is raised. An outcome
+        that cannot be stored: StorageError, or, if an exception propagates already, a note on that. A
+        coroutine or generator that is closed inside the block cannot wait for anything: the event loop
+        stores cancelled soon after; where none runs the task stays running, as if the process had died.
+        """
+        named = {"name": name, "worker_id": worker_id, "parent_id": parent_id}
+        given = {argument: check_text(argument, text) for argument, text in named.items() if text is not None}
+        try_ = _Try(
+            cast("BaseResultBackend", self),
+            check_text("task_id", task_id),
+            given.get("name"),
+            given.get("worker_id"),
+            arguments.check_int("retries", retries, 0, MAX_RETRIES),
+            given.get("parent_id"),
+            frozenset(arguments.check_ids(labels, "labels")),
+        )
+        return TrackedTask(try_)
+
+
+class _Try(NamedTuple):
+    """What is said of a task where it is tracked."""
+
+    backend: BaseResultBackend
+    task_id: str
+    name: str | None
+    worker_id: str | None
+    retries: int
+    parent_id: str | None
+    labels: frozenset[str]
+
+    def running(self, earlier: TaskResult[Any] | None, around: str | None, at: datetime) -> TaskResult[Any]:
+        """``earlier``: what stands. ``around``: the task that this one runs inside of."""
+        known = earlier or TaskResult[Any].pending(self.task_id, at=at)
+        return TaskResult[Any].running(
+            known,
+            at=at,
+            task_name=self.name or known.task_name,
+            worker_id=self.worker_id,
+            retries=self.retries,
+            parent_id=self.parent_id or known.parent_id or around,
+            labels=known.labels | self.labels,
+            progress=None,
+        )
+
+
+class _Place(NamedTuple):
+    """Which task the code runs inside of, and which is around that."""
+
+    backend: BaseResultBackend
+    task_id: str
+    outer: _Place | None
+
+
+_PLACE: Final[ContextVar[_Place | None]] = ContextVar("flowstore_place", default=None)
+_LEFT: Final[set[asyncio.Task[None]]] = set()
+"""What the event loop still stores for coroutines and generators that were closed."""
+
+
+class TrackedTask:
+    """One try of a task while it runs. Assign what comes out of it to ``result``; the default is None.
+
+    ``is_stored``: whether what was stored last is the stored state. It is not when the task was finished
+    by somebody else, or a later try has begun: then nothing was written.
+    """
+
+    def __init__(self, try_: _Try) -> None:
+        self.result: Any = None
+        self.is_stored = False
+        self._try = try_
+        self._backend = try_.backend
+        self._running: TaskResult[Any]
+        self._place: _Place | None = None
+
+    @property
+    def task_id(self) -> str:
+        return self._try.task_id
+
+    def __repr__(self) -> str:
+        return f"TrackedTask({self.task_id!r}, retries={self._try.retries})"
+
+    async def __aenter__(self) -> Self:
+        earlier = await self._backend.get(self.task_id)
+        self._running = self._try.running(earlier, _around(self._try), self._now())
+        try:
+            await self._store(self._running)
+        except (asyncio.CancelledError, GeneratorExit) as error:  # it may have been written
+            await self._leave(error)
+            raise
+        self._place = _Place(self._backend, self.task_id, _PLACE.get())
+        _PLACE.set(self._place)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        place = self._place
+        if place is not None and place is _PLACE.get():  # a generator may be closed in another context
+            _PLACE.set(place.outer)
+        await self._leave(error)
+
+    async def _leave(self, error: BaseException | None) -> None:
+        if isinstance(error, GeneratorExit):
+            self._hand_over(error)
+            return
+        try:
+            await to_its_end(self._finish(error))
+        except Exception as trouble:
+            if error is None:
+                raise
+            error.add_note(f"task {self.task_id!r}: this was not stored: {type(trouble).__name__}: {trouble}")
+
+    def _hand_over(self, error: GeneratorExit) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return  # nobody is left to do it
+        storing = loop.create_task(self._finish(error))
+        _LEFT.add(storing)
+        storing.add_done_callback(_LEFT.discard)
+
+    async def _finish(self, error: BaseException | None) -> None:
+        seconds = self._backend._op_timeout
+        try:
+            async with asyncio.timeout(seconds) as deadline:
+                await self._store_outcome(error)
+        except TimeoutError as late:
+            if not deadline.expired():
+                raise
+            raise StorageTimeout(f"task {self.task_id!r} was not stored within {seconds:g} s") from late
+
+    async def _store_outcome(self, error: BaseException | None) -> None:
+        running, at = self._running, self._now()
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            await self._store(TaskResult[Any].cancelled(running, at=at))
+        elif error is not None:
+            await self._store(TaskResult[Any].failed(running, error, at=at))
+        else:
+            try:
+                await self._store(TaskResult[Any].success(running, self.result, at=at))
+            except NotSerializable as refused:
+                await self._store(TaskResult[Any].failed(running, refused, at=at))
+                raise
+
+    async def _store(self, result: TaskResult[Any]) -> None:
+        self.is_stored = False
+        self.is_stored = await self._backend.store(self.task_id, result)
+
+    def _now(self) -> datetime:
+        return from_micros(self._backend._clock())
+
+
+def _around(try_: _Try) -> str | None:
+    """The innermost other task of the same backend that the code runs inside of."""
+    place = _PLACE.get()
+    while place is not None and (place.backend is not try_.backend or place.task_id == try_.task_id):
+        place = place.outer
+    return None if place is None else place.task_id
