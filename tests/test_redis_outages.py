@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
-from collections.abc import AsyncIterator, Iterator
+import tracemalloc
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import pytest_asyncio
 import redis
+from redis.asyncio.client import PubSub
 
 from flowstore import RedisBackend, StorageUnavailable, TaskResult, TaskStatus
 from flowstore.testing.faults import Proxy
 from flowstore.testing.support import seen, waiting
-from tests.conftest import EXTERNAL, KINDS
-from tests.servers import Server, redis_binary, valkey_binary
+from tests.conftest import EXTERNAL
+from tests.servers import SERVER_KINDS, Server, start_server
 
 pytestmark = pytest.mark.skipif(EXTERNAL is not None, reason="needs a server of its own to break")
 
 
-def _server(kind: str, *arguments: str) -> Server:
-    binary = redis_binary() if kind == "redis" else valkey_binary()
-    assert binary is not None
-    return Server(binary, *arguments)
-
-
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=SERVER_KINDS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """One to break, which keeps each write in its AOF."""
-    started = _server(request.param, "--appendonly", "yes", "--appendfsync", "always")
+    started = start_server(request.param, "--appendonly", "yes", "--appendfsync", "always")
     yield started
     started.stop()
 
@@ -118,6 +116,64 @@ async def test_stalled_connections_are_declared_dead(server: Server, proxy: Prox
         began = time.monotonic()
         assert (await wait).unwrap() == 1
         assert time.monotonic() - began < 9
+
+
+@pytest.mark.parametrize("is_awaited", [False, True])
+async def test_keepalive_timeout_is_a_dead_connection(
+    server: Server, monkeypatch: pytest.MonkeyPatch, is_awaited: bool
+) -> None:
+    """ETIMEDOUT, which the driver takes for "no message", at once and for ever: the listener is rebuilt.
+
+    It does not spin, so the loop goes on and memory does not grow; and no wait misses its result.
+    """
+    looks: list[object] = []
+    get_message = PubSub.get_message
+
+    async def counted(pubsub: PubSub, **options: Any) -> Any:
+        looks.append(pubsub)
+        assert len(looks) < 1_000, "the listener spins"
+        return await get_message(pubsub, **options)
+
+    async with RedisBackend(server.url, recheck_interval=600) as waiter, RedisBackend(server.url) as worker:
+        await worker.store("first", TaskResult.success("first"))
+        await waiter.wait_for("first", 30)  # it listens now
+        monkeypatch.setattr(PubSub, "get_message", counted)
+        with redis.Redis.from_url(server.url) as admin, memory_growth() as grown:
+            for n in range(3):
+                waits = [await waiting(waiter, f"t{n}")] if is_awaited else []
+                for wait in waits:
+                    await seen(waiter, wait, f"t{n}")
+                [before] = admin.client_list(_type="pubsub")
+                _time_out(waiter, before["addr"])
+                await worker.store(f"t{n}", TaskResult.success(f"t{n}", n))
+                waits = waits or [await waiting(waiter, f"t{n}")]
+                assert (await waits[0]).unwrap() == n
+                while [found["id"] for found in admin.client_list(_type="pubsub")] in ([], [before["id"]]):
+                    await worker.exists("t")
+        assert len(looks) < 50
+        assert grown() < 2**20
+
+
+@contextmanager
+def memory_growth() -> Iterator[Callable[[], int]]:
+    """How many bytes more are in use, as far as Python knows."""
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    try:
+        yield lambda: tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+
+
+def _time_out(backend: RedisBackend, address: str) -> None:
+    """What the kernel says of the connection from ``address`` after a black hole, when keepalive gives up."""
+    pool: Any = backend._redis._client.connection_pool
+    for connection in pool._in_use_connections:
+        transport = connection._writer.transport
+        if "{}:{}".format(*transport.get_extra_info("sockname")) == address:
+            transport._fatal_error(OSError(errno.ETIMEDOUT, "Connection timed out"))
+            return
+    raise AssertionError(f"no connection from {address}")
 
 
 async def test_reply_lost_after_the_write(server: Server, proxy: Proxy) -> None:
