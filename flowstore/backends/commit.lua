@@ -56,6 +56,16 @@ local function cut(length)
     return string.sub(ARGV[4], at - length, at - 1)
 end
 
+-- A full server refuses only what a script writes first, so let that be something that is always refused
+-- there and does nothing elsewhere: otherwise a batch that first replaces a record would be let through. It
+-- sweeps all the same, for else what has expired would fill the server for ever.
+local refusal = redis.pcall('SETRANGE', prefix .. 'format', 0, '')
+if type(refusal) == 'table' and string.find(refusal.err, 'OOM', 1, true) then
+    sweep(ARGV[2], ARGV[1])
+    publish()
+    return refusal
+end
+
 local outcomes, line = {}, 1
 while line <= #ARGV[3] do
     local id_length, length, needs, bound, state, status, rest, expires, token, sort, facets, behind =

@@ -32,7 +32,7 @@ from flowstore.engine import (
     Query,
     Row,
 )
-from flowstore.errors import CorruptStore, SchemaTooNew
+from flowstore.errors import CorruptStore, SchemaTooNew, StorageFull
 from flowstore.models import TaskStatus
 from flowstore.options import BackendOptions
 
@@ -211,8 +211,14 @@ class RedisEngine(Engine):
 
     async def _check_format(self) -> None:
         key = f"{self._prefix}format"
-        await self._guarded(methodcaller("set", key, FORMAT, nx=True))
+        refusal = None
+        try:
+            await self._guarded(methodcaller("set", key, FORMAT, nx=True))
+        except StorageFull as error:  # what is stored already can still be read, and deleted
+            refusal = error
         found = await self._guarded(methodcaller("get", key))
+        if found is None and refusal is not None:
+            raise refusal
         if not found or not found.isdigit():
             raise CorruptStore(f"{key} holds {found!r}, expected the number of a format")
         if int(found) > FORMAT:
