@@ -62,7 +62,7 @@ async def test_full_under_load(server: Server, admin: Any) -> None:
     """What was acknowledged is there with its index entries, what was refused is nowhere; the limit holds."""
     async with RedisBackend(server.url) as one, RedisBackend(server.url) as two:
         filled = await asyncio.gather(fill(one), fill(two))
-        last = {}
+        last: dict[str, str] = {}
         for step, status in enumerate(["pending", "running", "success"]):
             last |= {name: status for tasks in filled for name, stored in tasks.items() if stored[step]}
         assert admin.info("memory")["used_memory"] < MAXMEMORY + 2**20

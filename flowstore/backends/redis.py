@@ -8,13 +8,15 @@ import json
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import cache
+from hashlib import sha1
 from importlib.resources import files
 from itertools import starmap
 from operator import methodcaller
 from typing import Any, Final, TypeVar, Unpack
 
 from redis.asyncio import ConnectionPool, Redis
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from flowstore.backends.redis_client import client_from, storage_error
 from flowstore.backends.redis_listener import Listener
@@ -121,7 +123,7 @@ class RedisEngine(Engine):
         most = client.connection_pool.max_connections - 1  # one listens
         self._slots = asyncio.Semaphore(min(_MAX_CONNECTIONS, most))
         self._idle: list[Redis] = []
-        self._scripts = {name: client.register_script(source) for name, source in _sources().items()}
+        self._scripts = _scripts()
 
     async def open(self, hints: Hints) -> None:
         self._listener = Listener(self._client, self._inbox, hints)
@@ -229,10 +231,16 @@ class RedisEngine(Engine):
             for client in (*self._idle, self._client):
                 await client.aclose()
 
-    async def _run(self, script: str, *arguments: Any) -> Any:
-        return await self._guarded(
-            lambda client: self._scripts[script](keys=[self._prefix], args=arguments, client=client)
-        )
+    async def _run(self, name: str, *arguments: Any) -> Any:
+        digest, source = self._scripts[name]
+
+        async def evaluate(client: Redis) -> Any:
+            try:
+                return await client.evalsha(digest, 1, self._prefix, *arguments)
+            except NoScriptError:  # not loaded and tried again, as it may be forgotten again in between
+                return await client.eval(source, 1, self._prefix, *arguments)
+
+        return await self._guarded(evaluate)
 
     async def _guarded(self, call: Callable[[Redis], Awaitable[Any]]) -> Any:
         """A call of the driver. Its time-out is that of the trip."""
@@ -336,8 +344,15 @@ def _steps(items: Sequence[Item]) -> list[Sequence[Item]]:
     return [items[start : start + _PER_CALL] for start in range(0, len(items), _PER_CALL)]
 
 
-def _sources() -> dict[str, str]:
+@cache
+def _scripts() -> dict[str, tuple[str, str]]:
+    """By name, the digest that calls it and the source that loads it."""
     folder = files(__package__)
     library = folder.joinpath("lib.lua").read_text("utf-8")
     names = ("clear", "commit", "count", "fetch", "purge", "remove", "scan", "watch")
-    return {name: library + folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names}
+    sources = {name: library + folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names}
+    return {name: (_digest(source), source) for name, source in sources.items()}
+
+
+def _digest(source: str) -> str:
+    return sha1(source.encode(), usedforsecurity=False).hexdigest()

@@ -30,16 +30,20 @@ local function head(range)
     return range.members[range.at]
 end
 
+-- An entry without its record: what it listed was deleted or evicted behind the back of flowstore. Where
+-- this user or server may not write, the listing is none the worse.
+local function forget(key, member) redis.pcall('ZREM', key, member) end
+
 -- The record behind an index entry; nil for a ghost or an expired one. What cannot be read is handed out
 -- as it is, for the caller to refuse.
-local function live(member, status)
+local function live(member, range)
     local id = string.sub(member, 17)
-    if id == '' then return nil end
+    if id == '' then return forget(range.key, member) end
     local value = try('GET', record_key(id))
     if value == nil then return {id, 'not a string'} end
-    if not value then return nil end
+    if not value then return forget(range.key, member) end
     local stored, expires, sort = string.match(value, '^1 (%l+) %d+ %d+ (%S+) %S+ %S+ (%x+) %[')
-    if stored and (stored ~= status or sort .. id ~= member) then return nil end
+    if stored and (stored ~= range.status or sort .. id ~= member) then return forget(range.key, member) end
     if stored and expires ~= '-' and (tonumber(expires) or now + 1) <= now then return nil end
     return {id, with_body and value or without_body(value)}
 end
@@ -59,7 +63,7 @@ for _ = 1, budget do
     end
     if not first then return {'', found} end
     first.at, last = first.at + 1, member
-    local record = live(member, first.status)
+    local record = live(member, first)
     if record then found[#found + 1] = record end
 end
 return {last, found}
