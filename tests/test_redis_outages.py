@@ -120,7 +120,8 @@ async def test_subscription_killed_every_50_stores(server: Server, monkeypatch: 
     """2,000 results are awaited meanwhile, and none is lost."""
     monkeypatch.setattr(redis_listener, "_LONGEST_PAUSE", 0.05)
     with redis.Redis.from_url(server.url) as admin:
-        async with RedisBackend(server.url) as waiter, RedisBackend(server.url) as worker:
+        waiter = RedisBackend(server.url, recheck_interval=600)
+        async with waiter, RedisBackend(server.url) as worker:
             waits = [asyncio.ensure_future(waiter.wait_for(f"t{n}", 60)) for n in range(2_000)]
             for n in range(2_000):
                 while n % 50 == 0 and not admin.client_kill_filter(_type="pubsub"):
@@ -290,7 +291,7 @@ async def test_without_aof_a_kill_loses_all_and_breaks_nothing(server_without_ao
     A wait for a record that was lost ends as if somebody had deleted it.
     """
     server = server_without_aof
-    async with RedisBackend(server.url) as waiter, RedisBackend(server.url) as worker:
+    async with RedisBackend(server.url, recheck_interval=600) as waiter, RedisBackend(server.url) as worker:
         await worker.store_many(TaskResult.running(f"t{n}", task_name="n") for n in range(100))
         await worker.store("done", TaskResult.success("done", 1))
         await waiter.wait_for("done")
