@@ -201,18 +201,6 @@ def _time_out(backend: RedisBackend, address: str) -> None:
     raise AssertionError(f"no connection from {address}")
 
 
-async def test_reply_lost_after_the_write(server: Server, proxy: Proxy) -> None:
-    """The record is stored once, and the caller is told True."""
-    async with RedisBackend(through(proxy)) as backend:
-        for n in range(5):
-            await backend.exists("t")  # connected, so that the reply that gets lost is that of the store
-            proxy.lose_reply()
-            assert await backend.store(f"t{n}", TaskResult.success(f"t{n}", n)) is True
-            record = await backend.get(f"t{n}")
-            assert record is not None
-            assert record.version == 1
-
-
 @pytest.mark.parametrize("fault", ["kill", "pause"])
 async def test_calls_end_in_time_and_waits_go_on(server: Server, fault: str) -> None:
     """A server that is down or hangs: the error of a bad connection within the time-out, not a multiple."""

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import json
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from functools import cache
-from hashlib import sha1
-from importlib.resources import files
+from collections.abc import Iterator, Sequence
 from itertools import starmap
-from operator import methodcaller
 from typing import Any, Final, TypeVar, Unpack
 
 from redis.asyncio import ConnectionPool, Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
+from flowstore.backends.redis_calls import Calls
 from flowstore.backends.redis_client import client_from, storage_error
 from flowstore.backends.redis_listener import Listener
 from flowstore.base import BaseResultBackend
@@ -41,7 +37,6 @@ from flowstore.options import BackendOptions
 Item = TypeVar("Item")
 
 FORMAT: Final = 1
-_MAX_CONNECTIONS: Final = 10
 _PER_CALL: Final = 500
 _EXAMINED_PER_CALL: Final = 2_000
 _CLEARED_PER_CALL: Final = 1_000
@@ -81,15 +76,16 @@ class RedisBackend(BaseResultBackend):
         assert client is not None
         _check_pool(client.connection_pool)
         engine = RedisEngine(client, namespace, timeout, options.get("recheck_interval", 15.0))
-        engine.owns_client = url is not None
+        engine.calls.owns_client = url is not None
         self._redis = engine
         super().__init__(SharedTrips(engine, timeout, write_lanes=2), namespace=namespace, **options)
 
     async def clear(self) -> int:
         """Remove every record of this namespace, as on every backend; the number of live ones.
 
-        Then all that is left of it, but for its format and the waits going on, such as records that no
-        index lists: they are found by looking through the keys of the whole database.
+        Then all that is left of it, such as records that no index lists: they are found by looking through
+        the keys of the whole database. What stays is its format, the waits going on, and for a minute the
+        answers to the last calls.
         """
         async with self._life:
             listed = await super().clear()
@@ -110,8 +106,6 @@ def _check_pool(pool: ConnectionPool) -> None:
 
 
 class RedisEngine(Engine):
-    owns_client = False
-
     def __init__(self, client: Redis, namespace: str, timeout: float, recheck_interval: float) -> None:
         escaped = namespace.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
         self._prefix = f"flowstore:{{{escaped}}}:"
@@ -120,27 +114,24 @@ class RedisEngine(Engine):
         self._client = client
         self._timeout = timeout
         self._listener: Listener
-        most = client.connection_pool.max_connections - 1  # one listens
-        self._slots = asyncio.Semaphore(min(_MAX_CONNECTIONS, most))
-        self._idle: list[Redis] = []
-        self._scripts = _scripts()
+        self.calls = Calls(client, self._prefix, timeout)
 
     async def open(self, hints: Hints) -> None:
         self._listener = Listener(self._client, self._inbox, hints)
         try:
             await self._check_format()
         except BaseException:
-            await self._close_client()
+            await self.calls.close()
             raise
 
     async def close(self) -> None:
         await self._listener.close()
-        await self._close_client()
+        await self.calls.close()
 
     async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for count, lines, data in _packed(commits):
-            replies = await self._run("commit", now, SWEPT_PER_COMMIT * count, lines, data)
+            replies = await self.calls.write("commit", now, SWEPT_PER_COMMIT * count, lines, data)
             outcomes += map(_outcome, replies)
         return outcomes
 
@@ -148,10 +139,9 @@ class RedisEngine(Engine):
         rows: list[Row | None] = []
         for step in _steps(ids):
             if with_body:
-                keys = [f"{self._prefix}r:" + task_id for task_id in step]
-                values = await self._guarded(methodcaller("mget", keys))
+                values = await self._values(step)
             else:
-                values = await self._run("fetch", *step)
+                values = await self.calls.read("fetch", *step)
             rows += map(_row, step, values)
         return rows
 
@@ -162,7 +152,7 @@ class RedisEngine(Engine):
             raise storage_error(error, self._prefix) from error
         rows: list[Row | None] = []
         for step in _steps(ids):
-            values = await self._run("watch", self._inbox, self._registered_ms, *step)
+            values = await self.calls.read("watch", self._inbox, self._registered_ms, *step)
             rows += map(_row, step, values)
         return rows
 
@@ -172,27 +162,29 @@ class RedisEngine(Engine):
         facet = "" if query.name is None else _NAME_FACET + query.name
         while len(rows) < query.limit:
             flags = (int(query.newest_first), after, int(query.with_body), facet, _EXAMINED_PER_CALL)
-            after, found = await self._run("scan", now, query.limit - len(rows), *flags, *query.statuses)
+            after, found = await self.calls.read(
+                "scan", now, query.limit - len(rows), *flags, *query.statuses
+            )
             rows += filter(None, starmap(_listed_row, found))
             if not after:
                 break
         return rows
 
     async def count(self) -> dict[str, int]:
-        return dict(zip(TaskStatus, await self._run("count"), strict=True))
+        return dict(zip(TaskStatus, await self.calls.read("count"), strict=True))
 
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
         removed: list[bool] = []
         for step in _steps(ids):
-            removed += map(bool, await self._run("remove", now, *step))
+            removed += map(bool, await self.calls.write("remove", now, *step))
         return removed
 
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
         if everything:
             indexes = [f"{self._prefix}i:{status}:" for status in TaskStatus]
-            live, expired, is_done = await self._run("clear", now, limit, *indexes)
+            live, expired, is_done = await self.calls.write("clear", now, limit, *indexes)
         else:
-            live, (expired, is_done) = 0, await self._run("purge", now, limit)
+            live, (expired, is_done) = 0, await self.calls.write("purge", now, limit)
         return Purged(live=live, expired=expired, is_done=bool(is_done))
 
     async def purge_unlisted(self, now: int) -> int:
@@ -200,63 +192,39 @@ class RedisEngine(Engine):
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "*"
         removed = cursor = 0
         while True:
-            scan = methodcaller("scan", cursor, match=pattern, count=_KEYS_PER_SCAN)
-            cursor, keys = await in_time(self._guarded(scan), self._timeout)
+            cursor, keys = await in_time(self._look_through(cursor, pattern), self._timeout)
             for step in _steps(keys):
                 is_done = False
                 while not is_done:
-                    trip = self._run("clear", now, _CLEARED_PER_CALL, *step)
+                    trip = self.calls.write("clear", now, _CLEARED_PER_CALL, *step)
                     live, _, is_done = await in_time(trip, self._timeout)
                     removed += live
             if not cursor:
                 return removed
 
+    async def _values(self, ids: Sequence[str]) -> Any:
+        keys = [f"{self._prefix}r:" + task_id for task_id in ids]
+        return await self.calls.guarded(lambda line: line.client.mget(keys))
+
+    async def _look_through(self, cursor: int, pattern: str) -> Any:
+        return await self.calls.guarded(
+            lambda line: line.client.scan(cursor, match=pattern, count=_KEYS_PER_SCAN)
+        )
+
     async def _check_format(self) -> None:
         key = f"{self._prefix}format"
         refusal = None
         try:
-            await self._guarded(methodcaller("set", key, FORMAT, nx=True))
+            await self.calls.guarded(lambda line: line.client.set(key, FORMAT, nx=True))
         except StorageFull as error:  # what is stored already can still be read, and deleted
             refusal = error
-        found = await self._guarded(methodcaller("get", key))
+        found = await self.calls.guarded(lambda line: line.client.get(key))
         if found is None and refusal is not None:
             raise refusal
         if not found or not found.isdigit():
             raise CorruptStore(f"{key} holds {found!r}, expected the number of a format")
         if int(found) > FORMAT:
             raise SchemaTooNew(key, int(found), FORMAT)
-
-    async def _close_client(self) -> None:
-        if self.owns_client:
-            for client in (*self._idle, self._client):
-                await client.aclose()
-
-    async def _run(self, name: str, *arguments: Any) -> Any:
-        digest, source = self._scripts[name]
-
-        async def evaluate(client: Redis) -> Any:
-            try:
-                return await client.evalsha(digest, 1, self._prefix, *arguments)
-            except NoScriptError:  # not loaded and tried again, as it may be forgotten again in between
-                return await client.eval(source, 1, self._prefix, *arguments)
-
-        return await self._guarded(evaluate)
-
-    async def _guarded(self, call: Callable[[Redis], Awaitable[Any]]) -> Any:
-        """A call of the driver. Its time-out is that of the trip."""
-        try:
-            async with self._slots:
-                client = self._idle.pop() if self._idle else self._new_client()
-                try:
-                    return await call(client)
-                finally:
-                    self._idle.append(client)
-        except (RedisError, OSError) as error:
-            raise storage_error(error, self._prefix) from error
-
-    def _new_client(self) -> Redis:
-        """One that keeps its connection, which saves a fifth of a call; but not those of a given client."""
-        return self._client.client() if self.owns_client else self._client
 
 
 def _packed(commits: Sequence[Commit]) -> Iterator[tuple[int, str, bytes]]:
@@ -342,17 +310,3 @@ def _facets(text: bytes) -> list[str] | None:
 
 def _steps(items: Sequence[Item]) -> list[Sequence[Item]]:
     return [items[start : start + _PER_CALL] for start in range(0, len(items), _PER_CALL)]
-
-
-@cache
-def _scripts() -> dict[str, tuple[str, str]]:
-    """By name, the digest that calls it and the source that loads it."""
-    folder = files(__package__)
-    library = folder.joinpath("lib.lua").read_text("utf-8")
-    names = ("clear", "commit", "count", "fetch", "purge", "remove", "scan", "watch")
-    sources = {name: library + folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names}
-    return {name: (_digest(source), source) for name, source in sources.items()}
-
-
-def _digest(source: str) -> str:
-    return sha1(source.encode(), usedforsecurity=False).hexdigest()

@@ -111,6 +111,11 @@ class History:
         """How many calls returned."""
         return len(self._ended)
 
+    @property
+    def ids(self) -> list[str]:
+        """Of all tasks that somebody asked for."""
+        return list({began.task_id: None for began in self._began.values()})
+
     def check(self) -> None:
         """Raise NotExplained with the calls of an id that no order explains."""
         for task_id, calls in self._by_id().items():
