@@ -13,10 +13,10 @@ import pytest
 import pytest_asyncio
 import redis
 
-from tests.servers import Server, redis_binary, valkey_binary
+from tests.servers import SERVER_KINDS, Server, start_server
 
 EXTERNAL = os.environ.get("FLOWSTORE_TEST_REDIS_URL")
-KINDS = ["external"] if EXTERNAL else ["valkey", *(["redis"] if redis_binary() else [])]
+KINDS = ["external"] if EXTERNAL else SERVER_KINDS
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,9 +36,7 @@ def empty_database() -> Iterator[Callable[[str], str]]:
 
     def empty(kind: str) -> str:
         if EXTERNAL is None and kind not in servers:
-            binary = redis_binary() if kind == "redis" else valkey_binary()
-            assert binary is not None, "redis-server is gone from PATH"
-            servers[kind] = Server(binary)
+            servers[kind] = start_server(kind)
         url = EXTERNAL or servers[kind].url
         with redis.Redis.from_url(url) as client:
             client.flushdb()

@@ -123,3 +123,13 @@ def valkey_binary() -> Path:
 def redis_binary() -> Path | None:
     found = shutil.which("redis-server")
     return Path(found) if found else None
+
+
+SERVER_KINDS = ["valkey", *(["redis"] if redis_binary() else [])]
+
+
+def start_server(kind: str, *arguments: str) -> Server:
+    """A "valkey" or a "redis", with ``arguments`` added to its command line."""
+    binary = redis_binary() if kind == "redis" else valkey_binary()
+    assert binary is not None, "redis-server is gone from PATH"
+    return Server(binary, *arguments)

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from flowstore import SQLiteBackend, StorageError, StorageFull, TaskResult
+from flowstore.testing.faults import Recorder, crowd
 from flowstore.testing.support import failed
 
 NOBODY = 65534
@@ -31,6 +32,16 @@ def write_until_killed(path: Path, life: int, pipe: Connection) -> None:
         async with SQLiteBackend(path) as backend:
             for n in count():
                 await asyncio.gather(*(live(backend, f"{life}-{n}-{m}") for m in range(5)))
+
+    asyncio.run(run())
+
+
+def join_crowd(path: Path, prefix: str, seed: int, pipe: Connection) -> None:
+    """Three clients of a crowd, which may be killed at any moment; send what they ask and are told."""
+
+    async def run() -> None:
+        async with SQLiteBackend(path) as backend:
+            await crowd([Recorder(backend, pipe.send) for _ in range(3)], seed, 120, prefix=prefix)
 
     asyncio.run(run())
 

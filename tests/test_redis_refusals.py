@@ -22,20 +22,17 @@ from flowstore import (
 )
 from flowstore.backends.redis_client import storage_error
 from flowstore.testing.support import failed
-from tests.servers import Server, redis_binary, valkey_binary
+from tests.servers import SERVER_KINDS, Server, start_server
 
-BINARIES = {"valkey": valkey_binary, **({"redis": redis_binary} if redis_binary() else {})}
 NEEDED = (
     "~flowstore:{default}:* &flowstore:{default}:inbox:* +@read +@write +@scripting +@pubsub +@connection"
 )
 
 
-@pytest.fixture(scope="module", params=BINARIES)
+@pytest.fixture(scope="module", params=SERVER_KINDS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """One of its own, as these tests change its configuration."""
-    binary = BINARIES[request.param]()
-    assert binary is not None
-    started = Server(binary)
+    started = start_server(request.param)
     yield started
     started.stop()
 

@@ -14,8 +14,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,11 @@ from flowstore import (
     TaskResult,
     TaskStatus,
 )
+from flowstore.testing.faults import History, Recorder
 from flowstore.testing.support import failed, seen, waiting
 from tests import sqlite_jobs
 
+SEEDS = range(20 if os.environ.get("FLOWSTORE_STRESS") else 2)
 SECONDS = 10.0 if os.environ.get("FLOWSTORE_STRESS") else 2.0
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.sqlite_jobs"])
@@ -107,6 +109,45 @@ async def check_acknowledged(path: Path, life: int, acknowledged: dict[str, str]
         assert found[task_id].status in (status, TaskStatus.SUCCESS)
         if found[task_id].is_finished:
             assert found[task_id].unwrap() == task_id * 100
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_order_of_all_calls_of_killed_processes_explains_them(tmp_path: Path, seed: int) -> None:
+    """Generations of three, all with the same ids, killed at random moments."""
+    path, chance, history = tmp_path / "x.db", random.Random(seed), History()
+    for generation in range(5):
+        with ExitStack() as stack:
+            jobs = [(path, f"{generation}-", seed * 1_000 + generation * 10 + n) for n in range(3)]
+            children = [stack.enter_context(child(sqlite_jobs.join_crowd, *job)) for job in jobs]
+            lives = {pipe: (process, chance.randrange(100, 700)) for process, pipe in children}
+            note_until_killed(history, lives)
+    asyncio.run(read_all(path, history))
+    history.check()
+    assert len(history) > 1_000
+    asyncio.run(check_whole(path))
+
+
+def note_until_killed(history: History, lives: dict[Any, tuple[Any, int]]) -> None:
+    """Take what comes from each pipe; its process is killed after so many events."""
+    while lives:
+        ready: list[Any] = wait(list(lives))
+        for pipe in ready:
+            process, left = lives[pipe]
+            try:
+                history.note(pipe.recv())
+            except (EOFError, OSError):  # the second in the middle of a message
+                del lives[pipe]
+                continue
+            lives[pipe] = (process, left - 1)
+            if left == 0:
+                process.kill()
+
+
+async def read_all(path: Path, history: History) -> None:
+    async with SQLiteBackend(path) as backend:
+        client = Recorder(backend, history.note)
+        for task_id in history.ids:
+            await client.get(task_id)
 
 
 def test_8_processes_write_at_once(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:

@@ -1,5 +1,7 @@
 -- ARGV: now, limit, then keys of this namespace. Removes them, with the records that they are or list.
 -- Returns how many live and how many expired records were removed, and 1 unless it stopped at the limit.
+local said = begin_even_when_full()
+if said then return said end
 local now, left = tonumber(ARGV[1]), tonumber(ARGV[2])
 local live, expired = 0, 0
 
@@ -49,8 +51,8 @@ local function clear_key(key)
     elseif kind == 'r:' and redis.call('EXISTS', key) == 1 then
         left = left - 1
         clear_record(string.sub(name, 3))
-    elseif name ~= 'format' and not (kind == 'w:' and redis.call('PTTL', key) > 0) then
-        redis.call('UNLINK', key)  -- a waiter set that expires may be of a wait that goes on
+    elseif name ~= 'format' and not ((kind == 'w:' or kind == 'c:') and redis.call('PTTL', key) > 0) then
+        redis.call('UNLINK', key)  -- what expires may be of a wait or a line that goes on
     end
 end
 
@@ -58,4 +60,4 @@ for number = 3, #ARGV do
     if left > 0 then clear_key(ARGV[number]) end
 end
 publish()
-return {live, expired, left > 0 and 1 or 0}
+return say({live, expired, left > 0 and 1 or 0})

@@ -159,16 +159,42 @@ local function cut(length)
     return string.sub(ARGV[4], at - length, at - 1)
 end
 
-local outcomes, line = {}, 1
-while line <= #ARGV[3] do
-    local id_length, length, needs, bound, at_, history, state, status, stage, rest, expires, token, sort,
-        facets, behind = string.match(ARGV[3], LINE, line)
-    line = behind
-    outcomes[#outcomes + 1] = apply({
-        id = cut(id_length), payload = cut(length), needs = needs, bound = tonumber(bound), at = at_,
-        history = history, state = state, status = status, stage = stage, rest = rest, expires = expires,
-        token = token, sort = sort, facets = facets, listings = listings_of(status, facets)})
+local function commit_all()
+    local outcomes, line_at, has_lost = {}, 1, false
+    while line_at <= #ARGV[3] do
+        local id_length, length, needs, bound, at_, history, state, status, stage, rest, expires, token, sort,
+            facets, behind = string.match(ARGV[3], LINE, line_at)
+        line_at = behind
+        local outcome = apply({
+            id = cut(id_length), payload = cut(length), needs = needs, bound = tonumber(bound), at = at_,
+            history = history, state = state, status = status, stage = stage, rest = rest, expires = expires,
+            token = token, sort = sort, facets = facets, listings = listings_of(status, facets)})
+        outcomes[#outcomes + 1] = outcome
+        has_lost = has_lost or outcome ~= APPLIED
+    end
+    sweep(ARGV[2], ARGV[1])
+    publish()
+    return has_lost and say(outcomes) or outcomes
 end
-sweep(ARGV[2], ARGV[1])
-publish()
+
+local function all_applied()
+    local outcomes = {}
+    for _ in string.gmatch(ARGV[3], '\n') do outcomes[#outcomes + 1] = APPLIED end
+    return outcomes
+end
+
+-- That this comes before all other writes makes a full server refuse the batch whole. It sweeps all the
+-- same, for else what has expired would fill it for ever.
+local was_done, said, refusal = begin()
+if was_done then return said or all_applied() end
+if refusal then
+    sweep(ARGV[2], ARGV[1])
+    publish()
+    return refusal
+end
+local is_whole, outcomes = pcall(commit_all)
+if not is_whole then
+    redis.pcall('DEL', line)  -- nothing was said, so this was not carried out
+    error(outcomes)
+end
 return outcomes

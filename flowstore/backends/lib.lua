@@ -26,6 +26,42 @@ local function try(...)
     return nil
 end
 
+-- The driver sends a call again when its reply got lost. So a call that writes has a line, KEYS[2], on which
+-- it is alone, and at the end of ARGV for how many milliseconds the line is kept and a number, which rises
+-- from call to call. The line holds the number of its last call and what that answered, where `say` put it.
+local line, number, kept_ms = KEYS[2], nil, nil
+if line then number, kept_ms = table.remove(ARGV), table.remove(ARGV) end
+
+-- Whether the call was carried out before, and what it answered. One whose line has gone on is refused.
+local function recall(before)
+    local last, at = string.match(before or '', '^(%d+) ?()')
+    if not last or tonumber(last) < tonumber(number) then return false, nil end
+    if last ~= number then return true, redis.error_reply('ERR this call comes too late, others followed') end
+    return true, at <= #before and cmsgpack.unpack(string.sub(before, at)) or nil
+end
+
+-- As `recall`, and from here on it counts as carried out. On a full server that is refused, as the third value.
+local function begin()
+    local before = redis.pcall('SET', line, number, 'PX', kept_ms, 'GET')
+    local refusal = type(before) == 'table' and before or nil
+    if refusal then before = redis.call('GET', line) end
+    local was_done, said = recall(before)
+    if was_done and not refusal then redis.call('SET', line, before, 'PX', kept_ms) end
+    return was_done, said, refusal
+end
+
+-- As `begin`, on a full server too: that refuses only what a script writes first.
+local function begin_even_when_full()
+    redis.call('PEXPIRE', line, kept_ms)
+    local was_done, said = begin()
+    return was_done and said
+end
+
+local function say(reply)
+    redis.call('SET', line, number .. ' ' .. cmsgpack.pack(reply), 'PX', kept_ms)
+    return reply
+end
+
 -- The keys of the indexes that list a record, in order; and its facets by kind, as `root`, and each by
 -- itself, as `has`. nil unless `facets` is JSON of a list of strings.
 local listed_in = {}

@@ -41,6 +41,12 @@ local function put(section, owner, key, is_put, value, if_version, keep)
     return {1, key, version + 1}
 end
 
+local is_removal = true
+for at = 2, #ARGV, 7 do is_removal = is_removal and ARGV[at + 3] == '0' end
+if is_removal then redis.call('PEXPIRE', line, kept_ms) end  -- a full server refuses what is written first
+local was_done, said, refusal = begin()
+if was_done then return said end
+if refusal and not is_removal then return refusal end
 local outcomes = {}
-for number = 2, #ARGV, 7 do outcomes[#outcomes + 1] = put(unpack(ARGV, number, number + 6)) end
-return outcomes
+for at = 2, #ARGV, 7 do outcomes[#outcomes + 1] = put(unpack(ARGV, at, at + 6)) end
+return say(outcomes)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import json
 import re
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from importlib.resources import files
 from itertools import starmap
-from operator import methodcaller
 from typing import Any, Final, TypeVar, Unpack
 from urllib.parse import unquote
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import RedisError
 
+from flowstore.backends.redis_calls import Calls
 from flowstore.backends.redis_client import client_from, storage_error
 from flowstore.backends.redis_format import (
     FORMAT,
@@ -51,14 +49,13 @@ from flowstore.engine import (
     Row,
     Where,
 )
-from flowstore.errors import CorruptRecord, CorruptStore, SchemaTooNew
+from flowstore.errors import CorruptRecord, CorruptStore, SchemaTooNew, StorageFull
 from flowstore.facets import EVERYTHING, groups_of
 from flowstore.models import TaskStatus
 from flowstore.options import BackendOptions
 
 Item = TypeVar("Item")
 
-_MAX_CONNECTIONS: Final = 10
 _EXAMINED_PER_CALL: Final = 2_000
 _COUNTED_PER_CALL: Final = 1_000
 _CLEARED_PER_CALL: Final = 1_000
@@ -91,15 +88,16 @@ class RedisBackend(BaseResultBackend):
         assert client is not None
         _check_pool(client.connection_pool)
         engine = RedisEngine(client, namespace, timeout, options.get("recheck_interval", 15.0))
-        engine.owns_client = url is not None
+        engine.calls.owns_client = url is not None
         self._redis = engine
         super().__init__(SharedTrips(engine, timeout, write_lanes=2), namespace=namespace, **options)
 
     async def clear(self) -> int:
         """Remove every record of this namespace, as on every backend; the number of live ones.
 
-        Then all that is left of it, but for its format and the waits going on, such as records that no
-        index lists: they are found by looking through the keys of the whole database.
+        Then all that is left of it, such as records that no index lists: they are found by looking through
+        the keys of the whole database. What stays is its format, the waits going on, and for a minute the
+        answers to the last calls.
         """
         async with self._life:
             listed = await super().clear()
@@ -120,8 +118,6 @@ def _check_pool(pool: ConnectionPool) -> None:
 
 
 class RedisEngine(Engine):
-    owns_client = False
-
     def __init__(self, client: Redis, namespace: str, timeout: float, recheck_interval: float) -> None:
         escaped = namespace.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
         self._prefix = f"flowstore:{{{escaped}}}:"
@@ -130,27 +126,24 @@ class RedisEngine(Engine):
         self._client = client
         self._timeout = timeout
         self._listener: Listener
-        most = client.connection_pool.max_connections - 1  # one listens
-        self._slots = asyncio.Semaphore(min(_MAX_CONNECTIONS, most))
-        self._idle: list[Redis] = []
-        self._scripts = {name: client.register_script(source) for name, source in _sources().items()}
+        self.calls = Calls(client, self._prefix, timeout)
 
     async def open(self, hints: Hints) -> None:
         self._listener = Listener(self._client, self._inbox, hints)
         try:
             await self._check_format()
         except BaseException:
-            await self._close_client()
+            await self.calls.close()
             raise
 
     async def close(self) -> None:
         await self._listener.close()
-        await self._close_client()
+        await self.calls.close()
 
     async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for count, lines, data in packed(commits):
-            replies = await self._run("commit", now, SWEPT_PER_COMMIT * count, lines, data)
+            replies = await self.calls.write("commit", now, SWEPT_PER_COMMIT * count, lines, data)
             outcomes += map(outcome, replies)
         return outcomes
 
@@ -158,10 +151,9 @@ class RedisEngine(Engine):
         rows: list[Row | None] = []
         for step in _steps(ids):
             if with_body:
-                keys = [f"{self._prefix}r:" + task_id for task_id in step]
-                values = await self._guarded(methodcaller("mget", keys))
+                values = await self._values(step)
             else:
-                values = await self._run("fetch", *step)
+                values = await self.calls.read("fetch", *step)
             rows += map(row_of, step, values)
         return rows
 
@@ -172,7 +164,7 @@ class RedisEngine(Engine):
             raise storage_error(error, self._prefix) from error
         rows: list[Row | None] = []
         for step in _steps(ids):
-            values = await self._run("watch", self._inbox, self._registered_ms, *step)
+            values = await self.calls.read("watch", self._inbox, self._registered_ms, *step)
             rows += map(row_of, step, values)
         return rows
 
@@ -183,7 +175,7 @@ class RedisEngine(Engine):
         while len(rows) < query.limit:
             flags = (int(query.newest_first), after, int(query.with_body), _EXAMINED_PER_CALL)
             narrow = (groups, query.where.root or "", *query.statuses)
-            after, found = await self._run("scan", now, query.limit - len(rows), *flags, *narrow)
+            after, found = await self.calls.read("scan", now, query.limit - len(rows), *flags, *narrow)
             rows += filter(None, starmap(listed_row, found))
             if not after:
                 break
@@ -194,7 +186,7 @@ class RedisEngine(Engine):
         if len(groups) > 1:
             return await self._count_each(where)
         facets = json.dumps(groups[0], ensure_ascii=False)
-        return dict(zip(TaskStatus, await self._run("count", facets, where.root or ""), strict=True))
+        return dict(zip(TaskStatus, await self.calls.read("count", facets, where.root or ""), strict=True))
 
     async def _count_each(self, where: Where) -> dict[str, int]:
         """Looking at each record of the first index, in bounded trips."""
@@ -206,7 +198,7 @@ class RedisEngine(Engine):
         return counts
 
     async def names(self) -> list[str]:
-        return [name.decode(errors="replace") for name in await self._run("names")]
+        return [name.decode(errors="replace") for name in await self.calls.read("names")]
 
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
         applied: list[bool] = []
@@ -216,7 +208,7 @@ class RedisEngine(Engine):
                 for report in step
                 for part in (report.id, *(report.stages or (0, ANY_STAGE)), report.progress)
             ]
-            applied += map(bool, await self._run("report", now, *flat))
+            applied += map(bool, await self.calls.write("report", now, *flat))
         return applied
 
     async def history(self, span: Span, now: int) -> list[TransitionRow]:
@@ -224,7 +216,7 @@ class RedisEngine(Engine):
         behind, to, start = bounds(span)
         while len(rows) < span.limit:
             flags = (span.id or "", int(span.first_only), behind, to, span.limit - len(rows))
-            last, entries = await self._run("history", now, *flags, _EXAMINED_PER_CALL, start)
+            last, entries = await self.calls.read("history", now, *flags, _EXAMINED_PER_CALL, start)
             rows += filter(None, map(transition_of, entries))
             if not last:
                 break
@@ -238,7 +230,7 @@ class RedisEngine(Engine):
         outcomes: list[PutOutcome] = []
         for step in _steps(puts):
             flat = [part for put in step for part in put_arguments(put)]
-            outcomes += map(put_outcome, await self._run("put", now, *flat))
+            outcomes += map(put_outcome, await self.calls.write("put", now, *flat))
         return outcomes
 
     async def kept(
@@ -252,7 +244,9 @@ class RedisEngine(Engine):
     ) -> list[Kept]:
         if keys is not None and not keys:
             return []
-        found = await self._run("kept", now, section, owner, "-" if last is None else last, *(keys or ()))
+        found = await self.calls.read(
+            "kept", now, section, owner, "-" if last is None else last, *(keys or ())
+        )
         try:
             return sorted(starmap(kept_of, zip(found[::2], found[1::2], strict=True)))
         except ValueError as error:
@@ -269,15 +263,15 @@ class RedisEngine(Engine):
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
         removed: list[bool] = []
         for step in _steps(ids):
-            removed += map(bool, await self._run("remove", now, *step))
+            removed += map(bool, await self.calls.write("remove", now, *step))
         return removed
 
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
         if everything:
             indexes = [f"{self._prefix}i:{status}:" for status in TaskStatus]
-            live, expired, is_done = await self._run("clear", now, limit, *indexes)
+            live, expired, is_done = await self.calls.write("clear", now, limit, *indexes)
         else:
-            live, (expired, is_done) = 0, await self._run("purge", now, limit)
+            live, (expired, is_done) = 0, await self.calls.write("purge", now, limit)
         return Purged(live=live, expired=expired, is_done=bool(is_done))
 
     async def purge_unlisted(self, now: int) -> int:
@@ -292,7 +286,7 @@ class RedisEngine(Engine):
         for step in _steps(keys):
             is_done = False
             while not is_done:
-                trip = self._run("clear", now, _CLEARED_PER_CALL, *step)
+                trip = self.calls.write("clear", now, _CLEARED_PER_CALL, *step)
                 live, _, is_done = await in_time(trip, self._timeout)
                 removed += live
         return removed
@@ -301,16 +295,30 @@ class RedisEngine(Engine):
         """The keys of the database that match, in bounded trips; one may come again."""
         cursor = 0
         while True:
-            scan = methodcaller("scan", cursor, match=pattern, count=_KEYS_PER_SCAN)
-            cursor, keys = await in_time(self._guarded(scan), self._timeout)
+            cursor, keys = await in_time(self._look_through(cursor, pattern), self._timeout)
             yield keys
             if not cursor:
                 return
 
+    async def _values(self, ids: Sequence[str]) -> Any:
+        keys = [f"{self._prefix}r:" + task_id for task_id in ids]
+        return await self.calls.guarded(lambda line: line.client.mget(keys))
+
+    async def _look_through(self, cursor: int, pattern: str) -> Any:
+        return await self.calls.guarded(
+            lambda line: line.client.scan(cursor, match=pattern, count=_KEYS_PER_SCAN)
+        )
+
     async def _check_format(self) -> None:
         key = f"{self._prefix}format"
-        await self._guarded(methodcaller("set", key, FORMAT, nx=True))
-        found = await self._guarded(methodcaller("get", key))
+        refusal = None
+        try:
+            await self.calls.guarded(lambda line: line.client.set(key, FORMAT, nx=True))
+        except StorageFull as error:  # what is stored already can still be read, and deleted
+            refusal = error
+        found = await self.calls.guarded(lambda line: line.client.get(key))
+        if found is None and refusal is not None:
+            raise refusal
         if not found or not found.isdigit():
             raise CorruptStore(f"{key} holds {found!r}, expected the number of a format")
         if int(found) > FORMAT:
@@ -318,42 +326,6 @@ class RedisEngine(Engine):
         if int(found) < FORMAT:
             raise CorruptStore(f"{key} holds {int(found)}, a format from before the first release")
 
-    async def _close_client(self) -> None:
-        if self.owns_client:
-            for client in (*self._idle, self._client):
-                await client.aclose()
-
-    async def _run(self, script: str, *arguments: Any) -> Any:
-        return await self._guarded(
-            lambda client: self._scripts[script](keys=[self._prefix], args=arguments, client=client)
-        )
-
-    async def _guarded(self, call: Callable[[Redis], Awaitable[Any]]) -> Any:
-        """A call of the driver. Its time-out is that of the trip."""
-        try:
-            async with self._slots:
-                client = self._idle.pop() if self._idle else self._new_client()
-                try:
-                    return await call(client)
-                finally:
-                    self._idle.append(client)
-        except (RedisError, OSError) as error:
-            raise storage_error(error, self._prefix) from error
-
-    def _new_client(self) -> Redis:
-        """One that keeps its connection, which saves a fifth of a call; but not those of a given client."""
-        return self._client.client() if self.owns_client else self._client
-
 
 def _steps(items: Sequence[Item]) -> list[Sequence[Item]]:
     return [items[start : start + PER_CALL] for start in range(0, len(items), PER_CALL)]
-
-
-def _sources() -> dict[str, str]:
-    folder = files(__package__)
-    library = folder.joinpath("lib.lua").read_text("utf-8")
-    names = (
-        *("clear", "commit", "count", "fetch", "history", "kept", "names"),
-        *("purge", "put", "remove", "report", "scan", "watch"),
-    )
-    return {name: library + folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names}

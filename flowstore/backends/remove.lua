@@ -1,4 +1,6 @@
 -- ARGV: now, then ids. Returns 1 for each live record that was removed, 0 for the others.
+local said = begin_even_when_full()
+if said then return said end
 local now, removed = tonumber(ARGV[1]), {}
 for number = 2, #ARGV do
     local record = standing(ARGV[number])
@@ -7,4 +9,4 @@ for number = 2, #ARGV do
     removed[number - 1] = was_live and 1 or 0
 end
 publish()
-return removed
+return say(removed)

@@ -1,4 +1,7 @@
 -- ARGV: now, then of each report: id, lowest and highest stage, progress. Returns 1 where it was applied.
+local was_done, said, refusal = begin()
+if was_done then return said end
+if refusal then return refusal end
 local now, applied = tonumber(ARGV[1]), {}
 
 local function report(id, lowest, highest, progress)
@@ -14,9 +17,9 @@ local function report(id, lowest, highest, progress)
     return 1
 end
 
-for number = 2, #ARGV, 4 do
-    local lowest, highest = tonumber(ARGV[number + 1]), tonumber(ARGV[number + 2])
-    applied[#applied + 1] = report(ARGV[number], lowest, highest, ARGV[number + 3])
+for at = 2, #ARGV, 4 do
+    local lowest, highest = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+    applied[#applied + 1] = report(ARGV[at], lowest, highest, ARGV[at + 3])
 end
 publish()
-return applied
+return say(applied)

@@ -42,18 +42,21 @@ local function is_within(id, status, facets)
     end
     return true
 end
+-- An entry without its record: what it listed was deleted or evicted behind the back of flowstore. Where
+-- this user or server may not write, the listing is none the worse.
+local function forget(key, member) redis.pcall('ZREM', key, member) end
 
 -- The record behind an index entry; nil for a ghost or an expired one. What cannot be read is handed out
 -- as it is, for the caller to refuse.
-local function live(member, status)
+local function live(member, range)
     local id = string.sub(member, 17)
-    if id == '' then return nil end
+    if id == '' then return forget(range.key, member) end
     local value = try('GET', record_key(id))
     if value == nil then return {id, 'not a string'} end
-    if not value then return nil end
+    if not value then return forget(range.key, member) end
     local stored, expires, sort, facets = string.match(
         value, '^2 (%l+) %d+ %d+ (%S+) %S+ %S+ (%x+) (%[[^\n]*%])\n')
-    if stored and (stored ~= status or sort .. id ~= member) then return nil end
+    if stored and (stored ~= range.status or sort .. id ~= member) then return forget(range.key, member) end
     if stored and expires ~= '-' and (tonumber(expires) or now + 1) <= now then return nil end
     if stored and not is_within(id, stored, facets) then return nil end
     return {id, with_body and value or without_body(value)}
@@ -69,11 +72,11 @@ end
 if leading[1] == 'root:' .. root then
     local record = standing(root)
     local member = record and record ~= CORRUPT and record.sort .. root
-    if member and (ARGV[4] == '' or is_before(ARGV[4], member)) then
-        for number = 9, #ARGV do
-            if ARGV[number] == record.status then
-                ranges[#ranges + 1] = {status = record.status, members = {member}, at = 1, is_exhausted = true}
-            end
+    local is_wanted = member and (ARGV[4] == '' or is_before(ARGV[4], member))
+    for number = 9, #ARGV do
+        if is_wanted and ARGV[number] == record.status then
+            ranges[#ranges + 1] = {status = record.status, key = index_key(record.status, leading[1]),
+                                   members = {member}, at = 1, is_exhausted = true}
         end
     end
 end
@@ -87,7 +90,7 @@ for _ = 1, budget do
     end
     if not first then return {'', found} end
     first.at, last = first.at + 1, member
-    local record = live(member, first.status)
+    local record = live(member, first)
     if record then found[#found + 1] = record end
 end
 return {last, found}

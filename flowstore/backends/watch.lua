@@ -1,6 +1,10 @@
 -- ARGV: inbox, milliseconds that it stays registered, then ids. Registers the inbox for what may
 -- still change and returns the records: finished ones whole, others without body, false for none.
+local has_written = false
 local function register(key)
+    -- A full server refuses only what a script writes first, and waits must go on there.
+    if not has_written then redis.call('PEXPIRE', key, ARGV[2]) end
+    has_written = true
     if not try('SADD', key, ARGV[1]) then
         redis.call('DEL', key)  -- no set, so nobody is registered there
         redis.call('SADD', key, ARGV[1])

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from flowstore import BaseResultBackend, TaskResult, TaskStatus
-from flowstore.testing.faults import ShuffleLoop, UnreliableHints, cancel_at_each_await
+from flowstore.testing.faults import (
+    History,
+    Recorder,
+    ShuffleLoop,
+    UnreliableHints,
+    cancel_at_each_await,
+    crowd,
+)
 from flowstore.testing.support import Contract, MakeBackend
 
 SEEDS = range(200 if os.environ.get("FLOWSTORE_STRESS") else 20)
@@ -128,6 +135,23 @@ class FaultsContract(Contract):
         def run() -> None:
             with asyncio.Runner(loop_factory=lambda: ShuffleLoop(seed)) as runner:
                 runner.run(self._crowd(make_backend()))
+
+        await asyncio.to_thread(run)
+
+    @pytest.mark.parametrize("seed", SEEDS)
+    async def test_an_order_of_all_calls_explains_them(self, make_backend: MakeBackend, seed: int) -> None:
+        """Five clients with the same ids, some calls cancelled, tasks in any order."""
+
+        async def live() -> None:
+            history = History()
+            async with make_backend() as backend:
+                await crowd([Recorder(backend, history.note) for _ in range(5)], seed, 60)
+            history.check()
+            assert len(history) > 200
+
+        def run() -> None:
+            with asyncio.Runner(loop_factory=lambda: ShuffleLoop(seed)) as runner:
+                runner.run(live())
 
         await asyncio.to_thread(run)
 

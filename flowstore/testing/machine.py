@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from flowstore import TaskResult, TaskStatus, VersionConflict
+from flowstore.testing.model import EMPTY, Register
 from flowstore.testing.support import START, Contract, MakeBackend, ManualClock, ids, walk
 
 T = TypeVar("T")
 
 IDS = st.sampled_from(["a", "b", "c", "d:*"])
 STATUSES = st.sampled_from(list(TaskStatus))
-RANK = {status: 2 if status.is_finished else 1 for status in TaskStatus} | {TaskStatus.PENDING: 0}
 RESULTS = st.builds(
     lambda task_id, status, retries, value, at: TaskResult[Any](
         task_id=task_id, status=status, retries=retries, result=value, submitted_at=at
@@ -51,13 +51,13 @@ class MachineContract(Contract):
 
 
 class BackendMachine(RuleBasedStateMachine):
-    """``model`` is id to (record, version, expiry in microseconds or None)."""
+    """``model`` is id to (what stands, expiry in microseconds or None)."""
 
     def __init__(self, make_backend: MakeBackend) -> None:
         super().__init__()
         self.clock = ManualClock()
         self.runner = asyncio.Runner()
-        self.model: dict[str, tuple[TaskResult[Any], int, int | None]] = {}
+        self.model: dict[str, tuple[Register, int | None]] = {}
         self.backend = make_backend(clock=self.clock)
         self.run(self.backend.open())
 
@@ -68,38 +68,41 @@ class BackendMachine(RuleBasedStateMachine):
         self.run(self.backend.close())
         self.runner.close()
 
-    def live(self) -> dict[str, tuple[TaskResult[Any], int]]:
+    def live(self) -> dict[str, Register]:
         now = self.clock()
         return {
-            name: (result, version)
-            for name, (result, version, expiry) in self.model.items()
+            name: register
+            for name, (register, expiry) in self.model.items()
             if expiry is None or expiry > now
         }
 
-    def keep(self, result: TaskResult[Any], ttl: int | None) -> None:
-        version = self.live().get(result.task_id, (None, 0))[1] + 1
+    def kept(self) -> list[TaskResult[Any]]:
+        return [register.standing for register in self.live().values() if register.standing]
+
+    def keep(self, register: Register, ttl: int | None) -> None:
+        assert register.standing is not None
         expiry = None if ttl is None else self.clock() + ttl * 1_000_000
-        self.model[result.task_id] = (result, version, expiry)
+        self.model[register.standing.task_id] = (register, expiry)
 
     @rule(result=RESULTS, ttl=TTLS, overwrite=st.booleans())
     def store(self, result: TaskResult[Any], ttl: int | None, overwrite: bool) -> None:
-        standing = self.live().get(result.task_id)
-        wins = overwrite or standing is None or _advances(standing[0], result)
-        assert self.run(self.backend.store(result.task_id, result, ttl=ttl, overwrite=overwrite)) is wins
-        if wins:
-            self.keep(result, ttl)
+        after = self.live().get(result.task_id, EMPTY).stored(result, overwrite=overwrite)
+        wins = self.run(self.backend.store(result.task_id, result, ttl=ttl, overwrite=overwrite))
+        assert wins is (after is not None)
+        if after is not None:
+            self.keep(after, ttl)
 
     @rule(result=RESULTS, ttl=TTLS, version=st.integers(0, 3))
     def store_if_version(self, result: TaskResult[Any], ttl: int | None, version: int) -> None:
-        actual = self.live().get(result.task_id, (None, 0))[1]
+        standing = self.live().get(result.task_id, EMPTY)
         call = self.backend.store(result.task_id, result, ttl=ttl, if_version=version)
-        if version == actual:
+        if version == standing.version:
             assert self.run(call) is True
-            self.keep(result, ttl)
+            self.keep(standing.written(result), ttl)
         else:
             with pytest.raises(VersionConflict) as caught:
                 self.run(call)
-            assert caught.value.actual == actual
+            assert caught.value.actual == standing.version
 
     @rule(task_id=IDS)
     def delete(self, task_id: str) -> None:
@@ -119,7 +122,7 @@ class BackendMachine(RuleBasedStateMachine):
     def purge(self) -> None:
         self.run(self.backend.purge_expired())
         counts = dict.fromkeys(TaskStatus, 0)
-        for result, _ in self.live().values():
+        for result in self.kept():
             counts[result.status] += 1
         assert self.run(self.backend.count_by_status()) == counts
 
@@ -127,15 +130,12 @@ class BackendMachine(RuleBasedStateMachine):
     def records_agree(self) -> None:
         live = self.live()
         found = self.run(self.backend.get_many(["a", "b", "c", "d:*"]))
-        shown = {name: (read.status, read.retries, read.result, read.version) for name, read in found.items()}
-        expected = {
-            name: (kept.status, kept.retries, kept.result, version) for name, (kept, version) in live.items()
-        }
-        assert shown == expected
+        assert found.keys() == live.keys()
+        assert all(live[name].shows(read) for name, read in found.items()), (found, live)
 
     @invariant()
     def listings_agree(self) -> None:
-        kept = [result for result, _ in self.live().values()]
+        kept = self.kept()
         expected = [result.task_id for result in sorted(kept, key=_order)]
         pages = self.run(walk(self.backend, None, limit=2))
         assert [name for page in pages for name in ids(page.items)] == expected
@@ -146,8 +146,3 @@ class BackendMachine(RuleBasedStateMachine):
 def _order(result: TaskResult[Any]) -> tuple[bool, float, str]:
     at = result.submitted_at
     return (at is None, -at.timestamp() if at else 0.0, result.task_id)
-
-
-def _advances(old: TaskResult[Any], new: TaskResult[Any]) -> bool:
-    before, after = (old.retries, RANK[old.status]), (new.retries, RANK[new.status])
-    return after > before or (after == before and not old.is_finished)

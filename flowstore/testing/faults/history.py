@@ -1,0 +1,140 @@
+"""What clients asked and were told while things broke, and whether any order of their calls explains it.
+
+A ``Recorder`` around each client's backend writes down every call, when it began, and when and how it
+ended. The outcome of a call that raised, or whose process died, is unknown: it may have taken effect at
+any time after it began, or never. ``History.check`` looks for an order of the calls of each id, one after
+the other, in which each would have been answered as it was (linearizability, found as Wing and Gong do).
+
+    history = History()
+    client = Recorder(backend, history.note)
+    ...
+    history.check()
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from itertools import count
+from math import inf
+from secrets import token_hex
+from typing import Any, NamedTuple, TypeVar
+
+from flowstore import BaseResultBackend, TaskResult
+from flowstore.testing.faults.ordering import Call, Verb, explains
+
+T = TypeVar("T")
+
+
+class Began(NamedTuple):
+    """A call, as it is made. ``client`` and ``number`` name it; ``at`` is monotonic, in nanoseconds."""
+
+    client: str
+    number: int
+    at: int
+    verb: Verb
+    task_id: str
+    result: TaskResult[Any] | None = None
+    overwrite: bool = False
+
+
+class Ended(NamedTuple):
+    """A call that returned ``outcome``."""
+
+    client: str
+    number: int
+    at: int
+    outcome: Any
+
+
+Note = Callable[[Began | Ended], object]
+
+
+class Recorder:
+    """A client of ``backend`` whose calls go to ``note``: ``History.note``, or a pipe's ``send`` to it."""
+
+    def __init__(self, backend: BaseResultBackend, note: Note) -> None:
+        self._backend = backend
+        self._note = note
+        self._client = token_hex(8)
+        self._numbers = count()
+
+    async def store(self, result: TaskResult[Any], *, overwrite: bool = False) -> bool:
+        call = self._backend.store(result.task_id, result, overwrite=overwrite)
+        return await self._made(call, "store", result.task_id, result, overwrite)
+
+    async def get(self, task_id: str) -> TaskResult[Any] | None:
+        return await self._made(self._backend.get(task_id), "get", task_id)
+
+    async def wait_for(self, task_id: str, timeout: float) -> TaskResult[Any]:
+        return await self._made(self._backend.wait_for(task_id, timeout), "wait_for", task_id)
+
+    async def delete(self, task_id: str) -> bool:
+        return await self._made(self._backend.delete(task_id), "delete", task_id)
+
+    async def _made(
+        self,
+        call: Awaitable[T],
+        verb: Verb,
+        task_id: str,
+        result: TaskResult[Any] | None = None,
+        overwrite: bool = False,
+    ) -> T:
+        number = next(self._numbers)
+        self._note(Began(self._client, number, time.monotonic_ns(), verb, task_id, result, overwrite))
+        outcome = await call
+        self._note(Ended(self._client, number, time.monotonic_ns(), outcome))
+        return outcome
+
+
+class NotExplained(AssertionError):
+    """No order of the calls of ``task_id`` explains what their callers were told."""
+
+    def __init__(self, task_id: str, calls: list[Call]) -> None:
+        lines = "\n".join(map(str, calls))
+        super().__init__(f"no order of these calls of {task_id!r} explains what they were told:\n{lines}")
+
+
+class History:
+    """The calls of all clients, of one or of several processes of one machine."""
+
+    def __init__(self) -> None:
+        self._began: dict[tuple[str, int], Began] = {}
+        self._ended: dict[tuple[str, int], Ended] = {}
+
+    def note(self, event: Began | Ended) -> None:
+        noted: dict[tuple[str, int], Any] = self._began if isinstance(event, Began) else self._ended
+        noted[event.client, event.number] = event
+
+    def __len__(self) -> int:
+        """How many calls returned."""
+        return len(self._ended)
+
+    @property
+    def ids(self) -> list[str]:
+        """Of all tasks that somebody asked for."""
+        return list({began.task_id: None for began in self._began.values()})
+
+    def check(self) -> None:
+        """Raise NotExplained with the calls of an id that no order explains."""
+        for task_id, calls in self._by_id().items():
+            if not explains(calls):
+                raise NotExplained(task_id, calls)
+
+    def _by_id(self) -> dict[str, list[Call]]:
+        first = min((began.at for began in self._began.values()), default=0)
+        by_id: defaultdict[str, list[Call]] = defaultdict(list)
+        for name, began in sorted(self._began.items(), key=lambda item: item[1].at):
+            ended = self._ended.get(name)
+            call = Call(
+                began.verb,
+                (began.at - first) / 1_000,
+                inf if ended is None else (ended.at - first) / 1_000,
+                None if ended is None else ended.outcome,
+                began.result,
+                began.overwrite,
+            )
+            if call.is_known or call.verb in ("store", "delete"):  # who read nothing says nothing
+                by_id[began.task_id].append(call)
+        return by_id
