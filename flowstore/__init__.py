@@ -32,8 +32,9 @@ from flowstore.errors import (
     WrongLoop,
     WrongProcess,
 )
-from flowstore.models import NOT_LOADED, Page, Progress, TaskError, TaskResult, TaskStatus
+from flowstore.models import NOT_LOADED, Page, Progress, TaskResult, TaskStatus
 from flowstore.options import BackendOptions
+from flowstore.task_error import TaskError
 
 __all__ = [
     "NOT_LOADED",

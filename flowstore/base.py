@@ -16,9 +16,10 @@ from flowstore import arguments, cursors
 from flowstore.codec import Codec
 from flowstore.engine import Commit, Engine, Outcome, Query, Row
 from flowstore.errors import CorruptRecord, VersionConflict, WaitTimeout
+from flowstore.fields import check_text
 from flowstore.lifecycle import Lifecycle
 from flowstore.listing import Statuses, query_of, walk
-from flowstore.models import Page, TaskResult, TaskStatus, check_text
+from flowstore.models import Page, TaskResult, TaskStatus
 from flowstore.options import BackendOptions
 from flowstore.records import DEFAULT_TTL, DefaultTtl, Records, Ttl
 from flowstore.waiting import Waiters, Waiting
@@ -43,11 +44,12 @@ class BaseResultBackend:
         self.namespace = check_text("namespace", namespace)
         self._engine = engine
         self._clock = options.get("clock", _wall_clock)
-        limit = arguments.check_int("max_result_bytes", options.get("max_result_bytes", 64 * 2**20), 1)
+        limit = arguments.check_int("max_result_bytes", options.get("max_result_bytes", 64 * 2**20), 2)
         self._records = Records(
             Codec(options.get("types", ()), max_bytes=limit),
             ttl=arguments.check_ttl("ttl", options.get("ttl")),
             failure_ttl=arguments.check_ttl("failure_ttl", options.get("failure_ttl", options.get("ttl"))),
+            redact=arguments.check_redact(options.get("redact")),
         )
         arguments.check_positive("op_timeout", options.get("op_timeout", 10.0))
         recheck = arguments.check_positive("recheck_interval", options.get("recheck_interval", 15.0))
@@ -340,8 +342,9 @@ class BaseResultBackend:
             query = replace(query, after=cursors.decode(cursor, *bound_to))
         async with self._life:
             rows = await self._engine.scan(query, self._clock()) if query.statuses else []
+        items = [self._records.decode(row) for row in rows[:limit]]
         next_cursor = cursors.encode(rows[limit - 1].position, *bound_to) if len(rows) > limit else None
-        return Page(items=[self._records.decode(row) for row in rows[:limit]], next_cursor=next_cursor)
+        return Page(items=items, next_cursor=next_cursor)
 
     async def iter_by_status(
         self,

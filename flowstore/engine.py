@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
+from flowstore.errors import CorruptRecord
+
 UNSORTED: Final = 2**63 - 1
 """The sort key of a record without ``submitted_at``: after all others, newest first."""
 
@@ -52,6 +54,9 @@ class Row(NamedTuple):
 
     @property
     def position(self) -> Position:
+        """Raises CorruptRecord for what is no record: who went on behind it could skip or repeat others."""
+        if not self.status:
+            raise CorruptRecord(self.id, "not a record of this format, so it has no place in a listing")
         return Position(sort_key(self.submitted_at), self.id)
 
     def is_expired(self, now: int) -> bool:

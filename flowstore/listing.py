@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from flowstore import arguments
 from flowstore.engine import Engine, Query, Row
-from flowstore.models import TaskStatus, check_text
+from flowstore.fields import check_text
+from flowstore.models import TaskStatus
 
 Statuses = TaskStatus | Iterable[TaskStatus] | None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypedDict
 
+from flowstore.arguments import Redact
 from flowstore.records import Ttl
 
 
@@ -17,7 +18,8 @@ class BackendOptions(TypedDict, total=False):
     the limit of result, args and kwargs together, encoded (64 MiB). ``recheck_interval``: how often,
     in seconds, awaited ids are read again whatever was heard (15). ``op_timeout``: the longest that
     a call may take in seconds, with its wait for a trip to the storage (10). ``clock``: microseconds
-    since the epoch.
+    since the epoch. ``redact``: called with each result before it is encoded, returns the one to store,
+    of the same task_id, status and retries; what it raises, ``store`` raises, and nothing is stored.
     """
 
     ttl: Ttl
@@ -27,3 +29,4 @@ class BackendOptions(TypedDict, total=False):
     recheck_interval: float
     op_timeout: float
     clock: Callable[[], int]
+    redact: Redact | None

@@ -15,13 +15,19 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from flowstore.arguments import check_ttl
+from flowstore.arguments import Redact, check_result, check_ttl
 from flowstore.codec import Codec, DecodeError
 from flowstore.engine import ANY_STAGE, Commit, Row
-from flowstore.errors import CorruptRecord, NotSerializable
+from flowstore.errors import CorruptRecord, NotSerializable, PayloadTooLarge
+from flowstore.fields import cut
 from flowstore.models import FINISHED, NOT_LOADED, TaskResult, TaskStatus
 
 Ttl = float | timedelta | None
+
+MAX_HEAD_BYTES: Final = 4 * 2**20
+"""More than the models let the small fields take, even where JSON spells each character as six."""
+
+_MAX_REASON_CHARS: Final = 300
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -52,10 +58,13 @@ DEFAULT_TTL: Final = DefaultTtl()
 class Records:
     """Results to commits and rows to results; ttls in microseconds, None: never."""
 
-    def __init__(self, codec: Codec, *, ttl: int | None, failure_ttl: int | None) -> None:
+    def __init__(
+        self, codec: Codec, *, ttl: int | None, failure_ttl: int | None, redact: Redact | None = None
+    ) -> None:
         self._codec = codec
         self._ttl = ttl
         self._failure_ttl = failure_ttl
+        self._redact = redact
         self._tokens = map(f"{token_hex(8)}.%x".__mod__, count())
 
     def commit(
@@ -67,6 +76,8 @@ class Records:
         if_version: int | None = None,
     ) -> Commit:
         """The write that stores ``result`` under the rules of ``BaseResultBackend.store``."""
+        if self._redact is not None and result.is_loaded:
+            result = _redacted(result, self._redact)
         status, submitted_at = result.status, result.submitted_at
         stage = result.retries * _STAGES_PER_TRY + _RANK[status]
         is_finished = status in FINISHED
@@ -100,6 +111,18 @@ class Records:
         return None if micros is None else now + micros
 
 
+def _redacted(result: TaskResult[Any], redact: Redact) -> TaskResult[Any]:
+    redacted = redact(result)
+    if not isinstance(redacted, TaskResult):
+        raise TypeError(f"redact: expected it to return a TaskResult, got {type(redacted).__name__}")
+    check_result(redacted)
+    for name in ("task_id", "status", "retries"):
+        before, after = getattr(result, name), getattr(redacted, name)
+        if after != before:
+            raise ValueError(f"redact: must not change {name}, here from {before!r} to {after!r}")
+    return redacted
+
+
 def _in_future(expires_at: int, now: int) -> int:
     if expires_at <= now:
         raise ValueError(f"expires_at: {from_micros(expires_at)} has passed; it would expire unseen")
@@ -122,7 +145,11 @@ def encode_head(result: TaskResult[Any]) -> bytes:
         head["labels"] = sorted(result.labels)
     if result.progress is not None:
         head["progress"] = result.progress.model_dump(exclude_defaults=True)
-    return to_json(head)
+    data = to_json(head)
+    if len(data) > MAX_HEAD_BYTES:
+        largest = max(head, key=lambda name: len(to_json(head[name])))
+        raise PayloadTooLarge(largest, f"{len(data)} bytes beside the values; the limit is {MAX_HEAD_BYTES}")
+    return data
 
 
 def encode_body(result: TaskResult[Any], codec: Codec) -> bytes:
@@ -146,9 +173,9 @@ def decode(row: Row, codec: Codec) -> TaskResult[Any]:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise CorruptRecord(row.id, f"{field}: {first['msg']}") from error
+        raise CorruptRecord(row.id, cut(f"{field}: {first['msg']}", _MAX_REASON_CHARS)) from error
     except (DecodeError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise CorruptRecord(row.id, str(error)) from error
+        raise CorruptRecord(row.id, cut(str(error), _MAX_REASON_CHARS)) from error
 
 
 def _columns(row: Row) -> dict[str, Any]:
@@ -170,6 +197,8 @@ def _columns(row: Row) -> dict[str, Any]:
 def _head(row: Row) -> dict[str, Any]:
     if not row.status:
         raise DecodeError(f"not a record of this format: {row.head[:80]!r}")
+    if len(row.head) > MAX_HEAD_BYTES:
+        raise DecodeError(f"{len(row.head)} bytes beside the values; the limit is {MAX_HEAD_BYTES}")
     head = from_json(row.head)
     if not isinstance(head, dict):
         raise DecodeError(f"expected a JSON object as head, found {type(head).__name__}")

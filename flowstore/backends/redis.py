@@ -31,6 +31,7 @@ from flowstore.engine import (
     Purged,
     Query,
     Row,
+    sort_key,
 )
 from flowstore.errors import CorruptStore, SchemaTooNew
 from flowstore.models import TaskStatus
@@ -47,7 +48,7 @@ _KEYS_PER_SCAN: Final = 5_000
 _SORT_OFFSET: Final = 2**63
 _NAME_FACET: Final = "name:"
 _RECORD: Final = re.compile(
-    rb"1 (%s) (\d{1,16}) (\d{1,16}) (-|-?\d{1,19}) (-|-?\d{1,19}) \S+ [0-9a-f]{16} (\[[^\n]*\])\n"
+    rb"1 (%s) (\d{1,15}) (\d{1,15}) (-|-?\d{1,19}) (-|-?\d{1,19}) \S+ ([0-9a-f]{16}) (\[[^\n]*\])\n"
     rb"([^\n]*)(\n?)" % "|".join(TaskStatus).encode()
 )
 _IS_APPLIED: Final = -1
@@ -291,20 +292,27 @@ def _row(task_id: str, value: bytes | None) -> Row | None:
     if not value:
         return None
     record = _RECORD.match(value)
-    if record is None or (facets := _facets(record[6])) is None:
-        return Row(task_id, "", 0, 0, None, None, None, head=value[:200], body=None)
-    status, stage, version, expires, submitted, _, head, has_body = record.groups()
+    if record is None or (facets := _facets(record[7])) is None:
+        return _no_record(task_id, value)
+    status, stage, version, expires, submitted, sort, _, head, has_body = record.groups()
+    submitted_at = None if submitted == b"-" else int(submitted)
+    if int(sort, 16) - _SORT_OFFSET != sort_key(submitted_at):  # a walk by one and the other goes in circles
+        return _no_record(task_id, value)
     return Row(
         task_id,
         status.decode(),
         int(stage),
         int(version),
         facets[0].removeprefix(_NAME_FACET) if facets else None,
-        None if submitted == b"-" else int(submitted),
+        submitted_at,
         None if expires == b"-" else int(expires),
         head,
         value[record.end() :] if has_body else None,
     )
+
+
+def _no_record(task_id: str, value: bytes) -> Row:
+    return Row(task_id, "", 0, 0, None, None, None, head=value[:200], body=None)
 
 
 def _listed_row(task_id: bytes, value: bytes) -> Row | None:

@@ -15,6 +15,7 @@ from flowstore.backends.sqlite_connection import Connection, transaction, transl
 from flowstore.base import BaseResultBackend
 from flowstore.batching import SharedTrips
 from flowstore.engine import (
+    ANY_STAGE,
     APPLIED,
     SWEPT_PER_COMMIT,
     Change,
@@ -207,8 +208,7 @@ class SQLiteEngine(Engine):
             written = raw.execute(SQL["commit_advance"], (*key, *record, *content, now, ceiling, now))
         if written.rowcount:
             return APPLIED
-        standing = raw.execute(SQL["standing_version"], (*key, now)).fetchall()
-        return Outcome(is_applied=False, version=standing[0][0] if standing else 0)
+        return _obstacle(raw.execute(SQL["standing"], (*key, now)).fetchall())
 
     def _sweep(self, raw: sqlite3.Connection, now: int, limit: int) -> Removed:
         if not raw.execute(SQL["has_expired"], {"ns": self._ns, "now": now}).fetchall():
@@ -224,6 +224,13 @@ class SQLiteEngine(Engine):
     def _tell(self, changes: dict[Change, list[str]]) -> None:
         assert self._changes is not None
         self._changes.tell(changes)
+
+
+def _obstacle(standing: list[tuple[int, int]]) -> Outcome:
+    """No commit leaves numbers beyond the exact integers of JSON; only overflow would come of such."""
+    if standing and not all(0 <= number < ANY_STAGE for number in standing[0]):
+        return Outcome(is_applied=False, version=-1, reason="the standing record is not of this format")
+    return Outcome(is_applied=False, version=standing[0][0] if standing else 0)
 
 
 def _written(commits: Sequence[Commit], outcomes: Sequence[Outcome]) -> dict[Change, list[str]]:

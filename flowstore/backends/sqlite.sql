@@ -82,7 +82,7 @@ ON CONFLICT (ns, id) DO UPDATE SET
     expires_at = excluded.expires_at,
     head = excluded.head,
     body = excluded.body
-WHERE stage <= ? OR expires_at <= ?;
+WHERE (stage <= ? AND version < 9007199254740991) OR expires_at <= ?;
 
 -- name: commit_version
 -- status, stage, task_name, submitted_at, expires_at, head, body, ns, id, if_version, now
@@ -97,9 +97,9 @@ UPDATE task SET
     body = ?
 WHERE ns = ? AND id = ? AND version = ? AND (expires_at IS NULL OR expires_at > ?);
 
--- name: standing_version
+-- name: standing
 -- ns, id, now
-SELECT version FROM task WHERE ns = ? AND id = ? AND (expires_at IS NULL OR expires_at > ?);
+SELECT version, stage FROM task WHERE ns = ? AND id = ? AND (expires_at IS NULL OR expires_at > ?);
 
 -- name: fetch
 SELECT id, status, stage, version, task_name, submitted_at, expires_at, CAST(head AS BLOB), {body}

@@ -23,6 +23,8 @@ pytest.register_assert_rewrite(
     "flowstore.testing.machine",
     "flowstore.testing.sharing",
     "flowstore.testing.enduring",
+    "flowstore.testing.hostile",
+    "flowstore.testing.redacting",
 )
 
 from flowstore.testing.contract import BackendContract  # noqa: E402

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from flowstore.testing.enduring import FaultsContract
 from flowstore.testing.expiring import ExpiringContract
+from flowstore.testing.hostile import HostileContract
 from flowstore.testing.listing import ListingContract
 from flowstore.testing.machine import MachineContract
+from flowstore.testing.redacting import RedactingContract
 from flowstore.testing.roundtrips import ValuesContract
 from flowstore.testing.sharing import ConcurrencyContract
 from flowstore.testing.storing import StoringContract
@@ -20,6 +22,8 @@ class BackendContract(
     ValuesContract,
     ConcurrencyContract,
     FaultsContract,
+    HostileContract,
+    RedactingContract,
     MachineContract,
 ):
     """What every backend promises. Override the fixture ``make_backend`` and nothing else."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -11,9 +10,9 @@ import pytest
 
 from flowstore import BaseResultBackend, TaskResult, TaskStatus
 from flowstore.testing.faults import ShuffleLoop, UnreliableHints, cancel_at_each_await
-from flowstore.testing.support import Contract, MakeBackend
+from flowstore.testing.support import EFFORT, Contract, MakeBackend
 
-SEEDS = range(200 if os.environ.get("FLOWSTORE_STRESS") else 20)
+SEEDS = range(20 * EFFORT)
 
 
 async def _drain(items: AsyncIterator[Any]) -> list[Any]:

@@ -78,6 +78,9 @@ def test_connect_refuses_other_urls(url: str) -> None:
         ("op_timeout", 0),
         ("recheck_interval", True),
         ("max_result_bytes", 0),
+        ("redact", "mask"),
+        pytest.param("ttl", 10**10_000, id="ttl of 10,000 digits"),
+        pytest.param("recheck_interval", 10**10_000, id="interval of 10,000 digits"),
     ],
 )
 def test_bad_options(option: str, value: Any) -> None:
@@ -93,7 +96,7 @@ def test_errors_of_any_kind_become_data() -> None:
         def __str__(self) -> str:
             raise RuntimeError("no")
 
-    assert "raised RuntimeError" in TaskError.from_exception(Rude("x")).message
+    assert "reading it raised RuntimeError" in TaskError.from_exception(Rude("x")).message
     chain: Exception = ValueError("root")
     for n in range(5_000):
         link = ValueError(n)
