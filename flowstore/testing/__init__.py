@@ -25,6 +25,7 @@ pytest.register_assert_rewrite(
     "flowstore.testing.enduring",
     "flowstore.testing.hostile",
     "flowstore.testing.redacting",
+    "flowstore.testing.forged",
 )
 
 from flowstore.testing.contract import BackendContract  # noqa: E402

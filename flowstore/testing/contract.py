@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowstore.testing.enduring import FaultsContract
 from flowstore.testing.expiring import ExpiringContract
+from flowstore.testing.forged import ForgedContract
 from flowstore.testing.hostile import HostileContract
 from flowstore.testing.listing import ListingContract
 from flowstore.testing.machine import MachineContract
@@ -23,6 +24,7 @@ class BackendContract(
     ConcurrencyContract,
     FaultsContract,
     HostileContract,
+    ForgedContract,
     RedactingContract,
     MachineContract,
 ):
