@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Generic, Self, TypeVar, cast
 
-from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import FailFast, Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from flowstore.errors import TaskCancelled, TaskFailed, TaskNotFinished
 from flowstore.fields import Identifier, Note, Record, Timestamp
@@ -90,7 +90,7 @@ class TaskResult(Record, Generic[T]):
     retries: int = Field(default=0, ge=0, le=MAX_RETRIES, strict=True)
     worker_id: Identifier | None = None
     parent_id: Identifier | None = None
-    labels: frozenset[Identifier] = Field(default=frozenset(), max_length=MAX_LABELS)
+    labels: Annotated[frozenset[Identifier], FailFast()] = Field(default=frozenset(), max_length=MAX_LABELS)
     progress: Progress | None = None
     expires_at: Timestamp | None = None
     version: int = Field(default=0, ge=0, strict=True)

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 from typing import Annotated, Any, Final, Self, cast
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, FailFast, Field
 
 from flowstore.fields import Plain, Record, cut
 
@@ -63,7 +63,7 @@ class TaskError(Record):
 
     type: _Message
     message: _Message
-    args: Annotated[tuple[Plain, ...], AfterValidator(_bounded_args)] = ()
+    args: Annotated[tuple[Plain, ...], FailFast(), AfterValidator(_bounded_args)] = ()
     traceback: _Traceback | None = None
     cause: Annotated[TaskError | None, AfterValidator(_bounded_chain)] = None
 
