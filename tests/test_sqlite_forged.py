@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import sqlite3
 from collections.abc import Coroutine
@@ -51,8 +52,8 @@ async def test_forged_columns(tmp_path: Path, column: str, value: object) -> Non
         if (column, value) != ("version", 2**63 - 1):
             assert await outcome(backend.get("t")) is CorruptRecord
             assert await outcome(backend.wait_for("t", 5)) is CorruptRecord
-        for limit in (1, 2, 3):
-            page = await outcome(backend.page(TaskStatus.FAILED, limit=limit))
+        for limit, newest_first in itertools.product((1, 2, 3), (True, False)):
+            page = await outcome(backend.page(TaskStatus.FAILED, limit=limit, newest_first=newest_first))
             assert page is CorruptRecord or set(ids(page.items)) <= {"a", "b", "t"}
         await outcome(backend.list_by_status(TaskStatus.FAILED, offset=2))
         stores = [backend.store(name, failed(name, retries=3)) for name in ("a", "t", "b", "c")]
