@@ -57,10 +57,15 @@ class RedactingContract(Contract):
             await self._stores_nothing(backend, LookupError, "no rule for this task")
 
     async def test_its_result_is_checked_as_any_other(self, make_backend: MakeBackend) -> None:
-        """A value that cannot be kept is refused, and so is a listed result without its values."""
+        """A value that cannot be kept is refused; a listed result without its values is not even shown."""
+
+        def break_it(result: TaskResult[Any]) -> TaskResult[Any]:
+            assert result.is_loaded
+            return result.model_copy(update={"result": print})
+
         async with make_backend() as backend:
             await backend.store("t", TaskResult.success("t", 1))
-            backend._records._redact = lambda result: result.model_copy(update={"result": print})
+            backend._records._redact = break_it
             with pytest.raises(NotSerializable, match="result: builtin"):
                 await backend.store("t", TaskResult.success("t", 2), overwrite=True)
             [listed] = (await backend.page(load_result=False)).items
