@@ -71,8 +71,8 @@ class TaskError(Record):
     def from_exception(cls, error: BaseException) -> Self:
         """Describe ``error`` and its chain of causes, whatever the exception's own methods do.
 
-        Of those only ``__str__`` is called; what it raises is told in place of the message. Raises
-        TypeError for what is no exception.
+        Of those only ``__str__`` is called; an Exception that it raises is told in place of the message,
+        anything else, such as KeyboardInterrupt, goes through. Raises TypeError for what is no exception.
         """
         if not isinstance(error, BaseException):
             raise TypeError(f"error: expected an exception, got {_qualname_of(type(error))}")
