@@ -42,13 +42,13 @@ from flowstore.models import (
     NOT_LOADED,
     Page,
     Progress,
-    TaskError,
     TaskResult,
     TaskStatus,
     Transition,
     Workflow,
 )
 from flowstore.options import BackendOptions
+from flowstore.task_error import TaskError
 from flowstore.tracking import TrackedTask
 from flowstore.workers import Worker
 

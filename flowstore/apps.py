@@ -8,8 +8,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from flowstore.belongings import Put, Section
+from flowstore.fields import Timestamp
 from flowstore.keeping import NAMESPACE, Keeping
-from flowstore.models import Timestamp
 
 _KEY: Final = "info"
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from flowstore.models import TaskResult, TaskStatus, check_text
+from flowstore.fields import check_text
+from flowstore.models import MAX_RETRIES, TaskResult, TaskStatus
 from flowstore.times import to_micros
+
+Redact = Callable[[TaskResult[Any]], TaskResult[Any]]
 
 MAX_PAGE: Final = 10_000
 MAX_TTL_SECONDS: Final = 100 * 366 * 86_400
@@ -37,7 +40,7 @@ def check_timeout(value: object) -> float | None:
 def check_positive(name: str, value: object) -> float:
     seconds = check_number(name, value)
     if not 0 < seconds < math.inf:
-        raise ValueError(f"{name}: expected a positive number of seconds, got {value!r}")
+        raise ValueError(f"{name}: expected a positive number of seconds, got {shown(value)}")
     return seconds
 
 
@@ -48,7 +51,7 @@ def check_ttl(name: str, value: object) -> int | None:
     seconds = _seconds(name, value)
     if not 0 < seconds <= MAX_TTL_SECONDS:
         wanted = f"seconds above 0 and at most {MAX_TTL_SECONDS}, or None for never"
-        raise ValueError(f"{name}: expected {wanted}; got {value!r}")
+        raise ValueError(f"{name}: expected {wanted}; got {shown(value)}")
     return max(1, round(seconds * 1_000_000))
 
 
@@ -74,7 +77,7 @@ def check_int(name: str, value: object, least: int, most: int | None = None) -> 
         raise TypeError(f"{name}: expected int, got {type(value).__name__}")
     if value < least or (most is not None and value > most):
         bounds = f"at least {least}" if most is None else f"{least} to {most}"
-        raise ValueError(f"{name}: expected {bounds}, got {_short(value)}")
+        raise ValueError(f"{name}: expected {bounds}, got {shown(value)}")
     return value
 
 
@@ -107,10 +110,32 @@ def check_statuses(value: TaskStatus | Iterable[TaskStatus] | None) -> tuple[Tas
     return tuple(status for status in TaskStatus if status in wanted)
 
 
+_NAMES: Final = ("task_name", "worker_id", "parent_id")
+
+
 def check_result(result: object) -> TaskResult[Any]:
+    """With the fields that a storage takes as columns, which ``model_construct`` does not check: one that
+    it cannot take would fail the writes of others in the same trip.
+    """
     if not isinstance(result, TaskResult):
         raise TypeError(f"result: expected TaskResult, got {type(result).__name__}")
+    retries = result.retries
+    if type(retries) is not int or not 0 <= retries <= MAX_RETRIES:
+        raise ValueError(f"retries: expected an int from 0 to {MAX_RETRIES}, got {shown(retries)}")
+    if type(result.status) is not TaskStatus:
+        raise TypeError(f"status: expected TaskStatus, got {type(result.status).__name__}")
+    for name in _NAMES:
+        if (text := getattr(result, name)) is not None:
+            check_text(name, text)
+    for label in result.labels:
+        check_text("labels", label)
     return result
+
+
+def check_redact(value: Redact | None) -> Redact | None:
+    if value is not None and not callable(value):
+        raise TypeError(f"redact: expected a callable or None, got {type(value).__name__}")
+    return value
 
 
 def check_ids(task_ids: Iterable[str], name: str = "task_ids") -> list[str]:
@@ -128,5 +153,8 @@ def _seconds(name: str, value: object) -> float:
     return value.total_seconds() if isinstance(value, timedelta) else check_number(name, value)
 
 
-def _short(value: int) -> str:
-    return str(value) if value.bit_length() < 256 else f"an int of {value.bit_length()} bits"
+def shown(value: object) -> str:
+    """For a message. Python refuses to print an int of more than 4,300 digits."""
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an int of {value.bit_length()} bits"
+    return repr(value)

@@ -15,8 +15,9 @@ from flowstore.checkpoints import CheckpointMethods
 from flowstore.core import applied, steps
 from flowstore.engine import Outcome, Row
 from flowstore.errors import VersionConflict, WaitTimeout
+from flowstore.fields import check_text
 from flowstore.history import HistoryMethods
-from flowstore.models import TaskResult, check_text
+from flowstore.models import TaskResult
 from flowstore.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore.removing import RemovingMethods
 from flowstore.tracking import TrackMethods

@@ -8,8 +8,8 @@ from pydantic import BaseModel
 
 from flowstore import arguments
 from flowstore.belongings import Kept, Put, Section
+from flowstore.fields import Timestamp, check_text
 from flowstore.keeping import Keeping
-from flowstore.models import Timestamp, check_text
 
 
 class Checkpoint(BaseModel, frozen=True, extra="forbid"):

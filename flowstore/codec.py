@@ -24,6 +24,10 @@ of a value are one object is not kept. Reading finds types among the registered 
 nothing and runs no ``__init__``.
 
 Values without any tag take a short way: pydantic's JSON, written in Rust, writes and reads them.
+
+Reading is no proof of who wrote. Bytes that this module did not write are refused, or read as a value
+that it could have written: white space, escapes and digits may be spelled in any way that JSON allows,
+without a tag in the record the last of equal keys counts, and 1e999 is infinity.
 """
 
 from __future__ import annotations
@@ -34,8 +38,7 @@ from itertools import accumulate
 from json import JSONDecoder
 from typing import Any, Final, NoReturn
 
-from pydantic_core import from_json, to_json
-
+from flowstore.codec_plain import plain_json, read_plain
 from flowstore.codec_types import (
     LEAVES,
     READERS,
@@ -53,6 +56,7 @@ from flowstore.codec_types import (
     unique,
 )
 from flowstore.errors import NotSerializable, PayloadTooLarge
+from flowstore.fields import cut
 
 __all__ = ["MAX_DEPTH", "Codec", "DecodeError"]
 
@@ -63,6 +67,7 @@ MAX_DEPTH: Final = 100
 _LEVELS: Final = 5
 # of the outer object and the deepest leaf: {"$time":[{"$timezone":[{"$timedelta":[
 _LEAF_LEVELS: Final = 7
+_MAX_REASON_CHARS: Final = 300
 _BRACKETS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NOT_BRACKETS: Final = bytes(set(range(256)) - _BRACKETS.keys())
 
@@ -93,47 +98,8 @@ def _refuse_constant(name: str) -> NoReturn:
     raise DecodeError(f"{name} is not JSON")
 
 
-_PLAIN_LEAVES: Final = frozenset({str, float, bool, type(None)})
-
-
-def _plain_json(fields: Mapping[str, object], depth: int) -> bytes | None:
-    """The bytes of fields that need no tag at all; None when one may be needed, or something is wrong."""
-    if not _has_plain_types(fields.values(), depth):
-        return None
-    try:
-        data = to_json(fields)
-    except ValueError:  # lone surrogates
-        return None
-    # what may be a tag, or a float that is not finite; each may as well be part of a str
-    return None if b'"$' in data or b"NaN" in data or b"Infinity" in data else data
-
-
-def _read_plain(data: bytes) -> Any:
-    try:
-        return from_json(data, allow_inf_nan=False)
-    except ValueError as error:
-        raise DecodeError(f"not JSON: {error}") from error
-
-
-def _has_plain_types(values: Iterable[Any], depth: int) -> bool:
-    for value in values:
-        kind = type(value)
-        if kind in _PLAIN_LEAVES:
-            continue
-        if kind is int:
-            if not -0x8000_0000_0000_0000 <= value <= 0x7FFF_FFFF_FFFF_FFFF:
-                return False
-            continue
-        if kind is dict:
-            for key in value:
-                if type(key) is not str:
-                    return False
-            value = value.values()
-        elif kind is not list:
-            return False
-        if not depth or not _has_plain_types(value, depth - 1):
-            return False
-    return True
+class _TooLarge(Refused):
+    pass
 
 
 class Codec:
@@ -183,7 +149,7 @@ class Codec:
         Raises NotSerializable with the path of the first value that cannot be stored, or
         PayloadTooLarge with the name of the largest field; both begin with a name of ``fields``.
         """
-        data = _plain_json(fields, self._max_depth) or self._tagged_json(fields)
+        data = plain_json(fields, self._max_depth, self._max_bytes) or self._tagged_json(fields)
         if len(data) > self._max_bytes:
             sizes = {name: len(self._tagged_json({name: value})) for name, value in fields.items()}
             largest = max(sizes, key=sizes.__getitem__)
@@ -197,7 +163,7 @@ class Codec:
             raise DecodeError(f"{len(data)} bytes; the limit is {self._max_bytes}")
         if data.count(b"[") + data.count(b"{") > self._max_levels < _nesting(data):
             raise DecodeError(f"nested deeper than {self._max_depth} levels")
-        fields = self._read_json(data) if b'"$' in data else _read_plain(data)
+        fields = self._read_json(data) if b'"$' in data else read_plain(data)
         if type(fields) is not dict:
             raise DecodeError("not one JSON object")
         return fields
@@ -221,8 +187,10 @@ class Codec:
         for name, value in fields.items():
             try:
                 texts.append(f"{quoted(name)}:{self._text(value, 0)}")
+            except _TooLarge as large:
+                raise PayloadTooLarge(name, large.reason) from None
             except Refused as refused:
-                raise NotSerializable(refused.path(name), refused.reason) from None
+                raise NotSerializable(refused.path(name), cut(refused.reason, _MAX_REASON_CHARS)) from None
         return f"{{{','.join(texts)}}}".encode()
 
     def _register(self, cls: type, name: str | None = None) -> None:
@@ -251,7 +219,10 @@ class Codec:
             raise Refused(reason(value))
         if depth == self._max_depth:
             raise Refused(f"nested deeper than {depth} levels, or contains itself")
-        return write(value, depth + 1)
+        text = write(value, depth + 1)
+        if len(text) > self._max_bytes:  # not later: what holds one value twice, and so on, grows without end
+            raise _TooLarge(f"takes more bytes than that; the limit is {self._max_bytes}")
+        return text
 
     def _items(
         self, values: Iterable[object], depth: int, step: Callable[[int], str] = "[{}]".format

@@ -260,11 +260,15 @@ class ModelType:
     def build(self, fields: object, fields_set: object, extra: object, private: object) -> object:
         """Set what ``model_construct`` sets, and call nothing."""
         held = _same_fields(self._cls, fields, self._cls.model_fields)
+        for part in (extra, private):
+            if part is not None:
+                as_type(dict, part)
         if extra is not None and self._cls.model_config.get("extra") != "allow":
             raise DecodeError(f"{self._cls.__name__} does not allow extra fields any more: {short(extra)}")
         model = object.__new__(self._cls)
         object.__setattr__(model, "__dict__", held)
-        for name, part in zip(self._SLOTS, (set(as_type(list, fields_set)), extra, private), strict=True):
+        names = {as_type(str, name) for name in as_type(list, fields_set)}
+        for name, part in zip(self._SLOTS, (names, extra, private), strict=True):
             if part is not None or not self._cls.__pydantic_root_model__:  # there the class has the None
                 object.__setattr__(model, name, part)
         return model

@@ -12,8 +12,8 @@ from flowstore import arguments
 from flowstore.codec import Codec
 from flowstore.engine import FAMILY, UNREADABLE, Commit, Engine, Outcome, Query, Row
 from flowstore.errors import CorruptRecord, FamilyConflict
+from flowstore.fields import check_text
 from flowstore.lifecycle import Lifecycle
-from flowstore.models import check_text
 from flowstore.options import BackendOptions
 from flowstore.records import Records
 from flowstore.waiting import Waiters
@@ -31,12 +31,13 @@ class Core:
         self.namespace = check_text("namespace", namespace)
         self._engine = engine
         self._clock = options.get("clock", _wall_clock)
-        limit = arguments.check_int("max_result_bytes", options.get("max_result_bytes", 64 * 2**20), 1)
+        limit = arguments.check_int("max_result_bytes", options.get("max_result_bytes", 64 * 2**20), 2)
         self._records = Records(
             Codec(options.get("types", ()), max_bytes=limit),
             ttl=arguments.check_ttl("ttl", options.get("ttl")),
             failure_ttl=arguments.check_ttl("failure_ttl", options.get("failure_ttl", options.get("ttl"))),
             history=_check_history(options),
+            redact=arguments.check_redact(options.get("redact")),
         )
         self._op_timeout = arguments.check_positive("op_timeout", options.get("op_timeout", 10.0))
         recheck = arguments.check_positive("recheck_interval", options.get("recheck_interval", 15.0))

@@ -15,6 +15,7 @@ from typing import Final
 
 from flowstore.engine import Position
 from flowstore.errors import InvalidCursor
+from flowstore.fields import check_text
 
 _VERSION: Final = b"\x01"
 _DIGEST_BYTES: Final = 8
@@ -38,7 +39,11 @@ def decode(cursor: str, *query: object) -> Position:
     digest, place = raw[1 : 1 + _DIGEST_BYTES], raw[1 + _DIGEST_BYTES :]
     if len(place) <= _SORT_BYTES or digest != _digest(place, query):
         raise InvalidCursor("damaged, or made by a query with other arguments")
-    return Position(int.from_bytes(place[:_SORT_BYTES], "big", signed=True), place[_SORT_BYTES:].decode())
+    try:
+        task_id = check_text("cursor", place[_SORT_BYTES:].decode())
+    except ValueError:
+        raise InvalidCursor("not a place in a listing") from None
+    return Position(int.from_bytes(place[:_SORT_BYTES], "big", signed=True), task_id)
 
 
 def _raw_bytes(cursor: str) -> bytes:

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from flowstore import arguments
 from flowstore.belongings import Kept, Put, Section
 from flowstore.errors import UnknownTask, VersionConflict
+from flowstore.fields import Timestamp, check_text
 from flowstore.keeping import Keeping
-from flowstore.models import Timestamp, check_text
 
 
 class Datum(BaseModel, frozen=True, extra="forbid"):

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
 from flowstore.belongings import Kept, Put, PutOutcome, Report, Section, Span, TransitionRow
+from flowstore.errors import CorruptRecord
 
 UNSORTED: Final = 2**63 - 1
 """The sort key of a record without ``submitted_at``: after all others, newest first."""
@@ -60,6 +61,9 @@ class Row(NamedTuple):
 
     @property
     def position(self) -> Position:
+        """Raises CorruptRecord for what is no record: who went on behind it could skip or repeat others."""
+        if not self.status:
+            raise CorruptRecord(self.id, "not a record of this format, so it has no place in a listing")
         return Position(sort_key(self.submitted_at), self.id)
 
     def is_expired(self, now: int) -> bool:

@@ -36,7 +36,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flowstore.models import TaskError
+    from flowstore.task_error import TaskError
 
 
 class FlowstoreError(Exception):

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from flowstore.engine import Row, Where
+from flowstore.fields import check_text
 from flowstore.listing import ListingMethods, query_of
-from flowstore.models import TaskResult, check_text
+from flowstore.models import TaskResult
 
 _BATCH: Final = 100
 

@@ -10,7 +10,8 @@ from typing import Final
 from flowstore import arguments
 from flowstore.belongings import Span, TransitionRow
 from flowstore.core import STEP, Core
-from flowstore.models import Transition, check_text
+from flowstore.fields import check_text
+from flowstore.models import Transition
 from flowstore.records import transition
 
 _EVER: Final = (-(2**62), 2**62)

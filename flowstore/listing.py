@@ -9,7 +9,8 @@ from typing import Any, TypedDict, Unpack, cast
 from flowstore import arguments, cursors
 from flowstore.core import STEP, Core
 from flowstore.engine import Engine, Query, Row, Where
-from flowstore.models import Page, TaskResult, TaskStatus, check_text
+from flowstore.fields import check_text
+from flowstore.models import Page, TaskResult, TaskStatus
 
 Statuses = TaskStatus | Iterable[TaskStatus] | None
 
@@ -91,8 +92,9 @@ class ListingMethods(Core):
             query = replace(query, after=cursors.decode(cursor, *bound_to))
         async with self._life:
             rows = await self._engine.scan(query, self._clock()) if query.statuses else []
+        items = [self._records.decode(row) for row in rows[:limit]]
         next_cursor = cursors.encode(rows[limit - 1].position, *bound_to) if len(rows) > limit else None
-        return Page(items=[self._records.decode(row) for row in rows[:limit]], next_cursor=next_cursor)
+        return Page(items=items, next_cursor=next_cursor)
 
     async def iter_by_status(
         self,

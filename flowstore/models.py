@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import re
-import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from types import TracebackType
 from typing import Annotated, Any, Final, Generic, Self, TypeVar, cast
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-)
+from pydantic import FailFast, Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from flowstore.errors import TaskCancelled, TaskFailed, TaskNotFinished
+from flowstore.fields import Identifier, Note, Record, Timestamp
+from flowstore.task_error import TaskError
 
 T = TypeVar("T")
 
-MAX_ID_BYTES: Final = 512
 MAX_RETRIES: Final = 2**31 - 1
-MAX_TRACEBACK_CHARS: Final = 16_384
-MAX_MESSAGE_CHARS: Final = 4_096
-MAX_CAUSES: Final = 16
-MAX_ERROR_ARGS: Final = 16
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
+MAX_LABELS: Final = 256
 
 
 class TaskStatus(StrEnum):
@@ -70,146 +54,18 @@ def _left_out(value: object, validate: ValidatorFunctionWrapHandler) -> object:
 _MAYBE_LEFT_OUT: Final = WrapValidator(_left_out)
 
 
-def check_text(name: str, value: str, max_bytes: int = MAX_ID_BYTES) -> str:
-    """Return ``value`` if it can serve as an identifier: 1 to ``max_bytes`` bytes of valid UTF-8.
-
-    Raises TypeError or ValueError naming the argument.
-    """
-    if not isinstance(value, str):
-        raise TypeError(f"{name}: expected str, got {type(value).__name__}")
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
-        raise ValueError(f"{name}: {value!r} has a lone surrogate; expected valid Unicode") from None
-    if not 1 <= size <= max_bytes:
-        shown = value if size <= 80 else value[:80] + "..."
-        raise ValueError(f"{name}: expected 1 to {max_bytes} UTF-8 bytes, got {size}: {shown!r}")
-    return value
-
-
-def _identifier(value: str) -> str:
-    return check_text("identifier", value)
-
-
-def _to_utc(value: datetime) -> datetime:
-    try:
-        return value if value.tzinfo is UTC else value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError(f"{value} is out of the range of UTC datetimes") from None
-
-
-Plain = None | bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | FiniteFloat | str
-Identifier = Annotated[str, AfterValidator(_identifier)]
-Timestamp = Annotated[AwareDatetime, AfterValidator(_to_utc)]
-
-
-class _Record(BaseModel):
-    """Frozen and strict about its fields; values inside are the caller's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class Progress(_Record):
+class Progress(Record):
     """How far a task is: ``done`` out of ``total`` units, None when the total is unknown."""
 
     done: float = Field(ge=0, allow_inf_nan=False)
     total: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    note: str | None = None
-
-
-class TaskError(_Record):
-    """An exception as data. Reading one never imports or calls what it names.
-
-    ``type`` is the qualified name of the class. ``args`` are the exception's arguments when all of
-    them are None, bool, int, float or str, else empty. ``traceback`` is text without local variables.
-    ``cause`` is what the exception was raised from, or during. Text and chain are bounded.
-    """
-
-    type: str
-    message: str
-    args: tuple[Plain, ...] = ()
-    traceback: str | None = None
-    cause: TaskError | None = None
-
-    @classmethod
-    def from_exception(cls, error: BaseException) -> Self:
-        """Describe ``error`` and its chain of causes. Never raises, whatever the exception's methods do."""
-        described: Self | None = None
-        for link in reversed(list(_chain(error))):
-            described = cls(
-                type=_clean(_type_name(link), MAX_MESSAGE_CHARS),
-                message=_clean(_message(link), MAX_MESSAGE_CHARS),
-                args=_plain_args(link),
-                traceback=_traceback_text(link.__traceback__),
-                cause=described,
-            )
-        return cast(Self, described)
-
-    def chain(self) -> Iterator[TaskError]:
-        """This error, then what caused it, and so on."""
-        link: TaskError | None = self
-        while link is not None:
-            yield link
-            link = link.cause
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen and len(seen) < MAX_CAUSES:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-
-
-def _type_name(error: BaseException) -> str:
-    cls = type(error)
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as failure:
-        return f"<no message: str() of it raised {type(failure).__name__}>"
-
-
-def _plain_args(error: BaseException) -> tuple[Plain, ...]:
-    args = error.args
-    if type(args) is not tuple or len(args) > MAX_ERROR_ARGS or not all(_is_plain(arg) for arg in args):
-        return ()
-    return args
-
-
-def _is_plain(value: object) -> bool:
-    if type(value) is str:
-        return len(value) <= MAX_MESSAGE_CHARS and not _SURROGATE.search(value)
-    if type(value) is int:
-        return value.bit_length() <= 63
-    if type(value) is float:
-        return value - value == 0
-    return value is None or type(value) is bool
-
-
-def _traceback_text(trace: TracebackType | None) -> str | None:
-    if trace is None:
-        return None
-    return _clean("".join(traceback.format_tb(trace)), MAX_TRACEBACK_CHARS)
-
-
-def _clean(text: str, limit: int) -> str:
-    """Valid Unicode of at most about ``limit`` characters; of a longer text the head and the tail."""
-    text = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
-    if len(text) <= limit:
-        return text
-    half = limit // 2
-    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+    note: Note | None = None
 
 
 _NOT_CARRIED_OVER: Final = frozenset({"status", "result", "error", "finished_at", "version", "expires_at"})
 
 
-class TaskResult(_Record, Generic[T]):
+class TaskResult(Record, Generic[T]):
     """What is known of one task. Frozen; a stored one comes back equal, but for ``version``, ``expires_at``
     and the family, as told below.
 
@@ -238,7 +94,7 @@ class TaskResult(_Record, Generic[T]):
     worker_id: Identifier | None = None
     parent_id: Identifier | None = None
     root_id: Identifier | None = None
-    labels: frozenset[Identifier] = frozenset()
+    labels: Annotated[frozenset[Identifier], FailFast()] = Field(default=frozenset(), max_length=MAX_LABELS)
     progress: Progress | None = None
     expires_at: Timestamp | None = None
     version: int = Field(default=0, ge=0, strict=True)
@@ -325,14 +181,18 @@ def _carried_over(earlier: TaskResult[Any]) -> dict[str, Any]:
 
 
 def _as_error(error: BaseException | TaskError) -> TaskError:
-    return error if isinstance(error, TaskError) else TaskError.from_exception(error)
+    if isinstance(error, BaseException):  # asked first: an exception's own __class__ may raise
+        return TaskError.from_exception(error)
+    if isinstance(error, TaskError):
+        return error
+    raise TypeError(f"error: expected an exception or TaskError, got {type(error).__name__}")
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Transition(_Record):
+class Transition(Record):
     """A stored change of status: when, to what, in which try, by which worker.
 
     ``at`` is the time of the store on the clock of its backend. ``seq`` is the version of the record that
@@ -347,14 +207,14 @@ class Transition(_Record):
     seq: int
 
 
-class Page(_Record, Generic[T]):
+class Page(Record, Generic[T]):
     """One page of a listing, in its order. ``next_cursor`` is None at the end, and only there."""
 
     items: list[TaskResult[T]]
     next_cursor: str | None
 
 
-class Workflow(_Record):
+class Workflow(Record):
     """A run of a workflow: its root task, and what is known of its whole family, the root included.
 
     ``counts`` has every status. ``data`` is what is kept for the root task. ``tasks`` is the first page

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypedDict
 
+from flowstore.arguments import Redact
 from flowstore.records import Ttl
 
 
@@ -18,8 +19,9 @@ class BackendOptions(TypedDict, total=False):
     in seconds, awaited ids are read again whatever was heard (15). ``op_timeout``: the longest that
     a call may take in seconds, with its wait for a trip to the storage (10). ``history``: whether each
     store leaves a Transition behind (True), ``history_limit``: of each task only so many, the newest;
-    None (default): all. ``clock``: microseconds
-    since the epoch.
+    None (default): all. ``clock``: microseconds since the epoch. ``redact``: called with each result
+    before it is encoded, returns the one to store, of the same task_id, status and retries; what it
+    raises, ``store`` raises, and nothing is stored.
     """
 
     ttl: Ttl
@@ -31,3 +33,4 @@ class BackendOptions(TypedDict, total=False):
     history: bool
     history_limit: int | None
     clock: Callable[[], int]
+    redact: Redact | None

@@ -15,16 +15,21 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from flowstore.arguments import check_ttl
+from flowstore.arguments import Redact, check_result, check_ttl
 from flowstore.belongings import TransitionRow
 from flowstore.codec import Codec, DecodeError
 from flowstore.engine import ANY_STAGE, Commit, Row
-from flowstore.errors import CorruptRecord, NotSerializable
+from flowstore.errors import CorruptRecord, NotSerializable, PayloadTooLarge
+from flowstore.fields import cut
 from flowstore.models import FINISHED, NOT_LOADED, Progress, TaskResult, TaskStatus, Transition
 from flowstore.times import from_micros, to_micros
 
 Ttl = float | timedelta | None
 
+MAX_HEAD_BYTES: Final = 4 * 2**20
+"""More than the models let the small fields take, even where JSON spells each character as six."""
+
+_MAX_REASON_CHARS: Final = 300
 _STAGES_PER_TRY: Final = 4
 _VALIDATE: Final = TypeAdapter(TaskResult).validator.validate_python
 _RANK: Final = {status: 2 if status in FINISHED else 1 for status in TaskStatus} | {TaskStatus.PENDING: 0}
@@ -48,12 +53,19 @@ class Records:
     """
 
     def __init__(
-        self, codec: Codec, *, ttl: int | None, failure_ttl: int | None, history: int | None = 0
+        self,
+        codec: Codec,
+        *,
+        ttl: int | None,
+        failure_ttl: int | None,
+        history: int | None = 0,
+        redact: Redact | None = None,
     ) -> None:
         self.codec = codec
         self._history = history
         self._ttl = ttl
         self._failure_ttl = failure_ttl
+        self._redact = redact
         self._tokens = map(f"{token_hex(8)}.%x".__mod__, count())
 
     def commit(
@@ -65,6 +77,8 @@ class Records:
         if_version: int | None = None,
     ) -> Commit:
         """The write that stores ``result`` under the rules of ``BaseResultBackend.store``."""
+        if self._redact is not None and result.is_loaded:
+            result = _redacted(result, self._redact)
         status, submitted_at = result.status, result.submitted_at
         stage = result.retries * _STAGES_PER_TRY + _RANK[status]
         is_finished = status in FINISHED
@@ -124,6 +138,18 @@ def stages_of_try(retries: int) -> tuple[int, int]:
     return first, first + _STAGES_PER_TRY - 1
 
 
+def _redacted(result: TaskResult[Any], redact: Redact) -> TaskResult[Any]:
+    redacted = redact(result)
+    if not isinstance(redacted, TaskResult):
+        raise TypeError(f"redact: expected it to return a TaskResult, got {type(redacted).__name__}")
+    check_result(redacted)
+    for name in ("task_id", "status", "retries"):
+        before, after = getattr(result, name), getattr(redacted, name)
+        if after != before:
+            raise ValueError(f"redact: must not change {name}, here from {before!r} to {after!r}")
+    return redacted
+
+
 def _in_future(expires_at: int, now: int) -> int:
     if expires_at <= now:
         raise ValueError(f"expires_at: {from_micros(expires_at)} has passed; it would expire unseen")
@@ -138,7 +164,11 @@ def encode_head(result: TaskResult[Any]) -> bytes:
         head["started_at"] = result.started_at.isoformat()
     if result.finished_at is not None:
         head["finished_at"] = result.finished_at.isoformat()
-    return to_json(head)
+    data = to_json(head)
+    if len(data) > MAX_HEAD_BYTES:
+        largest = max(head, key=lambda name: len(to_json(head[name])))
+        raise PayloadTooLarge(largest, f"{len(data)} bytes beside the values; the limit is {MAX_HEAD_BYTES}")
+    return data
 
 
 def encode_progress(progress: Progress) -> bytes:
@@ -171,14 +201,14 @@ def decode(row: Row, codec: Codec) -> TaskResult[Any]:
     except ValidationError as error:
         raise CorruptRecord(row.id, first_of(error)) from error
     except (DecodeError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise CorruptRecord(row.id, str(error)) from error
+        raise CorruptRecord(row.id, cut(str(error), _MAX_REASON_CHARS)) from error
 
 
 def first_of(error: ValidationError) -> str:
     """What is wrong with the first field, in one line."""
     first = error.errors(include_url=False, include_input=False)[0]
     field = ".".join(str(part) for part in first["loc"])
-    return f"{field}: {first['msg']}"
+    return cut(f"{field}: {first['msg']}", _MAX_REASON_CHARS)
 
 
 def _columns(row: Row) -> dict[str, Any]:
@@ -208,6 +238,8 @@ def _columns(row: Row) -> dict[str, Any]:
 def _head(row: Row) -> dict[str, Any]:
     if not row.status:
         raise DecodeError(f"not a record of this format: {row.head[:80]!r}")
+    if len(row.head) > MAX_HEAD_BYTES:
+        raise DecodeError(f"{len(row.head)} bytes beside the values; the limit is {MAX_HEAD_BYTES}")
     head = from_json(row.head)
     if not isinstance(head, dict):
         raise DecodeError(f"expected a JSON object as head, found {type(head).__name__}")

@@ -9,8 +9,8 @@ from flowstore import arguments
 from flowstore.core import STEP, steps
 from flowstore.engine import Where
 from flowstore.family import FamilyMethods
+from flowstore.fields import check_text
 from flowstore.listing import query_of
-from flowstore.models import check_text
 
 _PURGE_STEP: Final = 1_000
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
 from flowstore import arguments
 from flowstore.core import Core
 from flowstore.errors import NotSerializable, StorageTimeout
+from flowstore.fields import check_text
 from flowstore.lifecycle import to_its_end
-from flowstore.models import MAX_RETRIES, TaskResult, check_text
+from flowstore.models import MAX_RETRIES, TaskResult
 from flowstore.times import from_micros
 
 if TYPE_CHECKING:

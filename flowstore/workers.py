@@ -17,9 +17,11 @@ from flowstore.belongings import Kept, Put, Section
 from flowstore.core import applied
 from flowstore.engine import Commit, Query, Row, Where
 from flowstore.errors import CorruptRecord, UnknownWorker
+from flowstore.fields import Identifier, Timestamp, check_text
 from flowstore.keeping import NAMESPACE, Keeping
-from flowstore.models import Identifier, TaskError, TaskResult, TaskStatus, Timestamp, check_text
+from flowstore.models import TaskResult, TaskStatus
 from flowstore.records import first_of
+from flowstore.task_error import TaskError
 from flowstore.times import from_micros
 
 _BATCH: Final = 100

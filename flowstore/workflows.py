@@ -7,8 +7,9 @@ from typing import Any, Final
 from flowstore import arguments
 from flowstore.data import DataMethods
 from flowstore.engine import Where
+from flowstore.fields import check_text
 from flowstore.listing import ListingMethods, Statuses, query_of
-from flowstore.models import Page, Workflow, check_text
+from flowstore.models import Page, Workflow
 
 _TASKS: Final = 50
 

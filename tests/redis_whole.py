@@ -11,7 +11,8 @@ PREFIX = "flowstore:{default}:"
 def check_whole(client: Any) -> dict[str, str]:
     """Each record is in exactly the indexes that its header names, and nothing else is; id to status.
 
-    All history is of a record, and the same by task and by time. ``client`` decodes responses. Nobody may write meanwhile.
+    All history is of a record, and the same by task and by time. ``client`` decodes responses. Nobody
+    may write meanwhile.
     """
     expected: set[tuple[str, str]] = set()
     statuses: dict[str, str] = {}

@@ -87,7 +87,7 @@ local function parse(value)
     if not stop then return CORRUPT end
     local status, stage, version, expires, token, sort, facets = string.match(
         string.sub(value, 1, stop - 1), '^2 (%l+) (%d+) (%d+) (%-?%d*) %-?%d* (%S+) (%x+) (%[.*%])$')
-    if FINISHED[status or ''] == nil or math.max(#stage, #version) > 16 then return CORRUPT end
+    if FINISHED[status or ''] == nil or math.max(#stage, #version) > 15 then return CORRUPT end
     local is_time = expires == '-' or tonumber(expires) and #expires < 20
     local listings = listings_of(status, facets)
     if not listings or not is_time then return CORRUPT end

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from flowstore.batching import MAX_TRIP_BYTES
 from flowstore.belongings import OWNERLESS, Kept, Put, PutOutcome, Span, TransitionRow
-from flowstore.engine import APPLIED, FAMILY, UNREADABLE, Commit, Outcome, Position, Row
+from flowstore.engine import APPLIED, FAMILY, UNREADABLE, Commit, Outcome, Position, Row, sort_key
 from flowstore.facets import facets_of
 from flowstore.models import TaskStatus
 
@@ -19,7 +19,7 @@ PER_CALL: Final = 500
 
 _OFFSET: Final = 2**63
 _RECORD: Final = re.compile(
-    rb"2 (%s) (\d{1,16}) (\d{1,16}) (-|-?\d{1,19}) (-|-?\d{1,19}) \S+ [0-9a-f]{16} (\[[^\n]*\])\n"
+    rb"2 (%s) (\d{1,15}) (\d{1,15}) (-|-?\d{1,19}) (-|-?\d{1,19}) \S+ ([0-9a-f]{16}) (\[[^\n]*\])\n"
     rb"([^\n]*)\n([^\n]*)(\n?)" % "|".join(TaskStatus).encode()
 )
 _TRANSITION: Final = re.compile(rb"([0-9a-f]{16})([0-9a-f]{16}) ([a-z]+) (\d{1,16}) (\d{1,3}) ")
@@ -80,9 +80,12 @@ def row_of(task_id: str, value: bytes | None) -> Row | None:
     if not value:
         return None
     record = _RECORD.match(value)
-    if record is None or (facets := _facets(record[6])) is None:
-        return Row(task_id, "", 0, 0, None, None, None, head=value[:200], body=None)
-    status, stage, version, expires, submitted, _, progress, head, has_body = record.groups()
+    if record is None or (facets := _facets(record[7])) is None:
+        return _no_record(task_id, value)
+    status, stage, version, expires, submitted, sort, _, progress, head, has_body = record.groups()
+    submitted_at = None if submitted == b"-" else int(submitted)
+    if int(sort, 16) - _OFFSET != sort_key(submitted_at):  # a walk by one and the other goes in circles
+        return _no_record(task_id, value)
     name = parent = root = worker = None
     labels: tuple[str, ...] = ()
     for facet in facets:
@@ -103,7 +106,7 @@ def row_of(task_id: str, value: bytes | None) -> Row | None:
         int(stage),
         int(version),
         name,
-        None if submitted == b"-" else int(submitted),
+        submitted_at,
         None if expires == b"-" else int(expires),
         head,
         value[record.end() :] if has_body else None,
@@ -113,6 +116,10 @@ def row_of(task_id: str, value: bytes | None) -> Row | None:
         worker,
         labels,
     )
+
+
+def _no_record(task_id: str, value: bytes) -> Row:
+    return Row(task_id, "", 0, 0, None, None, None, head=value[:200], body=None)
 
 
 def listed_row(task_id: bytes, value: bytes) -> Row | None:

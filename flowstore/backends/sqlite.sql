@@ -169,7 +169,7 @@ ON CONFLICT (ns, id) DO UPDATE SET
     worker_id = excluded.worker_id,
     labels = excluded.labels,
     logged_at = excluded.logged_at
-WHERE stage <= ? OR expires_at <= ?;
+WHERE (stage <= ? AND version < 9007199254740991) OR expires_at <= ?;
 
 -- name: commit_child
 -- As commit_advance, but with a parent: ns, id, status, stage, task_name, submitted_at, expires_at, head,
@@ -204,7 +204,8 @@ ON CONFLICT (ns, id) DO UPDATE SET
     worker_id = excluded.worker_id,
     labels = excluded.labels,
     logged_at = excluded.logged_at
-WHERE stage <= ? AND coalesce(parent_id, excluded.parent_id) = excluded.parent_id OR expires_at <= ?;
+WHERE stage <= ? AND version < 9007199254740991
+    AND coalesce(parent_id, excluded.parent_id) = excluded.parent_id OR expires_at <= ?;
 
 -- name: add_label
 INSERT INTO label VALUES (?, ?, ?, ?, ?);
@@ -229,9 +230,9 @@ UPDATE task SET
     logged_at = ?
 WHERE ns = ? AND id = ? AND version = ? AND (expires_at IS NULL OR expires_at > ?);
 
--- name: standing_version
+-- name: standing
 -- ns, id, now
-SELECT version FROM task WHERE ns = ? AND id = ? AND (expires_at IS NULL OR expires_at > ?);
+SELECT version, stage FROM task WHERE ns = ? AND id = ? AND (expires_at IS NULL OR expires_at > ?);
 
 -- name: family
 -- What is to know before a parent is named: the one so far and its root, the root of the new one, and

@@ -8,7 +8,7 @@ from typing import Any
 
 from flowstore.backends.sqlite_statements import SQL, escaped
 from flowstore.belongings import OWNERLESS, Put, PutOutcome, Report
-from flowstore.engine import ANY_STAGE, APPLIED, FAMILY, Commit, Outcome
+from flowstore.engine import ANY_STAGE, APPLIED, FAMILY, UNREADABLE, Commit, Outcome
 
 
 def commit(raw: sqlite3.Connection, ns: int, write: Commit, now: int) -> Outcome:
@@ -62,7 +62,15 @@ def _commit(raw: sqlite3.Connection, ns: int, write: Commit, root: str | None, n
         written = raw.execute(SQL["commit_advance"], (*key, *record, *times))
     if written.rowcount:
         return APPLIED
-    standing = raw.execute(SQL["standing_version"], (*key, now)).fetchall()
+    return _obstacle(raw.execute(SQL["standing"], (*key, now)).fetchall())
+
+
+def _obstacle(standing: list[tuple[int, int]]) -> Outcome:
+    """No commit leaves numbers beyond the exact integers of JSON; only overflow would come of such."""
+    if standing and not all(0 <= number < ANY_STAGE for number in standing[0]):
+        return Outcome(
+            is_applied=False, version=UNREADABLE, reason="the standing record is not of this format"
+        )
     return Outcome(is_applied=False, version=standing[0][0] if standing else 0)
 
 

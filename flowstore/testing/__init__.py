@@ -35,6 +35,9 @@ pytest.register_assert_rewrite(
     "flowstore.testing.machine",
     "flowstore.testing.sharing",
     "flowstore.testing.enduring",
+    "flowstore.testing.hostile",
+    "flowstore.testing.redacting",
+    "flowstore.testing.forged",
 )
 
 from flowstore.testing.contract import BackendContract  # noqa: E402

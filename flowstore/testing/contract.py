@@ -7,12 +7,15 @@ from flowstore.testing.enduring import FaultsContract
 from flowstore.testing.expiring import ExpiringContract
 from flowstore.testing.families import FamilyContract
 from flowstore.testing.filters import FilterContract
+from flowstore.testing.forged import ForgedContract
 from flowstore.testing.histories import HistoryContract
+from flowstore.testing.hostile import HostileContract
 from flowstore.testing.keeping import DataContract
 from flowstore.testing.leaving import LeavingContract
 from flowstore.testing.listing import ListingContract
 from flowstore.testing.lost import LostWorkersContract
 from flowstore.testing.machine import MachineContract
+from flowstore.testing.redacting import RedactingContract
 from flowstore.testing.registering import AppsContract, WorkersContract
 from flowstore.testing.roundtrips import ValuesContract
 from flowstore.testing.sharing import ConcurrencyContract
@@ -41,6 +44,9 @@ class BackendContract(
     AppsContract,
     ConcurrencyContract,
     FaultsContract,
+    HostileContract,
+    ForgedContract,
+    RedactingContract,
     MachineContract,
 ):
     """What every backend promises. Override the fixture ``make_backend`` and nothing else."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -18,9 +17,9 @@ from flowstore.testing.faults import (
     cancel_at_each_await,
     crowd,
 )
-from flowstore.testing.support import Contract, MakeBackend
+from flowstore.testing.support import EFFORT, Contract, MakeBackend
 
-SEEDS = range(200 if os.environ.get("FLOWSTORE_STRESS") else 20)
+SEEDS = range(20 * EFFORT)
 
 
 async def _drain(items: AsyncIterator[Any]) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +14,9 @@ import pytest_asyncio
 from flowstore import BaseResultBackend, Page, TaskResult, TaskStatus
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+
+EFFORT = 10 if os.environ.get("FLOWSTORE_STRESS") else 1
+"""How many times as many examples and seeds as usual."""
 
 
 MakeBackend = Callable[..., BaseResultBackend]

@@ -94,7 +94,7 @@ def is_same(one: Any, other: Any) -> bool:
     if isinstance(one, list | tuple):
         return _all_same(one, other)
     if isinstance(one, set | frozenset):
-        return bool(one == other) and sorted(map(_typed, one)) == sorted(map(_typed, other))
+        return sorted(map(_typed, one)) == sorted(map(_typed, other))
     if isinstance(one, Point):
         return all(is_same(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
     if isinstance(one, Order):

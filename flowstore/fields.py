@@ -1,0 +1,78 @@
+"""What the models are made of: their base, and fields that any storage can keep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Self
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
+
+MAX_ID_BYTES: Final = 512
+MAX_NOTE_BYTES: Final = 4_096
+
+_MARK_CHARS: Final = 60
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+class Record(BaseModel):
+    """Frozen and strict about its fields; values inside are the caller's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, but what it returns is as valid as what the constructor returns."""
+        copied = super().model_copy(deep=deep)
+        return type(self)(**{**dict(copied), **update}) if update else copied
+
+
+def check_text(name: str, value: str, max_bytes: int = MAX_ID_BYTES) -> str:
+    """Return ``value`` if it can serve as an identifier: 1 to ``max_bytes`` bytes of valid UTF-8.
+
+    Raises TypeError or ValueError naming the argument.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected str, got {type(value).__name__}")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        shown = value if len(value) <= 80 else value[:80] + "..."
+        raise ValueError(f"{name}: {shown!r} has a lone surrogate; expected valid Unicode") from None
+    if not 1 <= size <= max_bytes:
+        shown = value if size <= 80 else value[:80] + "..."
+        raise ValueError(f"{name}: expected 1 to {max_bytes} UTF-8 bytes, got {size}: {shown!r}")
+    return value
+
+
+def cut(text: str, limit: int) -> str:
+    """Valid Unicode of at most ``limit`` characters; of a longer text the head and the tail."""
+    if len(text) > limit:
+        half = (limit - _MARK_CHARS) // 2
+        text = f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
+    return text
+
+
+def _identifier(value: str) -> str:
+    return check_text("identifier", value)
+
+
+def _note(value: str) -> str:
+    return check_text("note", value, MAX_NOTE_BYTES) if value else value
+
+
+def _to_utc(value: datetime) -> datetime:
+    try:
+        return value if value.tzinfo is UTC else value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{value} is out of the range of UTC datetimes") from None
+
+
+Plain = None | bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | FiniteFloat | str
+Identifier = Annotated[str, AfterValidator(_identifier)]
+Note = Annotated[str, AfterValidator(_note)]
+Timestamp = Annotated[AwareDatetime, AfterValidator(_to_utc)]

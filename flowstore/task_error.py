@@ -1,0 +1,144 @@
+"""TaskError: an exception as data, whatever the exception does about it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from typing import Annotated, Any, Final, Self, cast
+
+from pydantic import AfterValidator, FailFast, Field
+
+from flowstore.fields import Plain, Record, cut
+
+MAX_TRACEBACK_CHARS: Final = 16_384
+MAX_MESSAGE_CHARS: Final = 4_096
+MAX_CAUSES: Final = 16
+MAX_ERROR_ARGS: Final = 16
+
+_module_of: Final[Callable[[type], object]] = vars(type)["__module__"].__get__
+_qualname_of: Final[Callable[[type], str]] = vars(type)["__qualname__"].__get__
+
+
+def _bounded_args(args: tuple[Plain, ...]) -> tuple[Plain, ...]:
+    text = "".join(arg for arg in args if isinstance(arg, str))
+    fits = len(args) <= MAX_ERROR_ARGS and text == cut(text, MAX_MESSAGE_CHARS)
+    return args if fits else ()
+
+
+def _bounded_chain(cause: TaskError | None) -> TaskError | None:
+    links = [] if cause is None else list(islice(cause.chain(), MAX_CAUSES))
+    if len(links) < MAX_CAUSES:
+        return cause
+    cause = None
+    for link in reversed(links[:-1]):
+        cause = link.model_copy(update={"cause": cause})
+    return cause
+
+
+# What fits passes by the first branch, which calls no Python. That halves the time to read an error.
+_FIRST_THAT_FITS: Final = Field(union_mode="left_to_right")
+_Message = Annotated[
+    Annotated[str, Field(max_length=MAX_MESSAGE_CHARS)]
+    | Annotated[str, AfterValidator(partial(cut, limit=MAX_MESSAGE_CHARS))],
+    _FIRST_THAT_FITS,
+]
+_Traceback = Annotated[
+    Annotated[str, Field(max_length=MAX_TRACEBACK_CHARS)]
+    | Annotated[str, AfterValidator(partial(cut, limit=MAX_TRACEBACK_CHARS))],
+    _FIRST_THAT_FITS,
+]
+
+
+class TaskError(Record):
+    """An exception as data. Reading one never imports or calls what it names.
+
+    ``type`` is the qualified name of the class. ``args`` are the exception's arguments when all of
+    them are None, bool, int, float or str, else empty. ``traceback`` is text without local variables.
+    ``cause`` is what the exception was raised from, or during. Text, arguments and chain are bounded:
+    of a longer text the head and the tail are kept, of a longer chain the first links, of more or
+    longer arguments none.
+    """
+
+    type: _Message
+    message: _Message
+    args: Annotated[tuple[Plain, ...], FailFast(), AfterValidator(_bounded_args)] = ()
+    traceback: _Traceback | None = None
+    cause: Annotated[TaskError | None, AfterValidator(_bounded_chain)] = None
+
+    @classmethod
+    def from_exception(cls, error: BaseException) -> Self:
+        """Describe ``error`` and its chain of causes, whatever the exception's own methods do.
+
+        Of those only ``__str__`` is called; an Exception that it raises is told in place of the message,
+        anything else, such as KeyboardInterrupt, goes through. Raises TypeError for what is no exception.
+        """
+        if not isinstance(error, BaseException):
+            raise TypeError(f"error: expected an exception, got {_qualname_of(type(error))}")
+        described: Self | None = None
+        for link in reversed(list(_chain(error))):
+            described = cls(
+                type=_type_name(link),
+                message=_told("message", partial(str, link)),
+                args=_plain_args(link),
+                traceback=_traceback_text(link),
+                cause=described,
+            )
+        return cast(Self, described)
+
+    def chain(self) -> Iterator[TaskError]:
+        """This error, then what caused it, and so on."""
+        link: TaskError | None = self
+        while link is not None:
+            yield link
+            link = link.cause
+
+
+def _kept(error: BaseException, name: str) -> Any:
+    """What Python keeps on every exception, past a property of that name in the exception's class."""
+    return vars(BaseException)[name].__get__(error)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen and len(seen) < MAX_CAUSES:
+        seen.add(id(link))
+        yield link
+        cause = _kept(link, "__cause__")
+        if cause is None and not _kept(link, "__suppress_context__"):
+            cause = _kept(link, "__context__")
+        link = cause
+
+
+def _type_name(error: BaseException) -> str:
+    module, name = _module_of(type(error)), _qualname_of(type(error))
+    return f"{module}.{name}" if type(module) is str and module != "builtins" else name
+
+
+def _told(what: str, tell: Callable[[], str]) -> str:
+    try:
+        return tell()
+    except Exception as failure:
+        return f"<no {what}: reading it raised {_type_name(failure)}>"
+
+
+def _plain_args(error: BaseException) -> tuple[Plain, ...]:
+    args: tuple[Any, ...] = _kept(error, "args")
+    return args if len(args) <= MAX_ERROR_ARGS and all(map(_is_plain, args)) else ()
+
+
+def _is_plain(value: object) -> bool:
+    if type(value) is int:
+        return value.bit_length() <= 63
+    if type(value) is float:
+        return value - value == 0
+    return value is None or type(value) in (bool, str)
+
+
+def _traceback_text(error: BaseException) -> str | None:
+    trace = _kept(error, "__traceback__")
+    if trace is None:
+        return None
+    return _told("traceback", lambda: "".join(traceback.format_tb(trace)))

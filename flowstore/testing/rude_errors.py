@@ -1,0 +1,144 @@
+"""Exceptions that do what they can so as not to be described."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from flowstore import TaskError
+
+
+def _raise(*_: object) -> Any:
+    raise RuntimeError("no")
+
+
+class _Text(str):
+    __slots__ = ()
+    __str__ = __repr__ = __getitem__ = encode = _raise  # type: ignore[assignment]  # on purpose
+
+    def __len__(self) -> int:
+        return 1
+
+
+class _Methods(Exception):
+    __str__ = __repr__ = __reduce__ = __reduce_ex__ = __eq__ = __bool__ = _raise
+    __hash__ = _raise
+
+
+class _Attributes(Exception):
+    __getattribute__ = _raise
+
+
+class _Properties(Exception):
+    args = property(_raise)
+    __cause__ = property(_raise)
+    __context__ = property(_raise)
+    __suppress_context__ = property(_raise)
+    __traceback__ = property(_raise)
+    __class__ = property(_raise)
+
+
+class _Meta(type):
+    __getattribute__ = _raise
+
+
+class _Typeless(Exception, metaclass=_Meta):
+    pass
+
+
+class _Stop(BaseException):
+    pass
+
+
+class _Odd(Exception):
+    def __str__(self) -> str:
+        return _Text("x" * 10**6)
+
+
+class _UnreadableFailure(Exception):
+    def __str__(self) -> str:
+        raise _Typeless
+
+
+class _Loader:
+    get_source = _raise
+
+
+def _chain(length: int) -> BaseException:
+    chain = ValueError("root")
+    for n in range(length):
+        link = ValueError(n)
+        link.__cause__ = chain
+        chain = link
+    return chain
+
+
+def _circle() -> BaseException:
+    one, two, three = ValueError("one"), _Methods("two"), ValueError("three")
+    one.__cause__, two.__context__, three.__cause__ = two, three, one
+    return one
+
+
+def _raised(program: str, **names: object) -> BaseException:
+    try:
+        exec(compile(program, "\ud800" * 9_000, "exec"), {"__name__": "odd", **names})
+    except BaseException as error:
+        return error
+    raise AssertionError("expected an exception")
+
+
+def _groups(depth: int) -> BaseException:
+    group: BaseException = KeyboardInterrupt("inner")
+    for _ in range(depth):
+        group = BaseExceptionGroup("\ud800" * 9_000, [group, _Methods()])
+    return group
+
+
+def _errors_in_a_row(length: int) -> TaskError:
+    error = TaskError(type="root", message="")
+    for n in range(length):
+        error = TaskError(type="x", message=str(n), cause=error)
+    return error
+
+
+def _cyclic() -> list[Any]:
+    cyclic: list[Any] = []
+    cyclic.append(cyclic)
+    return cyclic
+
+
+RUDE_ERRORS: dict[str, Callable[[], BaseException | TaskError]] = {
+    "methods raise": lambda: _Methods("x"),
+    "attributes raise": lambda: _Attributes("x"),
+    "properties raise": lambda: _Properties("x"),
+    "metaclass raises": lambda: _Typeless("x"),
+    "str() raises such a one": lambda: _UnreadableFailure("x"),
+    "message is no plain str": _Odd,
+    "args are no plain str": lambda: ValueError(_Text("x")),
+    "args that cannot be printed": lambda: ValueError(_Methods("x")),
+    "args that are huge": lambda: ValueError(*["x" * 10**6] * 16),
+    "args that are many": lambda: ValueError(*range(10**5)),
+    "args that are large together": lambda: ValueError(*["x" * 4_000] * 16),
+    "args that are not finite": lambda: ValueError(float("nan"), float("inf")),
+    "args that are cyclic": lambda: ValueError(_cyclic()),
+    "args of 10,000 digits": lambda: ValueError(10**10_000),
+    "args with lone surrogates": lambda: ValueError("\ud800", "\udfff"),
+    "message of 10 million characters": lambda: ValueError("\N{SNAKE}" * 10**7),
+    "type name of a million characters": lambda: type("x" * 10**6, (Exception,), {})("x"),
+    "type name with lone surrogates": lambda: type("E", (Exception,), {"__module__": "\ud800" * 9_000})(),
+    "module that is no str": lambda: type("E", (Exception,), {"__module__": _Methods()})(),
+    "5,000 causes": lambda: _chain(5_000),
+    "causes in a circle": _circle,
+    "cancelled": lambda: asyncio.CancelledError("x"),
+    "exit": lambda: SystemExit(2),
+    "no Exception": lambda: _Stop("x"),
+    "groups in groups": lambda: _groups(500),
+    "traceback of 1,000 frames": lambda: _raised("f = lambda: g() + 1\ng = lambda: f() + 2\nf()"),
+    "traceback without a source": lambda: _raised("1 / 0", __loader__=_Loader()),
+    "huge texts made by hand": lambda: TaskError(
+        type="x" * 10**6, message="\ud800" * 10**6, traceback="\1" * 10**6, args=("x" * 10**6,)
+    ),
+    "1,000 causes made by hand": lambda: _errors_in_a_row(1_000),
+}
+"""By what is wrong with them; also TaskErrors that were made by hand."""

@@ -1,0 +1,93 @@
+"""Keys and messages in Redis that somebody else made, well formed where a damage would not be."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from flowstore import CorruptRecord, RedisBackend, TaskResult, TaskStatus
+from flowstore.testing.support import failed, ids, seen, waiting
+
+PREFIX = "flowstore:{default}:"
+LAST = "f" * 16
+
+
+def record(numbers: str, submitted: object = "-", sort: str = LAST) -> str:
+    return f"1 failed {numbers} - {submitted} token {sort} []\n{{}}\n{{}}"
+
+
+async def drain(backend: RedisBackend, newest_first: bool) -> list[str]:
+    walk = backend.iter_by_status(TaskStatus.FAILED, batch_size=1, newest_first=newest_first)
+    return [item.task_id async for item in walk]
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("submitted", ["-", 0, -(10**18), 1_767_225_600_000_000, 9_999_999_999_999_999_999])
+async def test_a_record_at_another_place_than_it_says(
+    redis_url: str, client: Any, submitted: object, newest_first: bool
+) -> None:
+    """Whoever went on behind it would go in circles, or skip others: CorruptRecord."""
+    async with RedisBackend(redis_url) as backend:
+        await backend.store_many(failed(f"t{n}", n) for n in range(9))
+        sort = client.zrange(PREFIX + "i:failed:", 4, 4)[0][:16]
+        client.set(PREFIX + "r:t4", record("2 1", submitted, sort))
+        with pytest.raises(CorruptRecord, match="'t4'"):
+            async with asyncio.timeout(30):
+                await drain(backend, newest_first)
+        for call in (backend.get("t4"), backend.list_by_status(TaskStatus.FAILED), backend.page()):
+            with pytest.raises(CorruptRecord, match="'t4'"):
+                await call
+        assert ids((await backend.page(limit=3)).items) == ["t8", "t7", "t6"]
+
+
+async def test_no_listing_goes_on_behind_what_is_no_record(redis_url: str, client: Any) -> None:
+    """Where a step of a skipped part ends with one, nobody knows what comes next: not an empty rest."""
+    async with RedisBackend(redis_url) as backend:
+        await backend.store_many(failed(f"t{n:04}", -n) for n in range(1_200))
+        client.set(PREFIX + "r:t0499", "no record")
+        with pytest.raises(CorruptRecord, match="'t0499'"):
+            await backend.list_by_status(TaskStatus.FAILED, offset=1_000)
+
+
+@pytest.mark.parametrize(
+    "numbers", ["9007199254740992 1", "2 9007199254740992", f"{'9' * 16} 1", "2 " + "9" * 400]
+)
+async def test_numbers_that_lua_cannot_count(redis_url: str, client: Any, numbers: str) -> None:
+    """Beyond exact integers a version would stand still: refused by each call, until it is deleted."""
+    async with RedisBackend(redis_url) as backend:
+        client.set(PREFIX + "r:t", record(numbers))
+        client.zadd(PREFIX + "i:failed:", {LAST + "t": 0})
+        result = failed("t", retries=9)
+        for call in (
+            backend.get("t"),
+            backend.wait_for("t", 5),
+            backend.page(),
+            backend.store("t", result),
+            backend.store("t", result, overwrite=True),
+        ):
+            with pytest.raises(CorruptRecord, match="'t'"):
+                await call
+        assert await backend.delete("t") is True
+        assert await backend.store("t", result) is True
+
+
+MESSAGES = [b"x", b"\xff", b"[7]", b"[" * 30_000, b'[["q","t"]]', b'[["w",[]]]']
+
+
+async def test_forged_messages(redis_url: str, client: Any) -> None:
+    """What cannot be read is reported to the loop; the wait goes on and hears of its store."""
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    async with RedisBackend(redis_url, recheck_interval=1_000) as waiter, RedisBackend(redis_url) as worker:
+        task = await waiting(waiter, "t")
+        await seen(waiter, task, "t")
+        for number, message in enumerate(MESSAGES, 1):
+            while not client.publish(waiter._redis._inbox, message):
+                await seen(waiter, task, f"t before {number}")  # a listener that failed subscribes again
+            while len(told) < number:
+                await seen(waiter, task, f"t after {number}")
+        await worker.store("t", TaskResult.success("t", 1))
+        assert (await task).result == 1
+    assert {context["message"] for context in told} == {"flowstore's Redis listener failed and starts again"}

@@ -1,0 +1,111 @@
+"""Rows and datagrams that somebody else made: an error for who reads them, and nothing for anybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import sqlite3
+from collections.abc import Coroutine
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowstore import CorruptRecord, SQLiteBackend, TaskResult, TaskStatus
+from flowstore.testing.support import failed, ids, seen, waiting
+
+COLUMNS: list[tuple[str, object]] = [
+    *(("stage", number) for number in (-1, -(2**63), 2**62, 2**63 - 1)),
+    *(("version", number) for number in (-1, -(2**63), 2**63 - 1)),
+    *(("submitted_at", number) for number in (2**62, 2**63 - 1, 1 - 2**63, -(2**63))),
+    *(("expires_at", number) for number in (2**62, 2**63 - 1)),
+    *(("task_name", text) for text in ("", "x" * 10**5)),
+    *(("status", text) for text in ("", "done", "FAILED", "x" * 10**5)),
+]
+
+
+def forge(path: Path, column: str, value: object) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE task SET {column} = ? WHERE id = 't'", (value,))
+
+
+async def outcome(call: Coroutine[Any, Any, Any]) -> Any:
+    """Anything but the two of these would be an error without a meaning."""
+    try:
+        return await call
+    except CorruptRecord as error:
+        told = error
+    assert told.task_id == "t"
+    assert len(str(told)) < 500
+    return CorruptRecord
+
+
+@pytest.mark.parametrize(("column", "value"), COLUMNS, ids=lambda part: str(part)[:20])
+async def test_forged_columns(tmp_path: Path, column: str, value: object) -> None:
+    """Huge counts and times, unknown statuses: the others are read, listed and written in the same trip."""
+    path = tmp_path / "x.db"
+    async with SQLiteBackend(path) as backend:
+        await backend.store_many(failed(name, n, task_name="n") for n, name in enumerate(["b", "t", "a"]))
+        forge(path, column, value)
+        if (column, value) != ("version", 2**63 - 1):
+            assert await outcome(backend.get("t")) is CorruptRecord
+            assert await outcome(backend.wait_for("t", 5)) is CorruptRecord
+        for limit, newest_first in itertools.product((1, 2, 3), (True, False)):
+            page = await outcome(backend.page(TaskStatus.FAILED, limit=limit, newest_first=newest_first))
+            assert page is CorruptRecord or set(ids(page.items)) <= {"a", "b", "t"}
+        await outcome(backend.list_by_status(TaskStatus.FAILED, offset=2))
+        stores = [backend.store(name, failed(name, retries=3)) for name in ("a", "t", "b", "c")]
+        written = await asyncio.gather(*map(outcome, stores))
+        assert [written[0], *written[2:]] == [True] * 3
+        assert written[1] in (True, CorruptRecord)
+        again = await outcome(backend.store("t", failed("t", retries=3), overwrite=True))
+        assert again in (True, CorruptRecord)
+        assert await backend.delete("t") is True
+        assert await backend.store("t", failed("t")) is True
+        assert await backend.clear() == 4
+
+
+@pytest.mark.parametrize("column", ["stage", "version"])
+async def test_overflow_of_an_expired_record(tmp_path: Path, column: str) -> None:
+    """It counts as absent, so the next one begins at version 1."""
+    path = tmp_path / "x.db"
+    async with SQLiteBackend(path, clock=lambda: 10) as backend:
+        await backend.store("t", failed("t"))
+        forge(path, column, 2**63 - 1)
+        forge(path, "expires_at", 5)
+        assert await backend.store("t", failed("t")) is True
+        assert (await backend.wait_for("t", 5)).version == 1
+
+
+DATAGRAMS = [
+    b"x",
+    b"\xff",
+    b"[]",
+    b"[" * 30_000,
+    b"[1,2,3]",
+    b'[1,"q",["t"]]',
+    b'[1,"f",7]',
+    b'[1,"w",[[]]]',
+]
+
+
+async def test_forged_datagrams(tmp_path: Path) -> None:
+    """What cannot be read is reported to the loop; the wait goes on and hears of its store."""
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    path = tmp_path / "x.db"
+    async with SQLiteBackend(path, recheck_interval=1_000) as waiter, SQLiteBackend(path) as worker:
+        task = await waiting(waiter, "t")
+        await seen(waiter, task, "t")
+        [bell] = (tmp_path / "x.db-bells").iterdir()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.connect(str(bell))
+            for number, datagram in enumerate(DATAGRAMS, 1):
+                sender.send(b'[999,"d",["t"]]')
+                sender.send(datagram)
+                while len(told) < number:
+                    await seen(waiter, task, f"t after {number}")
+        await worker.store("t", TaskResult.success("t", 1))
+        assert (await task).result == 1

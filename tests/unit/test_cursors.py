@@ -1,0 +1,50 @@
+"""Page tokens by themselves: whoever computes the digest, too, gets no further than a place in a listing."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from flowstore import InvalidCursor, cursors
+from flowstore.engine import Position
+
+QUERY = ("default", ("failed",), None, True)
+
+
+def forge(place: bytes) -> str:
+    """With a digest that is right."""
+    raw = cursors._VERSION + cursors._digest(place, QUERY) + place
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize("sort", [0, 2**63 - 1, -(2**63)])
+@pytest.mark.parametrize("task_id", ["t", "\0", "x" * 512, "\N{SNAKE}"])
+def test_a_token_is_read_as_it_was_made(sort: int, task_id: str) -> None:
+    """Any sort key, any id."""
+    position = Position(sort, task_id)
+    token = cursors.encode(position, *QUERY)
+    assert cursors.decode(token, *QUERY) == position
+    assert token == forge(sort.to_bytes(8, "big", signed=True) + task_id.encode())
+
+
+@pytest.mark.parametrize("task_id", [b"", b"\xff", b"\xed\xa0\x80", b"x" * 513])
+def test_ids_that_nobody_can_have_stored(task_id: bytes) -> None:
+    """Empty, not UTF-8, too long: InvalidCursor, not an error of Unicode or of the storage."""
+    with pytest.raises(InvalidCursor):
+        cursors.decode(forge(bytes(8) + task_id), *QUERY)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        ("Default", ("failed",), None, True),
+        ("default", ("failed", "success"), None, True),
+        ("default", ("failed",), "name", True),
+        ("default", ("failed",), None, False),
+    ],
+)
+def test_a_token_of_another_query(query: tuple[object, ...]) -> None:
+    """Of another namespace, other statuses, name or order."""
+    with pytest.raises(InvalidCursor, match="other arguments"):
+        cursors.decode(cursors.encode(Position(1, "t"), *query), *QUERY)
