@@ -18,10 +18,12 @@ from flowstore.errors import VersionConflict, WaitTimeout
 from flowstore.fields import check_text
 from flowstore.history import HistoryMethods
 from flowstore.models import TaskResult
+from flowstore.progress import ProgressMethods
 from flowstore.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore.removing import RemovingMethods
 from flowstore.tracking import TrackMethods
 from flowstore.waiting import Waiting
+from flowstore.watching import WatchMethods
 from flowstore.workers import WorkerMethods
 from flowstore.workflows import WorkflowMethods
 
@@ -34,6 +36,8 @@ class BaseResultBackend(
     CheckpointMethods,
     WorkerMethods,
     AppMethods,
+    ProgressMethods,
+    WatchMethods,
 ):
     """Keeps the results of tasks; all backends behave alike.
 

@@ -224,13 +224,13 @@ class _Lane:
         self._queue.clear()
         self._queued_bytes = 0
         for call in calls:
-            call.fail(_another(error))
+            call.fail(another(error))
         for turn in self._turns:
             if not turn.done():
-                turn.set_exception(_another(error))
+                turn.set_exception(another(error))
 
 
-def _another(error: Exception) -> Exception:
+def another(error: Exception) -> Exception:
     """An equal error for one more caller; each collects a traceback of its own."""
     twin = copy(error)
     twin.__cause__ = error.__cause__

@@ -16,6 +16,7 @@ from flowstore.fields import check_text
 from flowstore.lifecycle import Lifecycle
 from flowstore.options import BackendOptions
 from flowstore.records import Records
+from flowstore.reporting import Reports
 from flowstore.waiting import Waiters
 
 Item = TypeVar("Item")
@@ -43,6 +44,7 @@ class Core:
         recheck = arguments.check_positive("recheck_interval", options.get("recheck_interval", 15.0))
         reads = (lambda ids: engine.watch(ids)), (lambda ids: engine.fetch(ids))
         self._waiters = Waiters(*reads, self._records.decode, self._clock, recheck)
+        self._reports = Reports()
         self._life = Lifecycle(lambda: engine.open(self._waiters), self._waiters.close, engine.close)
 
     async def open(self) -> None:

@@ -14,7 +14,7 @@ from flowstore.core import Core
 from flowstore.errors import NotSerializable, StorageTimeout
 from flowstore.fields import check_text
 from flowstore.lifecycle import to_its_end
-from flowstore.models import MAX_RETRIES, TaskResult
+from flowstore.models import MAX_RETRIES, Progress, TaskResult
 from flowstore.times import from_micros
 
 if TYPE_CHECKING:
@@ -116,11 +116,19 @@ class TrackedTask:
         self._try = try_
         self._backend = try_.backend
         self._running: TaskResult[Any]
+        self._progress: Progress | None = None
         self._place: _Place | None = None
 
     @property
     def task_id(self) -> str:
         return self._try.task_id
+
+    async def progress(self, done: float, total: float | None = None, note: str | None = None) -> bool:
+        """As ``set_progress`` of the backend, in this try. What was told last stays with the outcome."""
+        retries = self._try.retries
+        is_applied = await self._backend.set_progress(self.task_id, done, total, note, retries=retries)
+        self._progress = Progress(done=done, total=total, note=note)
+        return is_applied
 
     def __repr__(self) -> str:
         return f"TrackedTask({self.task_id!r}, retries={self._try.retries})"
@@ -177,6 +185,8 @@ class TrackedTask:
 
     async def _store_outcome(self, error: BaseException | None) -> None:
         running, at = self._running, self._now()
+        if self._progress is not None:
+            running = running.model_copy(update={"progress": self._progress})
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             await self._store(TaskResult[Any].cancelled(running, at=at))
         elif error is not None:

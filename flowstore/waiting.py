@@ -36,13 +36,45 @@ Waiting = asyncio.Future[TaskResult[Any]]
 Read = Callable[[Sequence[str]], Awaitable[Sequence[Row | None]]]
 
 
+class Watcher:
+    """What one iteration of ``watch`` has still to show: the newest state, or why there will be none."""
+
+    __slots__ = ("_is_last", "_news", "_shown", "_state")
+
+    def __init__(self) -> None:
+        self._news = asyncio.Event()
+        self._state: TaskResult[Any] | Exception
+        self._shown: object = None
+        self._is_last = False
+
+    def show(self, state: TaskResult[Any] | Exception) -> None:
+        """A state that was shown already is no news; nothing follows a last one."""
+        if isinstance(state, Exception):
+            mark, is_last = None, True
+        else:
+            mark, is_last = (state.version, state.progress), state.is_finished
+        if self._is_last or (mark is not None and mark == self._shown):
+            return
+        self._state, self._shown, self._is_last = state, mark, is_last
+        self._news.set()
+
+    async def next(self) -> TaskResult[Any]:
+        """The newest state that was not returned yet; raises the error that there is instead of one."""
+        await self._news.wait()
+        self._news.clear()
+        if isinstance(self._state, Exception):
+            raise self._state
+        return self._state
+
+
 class _Entry:
     """All waiters of one id, and what is known of its record."""
 
-    __slots__ = ("expires_at", "futures", "gone", "is_seen", "timer")
+    __slots__ = ("expires_at", "futures", "gone", "is_seen", "timer", "watchers")
 
     def __init__(self) -> None:
         self.futures: dict[Waiting, asyncio.TimerHandle | None] = {}
+        self.watchers: set[Watcher] = set()
         self.is_seen = False
         self.gone: type[ResultGone] | None = None
         self.expires_at: int | None = None
@@ -56,6 +88,8 @@ class _Entry:
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)
+        for watcher in self.watchers:
+            watcher.show(outcome)
 
     def stop_timer(self) -> None:
         if self.timer is not None:
@@ -100,20 +134,40 @@ class Waiters:
 
         ``timeout`` in seconds, after which it fails with WaitTimeout; None: never.
         """
-        if self._is_closed:
-            raise BackendClosed("the backend is closed")
-        entry = self._entries.get(task_id)
-        if entry is None:
-            entry = self._entries[task_id] = _Entry()
+        entry = self._entry(task_id)
         loop = asyncio.get_running_loop()
         future: Waiting = loop.create_future()
         entry.futures[future] = (
             None if timeout is None else loop.call_later(timeout, self._late, task_id, future, timeout)
         )
+        self._look(task_id)
+        return future
+
+    def _entry(self, task_id: str) -> _Entry:
+        if self._is_closed:
+            raise BackendClosed("the backend is closed")
+        entry = self._entries.get(task_id)
+        if entry is None:
+            entry = self._entries[task_id] = _Entry()
+        return entry
+
+    def _look(self, task_id: str) -> None:
         self._mark_stale((task_id,))
         if self._recheck is None:
             self._arm_recheck()
-        return future
+
+    def watch(self, task_id: str) -> Watcher:
+        """Shown the state of the task and each that follows. To be given back with ``unwatch``."""
+        watcher = Watcher()
+        self._entry(task_id).watchers.add(watcher)
+        self._look(task_id)
+        return watcher
+
+    def unwatch(self, task_id: str, watcher: Watcher) -> None:
+        entry = self._entries.get(task_id)
+        if entry is not None:
+            entry.watchers.discard(watcher)
+            self._drop_unused(task_id, entry)
 
     def release(self, task_id: str, future: Waiting) -> None:
         """End a wait, whatever became of it."""
@@ -125,7 +179,10 @@ class Waiters:
         timer = entry.futures.pop(future, None)
         if timer is not None:
             timer.cancel()
-        if not entry.futures:
+        self._drop_unused(task_id, entry)
+
+    def _drop_unused(self, task_id: str, entry: _Entry) -> None:
+        if not entry.futures and not entry.watchers:
             entry.stop_timer()
             del self._entries[task_id]
             self._stale.pop(task_id, None)
@@ -138,8 +195,8 @@ class Waiters:
             if entry is None:
                 continue
             if change is Change.WRITTEN:
-                if not entry.is_seen:
-                    self._stale[task_id] = False  # to learn when it expires
+                if not entry.is_seen or entry.watchers:
+                    self._stale[task_id] = False  # to learn when it expires, and to show it
                 entry.is_seen = True
             elif change is Change.FINISHED:
                 entry.is_seen = True
@@ -251,6 +308,10 @@ class Waiters:
         else:
             entry.is_seen, entry.gone, entry.expires_at = True, None, row.expires_at
             self._arm_expiry(task_id, entry)
+            if entry.watchers:
+                state = self._outcome(row._replace(body=None))
+                for watcher in entry.watchers:
+                    watcher.show(state)
 
     def _settle_absent(self, task_id: str, entry: _Entry, was_seen: bool, row: Row | None) -> None:
         """Absent, and not seen before this look began: not there yet. Otherwise it is gone.

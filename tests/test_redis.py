@@ -22,7 +22,7 @@ from flowstore import (
     TaskStatus,
 )
 from flowstore.testing import BackendContract, MakeBackend, ManualClock, SharedTripsContract
-from flowstore.testing.support import failed, seen, waiting
+from flowstore.testing.support import failed, follow, seen, waiting
 
 
 class TestRedis(BackendContract, SharedTripsContract):
@@ -239,3 +239,9 @@ async def test_listens_again_after_all_tasks_were_cancelled(redis_url: str) -> N
         await seen(backend, second, "t2")
         await worker.store("t2", TaskResult.success("t2", 2))
         assert (await second).unwrap() == 2
+
+
+async def test_a_watch_follows_another_process(redis_url: str) -> None:
+    """Status and progress stored through one backend are seen through another at once, one by one."""
+    async with RedisBackend(redis_url) as watcher, RedisBackend(redis_url) as worker:
+        await follow(watcher, worker)

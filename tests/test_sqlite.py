@@ -26,7 +26,7 @@ from flowstore import (
 from flowstore.backends.sqlite_statements import SQL, scan_statement
 from flowstore.engine import ANYWHERE, Position, Query, Where
 from flowstore.testing import BackendContract, MakeBackend, ManualClock, SharedTripsContract
-from flowstore.testing.support import failed, seen, waiting
+from flowstore.testing.support import failed, follow, seen, waiting
 
 
 class TestSQLite(BackendContract, SharedTripsContract):
@@ -228,3 +228,10 @@ async def test_stored_text_is_pinned(tmp_path: Path) -> None:
     )
     assert look(path, "SELECT * FROM label") == [(1, "b", "failed", -1_767_225_600_000_000, "t")]
     assert look(path, "SELECT * FROM transition") == [(1, "t", 1, 1_767_225_600_000_000, "failed", 10, "w")]
+
+
+async def test_a_watch_follows_another_process(tmp_path: Path) -> None:
+    """Status and progress stored through one backend are seen through another at once, one by one."""
+    path = tmp_path / "x.db"
+    async with SQLiteBackend(path) as watcher, SQLiteBackend(path) as worker:
+        await follow(watcher, worker)

@@ -22,6 +22,7 @@ from flowstore.testing.sharing import ConcurrencyContract
 from flowstore.testing.storing import StoringContract
 from flowstore.testing.tracking import TrackContract
 from flowstore.testing.waits import WaitingContract
+from flowstore.testing.watching import ProgressContract, WatchContract
 from flowstore.testing.workflows import WorkflowContract
 
 
@@ -42,6 +43,8 @@ class BackendContract(
     WorkersContract,
     LostWorkersContract,
     AppsContract,
+    ProgressContract,
+    WatchContract,
     ConcurrencyContract,
     FaultsContract,
     HostileContract,

@@ -77,6 +77,8 @@ CALLS: dict[str, Callable[[BaseResultBackend], Coroutine[Any, Any, object]]] = {
     "workflow_types": lambda backend: backend.workflow_types(),
     "workflow_runs": lambda backend: backend.workflow_runs("run"),
     "workflow": lambda backend: backend.workflow("t0"),
+    "set_progress": lambda backend: backend.set_progress("t0", 1),
+    "watch": lambda backend: _drain(backend.watch("t0")),
     "history": lambda backend: backend.history("t0"),
     "iter_history": lambda backend: _drain(backend.iter_history(batch_size=3)),
     "iter_task_ids": lambda backend: _drain(backend.iter_task_ids(batch_size=3)),

@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from typing import Any
 
-from flowstore import BackendClosed, BaseResultBackend, TaskResult, TaskStatus
+from flowstore import BackendClosed, BaseResultBackend, Progress, TaskResult, TaskStatus
 from flowstore.testing.support import Contract, MakeBackend, ManualClock, waiting
 
 VERBS = (
@@ -154,6 +154,25 @@ class SharedTripsContract(Contract):
         await asyncio.gather(*(backend.get(f"t{n}") for n in range(1_000)))
         await asyncio.gather(*(backend.delete(f"t{n}") for n in range(1_000)))
         assert all(1 <= trips[verb] <= 4 for verb in ("commit", "fetch", "remove")), trips
+
+    async def test_one_event_is_one_trip(self, backend: BaseResultBackend) -> None:
+        """A store with its history, family, labels, worker and progress is one commit, and so are further ones."""
+        await backend.store("p", TaskResult.running("p"))
+        trips = count_trips(backend)
+        running = TaskResult[Any].running("t", task_name="n", parent_id="p", worker_id="w", labels={"a", "b"})
+        for result in (running, running, TaskResult.success(running, progress=Progress(done=1))):
+            assert await backend.store("t", result) is True
+        assert trips == {"commit": 3}
+        assert len(await backend.history("t")) == 3
+
+    async def test_progress_is_coalesced(self, backend: BaseResultBackend) -> None:
+        """A thousand reports at once on one task are two trips, on a thousand tasks a few."""
+        await backend.store_many(TaskResult[Any].running(f"t{n}") for n in range(1_000))
+        trips = count_trips(backend)
+        await asyncio.gather(*(backend.set_progress("t0", n) for n in range(1_000)))
+        assert trips["report"] <= 2
+        await asyncio.gather(*(backend.set_progress(f"t{n}", 1) for n in range(1_000)))
+        assert trips["report"] <= 8
 
     async def test_a_loop_of_calls_keeps_sharing(self, backend: BaseResultBackend) -> None:
         """A hundred tasks that store one result after the other travel dozens to a trip."""
