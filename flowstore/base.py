@@ -16,7 +16,6 @@ from flowstore.core import applied, steps
 from flowstore.engine import Outcome, Row
 from flowstore.errors import VersionConflict, WaitTimeout
 from flowstore.fields import check_text
-from flowstore.history import HistoryMethods
 from flowstore.models import TaskResult
 from flowstore.progress import ProgressMethods
 from flowstore.records import DEFAULT_TTL, DefaultTtl, Ttl
@@ -32,7 +31,6 @@ class BaseResultBackend(
     TrackMethods,
     WorkflowMethods,
     RemovingMethods,
-    HistoryMethods,
     CheckpointMethods,
     WorkerMethods,
     AppMethods,

@@ -177,16 +177,28 @@ class Purged:
 
 
 class Change(StrEnum):
-    """What happened to an id, as far as its waiters are concerned."""
+    """What happened to an id: it was stored in a status, its progress was reported, it is gone."""
 
-    WRITTEN = "w"
-    FINISHED = "f"
+    PENDING = "pending"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCESS = "success"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    REPORTED = "p"
     DELETED = "d"
     EXPIRED = "e"
 
 
+ANY_ID: Final = ""
+"""Watched, it stands for all ids: each that is stored in a status is reported, whether watched or not."""
+
+
 class Hints(Protocol):
-    """Where an engine reports changes of watched ids. Hints may be lost or doubled, never invented."""
+    """Where an engine reports changes of watched ids. Hints may be lost or doubled, never invented.
+
+    What happens to an id that is not watched may be reported as well.
+    """
 
     def changed(self, ids: Iterable[str], change: Change) -> None: ...
 

@@ -14,7 +14,8 @@ from flowstore.fields import check_text
 from flowstore.models import Transition
 from flowstore.records import transition
 
-_EVER: Final = (-(2**62), 2**62)
+END_OF_TIME: Final = 2**62
+_EVER: Final = (-END_OF_TIME, END_OF_TIME)
 
 
 class HistoryMethods(Core):

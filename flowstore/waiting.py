@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from flowstore.engine import Change, Row
+from flowstore.engine import ANY_ID, Change, Row
 from flowstore.errors import (
     BackendClosed,
     ResultDeleted,
@@ -25,46 +25,17 @@ from flowstore.errors import (
     WaitTimeout,
 )
 from flowstore.models import FINISHED, TaskResult, TaskStatus
+from flowstore.onlookers import Onlooker, Tail, Watcher
 
 _BATCH: Final = 1_000
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 _LONGEST_TIMER: Final = 86_400.0
+_ENDS: Final = frozenset(map(Change, FINISHED))
 _UNFINISHED: Final = frozenset(TaskStatus) - FINISHED
 
 Waiting = asyncio.Future[TaskResult[Any]]
 Read = Callable[[Sequence[str]], Awaitable[Sequence[Row | None]]]
-
-
-class Watcher:
-    """What one iteration of ``watch`` has still to show: the newest state, or why there will be none."""
-
-    __slots__ = ("_is_last", "_news", "_shown", "_state")
-
-    def __init__(self) -> None:
-        self._news = asyncio.Event()
-        self._state: TaskResult[Any] | Exception
-        self._shown: object = None
-        self._is_last = False
-
-    def show(self, state: TaskResult[Any] | Exception) -> None:
-        """A state that was shown already is no news; nothing follows a last one."""
-        if isinstance(state, Exception):
-            mark, is_last = None, True
-        else:
-            mark, is_last = (state.version, state.progress), state.is_finished
-        if self._is_last or (mark is not None and mark == self._shown):
-            return
-        self._state, self._shown, self._is_last = state, mark, is_last
-        self._news.set()
-
-    async def next(self) -> TaskResult[Any]:
-        """The newest state that was not returned yet; raises the error that there is instead of one."""
-        await self._news.wait()
-        self._news.clear()
-        if isinstance(self._state, Exception):
-            raise self._state
-        return self._state
 
 
 class _Entry:
@@ -74,7 +45,7 @@ class _Entry:
 
     def __init__(self) -> None:
         self.futures: dict[Waiting, asyncio.TimerHandle | None] = {}
-        self.watchers: set[Watcher] = set()
+        self.watchers: set[Onlooker] = set()
         self.is_seen = False
         self.gone: type[ResultGone] | None = None
         self.expires_at: int | None = None
@@ -88,8 +59,14 @@ class _Entry:
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)
+        self.show(outcome)
+
+    def show(self, state: TaskResult[Any] | Exception) -> None:
         for watcher in self.watchers:
-            watcher.show(outcome)
+            if isinstance(state, Exception):
+                watcher.fail(state)
+            else:
+                watcher.show(state)
 
     def stop_timer(self) -> None:
         if self.timer is not None:
@@ -114,6 +91,7 @@ class Waiters:
         self._clock = clock
         self._recheck_interval = recheck_interval
         self._entries: dict[str, _Entry] = {}
+        self._tails: set[Tail] = set()
         self._stale: dict[str, bool] = {}
         """To be read again, and whether it is enough to fetch it."""
         self._reader: asyncio.Task[None] | None = None
@@ -163,11 +141,21 @@ class Waiters:
         self._look(task_id)
         return watcher
 
-    def unwatch(self, task_id: str, watcher: Watcher) -> None:
+    def unwatch(self, task_id: str, watcher: Onlooker) -> None:
         entry = self._entries.get(task_id)
         if entry is not None:
             entry.watchers.discard(watcher)
             self._drop_unused(task_id, entry)
+
+    def follow(self, tail: Tail) -> None:
+        """Let ``tail`` hear of all ids. To be ended with ``unfollow``."""
+        self._entry(ANY_ID).watchers.add(tail)
+        self._tails.add(tail)
+        self._look(ANY_ID)
+
+    def unfollow(self, tail: Tail) -> None:
+        self._tails.discard(tail)
+        self.unwatch(ANY_ID, tail)
 
     def release(self, task_id: str, future: Waiting) -> None:
         """End a wait, whatever became of it."""
@@ -190,23 +178,27 @@ class Waiters:
             self._rest()
 
     def changed(self, ids: Iterable[str], change: Change) -> None:
+        for tail in self._tails:
+            tail.heard(ids, change)
         for task_id in ids:
             entry = self._entries.get(task_id)
             if entry is None:
                 continue
-            if change is Change.WRITTEN:
+            if change in _ENDS:
+                entry.is_seen = True
+                self._stale.setdefault(task_id, True)
+            elif change is Change.DELETED or change is Change.EXPIRED:
+                entry.gone = ResultExpired if change is Change.EXPIRED else ResultDeleted
+                self._stale[task_id] = False
+            else:
                 if not entry.is_seen or entry.watchers:
                     self._stale[task_id] = False  # to learn when it expires, and to show it
                 entry.is_seen = True
-            elif change is Change.FINISHED:
-                entry.is_seen = True
-                self._stale.setdefault(task_id, True)
-            else:
-                entry.gone = ResultExpired if change is Change.EXPIRED else ResultDeleted
-                self._stale[task_id] = False
         self._start_reading()
 
     def look_again(self) -> None:
+        for tail in self._tails:
+            tail.missed()
         self._mark_stale(self._entries)
 
     async def close(self) -> None:
@@ -279,6 +271,9 @@ class Waiters:
                 entry, was_seen = known[task_id]
                 if self._entries.get(task_id) is not entry:
                     continue
+                if task_id == ANY_ID:
+                    for tail in self._tails:
+                        tail.registered()
                 if row is not None and row.status not in _UNFINISHED and not row.is_expired(self._clock()):
                     entry.settle(self._outcome(row))
                 elif read is self._fetch:
@@ -309,9 +304,7 @@ class Waiters:
             entry.is_seen, entry.gone, entry.expires_at = True, None, row.expires_at
             self._arm_expiry(task_id, entry)
             if entry.watchers:
-                state = self._outcome(row._replace(body=None))
-                for watcher in entry.watchers:
-                    watcher.show(state)
+                entry.show(self._outcome(row._replace(body=None)))
 
     def _settle_absent(self, task_id: str, entry: _Entry, was_seen: bool, row: Row | None) -> None:
         """Absent, and not seen before this look began: not there yet. Otherwise it is gone.

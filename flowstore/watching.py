@@ -1,16 +1,22 @@
-"""Watching tasks: their states as they change, for whoever looks on."""
+"""Watching tasks: their states as they change, and which of them enter a status, for whoever looks on."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from flowstore.core import Core
+from flowstore import arguments
+from flowstore.belongings import Span
+from flowstore.core import STEP
+from flowstore.errors import StorageUnavailable
 from flowstore.fields import check_text
+from flowstore.history import END_OF_TIME, HistoryMethods
+from flowstore.listing import Statuses
 from flowstore.models import TaskResult
+from flowstore.onlookers import Tail
 
 
-class WatchMethods(Core):
+class WatchMethods(HistoryMethods):
     """How one looks on while tasks of ``BaseResultBackend`` go ahead. Nothing polls, as in ``wait_for``."""
 
     async def watch(self, task_id: str) -> AsyncGenerator[TaskResult[Any], None]:
@@ -26,9 +32,43 @@ class WatchMethods(Core):
             watcher = self._waiters.watch(task_id)
         try:
             while True:
-                state = await watcher.next()
+                await watcher.news()
+                state = watcher.state
                 yield state
                 if state.is_finished:
                     return
         finally:
             self._waiters.unwatch(task_id, watcher)
+
+    async def watch_status(self, statuses: Statuses = None) -> AsyncGenerator[str, None]:
+        """Yield the id of each task that is stored in one of ``statuses`` (None: any) from now on.
+
+        As they are stored, as ``tail -f`` of the history: a task comes as often as it is stored there.
+        What was missed, as a connection was lost, is looked up in the history, at the latest after
+        ``recheck_interval``; where that is not kept (``history=False``) it stays missed. Without end;
+        raises BackendClosed. A storage that cannot be reached is tried again for ever.
+        """
+        wanted = arguments.check_statuses(statuses)
+        tail = Tail(wanted, self._clock, round(self._op_timeout * 1_000_000))
+        async with self._life:
+            if not wanted:
+                return
+            self._waiters.follow(tail)
+        try:
+            while True:
+                await tail.news()
+                if tail.has_gap:
+                    await self._fill_gap(tail)
+                for task_id in tail.take():
+                    yield task_id
+        finally:
+            self._waiters.unfollow(tail)
+
+    async def _fill_gap(self, tail: Tail) -> None:
+        since, found = tail.compare()
+        try:
+            async for rows in self._stretch(Span(STEP, since, END_OF_TIME)):
+                for row in rows:
+                    found((row.id, row.status))
+        except StorageUnavailable:
+            tail.has_gap = True  # filled at the next news, at the latest when all is looked at again

@@ -149,7 +149,7 @@ local function apply(write)
     local header = '2 ' .. write.state .. string.format(' %.0f ', version + 1) .. write.rest .. ' '
     redis.call('SET', record_key(id), header .. write.facets .. '\n' .. write.payload)
     if write.has_joined then move_descendants(id, write.root) end
-    tell(id, inboxes, FINISHED[write.status] and 'f' or 'w')
+    tell(id, inboxes, write.status)
     return APPLIED
 end
 

@@ -132,14 +132,30 @@ end
 -- Of all who wait for the id; nil where the key is of the wrong type.
 local function inboxes_of(id) return try('SMEMBERS', prefix .. 'w:' .. id) end
 
--- Note a change for every inbox that waits for the id; a wait ends with any change but 'w'.
+local function note(inbox, change, id)
+    told[inbox] = told[inbox] or {}
+    table.insert(told[inbox], {change, id})
+end
+
+-- Those that wait for any id, once looked up.
+local tails
+
+-- Note a change for every inbox that waits for the id: a status, 'p' for progress, 'd' or 'e' for gone. A
+-- wait ends with a finished status and with what is gone.
 local function tell(id, inboxes, change)
-    if inboxes and #inboxes == 0 then return end
+    local has_heard = {}
     for _, inbox in ipairs(inboxes or {}) do
-        told[inbox] = told[inbox] or {}
-        table.insert(told[inbox], {change, id})
+        note(inbox, change, id)
+        has_heard[inbox] = true
     end
-    if change ~= 'w' then redis.call('DEL', prefix .. 'w:' .. id) end
+    if FINISHED[change] ~= nil then
+        tails = tails or inboxes_of('') or {}
+        for _, inbox in ipairs(tails) do
+            if not has_heard[inbox] then note(inbox, change, id) end
+        end
+    end
+    local is_end = FINISHED[change] or change == 'd' or change == 'e'
+    if is_end and not (inboxes and #inboxes == 0) then redis.call('DEL', prefix .. 'w:' .. id) end
 end
 
 -- One message for each inbox, however many changes it holds.

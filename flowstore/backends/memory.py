@@ -171,7 +171,7 @@ class MemoryEngine(Engine):
         if joins:
             self._move_descendants(row)
         self._log.append(commit, row.version)
-        self._hints.changed((commit.id,), Change.FINISHED if commit.is_finished else Change.WRITTEN)
+        self._hints.changed((commit.id,), Change(commit.status))
         return APPLIED
 
     def _obstacle(self, commit: Commit, standing: Row | None) -> str:
@@ -226,7 +226,7 @@ class MemoryEngine(Engine):
         if report.stages is not None and not report.stages[0] <= row.stage <= report.stages[1]:
             return False
         self._rows[row.id] = row._replace(progress=report.progress)
-        self._hints.changed((row.id,), Change.WRITTEN)
+        self._hints.changed((row.id,), Change.REPORTED)
         return True
 
     def _put(self, put: Put, now: int) -> PutOutcome:

@@ -13,7 +13,7 @@ local function report(id, lowest, highest, progress)
     local second = string.find(value, '\n', first + 1, true)
     if not second then return 0 end
     redis.call('SET', record_key(id), string.sub(value, 1, first) .. progress .. string.sub(value, second))
-    tell(id, inboxes_of(id), 'w')
+    tell(id, inboxes_of(id), 'p')
     return 1
 end
 

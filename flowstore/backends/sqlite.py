@@ -155,7 +155,7 @@ class SQLiteEngine(Engine):
             with transaction(raw):
                 applied = [writes.report(raw, self._ns, report, now) for report in reports]
             changed = [report.id for report, is_applied in zip(reports, applied, strict=True) if is_applied]
-            self._tell({Change.WRITTEN: changed})
+            self._tell({Change.REPORTED: changed})
             return applied
 
         return await self._writer.run(work)
@@ -267,11 +267,11 @@ class SQLiteEngine(Engine):
 
 
 def _written(commits: Sequence[Commit], outcomes: Sequence[Outcome]) -> dict[Change, list[str]]:
-    applied = [commit for commit, outcome in zip(commits, outcomes, strict=True) if outcome.is_applied]
-    return {
-        Change.FINISHED: [commit.id for commit in applied if commit.is_finished],
-        Change.WRITTEN: [commit.id for commit in applied if not commit.is_finished],
-    }
+    changes: dict[Change, list[str]] = {}
+    for commit, outcome in zip(commits, outcomes, strict=True):
+        if outcome.is_applied:
+            changes.setdefault(Change(commit.status), []).append(commit.id)
+    return changes
 
 
 def _removed(rows: Removed, now: int) -> dict[Change, list[str]]:

@@ -22,7 +22,7 @@ from flowstore.testing.sharing import ConcurrencyContract
 from flowstore.testing.storing import StoringContract
 from flowstore.testing.tracking import TrackContract
 from flowstore.testing.waits import WaitingContract
-from flowstore.testing.watching import ProgressContract, WatchContract
+from flowstore.testing.watching import ProgressContract, WatchContract, WatchStatusContract
 from flowstore.testing.workflows import WorkflowContract
 
 
@@ -45,6 +45,7 @@ class BackendContract(
     AppsContract,
     ProgressContract,
     WatchContract,
+    WatchStatusContract,
     ConcurrencyContract,
     FaultsContract,
     HostileContract,

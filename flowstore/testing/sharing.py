@@ -156,7 +156,7 @@ class SharedTripsContract(Contract):
         assert all(1 <= trips[verb] <= 4 for verb in ("commit", "fetch", "remove")), trips
 
     async def test_one_event_is_one_trip(self, backend: BaseResultBackend) -> None:
-        """A store with its history, family, labels, worker and progress is one commit, and so are further ones."""
+        """A store with its history, family, labels, worker and progress is one commit, each time."""
         await backend.store("p", TaskResult.running("p"))
         trips = count_trips(backend)
         running = TaskResult[Any].running("t", task_name="n", parent_id="p", worker_id="w", labels={"a", "b"})

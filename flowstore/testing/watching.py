@@ -223,6 +223,87 @@ class WatchContract(Contract):
         await asyncio.to_thread(run)
 
 
+class WatchStatusContract(Contract):
+    async def test_ids_come_as_they_are_stored(self, make_backend: MakeBackend) -> None:
+        """In the statuses asked for, from the beginning of the watching on, each time."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            await backend.store("before", TaskResult.failed("before", ValueError()))
+            clock.advance(1)
+            entering = backend.watch_status([TaskStatus.FAILED, TaskStatus.RETRYING])
+            first = asyncio.ensure_future(anext(entering))
+            await asyncio.sleep(0)
+            for name in ("a", "b"):
+                await backend.store(name, TaskResult.running(name))
+                await backend.store(name, TaskResult.retrying(name, ValueError()))
+                await backend.set_progress(name, 1)
+                await backend.store(name, TaskResult.failed(name, ValueError()))
+                clock.advance(1)
+            async with asyncio.timeout(FOR_EVER):
+                found = [await first, *[await anext(entering) for _ in range(3)]]
+            assert found == ["a", "a", "b", "b"]
+            last = asyncio.ensure_future(anext(entering))
+            await asyncio.sleep(0)
+            await backend.store("c", TaskResult.success("c"))
+            assert await backend.store("a", TaskResult.failed("a", ValueError())) is False
+            await backend.store("d", TaskResult.failed("d", ValueError()))
+            assert await last == "d"
+            await entering.aclose()
+            assert backend.waiting == 0
+
+    async def test_no_status_and_any(self, backend: BaseResultBackend) -> None:
+        """None of them ends at once, all of them see each store; closing ends the watching."""
+        assert [name async for name in backend.watch_status([])] == []
+        entering = backend.watch_status()
+        first = asyncio.ensure_future(anext(entering))
+        await asyncio.sleep(0)
+        await backend.store("t", TaskResult.pending("t"))
+        assert await first == "t"
+        rest = asyncio.ensure_future(anext(entering))
+        await asyncio.sleep(0)
+        await backend.close()
+        with pytest.raises(BackendClosed):
+            await rest
+
+    async def test_bad_statuses(self, backend: BaseResultBackend) -> None:
+        """Named."""
+        with pytest.raises(ValueError, match="statuses"):
+            await anext(backend.watch_status(["done"]))  # type: ignore[list-item]  # on purpose
+
+    @pytest.mark.parametrize("seed", SEEDS)
+    async def test_ids_are_found_though_hints_get_lost(self, make_backend: MakeBackend, seed: int) -> None:
+        """Or come late: each store is shown, as often as it was made; doubled hints may show one twice."""
+
+        async def live() -> None:
+            backend = make_backend(recheck_interval=0.2)
+            engine: Any = backend._engine
+            backend._engine = UnreliableHints(engine, seed, doubled=0)
+            backend._life._open = lambda: backend._engine.open(backend._waiters)
+            async with backend:
+                watching = asyncio.ensure_future(_entered(backend, 40))
+                await asyncio.sleep(0)
+                await asyncio.gather(*(_work(backend, f"t{n}") for n in range(20)))
+                async with asyncio.timeout(FOR_EVER):
+                    found = await watching
+                assert sorted(found) == sorted([f"t{n}" for n in range(20)] * 2)
+
+        def run() -> None:
+            with asyncio.Runner(loop_factory=lambda: ShuffleLoop(seed)) as runner:
+                runner.run(live())
+
+        await asyncio.to_thread(run)
+
+
+async def _entered(backend: BaseResultBackend, number: int) -> list[str]:
+    """So many ids that were stored as running or success."""
+    found: list[str] = []
+    async for name in backend.watch_status([TaskStatus.RUNNING, TaskStatus.SUCCESS]):
+        found.append(name)
+        if len(found) == number:
+            break
+    return found
+
+
 async def _work(backend: BaseResultBackend, name: str) -> None:
     await backend.store(name, TaskResult.pending(name))
     await backend.store(name, TaskResult.running(name))
