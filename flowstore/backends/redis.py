@@ -19,7 +19,8 @@ from redis.exceptions import RedisError
 from flowstore.backends.redis_client import client_from, storage_error
 from flowstore.backends.redis_listener import Listener
 from flowstore.base import BaseResultBackend
-from flowstore.batching import MAX_TRIP_BYTES, SharedTrips, in_time
+from flowstore.batching import MAX_TRIP_BYTES, SharedTrips
+from flowstore.deadlines import in_time
 from flowstore.engine import (
     APPLIED,
     SWEPT_PER_COMMIT,
