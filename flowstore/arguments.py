@@ -10,6 +10,7 @@ from typing import Any, Final
 from flowstore.models import TaskResult, TaskStatus, check_text
 
 MAX_PAGE: Final = 10_000
+MAX_DURATION_SECONDS: Final = 7 * 86_400
 MAX_TTL_SECONDS: Final = 100 * 366 * 86_400
 
 
@@ -33,10 +34,13 @@ def check_timeout(value: object) -> float | None:
     return None if seconds == math.inf else seconds
 
 
-def check_positive(name: str, value: object) -> float:
+def check_duration(name: str, value: object) -> float:
+    """Seconds that the timers of every driver can count."""
     seconds = check_number(name, value)
-    if not 0 < seconds < math.inf:
-        raise ValueError(f"{name}: expected a positive number of seconds, got {value!r}")
+    if not 0 < seconds <= MAX_DURATION_SECONDS:
+        raise ValueError(
+            f"{name}: expected seconds above 0 and at most {MAX_DURATION_SECONDS}; got {_short(value)}"
+        )
     return seconds
 
 
@@ -47,7 +51,7 @@ def check_ttl(name: str, value: object) -> int | None:
     seconds = value.total_seconds() if isinstance(value, timedelta) else check_number(name, value)
     if not 0 < seconds <= MAX_TTL_SECONDS:
         wanted = f"seconds above 0 and at most {MAX_TTL_SECONDS}, or None for never"
-        raise ValueError(f"{name}: expected {wanted}; got {value!r}")
+        raise ValueError(f"{name}: expected {wanted}; got {_short(value)}")
     return max(1, round(seconds * 1_000_000))
 
 
@@ -102,5 +106,8 @@ def check_ids(task_ids: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(check_text("task_ids", task_id) for task_id in task_ids))
 
 
-def _short(value: int) -> str:
-    return str(value) if value.bit_length() < 256 else f"an int of {value.bit_length()} bits"
+def _short(value: object) -> str:
+    """Python refuses to write out an int of more than 4,300 digits."""
+    if isinstance(value, int) and value.bit_length() >= 256:
+        return f"an int of {value.bit_length()} bits"
+    return repr(value)

@@ -19,7 +19,7 @@ from flowstore.errors import CorruptRecord, VersionConflict, WaitTimeout
 from flowstore.lifecycle import Lifecycle
 from flowstore.listing import Statuses, query_of, walk
 from flowstore.models import Page, TaskResult, TaskStatus, check_text
-from flowstore.options import BackendOptions
+from flowstore.options import BackendOptions, op_timeout, recheck_interval
 from flowstore.records import DEFAULT_TTL, DefaultTtl, Records, Ttl
 from flowstore.waiting import Waiters, Waiting
 
@@ -49,8 +49,8 @@ class BaseResultBackend:
             ttl=arguments.check_ttl("ttl", options.get("ttl")),
             failure_ttl=arguments.check_ttl("failure_ttl", options.get("failure_ttl", options.get("ttl"))),
         )
-        arguments.check_positive("op_timeout", options.get("op_timeout", 10.0))
-        recheck = arguments.check_positive("recheck_interval", options.get("recheck_interval", 15.0))
+        op_timeout(options)
+        recheck = recheck_interval(options)
         reads = (lambda ids: engine.watch(ids)), (lambda ids: engine.fetch(ids))
         self._waiters = Waiters(*reads, self._records.decode, self._clock, recheck)
         self._life = Lifecycle(lambda: engine.open(self._waiters), self._waiters.close, engine.close)
@@ -233,14 +233,15 @@ class BaseResultBackend:
             for result in (await self.wait_for_many(ids, seconds)).values():
                 yield result
             return
-        deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
         done: asyncio.Queue[Waiting] = asyncio.Queue()
         async with self._life:
+            deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
             waits = {task_id: self._waiters.register(task_id) for task_id in ids}
         try:
             for wait in waits.values():
                 wait.add_done_callback(done.put_nowait)
             for _ in range(len(waits)):
+                self._life.check_place()  # whoever takes the next need not be who took the last
                 try:
                     async with asyncio.timeout_at(deadline):
                         wait = await done.get()
@@ -299,9 +300,9 @@ class BaseResultBackend:
         wanted = Query(statuses=(arguments.check_status("status", status),), limit=_STEP)
         arguments.check_int("offset", offset, 0)
         left = None if limit is None else arguments.check_int("limit", limit, 0)
-        if left == 0:
-            return []
         async with self._life:
+            if left == 0:
+                return []
             skipping = walk(self._engine, replace(wanted, with_body=False), self._clock, offset)
             last: Row | None = None
             async for rows in skipping:
@@ -355,9 +356,9 @@ class BaseResultBackend:
         """All records that ``page`` would show, one by one, read ``batch_size`` at a time."""
         arguments.check_int("batch_size", batch_size, 1, arguments.MAX_PAGE)
         query = query_of(statuses, name, batch_size, newest_first, load_result)
-        while query.statuses:
+        while True:
             async with self._life:
-                rows = await self._engine.scan(query, self._clock())
+                rows = await self._engine.scan(query, self._clock()) if query.statuses else []
             for row in rows:
                 yield self._records.decode(row)
             if len(rows) < batch_size:

@@ -80,7 +80,7 @@ def check_text(name: str, value: str, max_bytes: int = MAX_ID_BYTES) -> str:
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise ValueError(f"{name}: {value!r} has a lone surrogate; expected valid Unicode") from None
+        raise ValueError(f"{name}: {value[:80]!r} has a lone surrogate; expected valid Unicode") from None
     if not 1 <= size <= max_bytes:
         shown = value if size <= 80 else value[:80] + "..."
         raise ValueError(f"{name}: expected 1 to {max_bytes} UTF-8 bytes, got {size}: {shown!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypedDict
 
+from flowstore.arguments import check_duration
 from flowstore.records import Ttl
 
 
@@ -16,8 +17,8 @@ class BackendOptions(TypedDict, total=False):
     pydantic models that values may hold, or a mapping of stable names to them. ``max_result_bytes``:
     the limit of result, args and kwargs together, encoded (64 MiB). ``recheck_interval``: how often,
     in seconds, awaited ids are read again whatever was heard (15). ``op_timeout``: the longest that
-    a call may take in seconds, with its wait for a trip to the storage (10). ``clock``: microseconds
-    since the epoch.
+    a call may take in seconds, with its wait for a trip to the storage (10). Both are a week at most.
+    ``clock``: microseconds since the epoch.
     """
 
     ttl: Ttl
@@ -27,3 +28,11 @@ class BackendOptions(TypedDict, total=False):
     recheck_interval: float
     op_timeout: float
     clock: Callable[[], int]
+
+
+def op_timeout(options: BackendOptions) -> float:
+    return check_duration("op_timeout", options.get("op_timeout", 10.0))
+
+
+def recheck_interval(options: BackendOptions) -> float:
+    return check_duration("recheck_interval", options.get("recheck_interval", 15.0))

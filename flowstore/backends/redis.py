@@ -34,8 +34,8 @@ from flowstore.engine import (
     Row,
 )
 from flowstore.errors import CorruptStore, SchemaTooNew
-from flowstore.models import TaskStatus
-from flowstore.options import BackendOptions
+from flowstore.models import TaskStatus, check_text
+from flowstore.options import BackendOptions, op_timeout, recheck_interval
 
 Item = TypeVar("Item")
 
@@ -72,14 +72,14 @@ class RedisBackend(BaseResultBackend):
     ) -> None:
         if (url is None) == (client is None):
             raise TypeError("url, client: expected exactly one of them")
-        timeout = options.get("op_timeout", 10.0)
+        timeout, recheck = op_timeout(options), recheck_interval(options)
         self._shown = "client=..."
         if url is not None:
             client, where = client_from(url, timeout)
             self._shown = repr(where)
         assert client is not None
         _check_pool(client.connection_pool)
-        engine = RedisEngine(client, namespace, timeout, options.get("recheck_interval", 15.0))
+        engine = RedisEngine(client, check_text("namespace", namespace), timeout, recheck)
         engine.owns_client = url is not None
         self._redis = engine
         super().__init__(SharedTrips(engine, timeout, write_lanes=2), namespace=namespace, **options)

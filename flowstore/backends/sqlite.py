@@ -27,7 +27,7 @@ from flowstore.engine import (
     Row,
 )
 from flowstore.errors import CorruptStore, SchemaTooNew, StorageError
-from flowstore.options import BackendOptions
+from flowstore.options import BackendOptions, op_timeout
 
 Removed = list[tuple[str, int | None]]
 
@@ -55,7 +55,7 @@ class SQLiteBackend(BaseResultBackend):
         if durability not in ("full", "normal"):
             raise ValueError(f"durability: expected 'full' or 'normal', got {durability!r}")
         self.path = _check_path(path)
-        timeout = options.get("op_timeout", 10.0)
+        timeout = op_timeout(options)
         engine = SharedTrips(SQLiteEngine(self.path, durability, namespace, timeout), timeout)
         super().__init__(engine, namespace=namespace, **options)
 

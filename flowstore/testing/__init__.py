@@ -23,6 +23,7 @@ pytest.register_assert_rewrite(
     "flowstore.testing.machine",
     "flowstore.testing.sharing",
     "flowstore.testing.enduring",
+    "flowstore.testing.misuse",
 )
 
 from flowstore.testing.contract import BackendContract  # noqa: E402

@@ -6,6 +6,7 @@ from flowstore.testing.enduring import FaultsContract
 from flowstore.testing.expiring import ExpiringContract
 from flowstore.testing.listing import ListingContract
 from flowstore.testing.machine import MachineContract
+from flowstore.testing.misuse import MisuseContract
 from flowstore.testing.roundtrips import ValuesContract
 from flowstore.testing.sharing import ConcurrencyContract
 from flowstore.testing.storing import StoringContract
@@ -19,6 +20,7 @@ class BackendContract(
     ExpiringContract,
     ValuesContract,
     ConcurrencyContract,
+    MisuseContract,
     FaultsContract,
     MachineContract,
 ):

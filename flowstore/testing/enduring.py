@@ -4,42 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from flowstore import BaseResultBackend, TaskResult, TaskStatus
+from flowstore.testing.calls import CALLS
 from flowstore.testing.faults import ShuffleLoop, UnreliableHints, cancel_at_each_await
 from flowstore.testing.support import Contract, MakeBackend
 
 SEEDS = range(200 if os.environ.get("FLOWSTORE_STRESS") else 20)
-
-
-async def _drain(items: AsyncIterator[Any]) -> list[Any]:
-    return [item async for item in items]
-
-
-CALLS: dict[str, Callable[[BaseResultBackend], Coroutine[Any, Any, object]]] = {
-    "store": lambda backend: backend.store("new", TaskResult.success("new", 1), overwrite=True),
-    "store_many": lambda backend: backend.store_many(TaskResult.pending(f"n{n}") for n in range(1_200)),
-    "get": lambda backend: backend.get("t0"),
-    "get_many": lambda backend: backend.get_many(f"t{n}" for n in range(600)),
-    "exists": lambda backend: backend.exists("t0"),
-    "wait_for": lambda backend: backend.wait_for("t0"),
-    "wait_for, one look": lambda backend: backend.wait_for("t0", 0),
-    "wait_for_many": lambda backend: backend.wait_for_many(["t0", "t1"], 30),
-    "as_completed": lambda backend: _drain(backend.as_completed(["t0", "t1"], 30)),
-    "delete": lambda backend: backend.delete("t9"),
-    "delete_many": lambda backend: backend.delete_many(f"n{n}" for n in range(600)),
-    "clear": lambda backend: backend.clear(),
-    "purge_expired": lambda backend: backend.purge_expired(),
-    "list_by_status": lambda backend: backend.list_by_status(TaskStatus.SUCCESS, offset=1),
-    "page": lambda backend: backend.page(TaskStatus.SUCCESS),
-    "iter_by_status": lambda backend: _drain(backend.iter_by_status(TaskStatus.SUCCESS, batch_size=3)),
-    "count_by_status": lambda backend: backend.count_by_status(),
-}
-"""Each public method, on a backend that holds the finished t0 to t9."""
 
 
 class FaultsContract(Contract):
