@@ -133,7 +133,11 @@ class TaskError(_Record):
 
     @classmethod
     def from_exception(cls, error: BaseException) -> Self:
-        """Describe ``error`` and its chain of causes. Never raises, whatever the exception's methods do."""
+        """Describe ``error`` and its chain of causes. Never raises, whatever the exception's methods do.
+
+        The source lines of the traceback are read as the module ``traceback`` does: each file from disk
+        once, 1 ms or so for a large one; after that it is only asked whether the file has changed.
+        """
         described: Self | None = None
         for link in reversed(list(_chain(error))):
             described = cls(

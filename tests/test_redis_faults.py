@@ -277,10 +277,14 @@ async def test_clear_goes_by_bounded_trips(
         run = RedisEngine._run
         trips = []
 
+        def sizes() -> tuple[int, int]:
+            return client.dbsize(), client.zcard(index)
+
         async def measured(engine: RedisEngine, script: str, *arguments: Any) -> Any:
-            before = client.dbsize(), client.zcard(index)
+            before = await asyncio.to_thread(sizes)
             reply = await run(engine, script, *arguments)
-            trips.append((before[0] - client.dbsize(), before[1] - client.zcard(index)))
+            after = await asyncio.to_thread(sizes)
+            trips.append((before[0] - after[0], before[1] - after[1]))
             return reply
 
         monkeypatch.setattr(RedisEngine, "_run", measured)

@@ -122,7 +122,7 @@ class RedisEngine(Engine):
         most = client.connection_pool.max_connections - 1  # one listens
         self._slots = asyncio.Semaphore(min(_MAX_CONNECTIONS, most))
         self._idle: list[Redis] = []
-        self._scripts = {name: client.register_script(source) for name, source in _sources().items()}
+        self._scripts = {name: client.register_script(source) for name, source in _SOURCES.items()}
 
     async def open(self, hints: Hints) -> None:
         self._listener = Listener(self._client, self._inbox, hints)
@@ -336,3 +336,6 @@ def _sources() -> dict[str, str]:
     library = folder.joinpath("lib.lua").read_text("utf-8")
     names = ("clear", "commit", "count", "fetch", "purge", "remove", "scan", "watch")
     return {name: library + folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names}
+
+
+_SOURCES: Final = _sources()

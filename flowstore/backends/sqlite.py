@@ -90,7 +90,7 @@ class SQLiteEngine(Engine):
             self._writer = await self._connect(f"PRAGMA synchronous = {self._durability}")
             self._ns = await self._writer.run(self._prepare)
             self._reader = await self._connect("PRAGMA query_only = 1")
-            self._changes = Changes(self._path, self._ns, hints, self._connect_detector)
+            self._changes = Changes(self._path, self._ns, hints, self._reader, self._connect_detector)
         except BaseException:
             await self.close()
             raise
@@ -113,20 +113,16 @@ class SQLiteEngine(Engine):
         return await self._writer.run(work)
 
     async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
-        def work(raw: sqlite3.Connection) -> dict[str, Row]:
-            found: dict[str, Row] = {}
-            for statement, values in _fetches(ids, with_body):
-                found.update(
-                    (row[0], Row(*row)) for row in raw.execute(statement, (self._ns, *values)).fetchall()
-                )
-            return found
-
-        return list(map((await self._reader.run(work)).get, ids))
+        return await self._reader.run(lambda raw: self._find(raw, ids, with_body))
 
     async def watch(self, ids: Sequence[str]) -> list[Row | None]:
-        assert self._changes is not None
-        await self._changes.listen()
-        return await self.fetch(ids)
+        changes = self._changes
+        assert changes is not None
+        rows = await self._reader.run(lambda raw: self._find(raw, ids) if changes.listen() else None)
+        if rows is None:
+            await changes.ask()
+            rows = await self.fetch(ids)
+        return rows
 
     async def scan(self, query: Query, now: int) -> list[Row]:
         statement, values = scan_statement(query)
@@ -195,6 +191,13 @@ class SQLiteEngine(Engine):
                 raw.execute(statement)
             raw.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             raw.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _find(self, raw: sqlite3.Connection, ids: Sequence[str], with_body: bool = True) -> list[Row | None]:
+        found: dict[str, Row] = {}
+        for statement, values in _fetches(ids, with_body):
+            rows = raw.execute(statement, (self._ns, *values)).fetchall()
+            found.update((row[0], Row(*row)) for row in rows)
+        return list(map(found.get, ids))
 
     def _apply(self, raw: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
         key = (self._ns, commit.id)

@@ -98,8 +98,7 @@ class MisuseContract(Contract):
             finally:
                 os._exit(0)
         os.close(child)
-        with os.fdopen(parent) as answer:
-            assert await asyncio.to_thread(answer.read) == "{}"
+        assert await asyncio.to_thread(_read_all, parent) == "{}"
         await asyncio.to_thread(os.waitpid, pid, 0)
         await backend.store("later", TaskResult.success("later", 2))
         assert (await wait).unwrap() == 2
@@ -118,6 +117,11 @@ async def _raised_by_next(iterator: AsyncIterator[Any]) -> object:
         return await anext(iterator)
     except Exception as error:
         return error
+
+
+def _read_all(pipe: int) -> str:
+    with os.fdopen(pipe) as answer:
+        return answer.read()
 
 
 def _first_steps(backend: BaseResultBackend) -> dict[str, Any]:
