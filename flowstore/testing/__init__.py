@@ -22,6 +22,7 @@ pytest.register_assert_rewrite(
     "flowstore.testing.roundtrips",
     "flowstore.testing.machine",
     "flowstore.testing.sharing",
+    "flowstore.testing.crowds",
     "flowstore.testing.enduring",
     "flowstore.testing.misuse",
 )

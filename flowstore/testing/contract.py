@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowstore.testing.crowds import CrowdsContract
 from flowstore.testing.enduring import FaultsContract
 from flowstore.testing.expiring import ExpiringContract
 from flowstore.testing.listing import ListingContract
@@ -20,6 +21,7 @@ class BackendContract(
     ExpiringContract,
     ValuesContract,
     ConcurrencyContract,
+    CrowdsContract,
     MisuseContract,
     FaultsContract,
     MachineContract,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import Any
 
 import pytest
@@ -11,9 +10,9 @@ import pytest
 from flowstore import BaseResultBackend, TaskResult, TaskStatus
 from flowstore.testing.calls import CALLS
 from flowstore.testing.faults import ShuffleLoop, UnreliableHints, cancel_at_each_await
-from flowstore.testing.support import Contract, MakeBackend
+from flowstore.testing.support import IS_STRESS, Contract, MakeBackend
 
-SEEDS = range(200 if os.environ.get("FLOWSTORE_STRESS") else 20)
+SEEDS = range(200 if IS_STRESS else 20)
 
 
 class FaultsContract(Contract):

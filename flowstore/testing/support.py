@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +13,7 @@ import pytest_asyncio
 
 from flowstore import BaseResultBackend, Page, TaskResult, TaskStatus
 
+IS_STRESS = bool(os.environ.get("FLOWSTORE_STRESS"))
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
