@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -45,15 +46,26 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def stress(session: nox.Session) -> None:
-    """The same tests with ten times as many seeds, and longer where they take a time."""
+    """The same tests with ten times as many seeds, a million waits, and longer where they take a time."""
     session.env["FLOWSTORE_STRESS"] = "1"
-    tests(session)
+    _install(session)
+    session.run("pytest", "--ignore=tests/acceptance/test_wheel.py", "--timeout=3600", *session.posargs)
 
 
 @nox.session(python=PYTHONS)
 def matrix(session: nox.Session) -> None:
     """The tests on every supported CPython; one that is not found is reported as skipped."""
     tests(session)
+
+
+@nox.session(python=PYTHONS[0])
+def lowest(session: nox.Session) -> None:
+    """The tests on the oldest Python with the oldest dependencies that pyproject.toml allows."""
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    allowed = [*project["dependencies"], *project["optional-dependencies"]["testing"]]
+    oldest = [re.sub(r">=([\d.]+).*", r"==\1", requirement) for requirement in allowed]
+    session.install("-e", ".[testing,examples]", *_group("test"), *oldest)
+    session.run("pytest", "--ignore=tests/acceptance/test_wheel.py", *session.posargs)
 
 
 @nox.session

@@ -14,6 +14,7 @@ from flowstore.times import to_micros
 Redact = Callable[[TaskResult[Any]], TaskResult[Any]]
 
 MAX_PAGE: Final = 10_000
+MAX_DURATION_SECONDS: Final = 7 * 86_400
 MAX_TTL_SECONDS: Final = 100 * 366 * 86_400
 
 
@@ -49,10 +50,13 @@ def check_timeout(value: object) -> float | None:
     return None if seconds == math.inf else seconds
 
 
-def check_positive(name: str, value: object) -> float:
+def check_duration(name: str, value: object) -> float:
+    """Seconds that the timers of every driver can count."""
     seconds = check_number(name, value)
-    if not 0 < seconds < math.inf:
-        raise ValueError(f"{name}: expected a positive number of seconds, got {shown(value)}")
+    if not 0 < seconds <= MAX_DURATION_SECONDS:
+        raise ValueError(
+            f"{name}: expected seconds above 0 and at most {MAX_DURATION_SECONDS}; got {shown(value)}"
+        )
     return seconds
 
 

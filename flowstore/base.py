@@ -198,14 +198,15 @@ class BaseResultBackend(
             for result in (await self.wait_for_many(ids, seconds)).values():
                 yield result
             return
-        deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
         done: asyncio.Queue[Waiting] = asyncio.Queue()
         async with self._life:
+            deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
             waits = {task_id: self._waiters.register(task_id) for task_id in ids}
         try:
             for wait in waits.values():
                 wait.add_done_callback(done.put_nowait)
             for _ in range(len(waits)):
+                self._life.check_place()  # whoever takes the next need not be who took the last
                 try:
                     async with asyncio.timeout_at(deadline):
                         wait = await done.get()

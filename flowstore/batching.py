@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from copy import copy
-from typing import Any, Final, TypeVar, cast
+from itertools import chain
+from typing import Any, Final, cast
 
 from flowstore.belongings import Kept, Put, PutOutcome, Report, Section, Span, TransitionRow
+from flowstore.deadlines import Deadline, in_time, no_answer
 from flowstore.engine import ANYWHERE, Commit, Engine, Hints, Outcome, Purged, Query, Row, Where
-from flowstore.errors import StorageError, StorageTimeout, StorageUnavailable, StoreReplaced
+from flowstore.errors import (
+    AccessDenied,
+    StorageError,
+    StorageFull,
+    StorageTimeout,
+    StorageUnavailable,
+    StoreReplaced,
+)
 
-T = TypeVar("T")
 Verb = Callable[[list[Any], int], Coroutine[Any, Any, Sequence[Any]]]
 
 MAX_ITEMS: Final = 500
@@ -40,56 +48,13 @@ class _Call:
         self.answer: asyncio.Future[Sequence[Any]] = loop.create_future()
 
     def fail(self, error: Exception) -> None:
-        if not self.answer.done():
+        if not self.answer.done() and not self.is_forsaken:
             self.answer.set_exception(error)
 
-
-class _Deadline:
-    """As ``asyncio.timeout_at`` for calls that follow one another, but the timer of one serves the next.
-
-    Arming a timer for each call takes longer than sharing a trip. Deadlines must not decrease.
-    """
-
-    def __init__(self) -> None:
-        self._at = 0.0
-        self._task: asyncio.Task[Any] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._has_passed = False
-
-    async def meet(self, call: Awaitable[T], at: float) -> T:
-        """Raise TimeoutError at ``at``, on the clock of the loop. One call at a time."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._at, self._task = at, task
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_at(at, self._pass)
-        try:
-            return await call
-        except asyncio.CancelledError:
-            if self._has_passed and task.cancelling() == 1:
-                raise TimeoutError from None
-            raise
-        finally:
-            self._task = None
-            if self._has_passed:
-                self._has_passed = False
-                task.uncancel()
-
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _pass(self) -> None:
-        self._timer = None
-        if self._task is None:
-            return
-        loop = asyncio.get_running_loop()
-        if loop.time() < self._at:
-            self._timer = loop.call_at(self._at, self._pass)
-        else:
-            self._has_passed = True
-            self._task.cancel()
+    @property
+    def is_forsaken(self) -> bool:
+        """Whether its event loop was closed under it, so that nobody can wait for the answer."""
+        return self.answer.get_loop().is_closed()
 
 
 class _Lane:
@@ -97,7 +62,7 @@ class _Lane:
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._deadline = _Deadline()
+        self._deadline = Deadline()
         self._queue: deque[_Call] = deque()
         self._queued_bytes = 0
         self._turns: deque[asyncio.Future[None]] = deque()
@@ -188,25 +153,34 @@ class _Lane:
         return trip
 
     async def _deliver(self, trip: list[_Call]) -> None:
-        """Make the trip. One that fails is made again in halves, so that a bad item fails alone."""
-        try:
-            answers = await self._answers(trip)
-        except (StorageUnavailable, StoreReplaced) as error:
-            self._give_up(trip, error)
-        except Exception as error:
-            if len(trip) == 1:
-                trip[0].fail(error)
+        """Make the trip. One that fails is made again in halves, so that a bad item fails alone.
+
+        Where two in a row fail alone for want of room or of a right, it is not the items, and the rest
+        fails untried.
+        """
+        parts, hopeless = [trip], 0
+        while parts:
+            part = parts.pop()
+            try:
+                answers = await self._answers(part)
+            except (StorageUnavailable, StoreReplaced) as error:
+                self._give_up([*part, *chain(*parts)], error)
                 return
-            middle = len(trip) // 2
-            await self._deliver(trip[:middle])
-            await self._deliver(trip[middle:])
-        else:
-            start = 0
-            for call in trip:
-                end = start + len(call.items)
-                if not call.answer.done():
-                    call.answer.set_result(answers[start:end])
-                start = end
+            except Exception as error:
+                if part[0].is_forsaken:
+                    raise
+                if len(part) > 1:
+                    middle = len(part) // 2
+                    parts += [part[middle:], part[:middle]]
+                    continue
+                part[0].fail(error)
+                hopeless += isinstance(error, AccessDenied | StorageFull)
+                if hopeless == 2:
+                    _fail_each(chain(*parts), error)
+                    return
+            else:
+                _answer_each(part, answers)
+                hopeless = 0
 
     async def _answers(self, trip: list[_Call]) -> Sequence[Any]:
         items = [item for call in trip for item in call.items]
@@ -216,18 +190,31 @@ class _Lane:
         except TimeoutError as error:
             if isinstance(error, StorageError):
                 raise
-            raise _no_answer(self._timeout) from error
+            raise no_answer(self._timeout) from error
 
     def _give_up(self, trip: list[_Call], error: Exception) -> None:
         """Fail the trip, and who waits behind it: the next would fare alike, and take as long to find out."""
         calls = [*trip, *self._queue]
         self._queue.clear()
         self._queued_bytes = 0
-        for call in calls:
-            call.fail(another(error))
+        _fail_each(calls, error)
         for turn in self._turns:
-            if not turn.done():
+            if not turn.done() and not turn.get_loop().is_closed():
                 turn.set_exception(another(error))
+
+
+def _answer_each(trip: list[_Call], answers: Sequence[Any]) -> None:
+    start = 0
+    for call in trip:
+        end = start + len(call.items)
+        if not call.answer.done():
+            call.answer.set_result(answers[start:end])
+        start = end
+
+
+def _fail_each(calls: Iterable[_Call], error: Exception) -> None:
+    for call in calls:
+        call.fail(another(error))
 
 
 def another(error: Exception) -> Exception:
@@ -237,22 +224,6 @@ def another(error: Exception) -> Exception:
     return twin
 
 
-def _no_answer(timeout: float) -> StorageTimeout:
-    return StorageTimeout(f"the storage did not answer within {timeout:g} s")
-
-
-async def in_time(call: Awaitable[T], timeout: float) -> T:
-    """Raise StorageTimeout after ``timeout`` seconds."""
-    limit = asyncio.timeout(timeout)
-    try:
-        async with limit:
-            return await call
-    except TimeoutError as error:
-        if not limit.expired():
-            raise
-        raise _no_answer(timeout) from error
-
-
 class SharedTrips(Engine):
     """An engine whose writes share trips, and whose reads do. Each call ends within ``timeout`` seconds.
 
@@ -260,8 +231,9 @@ class SharedTrips(Engine):
     something while the next trip is packed. An id always takes the same lane.
 
     A trip carries one call, or several of up to 500 items and about 4 MiB. One that fails for another
-    reason than an unreachable storage is made again in halves: a bad item fails its own call only. A
-    cancelled caller leaves its trip alone. While 32 MiB are queued in a lane, ``room`` holds writes up.
+    reason than an unreachable storage is made again in halves: a bad item fails its own call only, but
+    a full disk is not asked again for each. A cancelled caller leaves its trip alone. While 32 MiB are
+    queued in a lane, ``room`` holds writes up.
     """
 
     def __init__(self, engine: Engine, timeout: float, *, write_lanes: int = 1) -> None:

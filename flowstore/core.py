@@ -14,7 +14,7 @@ from flowstore.engine import FAMILY, UNREADABLE, Commit, Engine, Outcome, Query,
 from flowstore.errors import CorruptRecord, FamilyConflict
 from flowstore.fields import check_text
 from flowstore.lifecycle import Lifecycle
-from flowstore.options import BackendOptions
+from flowstore.options import BackendOptions, op_timeout, recheck_interval
 from flowstore.records import Records
 from flowstore.reporting import Reports
 from flowstore.waiting import Waiters
@@ -40,8 +40,8 @@ class Core:
             history=_check_history(options),
             redact=arguments.check_redact(options.get("redact")),
         )
-        self._op_timeout = arguments.check_positive("op_timeout", options.get("op_timeout", 10.0))
-        recheck = arguments.check_positive("recheck_interval", options.get("recheck_interval", 15.0))
+        self._op_timeout = op_timeout(options)
+        recheck = recheck_interval(options)
         reads = (lambda ids: engine.watch(ids)), (lambda ids: engine.fetch(ids))
         self._waiters = Waiters(*reads, self._records.decode, self._clock, recheck)
         self._reports = Reports()
@@ -77,9 +77,9 @@ class Core:
 
     async def _rows(self, query: Query) -> AsyncIterator[list[Row]]:
         """All rows of ``query``, in steps of its limit, none of them empty."""
-        while query.statuses:
+        while True:
             async with self._life:
-                rows = await self._engine.scan(query, self._clock())
+                rows = await self._engine.scan(query, self._clock()) if query.statuses else []
             if rows:
                 yield rows
             if len(rows) < query.limit:

@@ -46,14 +46,15 @@ class Lifecycle:
 
     def check(self) -> None:
         """Raise WrongProcess, WrongLoop or BackendClosed unless a call may go ahead here and now."""
-        self._check_place()
+        self.check_place()
         if self.is_closed:
             raise BackendClosed("the backend is closed")
 
-    def _check_place(self) -> None:
+    def check_place(self) -> None:
+        """Raise WrongProcess or WrongLoop unless this is where the backend lives."""
         if self._pid != os.getpid():
             raise WrongProcess("the backend was made in another process; open one in each process")
-        if self._loop is not None and self._loop is not asyncio.get_running_loop():
+        if self._loop is not None and self._loop is not _running_loop():
             raise WrongLoop("the backend was opened in another event loop; open one in each loop")
 
     async def open(self) -> None:
@@ -72,7 +73,7 @@ class Lifecycle:
         """End the waits, let the calls in flight end, close. Further closes do nothing."""
         if self.is_closed and not self.is_open:
             return
-        self._check_place()
+        self.check_place()
         self.is_closed = True
         if self._opening is None:
             return
@@ -89,6 +90,14 @@ class Lifecycle:
             await self._close()
         finally:
             self.is_open = False
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """None in a thread that runs no loop, and under another framework."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 async def to_its_end(step: Coroutine[Any, Any, T]) -> T:

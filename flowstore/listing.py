@@ -43,9 +43,9 @@ class ListingMethods(Core):
         wanted = Query(statuses=(arguments.check_status("status", status),), limit=STEP)
         arguments.check_int("offset", offset, 0)
         left = None if limit is None else arguments.check_int("limit", limit, 0)
-        if left == 0:
-            return []
         async with self._life:
+            if left == 0:
+                return []
             skipping = walk(self._engine, replace(wanted, with_body=False), self._clock, offset)
             last: Row | None = None
             async for rows in skipping:

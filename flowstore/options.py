@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypedDict
 
-from flowstore.arguments import Redact
+from flowstore.arguments import Redact, check_duration
 from flowstore.records import Ttl
 
 
@@ -17,11 +17,11 @@ class BackendOptions(TypedDict, total=False):
     pydantic models that values may hold, or a mapping of stable names to them. ``max_result_bytes``:
     the limit of result, args and kwargs together, encoded (64 MiB). ``recheck_interval``: how often,
     in seconds, awaited ids are read again whatever was heard (15). ``op_timeout``: the longest that
-    a call may take in seconds, with its wait for a trip to the storage (10). ``history``: whether each
-    store leaves a Transition behind (True), ``history_limit``: of each task only so many, the newest;
-    None (default): all. ``clock``: microseconds since the epoch. ``redact``: called with each result
-    before it is encoded, returns the one to store, of the same task_id, status and retries; what it
-    raises, ``store`` raises, and nothing is stored.
+    a call may take in seconds, with its wait for a trip to the storage (10). Both are a week at most.
+    ``history``: whether each store leaves a Transition behind (True), ``history_limit``: of each task
+    only so many, the newest; None (default): all. ``clock``: microseconds since the epoch. ``redact``:
+    called with each result before it is encoded, returns the one to store, of the same task_id, status
+    and retries; what it raises, ``store`` raises, and nothing is stored.
     """
 
     ttl: Ttl
@@ -34,3 +34,11 @@ class BackendOptions(TypedDict, total=False):
     history_limit: int | None
     clock: Callable[[], int]
     redact: Redact | None
+
+
+def op_timeout(options: BackendOptions) -> float:
+    return check_duration("op_timeout", options.get("op_timeout", 10.0))
+
+
+def recheck_interval(options: BackendOptions) -> float:
+    return check_duration("recheck_interval", options.get("recheck_interval", 15.0))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from flowstore import arguments
-from flowstore.batching import in_time
 from flowstore.belongings import Report
 from flowstore.core import Core
+from flowstore.deadlines import in_time
 from flowstore.fields import MAX_NOTE_BYTES, check_text
 from flowstore.models import MAX_RETRIES, Progress
 from flowstore.records import encode_progress, stages_of_try
@@ -42,9 +42,9 @@ class ProgressMethods(Core):
             stages = stages_of_try(arguments.check_int("retries", retries, 0, MAX_RETRIES))
 
         async def send(newest: bytes) -> bool:
-            async with self._life:
-                [is_applied] = await self._engine.report([Report(task_id, newest, stages)], self._clock())
+            [is_applied] = await self._engine.report([Report(task_id, newest, stages)], self._clock())
             return is_applied
 
-        report = self._reports.make((task_id, retries), encode_progress(progress), send)
-        return await in_time(report, self._op_timeout)
+        async with self._life:
+            report = self._reports.make((task_id, retries), encode_progress(progress), send)
+            return await in_time(report, self._op_timeout)

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: real servers, empty databases, and a check that nothing is left running."""
+"""Fixtures of all tests: real servers, empty databases, and checks that nothing blocks or is left running."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import redis
+from blockbuster import BlockBuster, BlockBusterFunction
 
 from tests.servers import SERVER_KINDS, Server, start_server
 
@@ -74,6 +75,24 @@ def no_thread_left() -> Iterator[None]:
     for thread in left:
         thread.join(10)  # a connection that was closed has answered, and its thread may be on its way out
         assert not thread.is_alive(), f"threads left running: {left}"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_blocking_call() -> Iterator[None]:
+    """flowstore never blocks an event loop: what may wait there for a file, a lock or a peer raises.
+
+    What the tests themselves do is left alone, and so are two things that flowstore lets happen: the source
+    lines of a traceback are read (TaskError.from_exception), which blockbuster allows everywhere, and
+    redis-py reads its own version from disk for each connection of a client that it was given.
+    """
+    blockbuster = BlockBuster("flowstore")
+    for name in ("os.open", "os.chmod", "io.open", "builtins.open"):
+        blockbuster.functions[name] = BlockBusterFunction(None, name, scanned_modules="flowstore")
+    for function in blockbuster.functions.values():
+        function.can_block_in("tests/test_redis.py", "test_given_client_is_not_closed")
+    blockbuster.activate()
+    yield
+    blockbuster.deactivate()
 
 
 @pytest_asyncio.fixture

@@ -301,10 +301,14 @@ async def test_clear_goes_by_bounded_trips(
         write = Calls.write
         trips = []
 
+        def sizes() -> tuple[int, int]:
+            return client.dbsize(), client.zcard(index)
+
         async def measured(calls: Calls, script: str, *arguments: Any) -> Any:
-            before = client.dbsize(), client.zcard(index)
+            before = await asyncio.to_thread(sizes)
             reply = await write(calls, script, *arguments)
-            trips.append((before[0] - client.dbsize(), before[1] - client.zcard(index)))
+            after = await asyncio.to_thread(sizes)
+            trips.append((before[0] - after[0], before[1] - after[1]))
             return reply
 
         monkeypatch.setattr(Calls, "write", measured)

@@ -15,6 +15,7 @@ import secrets
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -29,45 +30,42 @@ _HAS_OPENED_FILES: Final = _OPENED_FILES.is_dir()
 
 
 class Doorbell:
-    """The bell of one listener, and the means to ring all others of the same file."""
+    """The bell of one listener, and the means to ring all others of the same file.
 
-    def __init__(self, file: Path, heard: Callable[[bytes], None]) -> None:
+    Nothing here waits for the file system in the event loop: ``bind`` and ``ring`` are for threads, and
+    ``post`` puts off a function to the thread that binds.
+    """
+
+    def __init__(
+        self, file: Path, heard: Callable[[bytes], None], post: Callable[[Callable[[], None]], object]
+    ) -> None:
         self._file = file
         self._folder = file.with_name(f"{file.name}-bells")
         self._heard = heard
+        self._post = post
         self._name = f"{os.getpid()}-{secrets.token_hex(6)}"
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None
         self._overrun: set[str] = set()
         self._retry: asyncio.TimerHandle | None = None
 
-    @property
-    def is_bound(self) -> bool:
-        """Whether others can ring here; not when somebody removed the socket from its folder."""
-        return self._socket is not None and (self._folder / self._name).exists()
-
     def bind(self) -> None:
         """From now on hear of changes. Raises OSError or NotImplementedError where that is not possible."""
-        self.unbind()
+        if self._socket is not None and (self._folder / self._name).exists():
+            return
+        self._unbind()  # somebody removed the socket from its folder
         bell = _socket()
         try:
             self._bind(bell)
-            self._loop.add_reader(bell, self._listen)
+            self._loop.call_soon_threadsafe(self._loop.add_reader, bell, self._listen, bell)
         except BaseException:
             bell.close()
             raise
         self._socket = bell
 
     def unbind(self) -> None:
-        """Hear no more, and leave nothing in the file system."""
-        if self._socket is None:
-            return
-        self._loop.remove_reader(self._socket)
-        self._socket.close()
-        self._socket = None
-        with suppress(OSError):  # not there any more, or not the last bell
-            (self._folder / self._name).unlink()
-            self._folder.rmdir()
+        """Hear no more, soon, and leave nothing in the file system."""
+        self._post(self._unbind)
 
     def close(self) -> None:
         self.unbind()
@@ -84,6 +82,22 @@ class Doorbell:
             with suppress(OSError), self._opened_folder() as folder:
                 self._send(folder, names, list(messages))
 
+    def _unbind(self) -> None:
+        bell, self._socket = self._socket, None
+        if bell is None:
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._silence, bell)
+        except RuntimeError:  # the loop is closed
+            bell.close()
+        with suppress(OSError):  # not there any more, or not the last bell
+            (self._folder / self._name).unlink()
+            self._folder.rmdir()
+
+    def _silence(self, bell: socket.socket) -> None:
+        self._loop.remove_reader(bell)
+        bell.close()
+
     def _bind(self, bell: socket.socket) -> None:
         mode = self._file.stat().st_mode & 0o666
         for _ in range(10):
@@ -95,7 +109,9 @@ class Doorbell:
             # the last listener removed the folder just now
         raise FileNotFoundError(errno.ENOENT, "removed again and again", str(self._folder))
 
-    def _send(self, folder: int, names: Sequence[str], messages: Sequence[bytes]) -> None:
+    def _send(
+        self, folder: int, names: Sequence[str], messages: Sequence[bytes], pause: float = _FIRST_PAUSE
+    ) -> None:
         with _socket() as sender:
             for name in names:
                 try:
@@ -107,31 +123,29 @@ class Doorbell:
                             os.unlink(name, dir_fd=folder)
                     else:
                         with suppress(RuntimeError):  # the loop is closed, who missed it has to re-check
-                            self._loop.call_soon_threadsafe(self._missed, name)
+                            self._loop.call_soon_threadsafe(self._missed, name, pause)
 
-    def _missed(self, name: str, pause: float = _FIRST_PAUSE) -> None:
+    def _missed(self, name: str, pause: float) -> None:
         self._overrun.add(name)
         if self._retry is None:
-            self._retry = self._loop.call_later(pause, self._ring_again, min(2 * pause, _LONGEST_PAUSE))
+            self._retry = self._loop.call_later(pause, self._put_off, min(2 * pause, _LONGEST_PAUSE))
 
-    def _ring_again(self, pause: float) -> None:
+    def _put_off(self, pause: float) -> None:
         self._retry = None
         names, self._overrun = list(self._overrun), set()
+        self._post(partial(self._ring_again, names, pause))
+
+    def _ring_again(self, names: Sequence[str], pause: float) -> None:
         with suppress(OSError), self._opened_folder() as folder:
-            self._send(folder, names, [LOOK_AT_EVERYTHING])
+            self._send(folder, names, [LOOK_AT_EVERYTHING], pause)
 
-    def _listen(self) -> None:
-        for message in self._messages():
-            self._heard(message)
-
-    def _messages(self) -> Iterator[bytes]:
+    def _listen(self, bell: socket.socket) -> None:
         for _ in range(_MOST_PER_TURN):
-            if self._socket is None:
-                return
             try:
-                yield self._socket.recv(MOST_BYTES)
+                message = bell.recv(MOST_BYTES)
             except BlockingIOError:
                 return
+            self._heard(message)
 
     @contextmanager
     def _opened_folder(self) -> Iterator[int]:

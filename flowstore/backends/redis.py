@@ -34,8 +34,9 @@ from flowstore.backends.redis_format import (
 )
 from flowstore.backends.redis_listener import Listener
 from flowstore.base import BaseResultBackend
-from flowstore.batching import SharedTrips, in_time
+from flowstore.batching import SharedTrips
 from flowstore.belongings import Kept, Put, PutOutcome, Report, Section, Span, TransitionRow
+from flowstore.deadlines import in_time
 from flowstore.engine import (
     ANY_STAGE,
     ANYWHERE,
@@ -51,8 +52,9 @@ from flowstore.engine import (
 )
 from flowstore.errors import CorruptRecord, CorruptStore, SchemaTooNew, StorageFull
 from flowstore.facets import EVERYTHING, groups_of
+from flowstore.fields import check_text
 from flowstore.models import TaskStatus
-from flowstore.options import BackendOptions
+from flowstore.options import BackendOptions, op_timeout, recheck_interval
 
 Item = TypeVar("Item")
 
@@ -80,14 +82,14 @@ class RedisBackend(BaseResultBackend):
     ) -> None:
         if (url is None) == (client is None):
             raise TypeError("url, client: expected exactly one of them")
-        timeout = options.get("op_timeout", 10.0)
+        timeout, recheck = op_timeout(options), recheck_interval(options)
         self._shown = "client=..."
         if url is not None:
             client, where = client_from(url, timeout)
             self._shown = repr(where)
         assert client is not None
         _check_pool(client.connection_pool)
-        engine = RedisEngine(client, namespace, timeout, options.get("recheck_interval", 15.0))
+        engine = RedisEngine(client, check_text("namespace", namespace), timeout, recheck)
         engine.calls.owns_client = url is not None
         self._redis = engine
         super().__init__(SharedTrips(engine, timeout, write_lanes=2), namespace=namespace, **options)

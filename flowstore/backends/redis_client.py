@@ -7,6 +7,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 import redis.exceptions as driver
+from redis import DriverInfo
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
@@ -22,6 +23,7 @@ from flowstore.errors import (
 
 _SCHEMES: Final = ("redis", "rediss", "unix")
 _RETRIES: Final = 3
+_DRIVER: Final = DriverInfo()  # else read from disk for each connection
 _REFUSED: Final = (
     driver.AuthenticationError,
     driver.AuthorizationError,
@@ -56,6 +58,7 @@ def client_from(url: str, timeout: float) -> tuple[Redis, str]:
             socket_timeout=None,
             socket_connect_timeout=timeout,
             retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), _RETRIES),
+            driver_info=_DRIVER,
         )
         return Redis.from_pool(pool), _location(scheme, pool.connection_class(**pool.connection_kwargs))
     except (ValueError, TypeError, AttributeError, driver.RedisError):

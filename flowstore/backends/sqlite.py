@@ -38,7 +38,7 @@ from flowstore.engine import (
     Where,
 )
 from flowstore.errors import CorruptStore, SchemaTooNew, StorageError
-from flowstore.options import BackendOptions
+from flowstore.options import BackendOptions, op_timeout
 
 Removed = list[tuple[str, int | None]]
 
@@ -65,7 +65,7 @@ class SQLiteBackend(BaseResultBackend):
         if durability not in ("full", "normal"):
             raise ValueError(f"durability: expected 'full' or 'normal', got {durability!r}")
         self.path = _check_path(path)
-        timeout = options.get("op_timeout", 10.0)
+        timeout = op_timeout(options)
         engine = SharedTrips(SQLiteEngine(self.path, durability, namespace, timeout), timeout)
         super().__init__(engine, namespace=namespace, **options)
 
@@ -100,7 +100,7 @@ class SQLiteEngine(Engine):
             self._writer = await self._connect(f"PRAGMA synchronous = {self._durability}")
             self._ns = await self._writer.run(self._prepare)
             self._reader = await self._connect("PRAGMA query_only = 1")
-            self._changes = Changes(self._path, self._ns, hints, self._connect_detector)
+            self._changes = Changes(self._path, self._ns, hints, self._reader, self._connect_detector)
         except BaseException:
             await self.close()
             raise
@@ -123,19 +123,16 @@ class SQLiteEngine(Engine):
         return await self._writer.run(work)
 
     async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
-        def work(raw: sqlite3.Connection) -> dict[str, Row]:
-            found: dict[str, Row] = {}
-            for statement, values in fetches(ids, with_body):
-                rows = raw.execute(statement, (self._ns, *values)).fetchall()
-                found.update((row[0], row_of(row)) for row in rows)
-            return found
-
-        return list(map((await self._reader.run(work)).get, ids))
+        return await self._reader.run(lambda raw: self._find(raw, ids, with_body))
 
     async def watch(self, ids: Sequence[str]) -> list[Row | None]:
-        assert self._changes is not None
-        await self._changes.listen()
-        return await self.fetch(ids)
+        changes = self._changes
+        assert changes is not None
+        rows = await self._reader.run(lambda raw: self._find(raw, ids) if changes.listen() else None)
+        if rows is None:
+            await changes.ask()
+            rows = await self.fetch(ids)
+        return rows
 
     async def scan(self, query: Query, now: int) -> list[Row]:
         statement, values = scan_statement(query)
@@ -248,6 +245,13 @@ class SQLiteEngine(Engine):
                 raw.execute(statement)
             raw.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             raw.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _find(self, raw: sqlite3.Connection, ids: Sequence[str], with_body: bool = True) -> list[Row | None]:
+        found: dict[str, Row] = {}
+        for statement, values in fetches(ids, with_body):
+            rows = raw.execute(statement, (self._ns, *values)).fetchall()
+            found.update((row[0], row_of(row)) for row in rows)
+        return list(map(found.get, ids))
 
     def _sweep(self, raw: sqlite3.Connection, now: int, limit: int) -> Removed:
         if not raw.execute(SQL["has_expired"], {"ns": self._ns, "now": now}).fetchall():

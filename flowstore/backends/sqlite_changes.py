@@ -26,23 +26,40 @@ class Changes:
     """
 
     def __init__(
-        self, file: Path, namespace: int, hints: Hints, connect: Callable[[], Awaitable[Connection]]
+        self,
+        file: Path,
+        namespace: int,
+        hints: Hints,
+        reader: Connection,
+        connect: Callable[[], Awaitable[Connection]],
     ) -> None:
         self._namespace = namespace
         self._hints = hints
         self._connect = connect
         self._loop = asyncio.get_running_loop()
-        self._bell = Doorbell(file, self._heard)
+        self._bell = Doorbell(file, self._heard, reader.post)
         self._asking: asyncio.Task[None] | None = None
 
-    async def listen(self) -> None:
-        """Return when no later commit can be missed; listens until nobody waits any more."""
-        if self._bell.is_bound or self._asking is not None:
-            return
+    def listen(self) -> bool:
+        """From the reader's thread: whether no later commit can be missed. Otherwise ``ask``.
+
+        Listens until nobody waits any more.
+        """
+        if self._asking is not None:
+            return True
         try:
             self._bell.bind()
         except (OSError, NotImplementedError):
-            await self._ask()
+            return False
+        return True
+
+    async def ask(self) -> None:
+        """Return when no later commit can be missed, at the cost of asking SQLite again and again."""
+        connection = await self._connect()
+        seen = await connection.run(_data_version)
+        if self._asking is None:
+            self._asking = self._loop.create_task(self._keep_asking(connection, seen))
+            self._asking.add_done_callback(self._asked)
 
     def tell(self, changes: Mapping[Change, Sequence[str]]) -> None:
         """From the writer's thread, after the commit; a cancelled caller does not take it along."""
@@ -80,13 +97,6 @@ class Changes:
             namespace, change, ids = json.loads(message)
             if namespace == self._namespace:
                 self._hints.changed(ids, Change(change))
-
-    async def _ask(self) -> None:
-        connection = await self._connect()
-        seen = await connection.run(_data_version)
-        if self._asking is None:
-            self._asking = self._loop.create_task(self._keep_asking(connection, seen))
-            self._asking.add_done_callback(self._asked)
 
     async def _keep_asking(self, connection: Connection, seen: int) -> None:
         pause = _SHORTEST_PAUSE

@@ -96,6 +96,10 @@ class Connection(aiosqlite.Connection):
             result: T = await self._execute(self._work, work)  # type: ignore[no-untyped-call]  # aiosqlite's
             return result
 
+    def post(self, call: Callable[[], None]) -> None:
+        """``call`` in the connection's thread, in its turn. It is not waited for, and must not raise."""
+        self._tx.put_nowait((None, call))
+
     def _open(self, timeout: float, setup: tuple[str, ...]) -> sqlite3.Connection:
         _create(self._path)
         found = _identity(self._path)

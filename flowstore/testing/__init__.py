@@ -34,10 +34,12 @@ pytest.register_assert_rewrite(
     "flowstore.testing.roundtrips",
     "flowstore.testing.machine",
     "flowstore.testing.sharing",
+    "flowstore.testing.crowds",
     "flowstore.testing.enduring",
     "flowstore.testing.hostile",
     "flowstore.testing.redacting",
     "flowstore.testing.forged",
+    "flowstore.testing.misuse",
 )
 
 from flowstore.testing.contract import BackendContract  # noqa: E402

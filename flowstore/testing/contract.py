@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowstore.testing.checkpoints import CheckpointsContract
+from flowstore.testing.crowds import CrowdsContract
 from flowstore.testing.enduring import FaultsContract
 from flowstore.testing.expiring import ExpiringContract
 from flowstore.testing.families import FamilyContract
@@ -15,6 +16,7 @@ from flowstore.testing.leaving import LeavingContract
 from flowstore.testing.listing import ListingContract
 from flowstore.testing.lost import LostWorkersContract
 from flowstore.testing.machine import MachineContract
+from flowstore.testing.misuse import MisuseContract
 from flowstore.testing.redacting import RedactingContract
 from flowstore.testing.registering import AppsContract, WorkersContract
 from flowstore.testing.roundtrips import ValuesContract
@@ -47,6 +49,8 @@ class BackendContract(
     WatchContract,
     WatchStatusContract,
     ConcurrencyContract,
+    CrowdsContract,
+    MisuseContract,
     FaultsContract,
     HostileContract,
     ForgedContract,

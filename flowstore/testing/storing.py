@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import threading
 from typing import Any
 
 import pytest
 
 from flowstore import (
-    BackendClosed,
     BaseResultBackend,
     NotSerializable,
     TaskResult,
     TaskStatus,
     VersionConflict,
-    WrongLoop,
 )
 from flowstore.testing.support import Contract, MakeBackend, failed
 
@@ -221,39 +218,3 @@ class StoringContract(Contract):
         with pytest.raises(NotSerializable, match="load_result=False"):
             await backend.store("t", item, overwrite=True)
         assert (await backend.wait_for("t")).unwrap() == "value"
-
-    async def test_closed_backend_refuses_calls(self, make_backend: MakeBackend) -> None:
-        """After close every call raises BackendClosed at once; a second close does nothing."""
-        backend = make_backend()
-        assert await backend.get("opened by the first call") is None
-        await backend.close()
-        await backend.close()
-        for call in (
-            backend.get("t"),
-            backend.wait_for("t"),
-            backend.clear(),
-            backend.open(),
-            backend.page(),
-        ):
-            with pytest.raises(BackendClosed):
-                await call
-
-    async def test_other_loop_is_refused(self, backend: BaseResultBackend) -> None:
-        """A call from another event loop raises WrongLoop instead of hanging."""
-        await backend.get("t")
-        caught: list[BaseException] = []
-
-        def elsewhere() -> None:
-            try:
-                asyncio.run(_first(backend))
-            except BaseException as error:
-                caught.append(error)
-
-        thread = threading.Thread(target=elsewhere)
-        thread.start()
-        await asyncio.to_thread(thread.join)
-        assert [type(error) for error in caught] == [WrongLoop]
-
-
-async def _first(backend: BaseResultBackend) -> None:
-    await backend.get("t")

@@ -13,9 +13,10 @@ import pytest_asyncio
 
 from flowstore import BaseResultBackend, Page, TaskResult, TaskStatus
 
+IS_STRESS = bool(os.environ.get("FLOWSTORE_STRESS"))
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
-EFFORT = 10 if os.environ.get("FLOWSTORE_STRESS") else 1
+EFFORT = 10 if IS_STRESS else 1
 """How many times as many examples and seeds as usual."""
 
 

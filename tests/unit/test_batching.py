@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +15,7 @@ from flowstore.backends.memory import MemoryEngine
 from flowstore.batching import SharedTrips
 from flowstore.codec import Codec
 from flowstore.engine import Commit, Outcome, Row
-from flowstore.errors import StorageError, StorageFull
+from flowstore.errors import AccessDenied, StorageError, StorageFull
 from flowstore.records import Records
 from flowstore.waiting import Waiters
 
@@ -101,6 +103,50 @@ async def test_a_bad_item_fails_its_own_call_only(trips: SharedTrips, engine: Ga
     assert len(engine.trips) < 30
 
 
+@pytest.mark.parametrize("error", [StorageFull, AccessDenied])
+async def test_a_full_storage_is_not_asked_for_each_item(
+    trips: SharedTrips, engine: GatedEngine, error: type[StorageError]
+) -> None:
+    """Two calls that fail alone stand for all others, each with its own error; what follows is tried."""
+    engine.gate.set()
+    engine.refuse = lambda ids: error("no")
+    outcomes = await asyncio.gather(
+        *store(trips, *(commit(f"t{n}") for n in range(500))), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [error] * 500
+    assert len({id(outcome) for outcome in outcomes}) == 500
+    assert len(engine.trips) <= 12
+    engine.refuse = lambda ids: None
+    assert await trips.commit([commit("t")], 0)
+
+
+@pytest.mark.parametrize("large", [0, 1, 250, 499])
+async def test_an_item_without_room_fails_alone(trips: SharedTrips, engine: GatedEngine, large: int) -> None:
+    """Wherever it travels, the others still fit."""
+    engine.gate.set()
+    engine.refuse = lambda ids: StorageFull("no") if f"t{large}" in ids else None
+    outcomes = await asyncio.gather(
+        *store(trips, *(commit(f"t{n}") for n in range(500))), return_exceptions=True
+    )
+    assert [n for n, outcome in enumerate(outcomes) if isinstance(outcome, StorageFull)] == [large]
+
+
+async def test_a_storage_lost_between_the_halves_is_not_asked_again(
+    trips: SharedTrips, engine: GatedEngine
+) -> None:
+    """All that is left of the trip, and who waits behind it, hears of it at once."""
+    answers = iter([ValueError("bad"), ValueError("bad"), None, StorageUnavailable("gone")])
+    engine.refuse = lambda ids: next(answers)
+    calls = store(trips, *(commit(f"t{n}") for n in range(8)))
+    await settle()
+    calls += store(trips, commit("behind"))
+    await settle()
+    engine.gate.set()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [list] * 2 + [StorageUnavailable] * 7
+    assert [len(trip) for trip in engine.trips] == [8, 4, 2, 2]
+
+
 async def test_an_unreachable_storage_fails_all_who_wait(trips: SharedTrips, engine: GatedEngine) -> None:
     """Each with an error of its own, the queue included: behind a dead storage nobody waits a turn."""
     engine.refuse = lambda ids: StorageUnavailable("gone")
@@ -172,6 +218,38 @@ async def test_all_tasks_cancelled_at_any_step(trips: SharedTrips, engine: Gated
     engine.gate.set()
     assert await trips.commit([commit("c")], 0)
     await trips.close()
+
+
+class RudeEngine(GatedEngine):
+    """As a driver whose own cleaning up fails when its loop is gone."""
+
+    async def _travel(self, ids: list[str]) -> None:
+        try:
+            await super()._travel(ids)
+        except GeneratorExit:
+            raise RuntimeError("the driver's own") from None
+
+
+@pytest.mark.parametrize("kind", [GatedEngine, RudeEngine])
+@pytest.mark.parametrize("calls", [1, 3])
+def test_a_loop_that_dies_during_a_trip(
+    monkeypatch: pytest.MonkeyPatch, kind: type[GatedEngine], calls: int
+) -> None:
+    """Nobody can be told any more, and nothing complains of it but the driver."""
+    complaints: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda complaint: complaints.append(complaint.exc_value))
+
+    async def begin() -> None:
+        trips = SharedTrips(kind(), 10.0)
+        store(trips, *(commit(f"t{n}") for n in range(calls)))
+        await settle()
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # asyncio's own word about each task that is lost
+    loop.run_until_complete(begin())
+    loop.close()
+    gc.collect()
+    assert list(map(str, complaints)) == ["the driver's own"] * (kind is RudeEngine)
 
 
 @pytest.fixture

@@ -4,125 +4,199 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 import pytest_asyncio
+from blockbuster import BlockingError
 
 from flowstore.backends.doorbell import LOOK_AT_EVERYTHING, Doorbell
 
+T = TypeVar("T")
 
-class Bell:
-    """A bound doorbell and what it heard."""
+
+class Bells:
+    """Doorbells of one file, with the thread that does what touches the file system."""
 
     def __init__(self, file: Path) -> None:
-        self.heard: list[bytes] = []
+        self.file = file
+        self.folder = file.with_name(f"{file.name}-bells")
+        self.heard: list[list[bytes]] = []
+        self.doors: list[Doorbell] = []
+        self._thread = ThreadPoolExecutor(1)
         self._news = asyncio.Event()
-        self.door = Doorbell(file, self._hear)
-        self.door.bind()
 
-    def _hear(self, message: bytes) -> None:
-        self.heard.append(message)
-        self._news.set()
+    async def add(self) -> Doorbell:
+        """One that hears into the last of ``heard``."""
+        messages: list[bytes] = []
 
-    async def until(self, message: bytes) -> None:
+        def hear(message: bytes) -> None:
+            messages.append(message)
+            self._news.set()
+
+        door = Doorbell(self.file, hear, self._thread.submit)
+        self.heard.append(messages)
+        self.doors.append(door)
+        await self.do(door.bind)
+        return door
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """What is blocking, behind all that was asked of the thread before."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def ring(self, door: Doorbell, *messages: bytes) -> None:
+        await self.do(lambda: door.ring(messages))
+
+    def ring_in_the_way(self, door: Doorbell, *messages: bytes) -> None:
+        """Nobody in this loop can listen meanwhile."""
+        self._thread.submit(door.ring, messages).result()
+
+    async def until(self, number: int, message: bytes) -> None:
         async with asyncio.timeout(20):
-            while message not in self.heard:
+            while message not in self.heard[number]:
                 self._news.clear()
                 await self._news.wait()
 
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "x.db"
-    path.touch(0o600)
-    return path
+    async def close(self) -> None:
+        for door in self.doors:
+            door.close()
+        await asyncio.to_thread(self._thread.shutdown)
 
 
 @pytest_asyncio.fixture
-async def bells(file: Path) -> AsyncIterator[list[Bell]]:
-    made = [Bell(file) for _ in range(3)]
+async def bells(tmp_path: Path) -> AsyncIterator[Bells]:
+    """Three of them."""
+    path = tmp_path / "x.db"
+    path.touch(0o600)
+    made = Bells(path)
+    for _ in range(3):
+        await made.add()
     yield made
-    for bell in made:
-        bell.door.close()
+    await made.close()
 
 
-def folder_of(file: Path) -> Path:
-    return file.with_name("x.db-bells")
-
-
-async def test_all_others_hear(bells: list[Bell]) -> None:
+async def test_all_others_hear(bells: Bells) -> None:
     """Every other bell, every message, in order; not the one that rings."""
-    bells[0].door.ring([b"one", b"two"])
-    await asyncio.gather(*(bell.until(b"two") for bell in bells[1:]))
-    assert [bell.heard for bell in bells] == [[], [b"one", b"two"], [b"one", b"two"]]
+    await bells.ring(bells.doors[0], b"one", b"two")
+    await asyncio.gather(*(bells.until(number, b"two") for number in (1, 2)))
+    assert bells.heard == [[], [b"one", b"two"], [b"one", b"two"]]
 
 
-async def test_nothing_is_left_behind(file: Path, bells: list[Bell]) -> None:
+async def test_nothing_is_left_behind(bells: Bells) -> None:
     """Only the owner gets in, as with the file; the last bell takes the folder with it."""
-    folder = folder_of(file)
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
-    for bell in bells:
-        assert bell.door.is_bound
-        bell.door.close()
-        assert not bell.door.is_bound
-    assert not folder.exists()
-    bells[0].door.ring([b"nobody"])
+
+    def modes() -> set[int]:
+        return {stat.S_IMODE(path.stat().st_mode) for path in bells.folder.iterdir()}
+
+    assert stat.S_IMODE((await bells.do(bells.folder.stat)).st_mode) == 0o700
+    assert await bells.do(modes) == {0o600}
+    for left in (2, 1):
+        bells.doors[left].close()
+        assert len(await bells.do(lambda: list(bells.folder.iterdir()))) == left
+    bells.doors[0].close()
+    assert not await bells.do(bells.folder.exists)
+    await bells.ring(bells.doors[0], b"nobody")
 
 
-async def test_a_full_queue_ends_in_a_look_at_everything(bells: list[Bell]) -> None:
+async def test_ringing_in_the_loop_is_noticed(bells: Bells) -> None:
+    """It looks at files: every test runs under a check for that."""
+    with pytest.raises(BlockingError, match="listdir"):
+        bells.doors[0].ring([b"news"])
+
+
+async def test_a_full_queue_ends_in_a_look_at_everything(bells: Bells) -> None:
     """The loop over there does not get to listen for a thousand messages; it is told that it missed some."""
-    for number in range(1_000):
-        bells[0].door.ring([b"%d" % number])
-    await asyncio.gather(*(bell.until(LOOK_AT_EVERYTHING) for bell in bells[1:]))
-    assert len(bells[1].heard) < 1_000
+    bells.ring_in_the_way(bells.doors[0], *(b"%d" % number for number in range(1_000)))
+    await asyncio.gather(*(bells.until(number, LOOK_AT_EVERYTHING) for number in (1, 2)))
+    assert len(bells.heard[1]) < 1_000
 
 
-async def test_the_bell_of_a_dead_process_is_removed(file: Path, bells: list[Bell]) -> None:
+async def test_who_never_listens_is_rung_ever_more_seldom(
+    bells: Bells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its queue stays full: each time the pause is twice as long."""
+    for door in bells.doors[1:]:
+        door.close()
+    loop = asyncio.get_running_loop()
+    later, pauses, often = loop.call_later, [], asyncio.Event()
+
+    def call_later(delay: float, *call: Any) -> asyncio.TimerHandle:
+        pauses.append(delay)
+        if len(pauses) == 6:
+            often.set()
+        return later(0, *call)
+
+    deaf = await bells.do(lambda: _bound(bells.folder))
+    monkeypatch.setattr(loop, "call_later", call_later)
+    await bells.ring(bells.doors[0], *[b"news"] * 1_000)
+    await often.wait()
+    monkeypatch.undo()
+    deaf.close()
+    assert pauses[:6] == [0.002 * 2**n for n in range(6)]
+
+
+def _bound(folder: Path) -> socket.socket:
+    """A socket that nobody reads from."""
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    address = os.open(folder, os.O_RDONLY)
+    bound.bind(f"/proc/self/fd/{address}/bound")
+    os.close(address)
+    return bound
+
+
+async def test_the_bell_of_a_dead_process_is_removed(bells: Bells) -> None:
     """A socket that nobody holds stays in the folder until the next ring."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as dead:
-        address = os.open(folder_of(file), os.O_RDONLY)
-        dead.bind(f"/proc/self/fd/{address}/dead")
-        os.close(address)
-    bells[0].door.ring([b"news"])
-    await bells[1].until(b"news")
-    assert not (folder_of(file) / "dead").exists()
-    assert len(list(folder_of(file).iterdir())) == 3
+    (await bells.do(lambda: _bound(bells.folder))).close()
+    await bells.ring(bells.doors[0], b"news")
+    await bells.until(1, b"news")
+    assert not await bells.do((bells.folder / "bound").exists)
+    assert len(await bells.do(lambda: list(bells.folder.iterdir()))) == 3
 
 
-async def test_a_removed_bell_is_noticed(file: Path, bells: list[Bell]) -> None:
+async def test_a_removed_bell_is_noticed(bells: Bells) -> None:
     """Somebody cleans up the folder: binding again makes it whole."""
-    for path in folder_of(file).iterdir():
-        path.unlink()
-    folder_of(file).rmdir()
-    assert not bells[1].door.is_bound
-    bells[1].door.bind()
-    bells[0].door.ring([b"news"])
-    await bells[1].until(b"news")
+    await bells.do(lambda: shutil.rmtree(bells.folder))
+    await bells.do(bells.doors[1].bind)
+    await bells.ring(bells.doors[0], b"news")
+    await bells.until(1, b"news")
 
 
-async def test_no_folder_can_be_made(file: Path) -> None:
+async def test_binding_again_changes_nothing(bells: Bells) -> None:
+    """A bell that hangs is left as it is, with what it was told and has not heard yet."""
+
+    def found() -> set[tuple[str, int]]:
+        return {(path.name, path.stat().st_mtime_ns) for path in bells.folder.iterdir()}
+
+    before = await bells.do(found)
+    for door in bells.doors:
+        await bells.do(door.bind)
+    assert await bells.do(found) == before
+
+
+async def test_no_folder_can_be_made(tmp_path: Path) -> None:
     """OSError for the listener, silence for who rings."""
-    folder_of(file).touch()
-    door = Doorbell(file, lambda message: None)
+    bells = Bells(tmp_path / "x.db")
+    await bells.do(bells.file.touch)
+    await bells.do(bells.folder.touch)
     with pytest.raises(OSError, match=r"x\.db-bells"):
-        door.bind()
-    door.ring([b"news"])
-    door.close()
+        await bells.add()
+    await bells.ring(bells.doors[0], b"news")
+    await bells.close()
 
 
 async def test_paths_longer_than_a_socket_address(tmp_path: Path) -> None:
     """108 bytes are the limit of an address, not of ours."""
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     deep.mkdir(parents=True)
-    file = deep / "x.db"
-    file.touch()
-    one, other = Bell(file), Bell(file)
-    one.door.ring([b"news"])
-    await other.until(b"news")
-    one.door.close()
-    other.door.close()
+    (deep / "x.db").touch()
+    bells = Bells(deep / "x.db")
+    one, _ = await bells.add(), await bells.add()
+    await bells.ring(one, b"news")
+    await bells.until(1, b"news")
+    await bells.close()
