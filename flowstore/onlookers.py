@@ -71,7 +71,7 @@ class Tail(Onlooker):
 
     __slots__ = (
         *("_begun", "_clock", "_ids", "_is_registered", "_known", "_memory", "_owed"),
-        *("_recent", "_sound", "_statuses", "has_gap"),
+        *("_missed_ids", "_recent", "_sound", "_statuses", "has_gap"),
     )
 
     def __init__(self, statuses: Collection[str], clock: Callable[[], int], memory: int) -> None:
@@ -80,6 +80,7 @@ class Tail(Onlooker):
         self._clock = clock
         self._memory = memory
         self._ids: list[str] = []
+        self._missed_ids: list[str] = []
         self._recent: deque[tuple[int, Stored]] = deque()
         self._known: Counter[Stored] = Counter()
         self._owed: Counter[Stored] = Counter()
@@ -96,7 +97,7 @@ class Tail(Onlooker):
             if self._owed[stored]:
                 self._owed[stored] -= 1  # it was in the history already
             else:
-                self._add(stored)
+                self._add(stored, self._ids)
                 self._known[stored] += 1  # a comparison under way may find it as well
 
     def registered(self) -> None:
@@ -125,16 +126,17 @@ class Tail(Onlooker):
                 self._known[stored] -= 1
             else:
                 self._owed[stored] += 1
-                self._add(stored)
+                self._add(stored, self._missed_ids)
 
         return since, found
 
     def take(self) -> list[str]:
-        """The ids that were not taken yet, in the order in which they were heard of."""
-        ids, self._ids = self._ids, []
+        """The ids that were not taken yet: those that had been missed, then those that were heard of."""
+        ids = self._missed_ids + self._ids
+        self._missed_ids, self._ids = [], []
         return ids
 
-    def _add(self, stored: Stored) -> None:
-        self._ids.append(stored[0])
+    def _add(self, stored: Stored, ids: list[str]) -> None:
+        ids.append(stored[0])
         self._recent.append((self._clock(), stored))
         self._news.set()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
-from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 from itertools import count
@@ -53,7 +52,6 @@ class Calls:
         self._slots = asyncio.Semaphore(min(_MAX_CONNECTIONS, most))
         self._lines = map(self._new_line, count())
         self._idle: list[Line] = []
-        self._scripts = _scripts()
 
     async def close(self) -> None:
         if self.owns_client:
@@ -86,7 +84,7 @@ class Calls:
             raise storage_error(error, self._prefix) from error
 
     async def _run(self, line: Line, script: str, keys: tuple[str, ...], arguments: tuple[Any, ...]) -> Any:
-        digest, source = self._scripts[script]
+        digest, source = _SCRIPTS[script]
         try:
             return await line.client.evalsha(digest, len(keys), *keys, *arguments)
         except NoScriptError:  # not loaded and tried again, as it may be forgotten again in between
@@ -96,7 +94,6 @@ class Calls:
         return Line(self._client.client() if self.owns_client else self._client, f"{self._name}{number}")
 
 
-@cache
 def _scripts() -> dict[str, tuple[str, str]]:
     """By name, the digest that calls it and the source that loads it."""
     folder = files(__package__)
@@ -111,3 +108,6 @@ def _scripts() -> dict[str, tuple[str, str]]:
 
 def _digest(source: str) -> str:
     return sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+_SCRIPTS: Final = _scripts()
