@@ -92,7 +92,10 @@ async def test_file_is_readable_by_people(tmp_path: Path) -> None:
         (Where(name="add", is_root=True), ["INDEX task_by_run"]),
         (Where(parent="p"), ["INDEX task_by_parent"]),
         (Where(worker="w", name="add"), ["INDEX task_by_worker"]),
-        (Where(root="r"), ["INDEX task_by_root", "INDEX sqlite_autoindex_task_1"]),
+        (
+            Where(root="r"),
+            ["INDEX sqlite_autoindex_task_1", "INDEX task_by_parent", "INDEX task_by_root"],
+        ),
         (Where(label="x"), ["PRIMARY KEY", "INDEX sqlite_autoindex_task_1"]),
     ],
 )

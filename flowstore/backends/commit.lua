@@ -32,20 +32,43 @@ local function is_allowed(write, record, version)
     return not record or record.stage <= write.bound
 end
 
--- Why the write cannot have its parent; nil when it can.
+local function has_children(id)
+    local keys = {}
+    for number, status in ipairs(STATUSES) do keys[number] = index_key(status, 'parent:' .. id) end
+    return redis.call('EXISTS', unpack(keys)) > 0
+end
+
+local function is_ancestor(id, task)
+    local seen = {}
+    while task and task ~= id and not seen[task] do
+        seen[task] = true
+        local above = standing(task)
+        task = above and above ~= CORRUPT and above.listings.parent
+    end
+    return task == id
+end
+
+-- Why the write cannot have its parent; nil when it can. Notes whether it takes descendants along.
 local function refused(write, record)
     local id, parent = write.id, write.listings.parent
     if not parent or record and record.listings.parent == parent then return nil end
     if record and record.listings.parent then
         return "parent: its parent is '" .. record.listings.parent .. "'"
     end
-    local seen = {}
-    while parent and not seen[parent] do
-        if parent == id then return 'parent: is a descendant of the task, or the task itself' end
-        seen[parent] = true
-        local above = standing(parent)
-        parent = above and above ~= CORRUPT and above.listings.parent
+    write.has_descendants = has_children(id)
+    if parent == id or write.has_descendants and is_ancestor(id, parent) then
+        return 'parent: is a descendant of the task, or the task itself'
     end
+end
+
+-- Of parents that were looked up, as long as nothing is written to them.
+local roots = {}
+local function root_of(parent)
+    if not roots[parent] then
+        local above = standing(parent)
+        roots[parent] = above and above ~= CORRUPT and above.listings.root or parent
+    end
+    return roots[parent]
 end
 
 -- The same facets, but of a record with this parent and root.
@@ -64,19 +87,27 @@ local function related(facets, parent, root)
     return cjson.encode(names)
 end
 
+-- The facets of a write that names its parent, with the root.
+local rooted = {}
+local function with_root(facets, root)
+    local known = rooted[root]
+    if not known then
+        known = ', ' .. cjson.encode('root:' .. root) .. ']'
+        rooted[root] = known
+    end
+    return string.sub(facets, 1, -2) .. known
+end
+
 -- Give the write the parent that the record has already, or the root of the one that it names.
 local function join_family(write, record)
-    local parent = write.listings.parent
-    if record and record.listings.parent then
-        parent, write.root = record.listings.parent, record.listings.root
-    elseif parent then
-        local above = standing(parent)
-        write.root = above and above ~= CORRUPT and above.listings.root or parent
-        write.has_joined = true
+    local parent, standing_parent = write.listings.parent, record and record.listings.parent
+    if not parent and not standing_parent then return end
+    write.root = standing_parent and record.listings.root or root_of(parent)
+    if parent then
+        write.facets = with_root(write.facets, write.root)
     else
-        return
+        write.facets = related(write.listings.facets, standing_parent, write.root)
     end
-    write.facets = related(write.listings.facets, parent, write.root)
     write.listings = listings_of(write.status, write.facets)
 end
 
@@ -148,7 +179,11 @@ local function apply(write)
     log(write, version + 1)
     local header = '2 ' .. write.state .. string.format(' %.0f ', version + 1) .. write.rest .. ' '
     redis.call('SET', record_key(id), header .. write.facets .. '\n' .. write.payload)
-    if write.has_joined then move_descendants(id, write.root) end
+    roots[id] = nil
+    if write.has_descendants then
+        move_descendants(id, write.root)
+        roots = {}
+    end
     tell(id, inboxes, write.status)
     return APPLIED
 end

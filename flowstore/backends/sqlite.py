@@ -115,7 +115,7 @@ class SQLiteEngine(Engine):
     async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
         def work(raw: sqlite3.Connection) -> list[Outcome]:
             with transaction(raw):
-                outcomes = [writes.commit(raw, self._ns, commit, now) for commit in commits]
+                outcomes = list(map(writes.Commits(raw, self._ns, now).apply, commits))
                 swept = self._sweep(raw, now, SWEPT_PER_COMMIT * len(commits))
             self._tell(_written(commits, outcomes) | _removed(swept, now))
             return outcomes

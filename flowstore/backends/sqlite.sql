@@ -36,7 +36,8 @@ CREATE INDEX task_by_run ON task (ns, task_name, status, sort, id)
 CREATE INDEX task_by_step ON task (ns, task_name, status, sort, id)
     WHERE task_name IS NOT NULL AND parent_id IS NOT NULL;
 CREATE INDEX task_by_parent ON task (ns, parent_id, status, sort, id) WHERE parent_id IS NOT NULL;
-CREATE INDEX task_by_root ON task (ns, root_id, status, sort, id) WHERE root_id IS NOT NULL;
+CREATE INDEX task_by_root ON task (ns, root_id, status, sort, id)
+    WHERE root_id <> parent_id;  -- those of the children are found by the parent
 CREATE INDEX task_by_worker ON task (ns, worker_id, status, sort, id) WHERE worker_id IS NOT NULL;
 CREATE INDEX task_by_expiry ON task (ns, expires_at) WHERE expires_at IS NOT NULL;
 
@@ -125,6 +126,11 @@ CREATE TRIGGER delete_belongings AFTER DELETE ON task BEGIN
     DELETE FROM kept WHERE ns = old.ns AND owner = old.id;
 END;
 
+-- A new child that has children of its own takes them along; commit_child leaves that to others.
+CREATE TRIGGER refuse_head AFTER INSERT ON task WHEN new.parent_id IS NOT NULL BEGIN
+    SELECT raise(ABORT, 'has children') FROM task WHERE ns = new.ns AND parent_id = new.id;
+END;
+
 CREATE VIEW results AS
 SELECT
     namespace.name AS namespace, id, status, retries, task_name, version,
@@ -147,8 +153,34 @@ SELECT ns FROM namespace WHERE name = :name;
 -- The next three take their values by position, which is bound faster than names are.
 
 -- name: commit_advance
--- ns, id, status, stage, task_name, submitted_at, expires_at, head, body, progress, parent_id, root_id,
--- worker_id, labels, logged_at, now three times, ceiling, now
+-- ns, id, status, stage, task_name, submitted_at, expires_at, head, body, progress, worker_id, labels,
+-- logged_at, now three times, ceiling, now
+INSERT INTO task (
+    ns, id, status, stage, version, task_name, submitted_at, expires_at, head, body, progress,
+    worker_id, labels, logged_at
+)
+VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (ns, id) DO UPDATE SET
+    status = excluded.status,
+    stage = excluded.stage,
+    version = CASE WHEN expires_at <= ? THEN 1 ELSE version + 1 END,
+    task_name = excluded.task_name,
+    submitted_at = excluded.submitted_at,
+    expires_at = excluded.expires_at,
+    head = excluded.head,
+    body = excluded.body,
+    progress = excluded.progress,
+    parent_id = CASE WHEN expires_at <= ? THEN NULL ELSE parent_id END,
+    root_id = CASE WHEN expires_at <= ? THEN NULL ELSE root_id END,
+    worker_id = excluded.worker_id,
+    labels = excluded.labels,
+    logged_at = excluded.logged_at
+WHERE (stage <= ? AND version < 9007199254740991) OR expires_at <= ?;
+
+-- name: commit_child
+-- As commit_advance, but with a parent: ns, id, status, stage, task_name, submitted_at, expires_at, head,
+-- body, progress, parent_id, root_id, worker_id, labels, logged_at, ceiling, now. Writes nothing over a
+-- record of another parent, or none, or an expired one, and fails for one with children.
 INSERT INTO task (
     ns, id, status, stage, version, task_name, submitted_at, expires_at, head, body, progress,
     parent_id, root_id, worker_id, labels, logged_at
@@ -157,62 +189,31 @@ VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (ns, id) DO UPDATE SET
     status = excluded.status,
     stage = excluded.stage,
-    version = CASE WHEN expires_at <= ? THEN 1 ELSE version + 1 END,
+    version = version + 1,
     task_name = excluded.task_name,
     submitted_at = excluded.submitted_at,
     expires_at = excluded.expires_at,
     head = excluded.head,
     body = excluded.body,
     progress = excluded.progress,
-    parent_id = coalesce(excluded.parent_id, CASE WHEN expires_at <= ? THEN NULL ELSE parent_id END),
-    root_id = coalesce(excluded.root_id, CASE WHEN expires_at <= ? THEN NULL ELSE root_id END),
     worker_id = excluded.worker_id,
     labels = excluded.labels,
     logged_at = excluded.logged_at
-WHERE (stage <= ? AND version < 9007199254740991) OR expires_at <= ?;
+WHERE stage <= ? AND version < 9007199254740991 AND parent_id = excluded.parent_id
+    AND (expires_at IS NULL OR expires_at > ?);
 
--- name: commit_child
--- As commit_advance, but with a parent: ns, id, status, stage, task_name, submitted_at, expires_at, head,
--- body, progress, parent_id; ns, parent_id, parent_id; worker_id, labels, logged_at; ns, id, parent_id,
--- now; ns, id; now twice, ceiling, now. Writes nothing when the family has to be looked at first: when the
--- task has another parent already, or has children and none.
-INSERT INTO task (
-    ns, id, status, stage, version, task_name, submitted_at, expires_at, head, body, progress,
-    parent_id, root_id, worker_id, labels, logged_at
-)
-SELECT
-    ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?,
-    coalesce((SELECT coalesce(root_id, id) FROM task WHERE ns = ? AND id = ?), ?), ?, ?, ?
-WHERE
-    EXISTS (
-        SELECT 1 FROM task
-        WHERE ns = ? AND id = ? AND parent_id = ? AND (expires_at IS NULL OR expires_at > ?)
-    )
-    OR NOT EXISTS (SELECT 1 FROM task WHERE ns = ? AND parent_id = ?)
-ON CONFLICT (ns, id) DO UPDATE SET
-    status = excluded.status,
-    stage = excluded.stage,
-    version = CASE WHEN expires_at <= ? THEN 1 ELSE version + 1 END,
-    task_name = excluded.task_name,
-    submitted_at = excluded.submitted_at,
-    expires_at = excluded.expires_at,
-    head = excluded.head,
-    body = excluded.body,
-    progress = excluded.progress,
-    parent_id = excluded.parent_id,
-    root_id = CASE WHEN expires_at <= ? THEN excluded.root_id ELSE coalesce(root_id, excluded.root_id) END,
-    worker_id = excluded.worker_id,
-    labels = excluded.labels,
-    logged_at = excluded.logged_at
-WHERE stage <= ? AND version < 9007199254740991
-    AND coalesce(parent_id, excluded.parent_id) = excluded.parent_id OR expires_at <= ?;
+-- name: root
+SELECT coalesce(root_id, id) FROM task WHERE ns = ? AND id = ?;
+
+-- name: join_family
+UPDATE task SET parent_id = :parent, root_id = :root WHERE ns = :ns AND id = :id;
 
 -- name: add_label
 INSERT INTO label VALUES (?, ?, ?, ?, ?);
 
 -- name: commit_version
--- status, stage, task_name, submitted_at, expires_at, head, body, progress, parent_id, root_id, worker_id,
--- labels, logged_at, ns, id, if_version, now
+-- status, stage, task_name, submitted_at, expires_at, head, body, progress, worker_id, labels, logged_at,
+-- ns, id, if_version, now
 UPDATE task SET
     status = ?,
     stage = ?,
@@ -223,8 +224,6 @@ UPDATE task SET
     head = ?,
     body = ?,
     progress = ?,
-    parent_id = coalesce(?, parent_id),
-    root_id = coalesce(?, root_id),
     worker_id = ?,
     labels = ?,
     logged_at = ?
@@ -235,15 +234,13 @@ WHERE ns = ? AND id = ? AND version = ? AND (expires_at IS NULL OR expires_at > 
 SELECT version, stage FROM task WHERE ns = ? AND id = ? AND (expires_at IS NULL OR expires_at > ?);
 
 -- name: family
--- What is to know before a parent is named: the one so far and its root, the root of the new one, and
--- whether the task has children.
+-- What is to know before a parent is named: the one so far, and whether the task has children.
 SELECT
-    standing.parent_id, standing.root_id, coalesce(parent.root_id, :parent),
-    EXISTS (SELECT 1 FROM task WHERE ns = :ns AND parent_id = :id)
-FROM (SELECT 1)
-LEFT JOIN task AS standing
-    ON standing.ns = :ns AND standing.id = :id AND (standing.expires_at IS NULL OR standing.expires_at > :now)
-LEFT JOIN task AS parent ON parent.ns = :ns AND parent.id = :parent;
+    (
+        SELECT parent_id FROM task
+        WHERE ns = :ns AND id = :id AND (expires_at IS NULL OR expires_at > :now)
+    ),
+    EXISTS (SELECT 1 FROM task WHERE ns = :ns AND parent_id = :id);
 
 -- name: is_ancestor
 WITH RECURSIVE ancestor (id) AS (

@@ -97,8 +97,12 @@ def _ranges(where: Where) -> list[_Range]:
 
 def _leading(first: str, where: Where) -> list[_Range]:
     if first == "root":
-        family = _Range("task INDEXED BY task_by_root", "task", "root_id = :root")
-        return [family, _Range("task", "task", "task.id = :root AND root_id IS NOT :root")]
+        below = "root_id = :root AND root_id <> parent_id"
+        return [
+            _Range("task", "task", "task.id = :root AND root_id IS NOT :root"),
+            _Range("task INDEXED BY task_by_parent", "task", "parent_id = :root AND root_id = :root"),
+            _Range("task INDEXED BY task_by_root", "task", below),
+        ]
     if first == "label":
         joined = "label CROSS JOIN task ON task.ns = label.ns AND task.id = label.id"
         return [_Range(joined, "label", "label.label = :label")]

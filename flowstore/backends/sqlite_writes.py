@@ -2,67 +2,114 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from typing import Any
+
+from pydantic_core import to_json
 
 from flowstore.backends.sqlite_statements import SQL, escaped
 from flowstore.belongings import OWNERLESS, Put, PutOutcome, Report
 from flowstore.engine import ANY_STAGE, APPLIED, FAMILY, UNREADABLE, Commit, Outcome
 
 
-def commit(raw: sqlite3.Connection, ns: int, write: Commit, now: int) -> Outcome:
-    if write.parent is None:
-        outcome = _commit(raw, ns, write, None, now)
-    elif _is_simple(write) and raw.execute(SQL["commit_child"], _child_values(ns, write, now)).rowcount:
-        outcome = APPLIED
-    else:
-        outcome = _commit_child(raw, ns, write, now)
-    if outcome.is_applied and write.labels:
-        rows = [(ns, escaped(label), write.status, write.sort, write.id) for label in write.labels]
-        raw.executemany(SQL["add_label"], rows)
-    if outcome.is_applied and write.history:
-        raw.execute(SQL["drop_oldest"], {"ns": ns, "id": write.id, "keep": write.history})
-    return outcome
+class Commits:
+    """The commits of one transaction, in order."""
 
+    def __init__(self, raw: sqlite3.Connection, ns: int, now: int) -> None:
+        self._raw = raw
+        self._ns = ns
+        self._now = now
+        self._roots: dict[str, str] = {}
+        """Of parents that were looked up, as long as nothing is written to them."""
 
-def _is_simple(write: Commit) -> bool:
-    """Whether one statement may do for a child."""
-    return not write.if_version and write.parent != write.id
+    def apply(self, write: Commit) -> Outcome:
+        if write.parent is None:
+            outcome = self._write(write)
+        elif self._write_child(write, write.parent):
+            outcome = APPLIED
+        else:
+            outcome = self._join_family(write)
+        if outcome.is_applied:
+            self._roots.pop(write.id, None)
+            if write.labels:
+                rows = [
+                    (self._ns, escaped(label), write.status, write.sort, write.id) for label in write.labels
+                ]
+                self._raw.executemany(SQL["add_label"], rows)
+            if write.history:
+                oldest = {"ns": self._ns, "id": write.id, "keep": write.history}
+                self._raw.execute(SQL["drop_oldest"], oldest)
+        return outcome
+
+    def _write(self, write: Commit) -> Outcome:
+        key, record = (self._ns, write.id), (*_record(write), *_rest(write))
+        now = self._now
+        if write.if_version:
+            written = self._raw.execute(SQL["commit_version"], (*record, *key, write.if_version, now))
+        else:
+            times = (now, now, now, _ceiling(write), now)
+            written = self._raw.execute(SQL["commit_advance"], (*key, *record, *times))
+        if written.rowcount:
+            return APPLIED
+        return _obstacle(self._raw.execute(SQL["standing"], (*key, now)).fetchall())
+
+    def _write_child(self, write: Commit, parent: str) -> bool:
+        """False where nothing was written and the family has to be looked at."""
+        if write.if_version or parent == write.id:
+            return False
+        record = (*_record(write), parent, self._root_of(parent), *_rest(write))
+        values = (self._ns, write.id, *record, _ceiling(write), self._now)
+        try:
+            return self._raw.execute(SQL["commit_child"], values).rowcount > 0
+        except sqlite3.IntegrityError:
+            return False
+
+    def _root_of(self, parent: str) -> str:
+        if parent not in self._roots:
+            found = self._raw.execute(SQL["root"], (self._ns, parent)).fetchall()
+            self._roots[parent] = found[0][0] if found else parent
+        return self._roots[parent]
+
+    def _join_family(self, write: Commit) -> Outcome:
+        """Under the parent that the write names, unless it cannot be: then as if it had not been written."""
+        values = {"ns": self._ns, "id": write.id, "parent": write.parent, "now": self._now}
+        [(parent, has_children)] = self._raw.execute(SQL["family"], values).fetchall()
+        reason = ""
+        if parent is not None and parent != write.parent:
+            reason = f"its parent is {parent!r}"
+        elif parent is None and self._raw.execute(SQL["is_ancestor"], values).fetchall():
+            reason = "is a descendant of the task, or the task itself"
+        if reason:
+            self._raw.execute("SAVEPOINT refused")
+        outcome = self._write(write)
+        if reason:
+            self._raw.execute("ROLLBACK TO refused")
+            self._raw.execute("RELEASE refused")
+            refusal = Outcome(is_applied=False, version=FAMILY, reason=reason)
+            return refusal if outcome.is_applied else outcome
+        if outcome.is_applied and parent is None:
+            assert write.parent is not None
+            values["root"] = self._root_of(write.parent)
+            self._raw.execute(SQL["join_family"], values)
+            if has_children:
+                self._raw.execute(SQL["move_descendants"], values)
+                self._roots.clear()
+        return outcome
 
 
 def _record(write: Commit) -> tuple[object, ...]:
     progress = None if write.progress is None else write.progress.decode()
     columns = (write.status, write.stage, write.name, write.submitted_at, write.expires_at)
-    return (*columns, write.head.decode(), write.body.decode(), progress, write.parent)
+    return (*columns, write.head.decode(), write.body.decode(), progress)
 
 
 def _rest(write: Commit) -> tuple[object, ...]:
-    labels = json.dumps([*map(escaped, write.labels)], ensure_ascii=False) if write.labels else None
+    labels = to_json([*map(escaped, write.labels)]).decode() if write.labels else None
     return write.worker, labels, None if write.history == 0 else write.at
 
 
 def _ceiling(write: Commit) -> int:
     return write.ceiling if write.if_version is None else -1
-
-
-def _child_values(ns: int, write: Commit, now: int) -> tuple[object, ...]:
-    key, parent = (ns, write.id), write.parent
-    record = (*key, *_record(write), ns, parent, parent, *_rest(write))
-    return (*record, *key, parent, now, *key, now, now, _ceiling(write), now)
-
-
-def _commit(raw: sqlite3.Connection, ns: int, write: Commit, root: str | None, now: int) -> Outcome:
-    key = (ns, write.id)
-    record = (*_record(write), root, *_rest(write))
-    if write.if_version:
-        written = raw.execute(SQL["commit_version"], (*record, *key, write.if_version, now))
-    else:
-        times = (now, now, now, _ceiling(write), now)
-        written = raw.execute(SQL["commit_advance"], (*key, *record, *times))
-    if written.rowcount:
-        return APPLIED
-    return _obstacle(raw.execute(SQL["standing"], (*key, now)).fetchall())
 
 
 def _obstacle(standing: list[tuple[int, int]]) -> Outcome:
@@ -72,27 +119,6 @@ def _obstacle(standing: list[tuple[int, int]]) -> Outcome:
             is_applied=False, version=UNREADABLE, reason="the standing record is not of this format"
         )
     return Outcome(is_applied=False, version=standing[0][0] if standing else 0)
-
-
-def _commit_child(raw: sqlite3.Connection, ns: int, write: Commit, now: int) -> Outcome:
-    """Under the parent that the write names, unless it cannot be: then as if it had not been written."""
-    values = {"ns": ns, "id": write.id, "parent": write.parent, "now": now}
-    [(parent, root, root_above, has_children)] = raw.execute(SQL["family"], values).fetchall()
-    if parent == write.parent:
-        return _commit(raw, ns, write, root, now)
-    reason = "" if parent is None else f"its parent is {parent!r}"
-    if not reason and raw.execute(SQL["is_ancestor"], values).fetchall():
-        reason = "is a descendant of the task, or the task itself"
-    if reason:
-        raw.execute("SAVEPOINT refused")
-    outcome = _commit(raw, ns, write, root_above, now)
-    if reason:
-        raw.execute("ROLLBACK TO refused")
-        raw.execute("RELEASE refused")
-        return Outcome(is_applied=False, version=FAMILY, reason=reason) if outcome.is_applied else outcome
-    if has_children and outcome.is_applied:
-        raw.execute(SQL["move_descendants"], {**values, "root": root_above})
-    return outcome
 
 
 def report(raw: sqlite3.Connection, ns: int, wanted: Report, now: int) -> bool:
