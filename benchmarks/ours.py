@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import flowstore
 from benchmarks.peers.base import Peer, Storage, TaskError, Value
-from flowstore import TaskResult, TaskStatus
+from benchmarks.peers.check import VALUE
+from flowstore import Progress, TaskResult, TaskStatus
 
 
 class FlowstoreRedis(Peer):
@@ -18,6 +19,7 @@ class FlowstoreRedis(Peer):
     async def open(self) -> None:
         self._backend = flowstore.connect(self.url)
         await self._backend.open()
+        self._without_history: flowstore.BaseResultBackend | None = None
         self._cursors: dict[int, str | None] = {}
 
     @property
@@ -26,6 +28,21 @@ class FlowstoreRedis(Peer):
 
     async def close(self) -> None:
         await self._backend.close()
+        if self._without_history is not None:
+            await self._without_history.close()
+
+    async def store_bare(self, task_id: str) -> None:
+        """A result with nothing around it."""
+        if self._without_history is None:
+            self._without_history = flowstore.connect(self.url, history=False)
+        await self._without_history.store(task_id, TaskResult[Value].success(task_id, VALUE))
+
+    async def store_with_all(self, task_id: str) -> None:
+        """The same with history, parent, labels and progress."""
+        result = TaskResult[Value].success(
+            task_id, VALUE, parent_id="parent", labels=("a", "b"), progress=Progress(done=1, total=2)
+        )
+        await self._backend.store(task_id, result)
 
     async def store(self, task_id: str, value: Value, *, is_failed: bool = False) -> None:
         if is_failed:

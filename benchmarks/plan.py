@@ -66,6 +66,9 @@ PAGES = (
     Figure("deep page", "W5 the same, nine tenths of the failed further down, ms"),
 )
 SIZES = (Figure("bytes a result", "W6 bytes that a result of 568 bytes takes"),)
+BELONGINGS = (
+    Figure("times a bare store", "a store with history, parent, two labels and progress, in bare stores"),
+)
 GROWTH = (
     Figure("stores at once", "stores a second, 100 tasks", is_higher_better=True),
     Figure("wake p50", "wake-up, p50, ms"),
@@ -80,6 +83,7 @@ SHARED = tuple(name for name in SYSTEMS if storage(name) != "memory" and name no
 """On a storage that several processes share."""
 IN_MEMORY = tuple(name for name in SYSTEMS if storage(name) == "memory")
 ON_REDIS = tuple(name for name in SHARED if storage(name) == "redis")
+OUR_SHARED = tuple(name for name in SHARED if name in OURS)
 LIMITS_AND_OURS = tuple(name for name in SHARED if name in OURS or name.startswith("limit"))
 WITH_AN_INDEX = (*LIMITS_AND_OURS, "saq", "flowrra (redis)")
 CROWDED = (*LIMITS_AND_OURS, "arq", "saq", "taskiq-redis")
@@ -117,6 +121,7 @@ QUICK = (
     ),
     Measure("inside", "inside", INSIDE, IN_MEMORY, {"tries": 100}, 1),
     Measure("crowd", "crowd", CROWDS, CROWDED, {"waiters": 2_000, "idle": 0.5}, 1),
+    Measure("belongings", "belongings", BELONGINGS, OUR_SHARED, {"seconds": 0.1, "tasks": 100}, 1),
     Measure("listing", "listing", PAGES, WITH_AN_INDEX, {"results": 20_000}, 1),
     Measure("size", "size", SIZES, SHARED, {"results": 1_000}, 1, SLOW),
 )
@@ -135,6 +140,7 @@ FULL = (
         3,
         timeout=180,
     ),
+    Measure("belongings", "belongings", BELONGINGS, OUR_SHARED, {"seconds": 0.5, "tasks": 100}, 1),
     Measure("listing", "listing", PAGES, SHARED, {"results": 100_000}, 1, timeout=120),
     Measure("size", "size", SIZES, SHARED, {"results": 10_000}, 1, SLOW, timeout=120),
     *(
@@ -142,7 +148,7 @@ FULL = (
             f"growth to {results:,}",
             "growth",
             GROWTH,
-            ("flowstore (redis)", "flowstore (sqlite)"),
+            OUR_SHARED,
             {"results": results, "seconds": 1.0},
             1,
             timeout=600,

@@ -19,12 +19,15 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 
 from benchmarks.peers.base import Peer
 from benchmarks.peers.check import VALUE, check
+
+if TYPE_CHECKING:
+    from benchmarks.ours import FlowstoreRedis
 
 Numbers = dict[str, float]
 Call = Callable[[str], Awaitable[Any]]
@@ -48,6 +51,17 @@ async def throughput(peer: Peer, seconds: float, tasks: int) -> Numbers:
         )
         numbers[f"gets {name}"] = count / await _spread(peer.get, ids, workers)
     return numbers
+
+
+async def belongings(peer: FlowstoreRedis, seconds: float, tasks: int) -> Numbers:
+    """How many times as long a store takes with all that belongs to it; in turns, the median of 7."""
+    count = await _affordable(peer, tasks, seconds)
+    ratios = []
+    for turn in range(7):
+        bare = await _spread(peer.store_bare, [f"bare {turn} {n}" for n in range(count)], tasks)
+        whole = await _spread(peer.store_with_all, [f"whole {turn} {n}" for n in range(count)], tasks)
+        ratios.append(whole / bare)
+    return {"times a bare store": statistics.median(ratios)}
 
 
 async def latency(peer: Peer, tries: int, most_apart: float = 0.02, patience: float = 5) -> Numbers:
@@ -167,7 +181,8 @@ async def growth(peer: Peer, results: int, seconds: float) -> Numbers:
 
 
 WORKS: dict[str, Callable[..., Awaitable[Numbers]]] = {
-    work.__name__: work for work in (equality, throughput, latency, inside, crowd, listing, size, growth)
+    work.__name__: work
+    for work in (equality, throughput, belongings, latency, inside, crowd, listing, size, growth)
 }
 
 

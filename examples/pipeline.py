@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ast
 import asyncio
+import itertools
 import secrets
 import sysconfig
 import tempfile
@@ -18,7 +19,6 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,16 +74,21 @@ async def report(backend: BaseResultBackend, run_id: str, limit: int) -> None:
 
 async def parse_all(backend: BaseResultBackend, step_id: str, paths: list[Path]) -> None:
     """One child for each file. All are stored as pending first, so that a view knows how many there are."""
-    async with backend.track(step_id, name="parse"):
+    async with backend.track(step_id, name="parse") as step:
         files = [
             TaskResult[Any].pending(f"{step_id}/{path.name}", task_name="parse file", parent_id=step_id)
             for path in paths
         ]
         await backend.store_many(files)
-        slots = asyncio.Semaphore(AT_ONCE)
+        slots, parsed = asyncio.Semaphore(AT_ONCE), itertools.count(1)
+
+        async def parse_one(file: TaskResult[Any], path: Path) -> None:
+            await parse_file(backend, file.task_id, path, slots)
+            await step.progress(next(parsed), len(paths), path.name)
+
         async with asyncio.TaskGroup() as group:
             for file, path in zip(files, paths, strict=True):
-                group.create_task(parse_file(backend, file.task_id, path, slots))
+                group.create_task(parse_one(file, path))
 
 
 async def parse_file(backend: BaseResultBackend, task_id: str, path: Path, slots: asyncio.Semaphore) -> None:
@@ -96,7 +101,7 @@ def discover(limit: int) -> list[Path]:
     """Source files of the standard library, and a few that are no Python, so that some tasks fail."""
     sources = (path for path in sorted(LIBRARY.glob("*.py")) if path.stat().st_size < MAX_BYTES)
     others = [*sorted(LIBRARY.glob("__pycache__/*.pyc")), *sorted(LIBRARY.glob("lib-dynload/*.so"))]
-    return [*islice(sources, limit), *islice(others, NOT_PYTHON)]
+    return [*itertools.islice(sources, limit), *itertools.islice(others, NOT_PYTHON)]
 
 
 def parse(path: Path) -> dict[str, int]:
@@ -126,20 +131,41 @@ class Look(NamedTuple):
 
 
 async def looks(backend: BaseResultBackend, run_id: str) -> AsyncIterator[Look]:
-    """The run a few times a second, until its root task is finished; a run here has less than 1,000 tasks."""
-    is_over = False
-    while not is_over:
-        root = await backend.get(run_id)
-        is_over = root is not None and root.is_finished
-        page = await backend.page(root_id=run_id, limit=1_000, newest_first=False, load_result=False)
-        yield Look(page.items, await backend.count_by_status(root_id=run_id))
-        await asyncio.sleep(0 if is_over else 1 / LOOKS_PER_SECOND)
+    """The run after each change, but not too often for an eye, until its root task is finished."""
+    has_changed = asyncio.Event()
+
+    async def hear_of_all() -> None:
+        async for _ in backend.watch_status():
+            has_changed.set()
+
+    async def hear_of_the_root() -> None:
+        async for _ in backend.watch(run_id):  # ends with it
+            has_changed.set()
+
+    hearing, ending = asyncio.ensure_future(hear_of_all()), asyncio.ensure_future(hear_of_the_root())
+    try:
+        while not ending.done():
+            await has_changed.wait()
+            has_changed.clear()
+            yield await look(backend, run_id)
+            await asyncio.sleep(1 / LOOKS_PER_SECOND)
+        yield await look(backend, run_id)
+    finally:
+        hearing.cancel()
+        ending.cancel()
+        await asyncio.wait([hearing, ending])
+
+
+async def look(backend: BaseResultBackend, run_id: str) -> Look:
+    """A run here has less than 1,000 tasks."""
+    page = await backend.page(root_id=run_id, limit=1_000, newest_first=False, load_result=False)
+    return Look(page.items, await backend.count_by_status(root_id=run_id))
 
 
 async def show(backend: BaseResultBackend, run_id: str, console: Console) -> None:
     with Live(console=console, auto_refresh=False) as live:
-        async for look in looks(backend, run_id):
-            live.update(Group(tree(look.tasks), progress(look.counts)), refresh=True)
+        async for seen in looks(backend, run_id):
+            live.update(Group(tree(seen.tasks), progress(seen.counts)), refresh=True)
 
 
 def tree(tasks: list[TaskResult[Any]]) -> Tree:
@@ -162,8 +188,9 @@ def tree(tasks: list[TaskResult[Any]]) -> Tree:
 def label(task: TaskResult[Any]) -> Text:
     took = task.started_at and task.finished_at and f"{seconds(task.started_at, task.finished_at):6.3f} s"
     error = task.error.type if task.error else ""
+    far = f"{task.progress.done:g}/{task.progress.total:g} " if task.progress and task.progress.total else ""
     return Text.assemble(
-        (f"{task.status:10}", COLOURS[task.status]), f"{name(task)}  ", took or "", f"  {error}"
+        (f"{task.status:10}", COLOURS[task.status]), f"{name(task)}  {far}", took or "", f"  {error}"
     )
 
 
