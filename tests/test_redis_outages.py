@@ -16,7 +16,15 @@ import pytest_asyncio
 import redis
 from redis.asyncio.client import PubSub
 
-from flowstore import BackendClosed, RedisBackend, ResultDeleted, StorageUnavailable, TaskResult, TaskStatus
+from flowstore import (
+    BackendClosed,
+    RedisBackend,
+    ResultDeleted,
+    StorageUnavailable,
+    TaskResult,
+    TaskStatus,
+    WaitTimeout,
+)
 from flowstore.backends import redis_listener
 from flowstore.testing.faults import Proxy
 from flowstore.testing.support import seen, waiting
@@ -203,7 +211,10 @@ def _time_out(backend: RedisBackend, address: str) -> None:
 
 @pytest.mark.parametrize("fault", ["kill", "pause"])
 async def test_calls_end_in_time_and_waits_go_on(server: Server, fault: str) -> None:
-    """A server that is down or hangs: the error of a bad connection within the time-out, not a multiple."""
+    """A server that is down or hangs: the error of a bad connection within the time-out, not a multiple.
+
+    A wait goes on until the server is back, or its own deadline comes.
+    """
     async with RedisBackend(server.url, op_timeout=1) as backend:
         await backend.store("t", TaskResult.failed("t", ValueError()))
         wait = await waiting(backend, "later")
@@ -215,12 +226,16 @@ async def test_calls_end_in_time_and_waits_go_on(server: Server, fault: str) -> 
             "page": backend.page(TaskStatus.FAILED),
             "delete": backend.delete("t"),
         }
+        late = await waiting(backend, "late", 0.5)
         began = time.monotonic()
         outcomes = await asyncio.gather(*calls.values(), return_exceptions=True)
         assert time.monotonic() - began < 2
         for name, outcome in zip(calls, outcomes, strict=True):
             assert isinstance(outcome, (ConnectionError, TimeoutError)), (name, outcome)
             assert isinstance(outcome, StorageUnavailable), (name, outcome)
+        with pytest.raises(WaitTimeout, match="late"):
+            await late
+        assert time.monotonic() - began < 2
         await asyncio.to_thread(server.restart if fault == "kill" else server.resume)
         await _until_stored(backend, [TaskResult.success("later", 1)])
         assert (await wait).unwrap() == 1

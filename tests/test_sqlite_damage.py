@@ -139,6 +139,15 @@ async def add_one(backend: SQLiteBackend) -> None:
     assert await backend.store("new", TaskResult.success("new"))
 
 
+def test_a_schema_that_is_no_text(tmp_path: Path, sound: Path) -> None:
+    """SQLite quotes it in its error, which Python cannot read: CorruptStore like others."""
+    image = sound.read_bytes()
+    path = tmp_path / "x.db"
+    path.write_bytes(image.replace(b"CREATE TABLE label", b"CRE\xc5TE TABLE label"))
+    with pytest.raises(CorruptStore, match="cannot be read"):
+        asyncio.run(SQLiteBackend(path).open())
+
+
 def test_a_file_that_was_cut(tmp_path: Path, sound: Path) -> None:
     """Half of a file: CorruptStore, sooner or later, and no record is missing."""
     image = sound.read_bytes()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from flowstore import CorruptRecord, SQLiteBackend, TaskResult, TaskStatus
+from flowstore import CorruptRecord, CorruptStore, SQLiteBackend, TaskResult, TaskStatus
 from flowstore.testing.support import failed, ids, seen, waiting
 
 COLUMNS: list[tuple[str, object]] = [
@@ -23,6 +23,7 @@ COLUMNS: list[tuple[str, object]] = [
     *(("expires_at", number) for number in (2**62, 2**63 - 1)),
     *(("task_name", text) for text in ("", "x" * 10**5)),
     *(("status", text) for text in ("", "done", "FAILED", "x" * 10**5)),
+    *(("labels", text) for text in ("x", '["a"', "[7]", "7", '{"a":1}', '["\\ud800"]', "[" * 10**5)),
 ]
 
 
@@ -65,6 +66,20 @@ async def test_forged_columns(tmp_path: Path, column: str, value: object) -> Non
         assert await backend.delete("t") is True
         assert await backend.store("t", failed("t")) is True
         assert await backend.clear() == 4
+
+
+async def test_labels_that_cannot_be_read(tmp_path: Path) -> None:
+    """A wait that is looked up together with theirs has its result; a listing that must read them says so."""
+    path = tmp_path / "x.db"
+    async with SQLiteBackend(path) as backend:
+        await backend.store_many(failed(name, worker_id="w", labels={"x"}) for name in ("t", "u"))
+        forge(path, "labels", "x")
+        waits = [backend.wait_for(name, 5) for name in ("t", "u")]
+        unread, read = await asyncio.gather(*waits, return_exceptions=True)
+        assert isinstance(unread, CorruptRecord)
+        assert isinstance(read, TaskResult)
+        with pytest.raises(CorruptStore, match="malformed JSON"):
+            await backend.page(worker_id="w", label="x")
 
 
 @pytest.mark.parametrize("column", ["stage", "version"])

@@ -70,13 +70,13 @@ CREATE TABLE label (
     PRIMARY KEY (ns, label, status, sort, id)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TRIGGER label_update BEFORE UPDATE OF version ON task WHEN old.labels IS NOT NULL BEGIN
+CREATE TRIGGER label_update BEFORE UPDATE OF version ON task WHEN json_valid(old.labels) BEGIN
     DELETE FROM label WHERE (ns, label, status, sort, id) IN (
         SELECT old.ns, value, old.status, old.sort, old.id FROM json_each(old.labels)
     );
 END;
 
-CREATE TRIGGER label_delete AFTER DELETE ON task WHEN old.labels IS NOT NULL BEGIN
+CREATE TRIGGER label_delete AFTER DELETE ON task WHEN json_valid(old.labels) BEGIN
     DELETE FROM label WHERE (ns, label, status, sort, id) IN (
         SELECT old.ns, value, old.status, old.sort, old.id FROM json_each(old.labels)
     );

@@ -60,6 +60,8 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _kind(error)(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:  # Python's own, where SQLite's text quotes damaged bytes
+        raise CorruptStore(f"{path}: the error of SQLite cannot be read: {error}") from error
     except OSError as error:
         if isinstance(error, StorageError):
             raise
@@ -68,7 +70,7 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def _kind(error: sqlite3.Error) -> type[StorageError]:
-    if "Could not decode to UTF-8" in str(error):  # Python's own, without a code
+    if "Could not decode to UTF-8" in str(error) or "malformed JSON" in str(error):  # they have no code
         return CorruptStore
     code = getattr(error, "sqlite_errorcode", 0)
     return _TRANSLATED.get(code) or _TRANSLATED.get(code & 0xFF, StorageError)

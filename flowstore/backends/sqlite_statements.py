@@ -28,8 +28,20 @@ class _Range(NamedTuple):
 
 
 def row_of(found: Sequence[Any]) -> Row:
-    *columns, labels = found
-    return Row._make((*columns, tuple(map(_unescaped, json.loads(labels))) if labels else ()))
+    *columns, text = found
+    labels = _labels(text) if text else ()
+    if labels is None:
+        return Row._make((*columns, ()))._replace(status="", head=text.encode())
+    return Row._make((*columns, labels))
+
+
+def _labels(text: str) -> tuple[str, ...] | None:
+    """None for what this format does not write."""
+    try:
+        labels = json.loads(text)
+        return tuple(map(_unescaped, labels)) if isinstance(labels, list) else None
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def escaped(label: str) -> str:
