@@ -119,7 +119,7 @@ async def count_errors(path: Path) -> int:
 FILTERS: list[tuple[Filters, int]] = [
     ({"name": "add"}, 100),
     ({"label": "x"}, 100),
-    ({"worker_id": "w"}, 50),
+    ({"worker_id": "w"}, 100),
     ({"parent_id": "big 0"}, 50),
     ({"root_id": "big 0"}, 51),
 ]
