@@ -26,6 +26,17 @@ class Record(BaseModel):
         copied = super().model_copy(deep=deep)
         return type(self)(**{**dict(copied), **update}) if update else copied
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What was made as ``TaskResult[int]`` pickles as TaskResult: no module has such a class by name."""
+        origin = self.__pydantic_generic_metadata__["origin"] or type(self)
+        return _unpickled, (origin, self.__getstate__())
+
+
+def _unpickled(kind: type[Record], state: dict[Any, Any]) -> Record:
+    record = kind.__new__(kind)
+    record.__setstate__(state)
+    return record
+
 
 def check_text(name: str, value: str, max_bytes: int = MAX_ID_BYTES) -> str:
     """Return ``value`` if it can serve as an identifier: 1 to ``max_bytes`` bytes of valid UTF-8.

@@ -46,6 +46,11 @@ end
 -- this user or server may not write, the listing is none the worse.
 local function forget(key, member) redis.pcall('ZREM', key, member) end
 
+local function forget_record(key, member, id)
+    forget(key, member)
+    pcall(remove_belongings, id)
+end
+
 -- The record behind an index entry; nil for a ghost or an expired one. What cannot be read is handed out
 -- as it is, for the caller to refuse.
 local function live(member, range)
@@ -53,7 +58,7 @@ local function live(member, range)
     if id == '' then return forget(range.key, member) end
     local value = try('GET', record_key(id))
     if value == nil then return {id, 'not a string'} end
-    if not value then return forget(range.key, member) end
+    if not value then return forget_record(range.key, member, id) end
     local stored, expires, sort, facets = string.match(
         value, '^2 (%l+) %d+ %d+ (%S+) %S+ %S+ (%x+) (%[[^\n]*%])\n')
     if stored and (stored ~= range.status or sort .. id ~= member) then return forget(range.key, member) end

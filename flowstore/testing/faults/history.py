@@ -82,10 +82,13 @@ class Recorder:
         overwrite: bool = False,
     ) -> T:
         number = next(self._numbers)
-        self._note(Began(self._client, number, time.monotonic_ns(), verb, task_id, result, overwrite))
+        self._tell(Began(self._client, number, time.monotonic_ns(), verb, task_id, result, overwrite))
         outcome = await call
-        self._note(Ended(self._client, number, time.monotonic_ns(), outcome))
+        self._tell(Ended(self._client, number, time.monotonic_ns(), outcome))
         return outcome
+
+    def _tell(self, event: Began | Ended) -> None:
+        self._note(event)  # may wait for a pipe
 
 
 class NotExplained(AssertionError):
