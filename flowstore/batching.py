@@ -13,7 +13,7 @@ from copy import copy
 from itertools import chain
 from typing import Any, Final, cast
 
-from flowstore.belongings import Kept, Put, PutOutcome, Report, Section, Span, TransitionRow
+from flowstore.belongings import Asked, Kept, Put, PutOutcome, Report, Span, TransitionRow
 from flowstore.deadlines import Deadline, in_time, no_answer
 from flowstore.engine import ANYWHERE, Commit, Engine, Hints, Outcome, Purged, Query, Row, Where
 from flowstore.errors import (
@@ -298,17 +298,8 @@ class SharedTrips(Engine):
     async def history(self, span: Span, now: int) -> list[TransitionRow]:
         return await in_time(self._engine.history(span, now), self._timeout)
 
-    async def kept(
-        self,
-        section: Section,
-        owner: str,
-        now: int,
-        *,
-        keys: Sequence[str] | None = None,
-        last: int | None = None,
-    ) -> list[Kept]:
-        values = self._engine.kept(section, owner, now, keys=keys, last=last)
-        return await in_time(values, self._timeout)
+    async def kept(self, asked: Asked, now: int) -> list[Kept]:
+        return await in_time(self._engine.kept(asked, now), self._timeout)
 
     async def namespaces(self) -> list[str]:
         return await in_time(self._engine.namespaces(), self._timeout)

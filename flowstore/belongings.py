@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -66,6 +67,15 @@ class Put(NamedTuple):
     value: bytes | None
     if_version: int | None = None
     keep: int | None = None
+
+
+class Asked(NamedTuple):
+    """Which values of a section: at ``keys``, the ``last`` ones by key, or with both None all."""
+
+    section: Section
+    owner: str
+    keys: Sequence[str] | None = None
+    last: int | None = None
 
 
 class Kept(NamedTuple):

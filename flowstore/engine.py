@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
-from flowstore.belongings import Kept, Put, PutOutcome, Report, Section, Span, TransitionRow
+from flowstore.belongings import Asked, Kept, Put, PutOutcome, Report, Span, TransitionRow
 from flowstore.errors import CorruptRecord
 
 UNSORTED: Final = 2**63 - 1
@@ -280,16 +280,8 @@ class Engine(ABC):
         """Keep or remove each value, in order."""
 
     @abstractmethod
-    async def kept(
-        self,
-        section: Section,
-        owner: str,
-        now: int,
-        *,
-        keys: Sequence[str] | None = None,
-        last: int | None = None,
-    ) -> list[Kept]:
-        """The values of a section at ``keys``, the ``last`` ones, or all; in the order of keys."""
+    async def kept(self, asked: Asked, now: int) -> list[Kept]:
+        """In the order of keys by code point."""
 
     @abstractmethod
     async def namespaces(self) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from flowstore.belongings import OWNERLESS, Kept, Put, PutOutcome, Section
+from flowstore.belongings import OWNERLESS, Asked, Kept, Put, PutOutcome, Section
 from flowstore.codec import DecodeError
 from flowstore.core import Core
 from flowstore.engine import UNREADABLE
@@ -35,7 +35,7 @@ class Keeping(Core):
         self, section: Section, owner: str, *, keys: Sequence[str] | None = None, last: int | None = None
     ) -> list[Kept]:
         async with self._life:
-            return await self._engine.kept(section, owner, self._clock(), keys=keys, last=last)
+            return await self._engine.kept(Asked(section, owner, keys, last), self._clock())
 
     def _encode(self, value: object, name: str = "value") -> bytes:
         """Raises NotSerializable with a path that begins with ``name``."""

@@ -13,6 +13,7 @@ from flowstore.backends.memory_index import Listings, Log
 from flowstore.base import BaseResultBackend
 from flowstore.belongings import (
     OWNERLESS,
+    Asked,
     Kept,
     Put,
     PutOutcome,
@@ -127,21 +128,13 @@ class MemoryEngine(Engine):
     async def put(self, puts: Sequence[Put], now: int) -> list[PutOutcome]:
         return [self._put(put, now) for put in puts]
 
-    async def kept(
-        self,
-        section: Section,
-        owner: str,
-        now: int,
-        *,
-        keys: Sequence[str] | None = None,
-        last: int | None = None,
-    ) -> list[Kept]:
-        if owner and self._live(owner, now) is None:
+    async def kept(self, asked: Asked, now: int) -> list[Kept]:
+        if asked.owner and self._live(asked.owner, now) is None:
             return []
-        values = self._kept.get((owner, section), SortedDict())
-        if keys is not None:
-            return [values[key] for key in sorted(keys) if key in values]
-        return list(values.values() if last is None else values.values()[-last:])
+        values = self._kept.get((asked.owner, asked.section), SortedDict())
+        if asked.keys is not None:
+            return [values[key] for key in sorted(asked.keys) if key in values]
+        return list(values.values() if asked.last is None else values.values()[-asked.last :])
 
     async def namespaces(self) -> list[str]:
         return [self._namespace]

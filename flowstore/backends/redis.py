@@ -35,7 +35,7 @@ from flowstore.backends.redis_format import (
 from flowstore.backends.redis_listener import Listener
 from flowstore.base import BaseResultBackend
 from flowstore.batching import SharedTrips
-from flowstore.belongings import Kept, Put, PutOutcome, Report, Section, Span, TransitionRow
+from flowstore.belongings import Asked, Kept, Put, PutOutcome, Report, Span, TransitionRow
 from flowstore.deadlines import in_time
 from flowstore.engine import (
     ANY_STAGE,
@@ -235,24 +235,15 @@ class RedisEngine(Engine):
             outcomes += map(put_outcome, await self.calls.write("put", now, *flat))
         return outcomes
 
-    async def kept(
-        self,
-        section: Section,
-        owner: str,
-        now: int,
-        *,
-        keys: Sequence[str] | None = None,
-        last: int | None = None,
-    ) -> list[Kept]:
-        if keys is not None and not keys:
+    async def kept(self, asked: Asked, now: int) -> list[Kept]:
+        if asked.keys is not None and not asked.keys:
             return []
-        found = await self.calls.read(
-            "kept", now, section, owner, "-" if last is None else last, *(keys or ())
-        )
+        last = "-" if asked.last is None else asked.last
+        found = await self.calls.read("kept", now, asked.section, asked.owner, last, *(asked.keys or ()))
         try:
             return sorted(starmap(kept_of, zip(found[::2], found[1::2], strict=True)))
         except ValueError as error:
-            raise CorruptRecord(owner, f"{section}: {error}") from error
+            raise CorruptRecord(asked.owner, f"{asked.section}: {error}") from error
 
     async def namespaces(self) -> list[str]:
         names: set[str] = set()

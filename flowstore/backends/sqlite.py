@@ -23,7 +23,7 @@ from flowstore.backends.sqlite_statements import (
 )
 from flowstore.base import BaseResultBackend
 from flowstore.batching import SharedTrips
-from flowstore.belongings import Kept, Put, PutOutcome, Report, Section, Span, TransitionRow
+from flowstore.belongings import Asked, Kept, Put, PutOutcome, Report, Span, TransitionRow
 from flowstore.engine import (
     ANYWHERE,
     SWEPT_PER_COMMIT,
@@ -168,18 +168,9 @@ class SQLiteEngine(Engine):
 
         return await self._writer.run(work)
 
-    async def kept(
-        self,
-        section: Section,
-        owner: str,
-        now: int,
-        *,
-        keys: Sequence[str] | None = None,
-        last: int | None = None,
-    ) -> list[Kept]:
-        statement, values = kept_statement(keys, last)
-        values |= {"section": section, "owner": owner, "now": now}
-        return sorted(Kept(*found) for found in await self._read(statement, **values))
+    async def kept(self, asked: Asked, now: int) -> list[Kept]:
+        statement, values = kept_statement(asked)
+        return sorted(Kept(*found) for found in await self._read(statement, now=now, **values))
 
     async def namespaces(self) -> list[str]:
         return [name for (name,) in await self._read(SQL["namespaces"])]

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
-from flowstore.belongings import Span
+from flowstore.belongings import Asked, Span
 from flowstore.engine import Query, Row, Where
 
 _FETCH_SIZES: Final = (1, 10, 100, 500)
@@ -132,11 +132,12 @@ def history_statement(span: Span) -> tuple[str, dict[str, Any]]:
     return SQL["history_first" if span.first_only else name], {**values, "id": span.id, "limit": span.limit}
 
 
-def kept_statement(keys: Sequence[str] | None, last: int | None) -> tuple[str, dict[str, Any]]:
-    names = {f"key_{number}": key for number, key in enumerate(keys or ())}
-    and_key = "" if keys is None else f"AND key IN ({', '.join(f':{name}' for name in names)})"
-    statement = SQL["kept"].format(and_key=and_key, direction="ASC" if last is None else "DESC")
-    return statement, {**names, "limit": -1 if last is None else last}
+def kept_statement(asked: Asked) -> tuple[str, dict[str, Any]]:
+    names = {f"key_{number}": key for number, key in enumerate(asked.keys or ())}
+    and_key = "" if asked.keys is None else f"AND key IN ({', '.join(f':{name}' for name in names)})"
+    statement = SQL["kept"].format(and_key=and_key, direction="ASC" if asked.last is None else "DESC")
+    limit = -1 if asked.last is None else asked.last
+    return statement, {**names, "section": asked.section, "owner": asked.owner, "limit": limit}
 
 
 def fetches(ids: Sequence[str], with_body: bool) -> Iterator[tuple[str, tuple[str | None, ...]]]:

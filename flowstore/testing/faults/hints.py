@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
 
-from flowstore.belongings import Kept, Put, PutOutcome, Report, Section, Span, TransitionRow
+from flowstore.belongings import Asked, Kept, Put, PutOutcome, Report, Span, TransitionRow
 from flowstore.engine import ANYWHERE, Change, Commit, Engine, Hints, Outcome, Purged, Query, Row, Where
 
 
@@ -69,16 +69,8 @@ class UnreliableHints(Engine):
     async def put(self, puts: Sequence[Put], now: int) -> list[PutOutcome]:
         return await self._engine.put(puts, now)
 
-    async def kept(
-        self,
-        section: Section,
-        owner: str,
-        now: int,
-        *,
-        keys: Sequence[str] | None = None,
-        last: int | None = None,
-    ) -> list[Kept]:
-        return await self._engine.kept(section, owner, now, keys=keys, last=last)
+    async def kept(self, asked: Asked, now: int) -> list[Kept]:
+        return await self._engine.kept(asked, now)
 
     async def namespaces(self) -> list[str]:
         return await self._engine.namespaces()
