@@ -118,7 +118,7 @@ def test_what_was_asked() -> None:
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_plan(plan: str) -> None:
-    """It names works and systems that exist; flowstore is in each, and a limit where it is not only beside itself."""
+    """It names works and systems that exist; flowstore is in each, and a limit but where it is alone."""
     names = [measure.name for measure in PLANS[plan]]
     assert len(set(names)) == len(names)
     for measure in PLANS[plan]:
