@@ -176,6 +176,8 @@ local function apply(write)
     local inboxes = inboxes_of(id)
     if old then unindex(id, old) end
     index(id, write)  -- before the record: where a right is missing, no record stays unlisted
+    local name = old and old.listings.run
+    if name and name ~= write.listings.run then forget_unused(name) end
     log(write, version + 1)
     local header = '2 ' .. write.state .. string.format(' %.0f ', version + 1) .. write.rest .. ' '
     redis.call('SET', record_key(id), header .. write.facets .. '\n' .. write.payload)
