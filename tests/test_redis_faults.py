@@ -293,7 +293,7 @@ async def test_nothing_is_left_of_a_run_that_changed_its_name(redis_url: str, cl
     """Neither of one that got another name, nor of one that got none, a parent, or was stored anew."""
     clock = ManualClock()
     async with RedisBackend(redis_url, clock=clock) as backend:
-        changed: list[dict[str, Any]] = [{"task_name": "other"}, {}, {"task_name": "first1", "parent_id": "p"}]
+        changed: Any = [{"task_name": "other"}, {}, {"task_name": "first2", "parent_id": "p"}]
         for n, fields in enumerate(changed):
             await backend.store(f"t{n}", failed(f"t{n}", task_name=f"first{n}"))
             await backend.store(f"t{n}", failed(f"t{n}", **fields), overwrite=True)

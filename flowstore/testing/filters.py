@@ -69,7 +69,7 @@ class FilterContract(Contract):
             assert await backend.count_by_status(**wanted) == counts, wanted
 
     async def test_walks_that_stop_at_the_root(self, backend: BaseResultBackend) -> None:
-        """A family in steps of any size, both ways round, has its root once, wherever it stands in the order."""
+        """A family in steps of any size, both ways round, has its root once, wherever it is listed."""
         for n in range(5):
             await backend.store(f"c{n}", failed(f"c{n}", n, parent_id="r"))
         for place in (-1, 2, 9):
