@@ -264,6 +264,15 @@ class FamilyContract(Contract):
         assert await backend.delete("r", descendants=True) is False
         assert (await backend.page()).items == []
 
+    async def test_deletion_of_a_root_that_was_stored_anew(self, backend: BaseResultBackend) -> None:
+        """Takes the children that have kept the root of the family that it was in before."""
+        await backend.store_many([failed("m", parent_id="r"), failed("c", parent_id="m")])
+        await backend.store("d", failed("d", parent_id="c"))
+        await backend.delete("m")
+        await backend.store("m", failed("m"))
+        assert await backend.delete("m", descendants=True) is True
+        assert await backend.get_many(["m", "c", "d"]) == {}
+
     async def test_deletion_of_a_large_family(self, backend: BaseResultBackend) -> None:
         """In more than one step, wide and deep, from its root and from further down."""
         await _plant(backend, "r", "r top")
