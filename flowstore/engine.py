@@ -79,9 +79,10 @@ class Commit(NamedTuple):
     when the standing record was written with the same token, this write is already applied.
 
     ``parent`` None keeps the standing record's. The first write that names one fixes it: its root is
-    the parent's root, the parent itself where that has none or is not stored, and moves along to all
-    descendants that the record has. A parent that is a descendant, or another one than the standing
-    record's, is refused (FAMILY).
+    the parent's root, and moves along to all descendants that the record has. Where the parent has none
+    or is not stored it is the parent itself; also where that root is the record itself, or a descendant,
+    as what was between it and the parent is deleted. A parent that is a descendant, or another one than
+    the standing record's, is refused (FAMILY).
 
     With ``history`` other than 0 the write appends a TransitionRow at ``at``; no more than the newest
     ``history`` stay, None: all of them.

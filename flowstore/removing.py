@@ -22,7 +22,7 @@ class RemovingMethods(FamilyMethods):
         """Remove the record and all that belongs to it; False when there was none. Wakes its waiters.
 
         Its children stay, and keep their ``parent_id`` and ``root_id``. With ``descendants`` they go too,
-        in bounded steps: of a root all that ``page(root_id=...)`` shows, of another task its
+        in bounded steps: of a root all that ``page(root_id=...)`` shows, then of any task its
         ``descendants``, the last generation first. The record itself goes last, so that a call that was
         interrupted can be made again. A descendant that is stored meanwhile may stay.
         """
@@ -34,13 +34,12 @@ class RemovingMethods(FamilyMethods):
     async def _delete_descendants(self, task_id: str) -> None:
         async with self._life:
             [row] = await self._engine.fetch([task_id], with_body=False)
-        if row is not None and row.parent is not None:
-            found = [row.id async for row in self._descendants(task_id, load_result=False)]
-            await self.delete_many(reversed(found))
-            return
-        family = query_of(None, Where(root=task_id), STEP, newest_first=True, load_result=False)
-        async for rows in self._rows(family):
-            await self.delete_many(row.id for row in rows if row.id != task_id)
+        if row is None or row.parent is None:
+            family = query_of(None, Where(root=task_id), STEP, newest_first=True, load_result=False)
+            async for rows in self._rows(family):
+                await self.delete_many(row.id for row in rows if row.id != task_id)
+        found = [row.id async for row in self._descendants(task_id, load_result=False)]
+        await self.delete_many(reversed(found))
 
     async def delete_many(self, task_ids: Iterable[str]) -> int:
         """``delete`` each; the number of records that there were."""

@@ -289,6 +289,24 @@ async def test_clear_leaves_nothing_and_counts_all(redis_url: str, client: Any) 
         assert await backend.store("t", failed("t")) is True
 
 
+async def test_nothing_is_left_of_a_run_that_changed_its_name(redis_url: str, client: Any) -> None:
+    """Neither of one that got another name, nor of one that got none, a parent, or was stored anew."""
+    clock = ManualClock()
+    async with RedisBackend(redis_url, clock=clock) as backend:
+        changed: Any = [{"task_name": "other"}, {}, {"task_name": "first2", "parent_id": "p"}]
+        for n, fields in enumerate(changed):
+            await backend.store(f"t{n}", failed(f"t{n}", task_name=f"first{n}"))
+            await backend.store(f"t{n}", failed(f"t{n}", **fields), overwrite=True)
+        await backend.store("t3", failed("t3", task_name="expired"), ttl=10)
+        clock.advance(11)
+        await backend.store("t3", failed("t3", task_name="shared"))
+        await backend.store("t4", failed("t4", task_name="shared"))
+        await backend.store("t4", failed("t4"), overwrite=True)
+        assert contents(client)[PREFIX + "names"] == {"other", "shared"}
+        assert await backend.delete_many(f"t{n}" for n in range(5)) == 5
+        assert contents(client) == LEFT
+
+
 async def test_clear_goes_by_bounded_trips(
     redis_url: str, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,14 @@ local function root_of(parent)
     return roots[parent]
 end
 
+-- The root that the write has under this parent: the parent itself, where the parent's root is below the
+-- write by now, as what was between them is deleted.
+local function root_above(write, parent)
+    local root = root_of(parent)
+    local is_below = root == write.id or write.has_descendants and is_ancestor(write.id, root)
+    return is_below and parent or root
+end
+
 -- The same facets, but of a record with this parent and root.
 local function related(facets, parent, root)
     local names = {}
@@ -102,7 +110,7 @@ end
 local function join_family(write, record)
     local parent, standing_parent = write.listings.parent, record and record.listings.parent
     if not parent and not standing_parent then return end
-    write.root = standing_parent and record.listings.root or root_of(parent)
+    write.root = standing_parent and record.listings.root or root_above(write, parent)
     if parent then
         write.facets = with_root(write.facets, write.root)
     else
@@ -176,6 +184,8 @@ local function apply(write)
     local inboxes = inboxes_of(id)
     if old then unindex(id, old) end
     index(id, write)  -- before the record: where a right is missing, no record stays unlisted
+    local name = old and old.listings.run
+    if name and name ~= write.listings.run then forget_unused(name) end
     log(write, version + 1)
     local header = '2 ' .. write.state .. string.format(' %.0f ', version + 1) .. write.rest .. ' '
     redis.call('SET', record_key(id), header .. write.facets .. '\n' .. write.payload)

@@ -171,11 +171,17 @@ class MemoryEngine(Engine):
         """Why the record cannot have the commit's parent; "" when it can."""
         if standing is not None and standing.parent is not None:
             return f"its parent is {standing.parent!r}"
-        ancestor = commit.parent
-        while ancestor is not None and ancestor != commit.id:
+        if commit.parent is not None and self._is_ancestor(commit.id, commit.parent):
+            return "is a descendant of the task, or the task itself"
+        return ""
+
+    def _is_ancestor(self, task_id: str, task: str) -> bool:
+        """Or the task itself."""
+        ancestor: str | None = task
+        while ancestor is not None and ancestor != task_id:
             row = self._rows.get(ancestor)
             ancestor = row.parent if row else None
-        return "" if ancestor is None else "is a descendant of the task, or the task itself"
+        return ancestor is not None
 
     def _row(self, commit: Commit, standing: Row | None) -> Row:
         parent = commit.parent or (standing.parent if standing else None)
@@ -184,6 +190,8 @@ class MemoryEngine(Engine):
             root = standing.root
         else:
             root = (above.root if above else None) or parent
+            if root is not None and self._is_ancestor(commit.id, root):
+                root = parent
         return Row(
             id=commit.id,
             status=commit.status,

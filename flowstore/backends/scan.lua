@@ -13,7 +13,7 @@ local function is_before(one, other)
         local a, b = string.byte(one, position), string.byte(other, position)
         if a ~= b then return (a < b) == is_newest_first end
     end
-    return (#one < #other) == is_newest_first
+    return #one ~= #other and (#one < #other) == is_newest_first
 end
 
 local function refill(range)

@@ -57,7 +57,10 @@ class Commits:
         """False where nothing was written and the family has to be looked at."""
         if write.if_version or parent == write.id:
             return False
-        record = (*_record(write), parent, self._root_of(parent), *_rest(write))
+        root = self._root_of(parent)
+        if root == write.id:
+            return False
+        record = (*_record(write), parent, root, *_rest(write))
         values = (self._ns, write.id, *record, _ceiling(write), self._now)
         try:
             return self._raw.execute(SQL["commit_child"], values).rowcount > 0
@@ -89,7 +92,9 @@ class Commits:
             return refusal if outcome.is_applied else outcome
         if outcome.is_applied and parent is None:
             assert write.parent is not None
-            values["root"] = self._root_of(write.parent)
+            root = self._root_of(write.parent)
+            is_below = self._raw.execute(SQL["is_ancestor"], {**values, "parent": root}).fetchall()
+            values["root"] = write.parent if is_below else root
             self._raw.execute(SQL["join_family"], values)
             if has_children:
                 self._raw.execute(SQL["move_descendants"], values)

@@ -17,7 +17,7 @@ from flowstore import (
     TaskResult,
     TaskStatus,
 )
-from flowstore.testing.support import Contract, MakeBackend, failed, ids, walk
+from flowstore.testing.support import Contract, MakeBackend, failed, ids, stored, walk
 
 
 async def _plant(backend: BaseResultBackend, *edges: str) -> None:
@@ -177,6 +177,25 @@ class FamilyContract(Contract):
         assert await _everything(backend, ["a", "b", "c"]) == before
         assert await backend.exists("a") is False
 
+    @pytest.mark.parametrize("below", [[], ["x"], ["x", "y"]])
+    async def test_root_that_joins_what_it_was_cut_off_from(
+        self, backend: BaseResultBackend, below: list[str]
+    ) -> None:
+        """No task is its own root, nor listed twice: neither the old root nor what it joined since."""
+        await backend.store_many([failed("m", parent_id="r"), failed("p", parent_id="m"), failed("r")])
+        await backend.delete("m")
+        joining = "r"
+        for above in below:
+            await backend.store(joining, failed(joining, parent_id=above), overwrite=True)
+            joining = above
+        await backend.store(joining, failed(joining, parent_id="p"), overwrite=True)
+        for task_id in ("r", *below):
+            assert (await stored(backend, task_id)).root_id == "p", task_id
+        for root_id, members in (("p", {"p", "r", *below}), ("r", {"p", "r"})):
+            family = [task.task_id async for task in backend.iter_by_status(root_id=root_id)]
+            assert sorted(family) == sorted(members)
+            assert sum((await backend.count_by_status(root_id=root_id)).values()) == len(members)
+
     async def test_refused_item_of_many(self, backend: BaseResultBackend) -> None:
         """store_many raises for it; all others are stored, and what it refused is as before."""
         await _plant(backend, "p", "p c")
@@ -244,6 +263,15 @@ class FamilyContract(Contract):
         await backend.delete("r")
         assert await backend.delete("r", descendants=True) is False
         assert (await backend.page()).items == []
+
+    async def test_deletion_of_a_root_that_was_stored_anew(self, backend: BaseResultBackend) -> None:
+        """Takes the children that have kept the root of the family that it was in before."""
+        await backend.store_many([failed("m", parent_id="r"), failed("c", parent_id="m")])
+        await backend.store("d", failed("d", parent_id="c"))
+        await backend.delete("m")
+        await backend.store("m", failed("m"))
+        assert await backend.delete("m", descendants=True) is True
+        assert await backend.get_many(["m", "c", "d"]) == {}
 
     async def test_deletion_of_a_large_family(self, backend: BaseResultBackend) -> None:
         """In more than one step, wide and deep, from its root and from further down."""

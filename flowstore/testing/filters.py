@@ -68,6 +68,21 @@ class FilterContract(Contract):
                 counts[task.status] += 1
             assert await backend.count_by_status(**wanted) == counts, wanted
 
+    async def test_walks_that_stop_at_the_root(self, backend: BaseResultBackend) -> None:
+        """A family in steps of any size, both ways round, has its root once, wherever it is listed."""
+        for n in range(5):
+            await backend.store(f"c{n}", failed(f"c{n}", n, parent_id="r"))
+        for place in (-1, 2, 9):
+            await backend.store("r", failed("r", place), overwrite=True)
+            family = ids((await backend.page(root_id="r")).items)
+            assert sorted(family) == ["c0", "c1", "c2", "c3", "c4", "r"]
+            for size in range(1, 7):
+                for newest_first, expected in ((True, family), (False, family[::-1])):
+                    walked = backend.iter_by_status(batch_size=size, newest_first=newest_first, root_id="r")
+                    for task_id in expected:
+                        assert (await anext(walked)).task_id == task_id
+                    assert await anext(walked, None) is None
+
     async def test_filters_follow_the_record(self, backend: BaseResultBackend) -> None:
         """A write that changes worker and labels moves the record from the old ones to the new."""
         first = TaskResult[Any].running("t", worker_id="w1", labels={"x", "y"}, task_name="a")
