@@ -93,7 +93,7 @@ class BaseResultBackend(
         ttl: Ttl | DefaultTtl = DEFAULT_TTL,
         overwrite: bool = False,
     ) -> list[bool]:
-        """``store`` each, in order. All are checked and encoded before the first is sent.
+        """``store`` each, those of one id in order. All are checked and encoded before the first is sent.
 
         Each write is atomic, the whole is not: after a StorageError a part may have been stored, after
         FamilyConflict or CorruptRecord, which names the first that could not be, all others.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -41,11 +41,13 @@ Read = Callable[[Sequence[str]], Awaitable[Sequence[Row | None]]]
 class _Entry:
     """All waiters of one id, and what is known of its record."""
 
-    __slots__ = ("expires_at", "futures", "gone", "is_seen", "timer", "watchers")
+    __slots__ = ("expires_at", "futures", "gone", "is_seen", "newcomers", "timer", "watchers")
 
     def __init__(self) -> None:
         self.futures: dict[Waiting, asyncio.TimerHandle | None] = {}
         self.watchers: set[Onlooker] = set()
+        self.newcomers: set[Waiting | Onlooker] | None = None
+        """Who came while the record is read, which may be older than they are; None while it is not."""
         self.is_seen = False
         self.gone: type[ResultGone] | None = None
         self.expires_at: int | None = None
@@ -53,7 +55,7 @@ class _Entry:
 
     def settle(self, outcome: TaskResult[Any] | Exception) -> None:
         for future in self.futures:
-            if future.done():
+            if future.done() or (self.newcomers and future in self.newcomers):
                 continue
             if isinstance(outcome, Exception):
                 future.set_exception(outcome)
@@ -63,10 +65,16 @@ class _Entry:
 
     def show(self, state: TaskResult[Any] | Exception) -> None:
         for watcher in self.watchers:
+            if self.newcomers and watcher in self.newcomers:
+                continue
             if isinstance(state, Exception):
                 watcher.fail(state)
             else:
                 watcher.show(state)
+
+    def came(self, newcomer: Waiting | Onlooker) -> None:
+        if self.newcomers is not None:
+            self.newcomers.add(newcomer)
 
     def stop_timer(self) -> None:
         if self.timer is not None:
@@ -118,6 +126,7 @@ class Waiters:
         entry.futures[future] = (
             None if timeout is None else loop.call_later(timeout, self._late, task_id, future, timeout)
         )
+        entry.came(future)
         self._look(task_id)
         return future
 
@@ -136,8 +145,9 @@ class Waiters:
 
     def watch(self, task_id: str) -> Watcher:
         """Shown the state of the task and each that follows. To be given back with ``unwatch``."""
-        watcher = Watcher()
-        self._entry(task_id).watchers.add(watcher)
+        watcher, entry = Watcher(), self._entry(task_id)
+        entry.watchers.add(watcher)
+        entry.came(watcher)
         self._look(task_id)
         return watcher
 
@@ -206,6 +216,7 @@ class Waiters:
         self._is_closed = True
         for entry in self._entries.values():
             entry.stop_timer()
+            entry.newcomers = None
             entry.settle(BackendClosed("the backend was closed during the wait"))
         self._stale.clear()
         self._rest()
@@ -252,34 +263,45 @@ class Waiters:
         while self._stale and not self._is_closed:
             batch, read = self._take_batch()
             known = {task_id: (self._entries[task_id], self._entries[task_id].is_seen) for task_id in batch}
+            for entry, _ in known.values():
+                entry.newcomers = set()
             try:
                 rows = await read(batch)
             except StorageUnavailable as error:
                 self.trouble = error
                 self._put_back(batch)
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-                pause = min(2 * pause, _LONGEST_PAUSE)
-                continue
             except Exception as error:
                 self._settle_all(batch, error)
-                continue
             except BaseException:  # somebody cancelled all tasks; who still waits is read again
                 self._put_back(batch)
                 raise
-            self.trouble, pause = None, _FIRST_PAUSE
-            for task_id, row in zip(batch, rows, strict=True):
-                entry, was_seen = known[task_id]
-                if self._entries.get(task_id) is not entry:
-                    continue
-                if task_id == ANY_ID:
-                    for tail in self._tails:
-                        tail.registered()
-                if row is not None and row.status not in _UNFINISHED and not row.is_expired(self._clock()):
-                    entry.settle(self._outcome(row))
-                elif read is self._fetch:
-                    self._stale[task_id] = False
-                else:
-                    self._settle_unfinished(task_id, entry, was_seen, row)
+            else:
+                self.trouble, pause = None, _FIRST_PAUSE
+                self._show_rows(zip(batch, rows, strict=True), known, read)
+            finally:
+                for entry, _ in known.values():
+                    entry.newcomers = None
+            if self.trouble is not None:
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _show_rows(
+        self, rows: Iterable[tuple[str, Row | None]], known: Mapping[str, tuple[_Entry, bool]], read: Read
+    ) -> None:
+        """``known``: whom each read was for, and whether the record had been seen before it."""
+        for task_id, row in rows:
+            entry, was_seen = known[task_id]
+            if self._entries.get(task_id) is not entry:
+                continue
+            if task_id == ANY_ID:
+                for tail in self._tails:
+                    tail.registered()
+            if row is not None and row.status not in _UNFINISHED and not row.is_expired(self._clock()):
+                entry.settle(self._outcome(row))
+            elif read is self._fetch:
+                self._stale[task_id] = False
+            else:
+                self._settle_unfinished(task_id, entry, was_seen, row)
 
     def _take_batch(self) -> tuple[list[str], Read]:
         """Those to be read as the oldest is, so that neither way to read waits for ever for the other."""

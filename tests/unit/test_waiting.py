@@ -130,3 +130,23 @@ async def test_neither_way_to_look_keeps_the_other_waiting() -> None:
     for name, wait in waits.items():
         storage.waiters.release(name, wait)
     await storage.waiters.close()
+
+
+async def test_look_older_than_the_wait_does_not_end_it() -> None:
+    """Who begins to wait while a look is under way gets one of his own: it may have become outdated."""
+    storage = Storage()
+    first = storage.waiters.register("t")
+    look = await storage.looks.get()
+    second = storage.waiters.register("t")
+    watcher = storage.waiters.watch("t")
+    look.set_result([FINISHED])
+    assert (await first).task_id == "t"
+    assert not second.done()
+    storage.waiters.release("t", first)
+    await storage.answer(FINISHED)
+    assert (await second).task_id == "t"
+    await watcher.news()
+    assert storage.kinds == ["watch t", "watch t"]
+    storage.waiters.release("t", second)
+    storage.waiters.unwatch("t", watcher)
+    await storage.waiters.close()
