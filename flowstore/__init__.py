@@ -1,4 +1,4 @@
-"""flowstore keeps what asyncio tasks leave behind: status, result, error, and who waits for them."""
+"""flowstore keeps what asyncio tasks leave behind: status, result, error, history, family and data."""
 
 from flowstore.apps import AppInfo
 from flowstore.backends.memory import InMemoryBackend

@@ -255,7 +255,7 @@ class Engine(ABC):
 
     @abstractmethod
     async def names(self) -> list[str]:
-        """The names that live records without a parent have, each once, in any order."""
+        """The names of all records without a parent, expired ones too, each once, in any order."""
 
     @abstractmethod
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
