@@ -115,6 +115,8 @@ async def test_purge_and_clear_leave_nothing(redis_url: str, client: Any) -> Non
     async with RedisBackend(redis_url, clock=clock) as backend:
         await backend.store_many((failed(f"t{n}", task_name="n", labels={"x"}) for n in range(100)), ttl=5)
         await backend.store("c", failed("c", parent_id="t1", worker_id="w"), ttl=5)
+        await backend.set_data("c", "k", 1)
+        await backend.save_checkpoint("c", 1)
         clock.advance(6)
         assert await backend.purge_expired() == 101
         assert client.keys("flowstore:{default}:[^c]*") == left

@@ -121,6 +121,27 @@ async def test_pages_never_scan_or_sort(
     assert not [line for line in plan if "SCAN" in line or "TEMP" in line]
 
 
+@pytest.mark.parametrize("way", ["delete", "clear", "expiry"])
+async def test_nothing_is_left_of_a_task(tmp_path: Path, way: str) -> None:
+    """Behind the backend's back: no row of it in any table, whichever way it goes."""
+    path, clock = tmp_path / "x.db", ManualClock()
+    async with SQLiteBackend(path, clock=clock) as backend:
+        for result in (TaskResult.running("t", labels={"x"}), failed("t", labels={"y"}, parent_id="p")):
+            await backend.store("t", result, ttl=5)
+        await backend.set_data("t", "k", 1)
+        await backend.save_checkpoint("t", 1)
+        if way == "delete":
+            assert await backend.delete("t")
+        elif way == "clear":
+            assert await backend.clear() == 1
+        else:
+            clock.advance(6)
+            assert await backend.purge_expired() == 1
+    for table in ("task", "label", "transition", "kept"):
+        assert look(path, f"SELECT * FROM {table}") == []
+    assert {row[2] for row in look(path, "SELECT * FROM tally")} == {0}
+
+
 async def test_count_reads_one_row_for_each_status(tmp_path: Path) -> None:
     """The tally is a primary-key range; no task is looked at."""
     path = tmp_path / "x.db"
