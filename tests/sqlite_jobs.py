@@ -15,7 +15,6 @@ from pathlib import Path
 
 from flowstore import SQLiteBackend, StorageError, StorageFull, TaskResult
 from flowstore.testing.faults import Recorder, crowd
-from flowstore.testing.support import failed
 
 NOBODY = 65534
 
@@ -120,13 +119,6 @@ async def fill_disk(path: Path) -> None:
         print(stored, found, half, another, await backend.exists("after"))
 
 
-async def forget_to_close(path: Path) -> None:
-    """The program ends with its backend open."""
-    backend = SQLiteBackend(path)
-    await backend.store_many(failed(f"t{n}") for n in range(100))
-    print("stored")
-
-
 def lose_loop(path: Path, *, is_open: bool) -> None:
     """A loop dies while a store, or the opening before it, waits for a lock; go on in a new one."""
     store_and_close(path, "before")
@@ -157,4 +149,4 @@ if __name__ == "__main__":
     if job.startswith("lose_loop"):
         lose_loop(Path(where), is_open=job == "lose_loop_storing")
     else:
-        asyncio.run({"fill_disk": fill_disk, "forget_to_close": forget_to_close}[job](Path(where)))
+        asyncio.run(fill_disk(Path(where)))

@@ -9,7 +9,7 @@ import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import pytest_asyncio
@@ -27,7 +27,9 @@ from flowstore import (
 )
 from flowstore.backends import redis_listener
 from flowstore.testing.faults import Proxy
+from flowstore.testing.faults.proxy import Direction
 from flowstore.testing.support import seen, waiting
+from tests import forgetful
 from tests.conftest import EXTERNAL
 from tests.redis_whole import check_whole
 from tests.servers import SERVER_KINDS, Server, start_server
@@ -139,12 +141,15 @@ async def test_subscription_killed_every_50_stores(server: Server, monkeypatch: 
         assert [result.result for result in results] == list(range(2_000))
 
 
-async def test_stalled_connections_are_declared_dead(server: Server, proxy: Proxy) -> None:
-    """Nothing comes any more and nothing is closed: the listener is given up within 5 s, and rebuilt."""
+@pytest.mark.parametrize("directions", [(), *((each,) for each in get_args(Direction))])
+async def test_stalled_connections_are_declared_dead(
+    server: Server, proxy: Proxy, directions: tuple[Direction, ...]
+) -> None:
+    """Nothing comes, or goes, and nothing is closed: the listener is given up within 5 s, and rebuilt."""
     async with RedisBackend(through(proxy), op_timeout=1) as waiter, RedisBackend(server.url) as worker:
         wait = await waiting(waiter, "t")
         await seen(waiter, wait, "t")
-        proxy.stall()
+        proxy.stall(*directions)
         await worker.store("t", TaskResult.success("t", 1))
         began = time.monotonic()
         assert (await wait).unwrap() == 1
@@ -352,3 +357,11 @@ async def test_flushed_under_waiters(server: Server) -> None:
             assert (await backend.page(TaskStatus.FAILED)).items == []
             await backend.store_many(TaskResult.success(f"t{n}", n) for n in range(100))
             assert [(await wait).result for wait in waits] == list(range(100))
+
+
+def test_a_program_that_forgets_to_close(server: Server) -> None:
+    """It ends, with a ResourceWarning; what it was told is stored is on the server."""
+    ended = forgetful.run(server.url)
+    assert "ResourceWarning: RedisBackend" in ended.stderr
+    with redis.Redis.from_url(server.url, decode_responses=True) as admin:
+        assert check_whole(admin).keys() >= forgetful.STORED

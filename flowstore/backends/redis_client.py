@@ -41,6 +41,13 @@ _KINDS: Final[dict[str, type[StorageError]]] = {
 _KIND: Final = re.compile(rf"\b({'|'.join(_KINDS)})\b")
 
 
+class _Client(Redis):
+    """When forgotten, its connections end by themselves; the driver's own way needs a running loop."""
+
+    def __del__(self, *_: object) -> None:
+        pass
+
+
 def client_from(url: str, timeout: float) -> tuple[Redis, str]:
     """A client, and where it connects to. No more of ``url`` is shown: a password may be anywhere in it.
 
@@ -60,7 +67,7 @@ def client_from(url: str, timeout: float) -> tuple[Redis, str]:
             retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), _RETRIES),
             driver_info=_DRIVER,
         )
-        return Redis.from_pool(pool), _location(scheme, pool.connection_class(**pool.connection_kwargs))
+        return _Client.from_pool(pool), _location(scheme, pool.connection_class(**pool.connection_kwargs))
     except (ValueError, TypeError, AttributeError, driver.RedisError):
         pass  # raised below, where this error and its text are no context of the new one
     advice = "check host, port, database and options, and percent-encode @ : / ? # % in a password"
