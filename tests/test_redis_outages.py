@@ -338,6 +338,26 @@ async def test_close_ends_though_the_server_does_not_answer(server: Server, faul
             await call
 
 
+@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-random"])
+async def test_evicted_under_waiters(server: Server, policy: str) -> None:
+    """The server throws out what it likes: no call fails, no ghost is listed or counted, the waits go on."""
+    large = ValueError("x" * 2_000)
+    with redis.Redis.from_url(server.url, decode_responses=True) as admin:
+        async with RedisBackend(server.url, recheck_interval=0.3) as backend:
+            waits = [await waiting(backend, f"w{n}") for n in range(50)]
+            admin.config_set("maxmemory-policy", policy)
+            admin.config_set("maxmemory", admin.info("memory")["used_memory"] + 2**21)
+            for step in range(20):
+                await backend.store_many(TaskResult.failed(f"t{step}-{n}", large) for n in range(100))
+            assert admin.info("stats")["evicted_keys"] > 1_000
+            admin.config_set("maxmemory", 0)
+            listed = [result.task_id async for result in backend.iter_by_status(TaskStatus.FAILED)]
+            assert len(await backend.get_many(listed)) == len(listed)
+            assert (await backend.count_by_status())[TaskStatus.FAILED] == len(listed)
+            await backend.store_many(TaskResult.success(f"w{n}", n) for n in range(50))
+            assert [(await wait).result for wait in waits] == list(range(50))
+
+
 async def test_flushed_under_waiters(server: Server) -> None:
     """FLUSHALL, and keys deleted or evicted behind the backend: no crash, no ghost, and the waits go on.
 
