@@ -16,6 +16,8 @@ MAX_TRACEBACK_CHARS: Final = 16_384
 MAX_MESSAGE_CHARS: Final = 4_096
 MAX_CAUSES: Final = 16
 MAX_ERROR_ARGS: Final = 16
+MAX_GROUP_MEMBERS: Final = 16
+MAX_GROUP_DEPTH: Final = 16
 
 _module_of: Final[Callable[[type], object]] = vars(type)["__module__"].__get__
 _qualname_of: Final[Callable[[type], str]] = vars(type)["__qualname__"].__get__
@@ -55,7 +57,8 @@ class TaskError(Record):
     """An exception as data. Reading one never imports or calls what it names.
 
     ``type`` is the qualified name of the class. ``args`` are the exception's arguments when all of
-    them are None, bool, int, float or str, else empty. ``traceback`` is text without local variables.
+    them are None, bool, int, float or str, else empty. ``traceback`` is text without local variables, and
+    of an exception group also tells the first exceptions in it, without what caused those.
     ``cause`` is what the exception was raised from, or during. Text, arguments and chain are bounded:
     of a longer text the head and the tail are kept, of a longer chain the first links, of more or
     longer arguments none.
@@ -138,7 +141,27 @@ def _is_plain(value: object) -> bool:
 
 
 def _traceback_text(error: BaseException) -> str | None:
+    """Its frames, then the exceptions of a group, each with its place in the group, such as 2.1."""
+    texts = [_frames(error)]
+    for place, member in islice(_members(error), MAX_GROUP_MEMBERS):
+        message = _told("message", partial(str, member))
+        texts += [place, ": ", _type_name(member), ": ", message, "\n", _frames(member)]
+    return "".join(texts) or None
+
+
+def _members(error: BaseException) -> Iterator[tuple[str, BaseException]]:
+    """The exceptions of a group, in place of a group in it those of that; nothing if it is no group."""
+    ahead = [("", error)]
+    while ahead:
+        place, member = ahead.pop()
+        if issubclass(type(member), BaseExceptionGroup) and place.count(".") < MAX_GROUP_DEPTH:
+            inner = vars(BaseExceptionGroup)["exceptions"].__get__(member)[:MAX_GROUP_MEMBERS]
+            prefix = place and f"{place}."
+            ahead += reversed([(f"{prefix}{n}", each) for n, each in enumerate(inner, 1)])
+        elif place:
+            yield place, member
+
+
+def _frames(error: BaseException) -> str:
     trace = _kept(error, "__traceback__")
-    if trace is None:
-        return None
-    return _told("traceback", lambda: "".join(traceback.format_tb(trace)))
+    return _told("traceback", lambda: "".join(traceback.format_tb(trace))) if trace else ""

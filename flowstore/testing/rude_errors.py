@@ -134,6 +134,8 @@ RUDE_ERRORS: dict[str, Callable[[], BaseException | TaskError]] = {
     "exit": lambda: SystemExit(2),
     "no Exception": lambda: _Stop("x"),
     "groups in groups": lambda: _groups(500),
+    "groups in very many groups": lambda: _groups(50_000),
+    "a group of a million": lambda: BaseExceptionGroup("wide", [_Odd(), _Properties()] * 500_000),
     "traceback of 1,000 frames": lambda: _raised("f = lambda: g() + 1\ng = lambda: f() + 2\nf()"),
     "traceback without a source": lambda: _raised("1 / 0", __loader__=_Loader()),
     "huge texts made by hand": lambda: TaskError(

@@ -54,6 +54,36 @@ def test_the_first_causes_are_kept() -> None:
     assert links == list(described.chain())
 
 
+def raised(error: Exception) -> Exception:
+    """With a traceback."""
+    try:
+        raise error
+    except Exception as caught:
+        return caught
+
+
+def test_what_is_in_a_group_is_told() -> None:
+    """Each with its place, type, message and frames, below the frames of the group; sixteen at most."""
+    inner = ExceptionGroup("inner", [raised(KeyError("k")), ValueError("v")])
+    described = TaskError.from_exception(raised(ExceptionGroup("outer", [TypeError("t"), inner, OSError()])))
+    assert described.message == "outer (3 sub-exceptions)"
+    assert described.traceback is not None
+    places = [line for line in described.traceback.splitlines() if not line.startswith(" ")]
+    assert places == ["1: TypeError: t", "2.1: KeyError: 'k'", "2.2: ValueError: v", "3: OSError: "]
+    assert described.traceback.count("in raised") == 2
+    many = TaskError.from_exception(ExceptionGroup("many", [ValueError(n) for n in range(20)]))
+    assert many.traceback == "".join(f"{n + 1}: ValueError: {n}\n" for n in range(16))
+
+
+def test_a_group_that_is_too_deep_is_told_as_one() -> None:
+    """Behind sixteen others."""
+    group: Exception = ExceptionGroup("0", [ValueError()])
+    for n in range(1, 100):
+        group = ExceptionGroup(str(n), [group])
+    place = ".".join(["1"] * 17)
+    assert TaskError.from_exception(group).traceback == f"{place}: ExceptionGroup: 82 (1 sub-exception)\n"
+
+
 def test_suppressed_context_is_left_out() -> None:
     """As in a traceback: ``raise ... from None`` has no cause, though something was being handled."""
     for suppressed, causes in ((True, []), (False, ["KeyError"])):
