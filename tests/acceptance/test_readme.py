@@ -15,7 +15,7 @@ DOCUMENTS = [
     for path in (README, *sorted((README.parent / "docs").glob("*.md")))
     if "```python" in path.read_text("utf-8")
 ]
-FEWEST = {"README.md": 5}
+FEWEST = {"README.md": 6}
 PROGRAM = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
 
 
