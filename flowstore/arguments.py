@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from flowstore.fields import check_text
 from flowstore.models import MAX_RETRIES, TaskResult, TaskStatus
 from flowstore.times import to_micros
 
 Redact = Callable[[TaskResult[Any]], TaskResult[Any]]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 MAX_PAGE: Final = 10_000
 MAX_DURATION_SECONDS: Final = 7 * 86_400
@@ -148,9 +149,9 @@ def check_result(result: object) -> TaskResult[Any]:
     return result
 
 
-def check_redact(value: Redact | None) -> Redact | None:
-    if value is not None and not callable(value):
-        raise TypeError(f"redact: expected a callable or None, got {type(value).__name__}")
+def check_callable(name: str, value: Function) -> Function:
+    if not callable(value):
+        raise TypeError(f"{name}: expected a callable, got {type(value).__name__}")
     return value
 
 

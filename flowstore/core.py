@@ -14,7 +14,7 @@ from flowstore.engine import FAMILY, UNREADABLE, Commit, Engine, Outcome, Query,
 from flowstore.errors import CorruptRecord, FamilyConflict
 from flowstore.fields import check_text
 from flowstore.lifecycle import Lifecycle
-from flowstore.options import BackendOptions, op_timeout, recheck_interval
+from flowstore.options import BackendOptions, check_known, op_timeout, recheck_interval
 from flowstore.records import Records
 from flowstore.reporting import Reports
 from flowstore.waiting import Waiters
@@ -29,16 +29,18 @@ class Core:
     """The start of every backend. What it can do is added by the classes that ``BaseResultBackend`` joins."""
 
     def __init__(self, engine: Engine, *, namespace: str, **options: Unpack[BackendOptions]) -> None:
+        check_known(options)
         self.namespace = check_text("namespace", namespace)
         self._engine = engine
-        self._clock = options.get("clock", _wall_clock)
+        self._clock = arguments.check_callable("clock", options.get("clock", _wall_clock))
+        redact = options.get("redact")
         limit = arguments.check_int("max_result_bytes", options.get("max_result_bytes", 64 * 2**20), 2)
         self._records = Records(
             Codec(options.get("types", ()), max_bytes=limit),
             ttl=arguments.check_ttl("ttl", options.get("ttl")),
             failure_ttl=arguments.check_ttl("failure_ttl", options.get("failure_ttl", options.get("ttl"))),
             history=_check_history(options),
-            redact=arguments.check_redact(options.get("redact")),
+            redact=None if redact is None else arguments.check_callable("redact", redact),
         )
         self._op_timeout = op_timeout(options)
         recheck = recheck_interval(options)

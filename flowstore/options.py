@@ -36,6 +36,13 @@ class BackendOptions(TypedDict, total=False):
     redact: Redact | None
 
 
+def check_known(options: Mapping[str, object]) -> None:
+    """A misspelled ``redact`` would store what must not be, a misspelled ``ttl`` would keep it for ever."""
+    known = ["namespace", *BackendOptions.__annotations__]
+    if unknown := options.keys() - known:
+        raise TypeError(f"{min(unknown)}: is no option of this backend; expected one of {', '.join(known)}")
+
+
 def op_timeout(options: BackendOptions) -> float:
     return check_duration("op_timeout", options.get("op_timeout", 10.0))
 

@@ -14,7 +14,7 @@ from flowstore.core import Core
 from flowstore.errors import NotSerializable, StorageTimeout
 from flowstore.fields import check_text
 from flowstore.lifecycle import to_its_end
-from flowstore.models import MAX_RETRIES, Progress, TaskResult
+from flowstore.models import MAX_RETRIES, Progress, TaskResult, TaskStatus
 from flowstore.times import from_micros
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class TrackMethods(Core):
         *,
         name: str | None = None,
         worker_id: str | None = None,
-        retries: int = 0,
+        retries: int | None = None,
         parent_id: str | None = None,
         labels: Iterable[str] = (),
     ) -> TrackedTask:
@@ -43,7 +43,11 @@ class TrackMethods(Core):
         What stands is read first, and kept where nothing else is given: name, arguments, submission
         time, parent; ``labels`` are added to its labels. A task that nobody submitted is submitted when
         it starts. ``parent_id`` is by default that of the stored record, or else the task around this
-        one, if it is in the same backend; also across ``asyncio.create_task``.
+        one, if it is in the same backend; also across ``asyncio.create_task``. ``retries`` None: the try
+        that stands, as ``requeue`` left it, or the one after it where the task is retrying.
+
+        Nothing is claimed: the block runs, whoever runs the task as well and even if it is finished.
+        ``task.is_stored`` tells inside the block whether this try is what is stored.
 
         A result that cannot be kept: stored as failed with NotSerializable, which is raised. An outcome
         that cannot be stored: StorageError, or, if an exception propagates already, a note on that. A
@@ -57,7 +61,7 @@ class TrackMethods(Core):
             check_text("task_id", task_id),
             given.get("name"),
             given.get("worker_id"),
-            arguments.check_int("retries", retries, 0, MAX_RETRIES),
+            None if retries is None else arguments.check_int("retries", retries, 0, MAX_RETRIES),
             given.get("parent_id"),
             frozenset(arguments.check_ids(labels, "labels")),
         )
@@ -71,7 +75,7 @@ class _Try(NamedTuple):
     task_id: str
     name: str | None
     worker_id: str | None
-    retries: int
+    retries: int | None
     parent_id: str | None
     labels: frozenset[str]
 
@@ -83,11 +87,15 @@ class _Try(NamedTuple):
             at=at,
             task_name=self.name or known.task_name,
             worker_id=self.worker_id,
-            retries=self.retries,
+            retries=_next_try(known) if self.retries is None else self.retries,
             parent_id=self.parent_id or known.parent_id or around,
             labels=known.labels | self.labels,
             progress=None,
         )
+
+
+def _next_try(known: TaskResult[Any]) -> int:
+    return known.retries + (known.status is TaskStatus.RETRYING)
 
 
 class _Place(NamedTuple):
@@ -115,6 +123,7 @@ class TrackedTask:
         self.is_stored = False
         self._try = try_
         self._backend = try_.backend
+        self._is_entered = False
         self._running: TaskResult[Any]
         self._progress: Progress | None = None
         self._place: _Place | None = None
@@ -123,17 +132,24 @@ class TrackedTask:
     def task_id(self) -> str:
         return self._try.task_id
 
+    @property
+    def retries(self) -> int:
+        """The number of this try, from 0; AttributeError before the block has begun."""
+        return self._running.retries
+
     async def progress(self, done: float, total: float | None = None, note: str | None = None) -> bool:
         """As ``set_progress`` of the backend, in this try. What was told last stays with the outcome."""
-        retries = self._try.retries
-        is_applied = await self._backend.set_progress(self.task_id, done, total, note, retries=retries)
+        is_applied = await self._backend.set_progress(self.task_id, done, total, note, retries=self.retries)
         self._progress = Progress(done=done, total=total, note=note)
         return is_applied
 
     def __repr__(self) -> str:
-        return f"TrackedTask({self.task_id!r}, retries={self._try.retries})"
+        return f"TrackedTask({self.task_id!r})"
 
     async def __aenter__(self) -> Self:
+        if self._is_entered:
+            raise RuntimeError(f"task {self.task_id!r}: entered twice; call track for each block")
+        self._is_entered = True
         earlier = await self._backend.get(self.task_id)
         self._running = self._try.running(earlier, _around(self._try), self._now())
         try:

@@ -84,6 +84,33 @@ class TrackContract(Contract):
             running = await stored(backend, "t")
             assert (running.error, running.progress, running.retries) == (None, None, 1)
 
+    @pytest.mark.parametrize("retries", [0, 3])
+    async def test_the_try_that_stands_goes_on(self, backend: BaseResultBackend, retries: int) -> None:
+        """Also after requeue; a retrying task is in the next one, and the zombie of each is fenced."""
+        await backend.store("t", TaskResult.pending("t", retries=retries))
+        async with backend.track("t", worker_id="dead") as zombie:
+            assert (zombie.retries, zombie.is_stored) == (retries, True)
+            assert await backend.requeue("dead") == ["t"]
+            async with backend.track("t", worker_id="w") as requeued:
+                assert (requeued.retries, requeued.is_stored) == (retries + 1, True)
+                assert await requeued.progress(1) is True
+                assert await zombie.progress(2) is False
+                await backend.store("t", TaskResult.retrying(await stored(backend, "t"), ValueError()))
+                async with backend.track("t") as last:
+                    last.result = "last"
+        assert (zombie.is_stored, requeued.is_stored, last.is_stored) == (False, False, True)
+        done = await stored(backend, "t")
+        assert (done.unwrap(), done.retries) == ("last", retries + 2)
+
+    async def test_a_block_is_entered_once(self, backend: BaseResultBackend) -> None:
+        """What it stored the first time stands."""
+        async with backend.track("t") as task:
+            task.result = 1
+        with pytest.raises(RuntimeError, match="'t': entered twice"):
+            async with task:
+                raise AssertionError("it runs")
+        assert (await stored(backend, "t")).unwrap() == 1
+
     async def test_finished_by_somebody_else(self, backend: BaseResultBackend) -> None:
         """What they stored stands, and is_stored tells; whether the block succeeds or fails."""
         async with backend.track("t") as task:

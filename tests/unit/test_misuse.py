@@ -90,6 +90,8 @@ BAD_OPTIONS: list[tuple[str, Any]] = [
     *itertools.product(("ttl", "failure_ttl"), (timedelta(0), timedelta.max)),
     *itertools.product(["max_result_bytes"], (0, -1, 1.0, True, "1", None)),
     ("redact", "mask"),
+    *itertools.product(["clock"], (5, None)),
+    *itertools.product(("redcat", "tl", "timeout", "types_"), (None, 5)),
     *itertools.product(["namespace"], ("", "x" * 513, "\ud800", b"x", 7, None)),
 ]
 
