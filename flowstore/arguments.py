@@ -31,16 +31,15 @@ def check_number(name: str, value: object) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def check_amount(name: str, value: object) -> float:
-    """A finite number, not negative."""
+def check_amount(name: str, value: object) -> int | float:
+    """A finite number that is not negative, as it is; an int of less than 64 bits."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
     if not 0 <= value < math.inf:
         raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r:.80}")
-    try:
-        return float(value)
-    except OverflowError:
-        raise ValueError(f"{name}: an int of {int(value).bit_length()} bits is too large") from None
+    if isinstance(value, int) and value >= 2**63:
+        raise ValueError(f"{name}: expected an int below 2**63, got one of {value.bit_length()} bits")
+    return value
 
 
 def check_timeout(value: object) -> float | None:

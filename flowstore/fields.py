@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, Strict
 
 MAX_ID_BYTES: Final = 512
 MAX_NOTE_BYTES: Final = 4_096
@@ -83,7 +83,15 @@ def _to_utc(value: datetime) -> datetime:
         raise ValueError(f"{value} is out of the range of UTC datetimes") from None
 
 
-Plain = None | bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | FiniteFloat | str
-Identifier = Annotated[str, AfterValidator(_identifier)]
-Note = Annotated[str, AfterValidator(_note)]
-Timestamp = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+Text = Annotated[str, Strict()]
+Plain = (
+    None
+    | Annotated[bool, Strict()]
+    | Annotated[int, Strict(), Field(ge=-(2**63), lt=2**63)]
+    | Annotated[FiniteFloat, Strict()]
+    | Text
+)
+Amount = Annotated[int, Strict(), Field(ge=0, lt=2**63)] | Annotated[FiniteFloat, Strict(), Field(ge=0)]
+Identifier = Annotated[Text, AfterValidator(_identifier)]
+Note = Annotated[Text, AfterValidator(_note)]
+Timestamp = Annotated[AwareDatetime, Strict(), AfterValidator(_to_utc)]

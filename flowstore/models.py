@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Generic, Self, TypeVar, cast
 from pydantic import FailFast, Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from flowstore.errors import TaskCancelled, TaskFailed, TaskNotFinished
-from flowstore.fields import Identifier, Note, Record, Timestamp
+from flowstore.fields import Amount, Identifier, Note, Record, Timestamp
 from flowstore.task_error import TaskError
 
 T = TypeVar("T")
@@ -57,8 +57,8 @@ _MAYBE_LEFT_OUT: Final = WrapValidator(_left_out)
 class Progress(Record):
     """How far a task is: ``done`` out of ``total`` units, None when the total is unknown."""
 
-    done: float = Field(ge=0, allow_inf_nan=False)
-    total: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    done: Amount
+    total: Amount | None = None
     note: Note | None = None
 
 

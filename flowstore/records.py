@@ -22,13 +22,14 @@ from flowstore.engine import ANY_STAGE, Commit, Row
 from flowstore.errors import CorruptRecord, NotSerializable, PayloadTooLarge
 from flowstore.fields import cut
 from flowstore.models import FINISHED, NOT_LOADED, Progress, TaskResult, TaskStatus, Transition
-from flowstore.times import from_micros, to_micros
+from flowstore.times import from_iso, from_micros, to_micros
 
 Ttl = float | timedelta | None
 
 MAX_HEAD_BYTES: Final = 4 * 2**20
 """More than the models let the small fields take, even where JSON spells each character as six."""
 
+_TIMES_IN_HEAD: Final = frozenset({"started_at", "finished_at"})
 _MAX_REASON_CHARS: Final = 300
 _STAGES_PER_TRY: Final = 4
 _VALIDATE: Final = TypeAdapter(TaskResult).validator.validate_python
@@ -243,6 +244,8 @@ def _head(row: Row) -> dict[str, Any]:
     head = from_json(row.head)
     if not isinstance(head, dict):
         raise DecodeError(f"expected a JSON object as head, found {type(head).__name__}")
+    for name in _TIMES_IN_HEAD & head.keys():
+        head[name] = from_iso(head[name])
     return head
 
 

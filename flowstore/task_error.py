@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Self, cast
 
 from pydantic import AfterValidator, FailFast, Field
 
-from flowstore.fields import Plain, Record, cut
+from flowstore.fields import Plain, Record, Text, cut
 
 MAX_TRACEBACK_CHARS: Final = 16_384
 MAX_MESSAGE_CHARS: Final = 4_096
@@ -42,13 +42,13 @@ def _bounded_chain(cause: TaskError | None) -> TaskError | None:
 # What fits passes by the first branch, which calls no Python. That halves the time to read an error.
 _FIRST_THAT_FITS: Final = Field(union_mode="left_to_right")
 _Message = Annotated[
-    Annotated[str, Field(max_length=MAX_MESSAGE_CHARS)]
-    | Annotated[str, AfterValidator(partial(cut, limit=MAX_MESSAGE_CHARS))],
+    Annotated[Text, Field(max_length=MAX_MESSAGE_CHARS)]
+    | Annotated[Text, AfterValidator(partial(cut, limit=MAX_MESSAGE_CHARS))],
     _FIRST_THAT_FITS,
 ]
 _Traceback = Annotated[
-    Annotated[str, Field(max_length=MAX_TRACEBACK_CHARS)]
-    | Annotated[str, AfterValidator(partial(cut, limit=MAX_TRACEBACK_CHARS))],
+    Annotated[Text, Field(max_length=MAX_TRACEBACK_CHARS)]
+    | Annotated[Text, AfterValidator(partial(cut, limit=MAX_TRACEBACK_CHARS))],
     _FIRST_THAT_FITS,
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, cast
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -11,6 +11,14 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 def to_micros(at: datetime) -> int:
     return (at - _EPOCH) // _MICROSECOND
+
+
+def from_iso(text: object) -> datetime:
+    """Raises ValueError for what is no time in ISO format."""
+    try:
+        return datetime.fromisoformat(cast(str, text))
+    except (TypeError, ValueError):
+        raise ValueError(f"expected a time in ISO format, found {text!r:.80}") from None
 
 
 def from_micros(micros: int) -> datetime:

@@ -22,7 +22,7 @@ from flowstore.keeping import NAMESPACE, Keeping
 from flowstore.models import TaskResult, TaskStatus
 from flowstore.records import first_of
 from flowstore.task_error import TaskError
-from flowstore.times import from_micros
+from flowstore.times import from_iso, from_micros
 
 _BATCH: Final = 100
 
@@ -221,8 +221,10 @@ def _encode(worker: Worker) -> bytes:
 
 def _worker(kept: Kept) -> Worker:
     try:
-        return Worker(worker_id=kept.key, last_seen=from_micros(kept.at), **from_json(kept.value))
+        fields = from_json(kept.value)
+        fields["started_at"] = from_iso(fields.get("started_at"))
+        return Worker(worker_id=kept.key, last_seen=from_micros(kept.at), **fields)
     except ValidationError as error:
         raise CorruptRecord(kept.key, first_of(error), Section.WORKER) from error
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise CorruptRecord(kept.key, str(error), Section.WORKER) from error

@@ -139,7 +139,7 @@ async def test_stored_text_is_pinned(redis_url: str, client: Any) -> None:
     assert re.fullmatch(r"[0-9a-f]{16}\.0", fields[6])
     assert fields[7] == f"{2**63 - 1767225600000000:016x}"
     assert fields[8] == '["step:ad d", "parent:p", "worker:wé", "label:b", "root:p"]'
-    assert progress == '{"done":1.0}'
+    assert progress == '{"done":1}'
     assert head.startswith('{"error":{"type":"ValueError","message":"t","args":["t"]},"finished_at":')
     assert body == '{"args":[1]}'
     member = fields[7] + "t"

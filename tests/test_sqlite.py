@@ -247,7 +247,7 @@ async def test_stored_text_is_pinned(tmp_path: Path) -> None:
         *(1, 1, "t", "failed", 10, 1, "add", 1_767_225_600_000_000, None),
         '{"error":{"type":"ValueError","message":"t","args":["t"]},"finished_at":"2026-01-01T00:00:00+00:00"}',
         '{"args":[1],"kwargs":{"k":{"$bytes":"eA=="}}}',
-        *('{"done":1.0}', "p", "p", "w", '["b"]', 1_767_225_600_000_000),
+        *('{"done":1}', "p", "p", "w", '["b"]', 1_767_225_600_000_000),
         *(2, -1_767_225_600_000_000),
     )
     assert look(path, "SELECT * FROM label") == [(1, "b", "failed", -1_767_225_600_000_000, "t")]
