@@ -126,8 +126,9 @@ class TaskResult(Record, Generic[T]):
 
     @classmethod
     def pending(cls, task: str | TaskResult[Any], *, at: datetime | None = None, **fields: Any) -> Self:
-        """Submitted at ``at`` (default: now)."""
-        return cls._next(task, TaskStatus.PENDING, fields, submitted_at=at or _now(), started_at=None)
+        """Submitted at ``at`` (default: now); what an earlier try was about is not carried over."""
+        own = {"submitted_at": at or _now(), "started_at": None, "worker_id": None, "progress": None}
+        return cls._next(task, TaskStatus.PENDING, fields, **own)
 
     @classmethod
     def running(cls, task: str | TaskResult[Any], *, at: datetime | None = None, **fields: Any) -> Self:

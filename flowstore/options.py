@@ -21,7 +21,8 @@ class BackendOptions(TypedDict, total=False):
     ``history``: whether each store leaves a Transition behind (True), ``history_limit``: of each task
     only so many, the newest; None (default): all. ``clock``: microseconds since the epoch. ``redact``:
     called with each result before it is encoded, returns the one to store, of the same task_id, status
-    and retries; what it raises, ``store`` raises, and nothing is stored.
+    and retries; what it raises, ``store`` raises, and nothing is stored. It does not see what ``requeue``
+    and ``fail_lost`` change.
     """
 
     ttl: Ttl

@@ -76,8 +76,13 @@ class Records:
         ttl: Ttl | DefaultTtl = DEFAULT_TTL,
         overwrite: bool = False,
         if_version: int | None = None,
+        body: bytes | None = None,
     ) -> Commit:
-        """The write that stores ``result`` under the rules of ``BaseResultBackend.store``."""
+        """The write that stores ``result`` under the rules of ``BaseResultBackend.store``.
+
+        ``body``: the values of a result that was read without them, as they stand; they are not redacted
+        again, as ``redact`` could not see them.
+        """
         if self._redact is not None and result.is_loaded:
             result = _redacted(result, self._redact)
         status, submitted_at = result.status, result.submitted_at
@@ -96,7 +101,7 @@ class Records:
             self._expiry(result, now, ttl),
             next(self._tokens),
             encode_head(result),
-            encode_body(result, self.codec),
+            encode_body(result, self.codec) if body is None else body,
             None if result.progress is None else encode_progress(result.progress),
             result.parent_id,
             result.worker_id,

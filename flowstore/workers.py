@@ -130,9 +130,10 @@ class WorkerMethods(Keeping):
 
         ``retries`` is one higher, so that what the worker may still store of the earlier try loses;
         worker_id, started_at and progress are None. The backend's ttl begins anew, as with any store. A
-        task that anybody else changes meanwhile is left alone. Values are not read, their types need not
-        be known here. Each task is changed atomically, the whole is not: after a StorageError a part may
-        have been changed, after CorruptRecord, which names the first that cannot be read, all others.
+        task that anybody else changes meanwhile is left alone. Values are not read: their types need not
+        be known here, and ``redact`` is not called. Each task is changed atomically, the whole is not:
+        after a StorageError a part may have been changed, after CorruptRecord, which names the first that
+        cannot be read, all others.
         """
         return await self._step_all(worker_id, _again)
 
@@ -172,9 +173,7 @@ class WorkerMethods(Keeping):
     def _stepped(self, row: Row, step: Step, now: int) -> Commit:
         """The write of the task's next state over this very version. Its values stay the bytes they are."""
         task = step(self._records.decode(row._replace(body=None)), from_micros(now))
-        without_values = task.model_copy(update={"args": (), "kwargs": {}})
-        commit = self._records.commit(without_values, now, if_version=row.version)
-        return commit if row.body is None else commit._replace(body=row.body)
+        return self._records.commit(task, now, if_version=row.version, body=row.body)
 
     async def _kept_worker(self, worker_id: str) -> Kept | None:
         found = await self._kept(Section.WORKER, NAMESPACE, keys=[worker_id])
@@ -199,13 +198,7 @@ def _running(worker_id: str) -> Query:
 
 
 def _again(task: TaskResult[Any], at: datetime) -> TaskResult[Any]:
-    return TaskResult.pending(
-        task,
-        submitted_at=task.submitted_at,
-        retries=task.retries + 1,
-        worker_id=None,
-        progress=None,
-    )
+    return TaskResult.pending(task, submitted_at=task.submitted_at, retries=task.retries + 1)
 
 
 def _started_at(standing: Kept | None, host: str, pid: int) -> datetime | None:

@@ -56,6 +56,23 @@ class RedactingContract(Contract):
         async with make_backend(redact=refuse) as backend:
             await self._stores_nothing(backend, LookupError, "no rule for this task")
 
+    async def test_an_operator_does_not_need_it(self, make_backend: MakeBackend) -> None:
+        """It is not shown what requeue and fail_lost change, as they do not read the values."""
+
+        def mask_first(result: TaskResult[Any]) -> TaskResult[Any]:
+            return result.model_copy(update={"args": ("masked", *result.args[1:]), "result": None})
+
+        async with make_backend(redact=mask_first) as backend:
+            for worker_id in ("a", "b"):
+                running: TaskResult[Any] = TaskResult.running(worker_id, args=("x", 1), worker_id=worker_id)
+                await backend.store(worker_id, running)
+            assert (await backend.requeue("a"), await backend.fail_lost("b")) == (["a"], ["b"])
+            found = await backend.get_many(["a", "b"])
+            assert {(task.status.value, task.args) for task in found.values()} == {
+                ("pending", ("masked", 1)),
+                ("failed", ("masked", 1)),
+            }
+
     async def test_its_result_is_checked_as_any_other(self, make_backend: MakeBackend) -> None:
         """A value that cannot be kept is refused; a listed result without its values is not even shown."""
 
