@@ -19,7 +19,8 @@ _SCHEME: Final = re.compile(r"[a-z]{1,20}")  # anything else may be a part of a 
 def connect(url: str, **options: Any) -> BaseResultBackend:
     """The backend that ``url`` names; it opens with ``async with`` or at its first call.
 
-    ``sqlite:///file.db`` is relative to the working directory, ``sqlite:////var/file.db`` absolute.
+    ``sqlite:///file.db`` is relative to the working directory, ``sqlite:////var/file.db`` absolute; what
+    is special in URLs, as ``?``, is percent-encoded in it.
     ``options`` go to the backend's constructor: those of BackendOptions, ``namespace``, and its own.
     Raises ValueError for a URL of another form.
     """
@@ -29,6 +30,11 @@ def connect(url: str, **options: Any) -> BaseResultBackend:
     if separator and scheme in ("redis", "rediss", "unix"):
         return RedisBackend(url, **options)
     if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
+        if mark := re.search("[?#]", rest):
+            raise ValueError(
+                f"url: {mark[0]!r} in {url!r} begins no option, as those are arguments of connect; "
+                f"in the name of a file write %{ord(mark[0]):X}"
+            )
         return SQLiteBackend(unquote(rest[1:]), **options)
     if url == "memory://":
         return InMemoryBackend(**options)

@@ -71,12 +71,12 @@ class Tail(Onlooker):
 
     __slots__ = (
         *("_begun", "_clock", "_ids", "_is_registered", "_known", "_memory", "_owed"),
-        *("_missed_ids", "_recent", "_sound", "_statuses", "has_gap"),
+        *("_missed_ids", "_recent", "_sound", "has_gap", "statuses"),
     )
 
     def __init__(self, statuses: Collection[str], clock: Callable[[], int], memory: int) -> None:
         super().__init__()
-        self._statuses = frozenset(statuses)
+        self.statuses = frozenset(statuses)
         self._clock = clock
         self._memory = memory
         self._ids: list[str] = []
@@ -90,7 +90,7 @@ class Tail(Onlooker):
         self.has_gap = False
 
     def heard(self, ids: Iterable[str], status: str) -> None:
-        if status not in self._statuses:
+        if status not in self.statuses:
             return
         for task_id in ids:
             stored = (task_id, status)
@@ -120,7 +120,7 @@ class Tail(Onlooker):
         self.has_gap = False
 
         def found(stored: Stored) -> None:
-            if stored[1] not in self._statuses:
+            if stored[1] not in self.statuses:
                 return
             if self._known[stored]:
                 self._known[stored] -= 1

@@ -60,6 +60,13 @@ def test_connect(url: str, kind: type) -> None:
         assert backend.path == Path("a b.db").absolute()
 
 
+@pytest.mark.parametrize("url", ["sqlite:///x.db?mode=ro", "sqlite:////x/y.db#z"])
+def test_connect_takes_no_options_in_the_url_of_a_file(url: str) -> None:
+    """They would become a part of the file's name."""
+    with pytest.raises(ValueError, match=r"begins no option.*write %(3F|23)"):
+        flowstore.connect(url)
+
+
 @pytest.mark.parametrize(
     "url", ["", "x", "memory", "memory://x", "sqlite://x.db", "mysql://u:s3cret@h", "sqlite:///"]
 )
