@@ -100,7 +100,7 @@ def steps(items: list[Item]) -> Iterator[list[Item]]:
 def applied(commit: Commit, outcome: Outcome) -> bool:
     """Raises what the storage refused for another reason than the rules of ``store``."""
     if outcome.version == FAMILY:
-        raise FamilyConflict(commit.id, str(commit.parent), outcome.reason)
+        raise FamilyConflict(commit.id, str(commit.parent), outcome.reason or None)
     if outcome.version == UNREADABLE:
         raise CorruptRecord(commit.id, f"{outcome.reason}; nothing was written")
     return outcome.is_applied

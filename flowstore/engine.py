@@ -115,8 +115,9 @@ class Commit(NamedTuple):
 class Outcome(NamedTuple):
     """Whether a commit is the stored state now, and where it is not, the version that stands in its way.
 
-    0: there is no live record. UNREADABLE: what stands cannot be read or written over. FAMILY: the
-    parent cannot be. ``reason`` says why; what stands was left alone, and the other writes of the call
+    0: there is no live record. UNREADABLE: what stands cannot be read or written over, ``reason`` says why.
+    FAMILY: the parent cannot be; ``reason`` is the id of the standing one, "" when the named one descends
+    from the record or is the record itself. What stands was left alone, and the other writes of the call
     were not affected.
     """
 

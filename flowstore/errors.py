@@ -135,16 +135,25 @@ class VersionConflict(FlowstoreError, RuntimeError):
 
 
 class FamilyConflict(FlowstoreError, ValueError):
-    """A store named a parent that descends from the task, or another one than before. Nothing was written."""
+    """A store named another parent than before, or one that descends from the task. Nothing was written.
 
-    def __init__(self, task_id: str, parent_id: str, reason: str) -> None:
-        super().__init__(task_id, parent_id, reason)
+    ``standing_parent_id``: the parent that the task has; None where the named one descends from the task.
+    """
+
+    def __init__(self, task_id: str, parent_id: str, standing_parent_id: str | None) -> None:
+        super().__init__(task_id, parent_id, standing_parent_id)
         self.task_id = task_id
         self.parent_id = parent_id
-        self.reason = reason
+        self.standing_parent_id = standing_parent_id
 
     def __str__(self) -> str:
-        return f"parent_id: {self.parent_id!r} cannot be the parent of {self.task_id!r}: {self.reason}"
+        if self.standing_parent_id is not None:
+            reason = f"its parent is {self.standing_parent_id!r}"
+        elif self.parent_id == self.task_id:
+            reason = "no task is its own parent"
+        else:
+            reason = f"{self.parent_id!r} descends from it"
+        return f"parent_id: {self.parent_id!r} cannot be the parent of {self.task_id!r}: {reason}"
 
 
 class UnknownTask(FlowstoreError, LookupError):

@@ -1,6 +1,7 @@
 -- ARGV: now, how many expired records to sweep, a line for each write, then id and payload of each,
 -- back to back. Returns for each -1: applied; the version that stands in its way, 0 where no live record
--- does; why what stands cannot be read or written over; or, behind "parent: ", why its parent cannot be.
+-- does; why what stands cannot be read or written over; or "parent: " and the one
+-- that stands, nothing when the parent that it names descends from it.
 local APPLIED = -1
 -- Bytes of id and payload, what must stand ("<=ceiling" or "=version"), time of the transition, how many
 -- of them to keep or "-", header without its version.
@@ -48,16 +49,16 @@ local function is_ancestor(id, task)
     return task == id
 end
 
--- Why the write cannot have its parent; nil when it can. Notes whether it takes descendants along.
+-- What the write is answered that cannot have its parent; nil when it can. Notes whether it takes descendants along.
 local function refused(write, record)
     local id, parent = write.id, write.listings.parent
     if not parent or record and record.listings.parent == parent then return nil end
     if record and record.listings.parent then
-        return "parent: its parent is '" .. record.listings.parent .. "'"
+        return 'parent: ' .. record.listings.parent
     end
     write.has_descendants = has_children(id)
     if parent == id or write.has_descendants and is_ancestor(id, parent) then
-        return 'parent: is a descendant of the task, or the task itself'
+        return 'parent: '
     end
 end
 

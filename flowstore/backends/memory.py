@@ -153,8 +153,8 @@ class MemoryEngine(Engine):
         if not is_allowed:
             return Outcome(is_applied=False, version=version)
         joins = commit.parent is not None and (standing is None or standing.parent != commit.parent)
-        if joins and (reason := self._obstacle(commit, standing)):
-            return Outcome(is_applied=False, version=FAMILY, reason=reason)
+        if joins and (refusal := self._refusal(commit, standing)):
+            return refusal
         row = self._row(commit, standing)
         if standing is None:
             self._drop(commit.id)
@@ -167,17 +167,15 @@ class MemoryEngine(Engine):
         self._hints.changed((commit.id,), Change(commit.status))
         return APPLIED
 
-    def _obstacle(self, commit: Commit, standing: Row | None) -> str:
-        """Why the record cannot have the commit's parent; "" when it can."""
-        if standing is not None and standing.parent is not None:
-            return f"its parent is {standing.parent!r}"
-        if commit.parent is not None and self._is_ancestor(commit.id, commit.parent):
-            return "is a descendant of the task, or the task itself"
-        return ""
+    def _refusal(self, commit: Commit, standing: Row | None) -> Outcome | None:
+        """When the record cannot have the commit's parent."""
+        other = standing.parent if standing is not None else None
+        if other is None and not self._is_ancestor(commit.id, commit.parent):
+            return None
+        return Outcome(is_applied=False, version=FAMILY, reason=other or "")
 
-    def _is_ancestor(self, task_id: str, task: str) -> bool:
-        """Or the task itself."""
-        ancestor: str | None = task
+    def _is_ancestor(self, task_id: str, ancestor: str | None) -> bool:
+        """Of the second, or that itself."""
         while ancestor is not None and ancestor != task_id:
             row = self._rows.get(ancestor)
             ancestor = row.parent if row else None

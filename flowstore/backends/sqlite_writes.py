@@ -77,18 +77,15 @@ class Commits:
         """Under the parent that the write names, unless it cannot be: then as if it had not been written."""
         values = {"ns": self._ns, "id": write.id, "parent": write.parent, "now": self._now}
         [(parent, has_children)] = self._raw.execute(SQL["family"], values).fetchall()
-        reason = ""
-        if parent is not None and parent != write.parent:
-            reason = f"its parent is {parent!r}"
-        elif parent is None and self._raw.execute(SQL["is_ancestor"], values).fetchall():
-            reason = "is a descendant of the task, or the task itself"
-        if reason:
+        descends = parent is None and self._raw.execute(SQL["is_ancestor"], values).fetchall()
+        is_refused = descends or parent not in (None, write.parent)
+        if is_refused:
             self._raw.execute("SAVEPOINT refused")
         outcome = self._write(write)
-        if reason:
+        if is_refused:
             self._raw.execute("ROLLBACK TO refused")
             self._raw.execute("RELEASE refused")
-            refusal = Outcome(is_applied=False, version=FAMILY, reason=reason)
+            refusal = Outcome(is_applied=False, version=FAMILY, reason=parent or "")
             return refusal if outcome.is_applied else outcome
         if outcome.is_applied and parent is None:
             assert write.parent is not None

@@ -149,9 +149,19 @@ class FamilyContract(Contract):
                 await backend.store("c", other, **way)
             assert isinstance(caught.value, ValueError)
             assert (caught.value.task_id, caught.value.parent_id) == ("c", "second")
-            assert "first" in caught.value.reason
+            assert str(caught.value).endswith("its parent is 'first'")
         assert await _everything(backend, ["first", "second", "c"]) == before
         assert await backend.store("c", other.model_copy(update={"parent_id": "first"}))
+
+    @pytest.mark.parametrize("parent", ["it's", "a\nERROR forged", "both ' and \"", "\N{SNAKE}"])
+    async def test_refusals_show_ids_as_what_they_are(self, backend: BaseResultBackend, parent: str) -> None:
+        """Quoted, so that none can pass for a line of its own in a log."""
+        await backend.store("c", failed("c", parent_id=parent))
+        with pytest.raises(FamilyConflict) as caught:
+            await backend.store("c", failed("c", parent_id="other"), overwrite=True)
+        assert caught.value.standing_parent_id == parent
+        shown = f"parent_id: 'other' cannot be the parent of 'c': its parent is {parent!r}"
+        assert str(caught.value) == shown
 
     @pytest.mark.parametrize("length", [1, 2, 3, 10])
     async def test_cycles_are_refused(self, backend: BaseResultBackend, length: int) -> None:
@@ -161,8 +171,11 @@ class FamilyContract(Contract):
         before = await _everything(backend, names)
         closing = TaskResult[Any].success(names[0], 1, retries=1, task_name="new", parent_id=names[-1])
         for overwrite in (False, True):
-            with pytest.raises(FamilyConflict, match=f"'{names[-1]}' cannot be the parent of 't0'"):
+            with pytest.raises(FamilyConflict, match=f"'{names[-1]}' cannot be the parent of 't0'") as caught:
                 await backend.store(names[0], closing, overwrite=overwrite)
+            assert caught.value.standing_parent_id is None
+            reason = "no task is its own parent" if length == 1 else f"'{names[-1]}' descends from it"
+            assert str(caught.value).endswith(reason)
         assert await _everything(backend, names) == before
 
     async def test_cycle_of_tasks_that_are_not_all_stored(self, backend: BaseResultBackend) -> None:
