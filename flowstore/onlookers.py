@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -38,22 +38,23 @@ class Onlooker:
 class Watcher(Onlooker):
     """What one iteration of ``watch`` has still to show: the newest state."""
 
-    __slots__ = ("_shown", "state")
+    __slots__ = ("_is_at_end", "_shown", "state")
 
     def __init__(self) -> None:
         super().__init__()
         self.state: TaskResult[Any]
-        self._shown: tuple[object, ...] = ()
+        self._shown: TaskResult[Any] | None = None
+        self._is_at_end = False
 
     def show(self, state: TaskResult[Any]) -> None:
         """One that was shown already is no news; nothing follows a finished one."""
-        mark = (state.version, state.progress)
-        if mark != self._shown and not (self._shown and self.state.is_finished):
-            self.state, self._shown = state, mark
+        if state != self._shown and not self._is_at_end:
+            self.state = self._shown = state
+            self._is_at_end = state.is_finished
             self._news.set()
 
     def fail(self, error: Exception) -> None:
-        if not (self._shown and self.state.is_finished):
+        if not self._is_at_end:
             super().fail(error)
 
 
@@ -70,8 +71,8 @@ class Tail(Onlooker):
     """
 
     __slots__ = (
-        *("_begun", "_clock", "_ids", "_is_registered", "_known", "_memory", "_owed"),
-        *("_missed_ids", "_recent", "_sound", "has_gap", "statuses"),
+        *("_begun", "_clock", "_compared", "_ids", "_is_registered", "_known", "_memory", "_missed_ids"),
+        *("_owed", "_recent", "_sound", "has_gap", "statuses"),
     )
 
     def __init__(self, statuses: Collection[str], clock: Callable[[], int], memory: int) -> None:
@@ -81,11 +82,13 @@ class Tail(Onlooker):
         self._memory = memory
         self._ids: list[str] = []
         self._missed_ids: list[str] = []
-        self._recent: deque[tuple[int, Stored]] = deque()
+        self._recent: list[tuple[int, Stored]] = []
         self._known: Counter[Stored] = Counter()
         self._owed: Counter[Stored] = Counter()
-        self._begun = self._sound = clock()
-        """Since when it shows, and up to when it has missed nothing, but for stores on their way then."""
+        self._begun = self._sound = self._compared = clock()
+        """Since when it shows; up to when it has missed nothing, but for stores on their way then; and when
+        the last comparison began.
+        """
         self._is_registered = False
         self.has_gap = False
 
@@ -97,8 +100,10 @@ class Tail(Onlooker):
             if self._owed[stored]:
                 self._owed[stored] -= 1  # it was in the history already
             else:
-                self._add(stored, self._ids)
+                self._ids.append(task_id)
+                self._recent.append((self._clock(), stored))
                 self._known[stored] += 1  # a comparison under way may find it as well
+                self._news.set()
 
     def registered(self) -> None:
         """From now on it hears of all; what came before the first time it may have missed."""
@@ -110,33 +115,33 @@ class Tail(Onlooker):
         self.has_gap = True
         self._news.set()
 
-    def compare(self) -> tuple[int, Callable[[Stored], None]]:
-        """Since when the history has to be read, and what to call with each of its stores, in order."""
-        since, self._sound = max(self._begun, self._sound - self._memory), self._clock()
-        while self._recent and self._recent[0][0] < since:
-            self._recent.popleft()
+    def compare(self) -> int:
+        """Begin to. Since when the history has to be read; each store in it is then ``found``, in order."""
+        self._compared = self._clock()
+        since = max(self._begun, self._sound - self._memory)
+        self._recent = [entry for entry in self._recent if entry[0] >= since]
         self._known = Counter(stored for _, stored in self._recent)
         self._owed.clear()
         self.has_gap = False
+        return since
 
-        def found(stored: Stored) -> None:
-            if stored[1] not in self.statuses:
-                return
-            if self._known[stored]:
-                self._known[stored] -= 1
-            else:
-                self._owed[stored] += 1
-                self._add(stored, self._missed_ids)
+    def found(self, stored: Stored, at: int) -> None:
+        if stored[1] not in self.statuses:
+            return
+        if self._known[stored]:
+            self._known[stored] -= 1
+            return
+        self._missed_ids.append(stored[0])
+        self._recent.append((at, stored))
+        if at >= self._compared - self._memory:  # what is older is not on its way any more, but lost
+            self._owed[stored] += 1
 
-        return since, found
+    def compared(self) -> None:
+        """All of the history was read: nothing is missed that was stored before the comparison."""
+        self._sound = self._compared
 
     def take(self) -> list[str]:
         """The ids that were not taken yet: those that had been missed, then those that were heard of."""
         ids = self._missed_ids + self._ids
         self._missed_ids, self._ids = [], []
         return ids
-
-    def _add(self, stored: Stored, ids: list[str]) -> None:
-        ids.append(stored[0])
-        self._recent.append((self._clock(), stored))
-        self._news.set()

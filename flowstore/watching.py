@@ -71,10 +71,11 @@ class WatchMethods(HistoryMethods):
             self._waiters.unfollow(tail)
 
     async def _fill_gap(self, tail: Tail) -> None:
-        since, found = tail.compare()
         try:
-            async for rows in self._stretch(Span(STEP, since, END_OF_TIME)):
+            async for rows in self._stretch(Span(STEP, tail.compare(), END_OF_TIME)):
                 for row in rows:
-                    found((row.id, row.status))
+                    tail.found((row.id, row.status), row.at)
         except StorageUnavailable:
             tail.has_gap = True  # filled at the next news, at the latest when all is looked at again
+        else:
+            tail.compared()

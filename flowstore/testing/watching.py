@@ -197,6 +197,19 @@ class WatchContract(Contract):
         assert [state.unwrap() async for state in others] == [1]
         assert backend.waiting == 0
 
+    async def test_deleted_and_stored_anew(self, backend: BaseResultBackend) -> None:
+        """A new record has the versions of the one before; its end is shown, or else the deletion."""
+        await backend.store("t", TaskResult.running("t"))
+        states = backend.watch("t")
+        assert (await anext(states)).status == "running"
+        await backend.delete("t")
+        await backend.store("t", TaskResult.success("t", 1))
+        async with asyncio.timeout(FOR_EVER):
+            try:
+                assert (await anext(states)).unwrap() == 1
+            except ResultDeleted:
+                assert [state.unwrap() async for state in backend.watch("t")] == [1]
+
     @pytest.mark.parametrize("seed", SEEDS)
     async def test_no_final_state_is_missed(self, make_backend: MakeBackend, seed: int) -> None:
         """Tasks in any order, hints that get lost: states only go forward, and the last one is shown."""
