@@ -21,6 +21,7 @@ from flowstore.errors import (
     ResultDeleted,
     ResultExpired,
     ResultGone,
+    StorageTimeout,
     StorageUnavailable,
     WaitTimeout,
 )
@@ -28,10 +29,13 @@ from flowstore.models import FINISHED, TaskResult, TaskStatus
 from flowstore.onlookers import Onlooker, Tail, Watcher
 
 _BATCH: Final = 1_000
+_TRIPS_PER_SIZE: Final = 8
+"""How many reads in a row come in time before larger ones are tried again."""
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 _LONGEST_TIMER: Final = 86_400.0
 _ENDS: Final = frozenset(map(Change, FINISHED))
+_GOES: Final = frozenset({Change.DELETED, Change.EXPIRED})
 _UNFINISHED: Final = frozenset(TaskStatus) - FINISHED
 
 Waiting = asyncio.Future[TaskResult[Any]]
@@ -39,42 +43,71 @@ Read = Callable[[Sequence[str]], Awaitable[Sequence[Row | None]]]
 
 
 class _Entry:
-    """All waiters of one id, and what is known of its record."""
+    """All who wait for one id and were told nothing yet, and what is known of its record."""
 
-    __slots__ = ("expires_at", "futures", "gone", "is_seen", "newcomers", "timer", "watchers")
+    __slots__ = ("expires_at", "futures", "gone", "is_seen", "later", "timer", "watchers")
 
     def __init__(self) -> None:
         self.futures: dict[Waiting, asyncio.TimerHandle | None] = {}
         self.watchers: set[Onlooker] = set()
-        self.newcomers: set[Waiting | Onlooker] | None = None
-        """Who came while the record is read, which may be older than they are; None while it is not."""
+        self.later: _Entry | None = None
+        """Those who came while the record is read for these: what is read may be older than they are."""
         self.is_seen = False
         self.gone: type[ResultGone] | None = None
         self.expires_at: int | None = None
         self.timer: asyncio.TimerHandle | None = None
 
+    @property
+    def is_unused(self) -> bool:
+        return not self.futures and not self.watchers and self.later is None
+
+    def hear(self, change: Change) -> None:
+        if change is Change.DELETED or change is Change.EXPIRED:
+            self.gone = ResultExpired if change is Change.EXPIRED else ResultDeleted
+        else:
+            self.is_seen = True
+        if self.later is not None:
+            self.later.hear(change)
+
+    def release(self, future: Waiting) -> None:
+        timer = self.futures.pop(future, None)
+        if timer is not None:
+            timer.cancel()
+        if self.later is not None:
+            self.later.release(future)
+
+    def unwatch(self, watcher: Onlooker) -> None:
+        self.watchers.discard(watcher)
+        if self.later is not None:
+            self.later.unwatch(watcher)
+
     def settle(self, outcome: TaskResult[Any] | Exception) -> None:
-        for future in self.futures:
-            if future.done() or (self.newcomers and future in self.newcomers):
+        """Tell all but those who came later; it is the last that these hear from this entry."""
+        for future, timer in self.futures.items():
+            if timer is not None:
+                timer.cancel()
+            if future.done():
                 continue
             if isinstance(outcome, Exception):
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)
         self.show(outcome)
+        self.stop_timer()
 
     def show(self, state: TaskResult[Any] | Exception) -> None:
         for watcher in self.watchers:
-            if self.newcomers and watcher in self.newcomers:
-                continue
             if isinstance(state, Exception):
                 watcher.fail(state)
             else:
                 watcher.show(state)
 
-    def came(self, newcomer: Waiting | Onlooker) -> None:
-        if self.newcomers is not None:
-            self.newcomers.add(newcomer)
+    def join(self) -> None:
+        """Those who came later wait with the others: their record is read again anyway."""
+        if self.later is not None:
+            self.futures |= self.later.futures
+            self.watchers |= self.later.watchers
+            self.later = None
 
     def stop_timer(self) -> None:
         if self.timer is not None:
@@ -102,6 +135,7 @@ class Waiters:
         self._tails: set[Tail] = set()
         self._stale: dict[str, bool] = {}
         """To be read again, and whether it is enough to fetch it."""
+        self._reading: Mapping[str, _Entry] = {}
         self._reader: asyncio.Task[None] | None = None
         self._recheck: asyncio.TimerHandle | None = None
         self._is_closed = False
@@ -126,16 +160,19 @@ class Waiters:
         entry.futures[future] = (
             None if timeout is None else loop.call_later(timeout, self._late, task_id, future, timeout)
         )
-        entry.came(future)
         self._look(task_id)
         return future
 
     def _entry(self, task_id: str) -> _Entry:
+        """For somebody who comes now."""
         if self._is_closed:
             raise BackendClosed("the backend is closed")
         entry = self._entries.get(task_id)
         if entry is None:
             entry = self._entries[task_id] = _Entry()
+        elif self._reading.get(task_id) is entry:
+            entry.later = entry.later or _Entry()
+            return entry.later
         return entry
 
     def _look(self, task_id: str) -> None:
@@ -147,14 +184,13 @@ class Waiters:
         """Shown the state of the task and each that follows. To be given back with ``unwatch``."""
         watcher, entry = Watcher(), self._entry(task_id)
         entry.watchers.add(watcher)
-        entry.came(watcher)
         self._look(task_id)
         return watcher
 
     def unwatch(self, task_id: str, watcher: Onlooker) -> None:
         entry = self._entries.get(task_id)
         if entry is not None:
-            entry.watchers.discard(watcher)
+            entry.unwatch(watcher)
             self._drop_unused(task_id, entry)
 
     def follow(self, tail: Tail) -> None:
@@ -172,15 +208,14 @@ class Waiters:
         if future.done() and not future.cancelled():
             future.exception()  # so that an outcome nobody took is not reported as never retrieved
         entry = self._entries.get(task_id)
-        if entry is None:
-            return
-        timer = entry.futures.pop(future, None)
-        if timer is not None:
-            timer.cancel()
-        self._drop_unused(task_id, entry)
+        if entry is not None:
+            entry.release(future)
+            self._drop_unused(task_id, entry)
 
     def _drop_unused(self, task_id: str, entry: _Entry) -> None:
-        if not entry.futures and not entry.watchers:
+        if entry.later is not None and entry.later.is_unused:
+            entry.later = None
+        if entry.is_unused:
             entry.stop_timer()
             del self._entries[task_id]
             self._stale.pop(task_id, None)
@@ -195,15 +230,10 @@ class Waiters:
             if entry is None:
                 continue
             if change in _ENDS:
-                entry.is_seen = True
                 self._stale.setdefault(task_id, True)
-            elif change is Change.DELETED or change is Change.EXPIRED:
-                entry.gone = ResultExpired if change is Change.EXPIRED else ResultDeleted
-                self._stale[task_id] = False
-            else:
-                if not entry.is_seen or entry.watchers:
-                    self._stale[task_id] = False  # to learn when it expires, and to show it
-                entry.is_seen = True
+            elif change in _GOES or not entry.is_seen or entry.watchers:
+                self._stale[task_id] = False  # it is gone; or to learn when it expires, and to show it
+            entry.hear(change)
         self._start_reading()
 
     def look_again(self) -> None:
@@ -215,9 +245,8 @@ class Waiters:
         """Wake every waiter with BackendClosed and stop reading."""
         self._is_closed = True
         for entry in self._entries.values():
-            entry.stop_timer()
-            entry.newcomers = None
-            entry.settle(BackendClosed("the backend was closed during the wait"))
+            entry.join()
+        self._settle_all(list(self._entries), BackendClosed("the backend was closed during the wait"))
         self._stale.clear()
         self._rest()
         if self._reader is not None:
@@ -255,58 +284,60 @@ class Waiters:
     def _reader_done(self, reader: asyncio.Task[None]) -> None:
         self._reader = None
         if not reader.cancelled() and (error := reader.exception()) is not None:
-            self._settle_all(self._entries, RuntimeError(f"reading awaited results failed: {error!r}"))
+            self._settle_all(list(self._entries), RuntimeError(f"reading awaited results failed: {error!r}"))
         self._start_reading()
 
     async def _read_stale(self) -> None:
-        pause = _FIRST_PAUSE
+        pause, size, in_time = _FIRST_PAUSE, _BATCH, 0
         while self._stale and not self._is_closed:
-            batch, read = self._take_batch()
-            known = {task_id: (self._entries[task_id], self._entries[task_id].is_seen) for task_id in batch}
-            for entry, _ in known.values():
-                entry.newcomers = set()
+            batch, read = self._take_batch(size)
+            seen = [self._entries[task_id].is_seen for task_id in batch]
+            self._reading = {task_id: self._entries[task_id] for task_id in batch}
             try:
                 rows = await read(batch)
             except StorageUnavailable as error:
                 self.trouble = error
                 self._put_back(batch)
+                if isinstance(error, StorageTimeout):  # it may have been too much for one trip
+                    size, in_time = max(1, len(batch) // 2), 0
             except Exception as error:
                 self._settle_all(batch, error)
             except BaseException:  # somebody cancelled all tasks; who still waits is read again
                 self._put_back(batch)
                 raise
             else:
-                self.trouble, pause = None, _FIRST_PAUSE
-                self._show_rows(zip(batch, rows, strict=True), known, read)
+                self.trouble, pause, in_time = None, _FIRST_PAUSE, in_time + 1
+                if in_time % _TRIPS_PER_SIZE == 0:
+                    size = min(2 * size, _BATCH)
+                for task_id, row, was_seen in zip(batch, rows, seen, strict=True):
+                    self._show_row(task_id, row, was_seen, read)
             finally:
-                for entry, _ in known.values():
-                    entry.newcomers = None
+                for entry in self._reading.values():
+                    entry.join()
+                self._reading = {}
             if self.trouble is not None:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _show_rows(
-        self, rows: Iterable[tuple[str, Row | None]], known: Mapping[str, tuple[_Entry, bool]], read: Read
-    ) -> None:
-        """``known``: whom each read was for, and whether the record had been seen before it."""
-        for task_id, row in rows:
-            entry, was_seen = known[task_id]
-            if self._entries.get(task_id) is not entry:
-                continue
-            if task_id == ANY_ID:
-                for tail in self._tails:
-                    tail.registered()
-            if row is not None and row.status not in _UNFINISHED and not row.is_expired(self._clock()):
-                entry.settle(self._outcome(row))
-            elif read is self._fetch:
-                self._stale[task_id] = False
-            else:
-                self._settle_unfinished(task_id, entry, was_seen, row)
+    def _show_row(self, task_id: str, row: Row | None, was_seen: bool, read: Read) -> None:
+        """To those whom it was read for. ``was_seen``: whether the record had been seen before."""
+        entry = self._entries.get(task_id)
+        if entry is None or entry is not self._reading[task_id]:
+            return
+        if task_id == ANY_ID:
+            for tail in self._tails:
+                tail.registered()
+        if row is not None and row.status not in _UNFINISHED and not row.is_expired(self._clock()):
+            self._settle(task_id, entry, self._outcome(row))
+        elif read is self._fetch:
+            self._stale[task_id] = False
+        else:
+            self._settle_unfinished(task_id, entry, was_seen, row)
 
-    def _take_batch(self) -> tuple[list[str], Read]:
+    def _take_batch(self, size: int) -> tuple[list[str], Read]:
         """Those to be read as the oldest is, so that neither way to read waits for ever for the other."""
         is_told = next(iter(self._stale.values()))
-        batch = list(islice((task_id for task_id, told in self._stale.items() if told is is_told), _BATCH))
+        batch = list(islice((task_id for task_id, told in self._stale.items() if told is is_told), size))
         for task_id in batch:
             del self._stale[task_id]
         return batch, self._fetch if is_told else self._watch
@@ -316,8 +347,19 @@ class Waiters:
 
     def _settle_all(self, ids: Iterable[str], error: Exception) -> None:
         for task_id in ids:
-            if task_id in self._entries:
-                self._entries[task_id].settle(error)
+            if (entry := self._entries.get(task_id)) is not None:
+                self._settle(task_id, entry, error)
+
+    def _settle(self, task_id: str, entry: _Entry, outcome: TaskResult[Any] | Exception) -> None:
+        """Whoever comes from now on knows nothing of what these were told."""
+        entry.settle(outcome)
+        if entry.later is not None:
+            self._entries[task_id], entry.later = entry.later, None
+            return
+        del self._entries[task_id]
+        self._stale.pop(task_id, None)
+        if not self._entries:
+            self._rest()
 
     def _settle_unfinished(self, task_id: str, entry: _Entry, was_seen: bool, row: Row | None) -> None:
         if row is None or row.is_expired(self._clock()):
@@ -334,10 +376,10 @@ class Waiters:
         Being seen since does not count: the look may be older than the write that a hint told of.
         """
         if entry.gone is not None:
-            entry.settle(entry.gone(task_id))
+            self._settle(task_id, entry, entry.gone(task_id))
         elif was_seen:
             was_due = entry.expires_at is not None and entry.expires_at <= self._clock()
-            entry.settle(ResultExpired(task_id) if row or was_due else ResultDeleted(task_id))
+            self._settle(task_id, entry, ResultExpired(task_id) if row or was_due else ResultDeleted(task_id))
 
     def _outcome(self, row: Row) -> TaskResult[Any] | Exception:
         try:

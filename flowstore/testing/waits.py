@@ -232,3 +232,35 @@ class WaitingContract(Contract):
             with suppress(ResultDeleted):
                 assert (await task).unwrap() == n
         assert backend.waiting == 0
+
+    async def test_who_is_told_of_a_deletion_may_wait_anew(self, backend: BaseResultBackend) -> None:
+        """As a new wait: for the next record of that id, whoever else still holds on to the old one."""
+        await backend.store("t", TaskResult.running("t"))
+        states = backend.watch("t")
+        await anext(states)  # whoever looks on is busy with this state
+        told = [await waiting(backend, "t") for _ in range(2)]
+        for wait in told:
+            await seen(backend, wait, "t")
+        await backend.delete("t")
+        for wait in told:
+            with pytest.raises(ResultDeleted):
+                await wait
+        again = await waiting(backend, "t")
+        await backend.store("t", TaskResult.pending("t"))
+        assert not again.done()
+        await backend.store("t", TaskResult.success("t", 2))
+        assert (await again).unwrap() == 2
+        with pytest.raises(ResultDeleted):
+            await anext(states)
+        assert backend.waiting == 0
+
+    async def test_consumed_and_submitted_again(self, backend: BaseResultBackend) -> None:
+        """Within as_completed, which still waits for others."""
+        await backend.store("t", TaskResult.success("t", 1))
+        async for result in backend.as_completed(["t", "never"], 30):
+            assert result.unwrap() == 1
+            await backend.delete("t")
+            again = await waiting(backend, "t")
+            await backend.store("t", TaskResult.success("t", 2))
+            assert (await again).unwrap() == 2
+            break

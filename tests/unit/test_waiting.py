@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flowstore import ResultDeleted, StorageUnavailable, TaskResult
+from flowstore import ResultDeleted, StorageTimeout, StorageUnavailable, TaskResult
 from flowstore.engine import Change, Row
 from flowstore.waiting import Waiters
 
@@ -149,4 +149,84 @@ async def test_look_older_than_the_wait_does_not_end_it() -> None:
     assert storage.kinds == ["watch t", "watch t"]
     storage.waiters.release("t", second)
     storage.waiters.unwatch("t", watcher)
+    await storage.waiters.close()
+
+
+async def test_who_was_told_is_not_read_for_any_more() -> None:
+    """Though the wait was not released yet: neither a re-check nor a hint leads to a look."""
+    storage = Storage()
+    told = storage.waiters.register("t")
+    await storage.answer(FINISHED)
+    await told
+    other = storage.waiters.register("u")
+    await storage.answer(None)
+    storage.waiters.look_again()
+    storage.waiters.changed(["t"], Change.SUCCESS)
+    await storage.answer(FINISHED)
+    await other
+    assert storage.kinds == ["watch t", "watch u", "watch u"]
+    for name, wait in (("t", told), ("u", other)):
+        storage.waiters.release(name, wait)
+    await storage.waiters.close()
+
+
+async def test_a_deletion_is_told_to_those_who_waited_then() -> None:
+    """Not to who comes behind it, though the others have not released their waits; nor to who comes amid."""
+    storage = Storage()
+    told = storage.waiters.register("t")
+    await storage.answer(PENDING)
+    await asyncio.sleep(0)
+    storage.waiters.changed(["t"], Change.DELETED)
+    look = await storage.looks.get()
+    amid = storage.waiters.register("t")
+    look.set_result([None])
+    with pytest.raises(ResultDeleted):
+        await told
+    behind = storage.waiters.register("t")
+    await storage.answer(None)
+    await asyncio.sleep(0)
+    assert [wait.done() for wait in (amid, behind)] == [False, False]
+    storage.waiters.changed(["t"], Change.SUCCESS)
+    await storage.answer(FINISHED)
+    assert {(await wait).task_id for wait in (amid, behind)} == {"t"}
+    for wait in (told, amid, behind):
+        storage.waiters.release("t", wait)
+    assert len(storage.waiters) == 0
+    await storage.waiters.close()
+
+
+async def test_a_deletion_during_a_look_is_told_to_who_came_before_it() -> None:
+    """Who came during the look as well, which is older than both."""
+    storage = Storage()
+    first = storage.waiters.register("t")
+    look = await storage.looks.get()
+    second = storage.waiters.register("t")
+    storage.waiters.changed(["t"], Change.DELETED)
+    look.set_result([PENDING])
+    await storage.answer(None)
+    for wait in (first, second):
+        with pytest.raises(ResultDeleted):
+            await wait
+        storage.waiters.release("t", wait)
+    await storage.waiters.close()
+
+
+async def test_too_much_for_one_trip_is_read_in_several() -> None:
+    """A look that takes too long is made again in halves, until what is asked for comes in time."""
+    storage = Storage()
+    names = [f"t{n}" for n in range(8)]
+    waits = [storage.waiters.register(name) for name in names]
+    sizes = []
+    while not all(wait.done() for wait in waits):
+        look = await storage.looks.get()
+        sizes.append(len(storage.kinds[-1].split()) - 1)
+        if sizes[-1] > 2:
+            look.set_exception(StorageTimeout("too much"))
+        else:
+            look.set_result([FINISHED] * sizes[-1])
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert sizes == [8, 4, 2, 2, 2, 2]
+    for name, wait in zip(names, waits, strict=True):
+        storage.waiters.release(name, wait)
     await storage.waiters.close()
