@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
@@ -98,12 +99,15 @@ def _next_try(known: TaskResult[Any]) -> int:
     return known.retries + (known.status is TaskStatus.RETRYING)
 
 
-class _Place(NamedTuple):
+@dataclass(eq=False)
+class _Place:
     """Which task the code runs inside of, and which is around that."""
 
     backend: BaseResultBackend
     task_id: str
     outer: _Place | None
+    is_over: bool = False
+    """It ended, as blocks of generators do, while another one was the innermost or in another context."""
 
 
 _PLACE: Final[ContextVar[_Place | None]] = ContextVar("flowstore_place", default=None)
@@ -127,6 +131,7 @@ class TrackedTask:
         self._running: TaskResult[Any]
         self._progress: Progress | None = None
         self._place: _Place | None = None
+        self._entry: Token[_Place | None]
 
     @property
     def task_id(self) -> str:
@@ -157,17 +162,24 @@ class TrackedTask:
         except (asyncio.CancelledError, GeneratorExit) as error:  # it may have been written
             await self._leave(error)
             raise
-        self._place = _Place(self._backend, self.task_id, _PLACE.get())
-        _PLACE.set(self._place)
+        self._place = _Place(self._backend, self.task_id, _innermost())
+        self._entry = _PLACE.set(self._place)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        place = self._place
-        if place is not None and place is _PLACE.get():  # a generator may be closed in another context
-            _PLACE.set(place.outer)
+        if self._place is not None:
+            self._step_out(self._place)
         await self._leave(error)
+
+    def _step_out(self, place: _Place) -> None:
+        try:
+            place.is_over = place is not _innermost()
+            if not place.is_over:
+                _PLACE.reset(self._entry)
+        except ValueError:  # a generator may be closed in another context than it was begun in
+            place.is_over = True
 
     async def _leave(self, error: BaseException | None) -> None:
         if isinstance(error, GeneratorExit):
@@ -222,9 +234,14 @@ class TrackedTask:
         return from_micros(self._backend._clock())
 
 
+def _innermost(of: Callable[[_Place], bool] = lambda place: True) -> _Place | None:
+    place = _PLACE.get()
+    while place is not None and (place.is_over or not of(place)):
+        place = place.outer
+    return place
+
+
 def _around(try_: _Try) -> str | None:
     """The innermost other task of the same backend that the code runs inside of."""
-    place = _PLACE.get()
-    while place is not None and (place.backend is not try_.backend or place.task_id == try_.task_id):
-        place = place.outer
+    place = _innermost(lambda place: place.backend is try_.backend and place.task_id != try_.task_id)
     return None if place is None else place.task_id

@@ -220,6 +220,34 @@ class LeavingContract(Contract):
         await items.aclose()
         assert (await backend.wait_for("t", 30)).status is TaskStatus.CANCELLED
 
+    async def test_generators_that_are_closed_in_any_order(self, backend: BaseResultBackend) -> None:
+        """What runs behind them is a child of what is still around it, not of what has ended."""
+
+        async def stream(name: str) -> AsyncIterator[str]:
+            async with backend.track(name):
+                yield name
+
+        async def child_of(name: str) -> str | None:
+            async with backend.track(name):
+                pass
+            task = await backend.get(name)
+            assert task is not None
+            return task.parent_id
+
+        async with backend.track("around"):
+            streams: list[Any] = [stream("first"), stream("second"), stream("third")]
+            for items in streams:
+                await anext(items)
+            await streams[0].aclose()
+            assert await child_of("a") == "third"
+            await streams[2].aclose()
+            assert await child_of("b") == "second"
+            await asyncio.create_task(streams[1].aclose())
+            assert await child_of("c") == "around"
+        assert await child_of("d") is None
+        for name in ("first", "second", "third"):
+            await backend.wait_for(name, 30)
+
     async def test_coroutine_that_is_closed(self, backend: BaseResultBackend) -> None:
         """It must not wait for anything, and does not; the loop stores the task as cancelled."""
 
