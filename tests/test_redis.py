@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
+from redis import DriverInfo
 
 from flowstore import (
     AccessDenied,
@@ -20,7 +21,9 @@ from flowstore import (
     StorageUnavailable,
     TaskResult,
     TaskStatus,
+    WaitTimeout,
 )
+from flowstore.backends import redis_listener
 from flowstore.testing import BackendContract, MakeBackend, ManualClock, SharedTripsContract
 from flowstore.testing.support import failed, follow, seen, waiting
 
@@ -159,6 +162,32 @@ async def test_waits_survive_a_lost_connection(redis_url: str, client: Any) -> N
             await worker.store(f"t{n}", TaskResult.success(f"t{n}", n))
             assert (await task).result == n
         assert waiter.waiting == 0
+
+
+async def test_health_checks_of_the_driver_are_no_lost_connections(
+    redis_url: str, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their answers come as nothing at all; the listener stays subscribed."""
+    monkeypatch.setattr(redis_listener, "_QUIET", 0.2)
+    client.config_resetstat()
+    named = DriverInfo()  # else the driver looks for its version on the disk
+    async with redis.asyncio.Redis.from_url(redis_url, health_check_interval=0.05, driver_info=named) as mine:
+        pool: Any = mine.connection_pool
+        async with RedisBackend(client=mine) as backend:
+            with pytest.raises(WaitTimeout):
+                await backend.wait_for("never", 1)
+            assert client.info("commandstats")["cmdstat_subscribe"]["calls"] == 1
+        lent = await pool.get_connection()
+        assert lent.health_check_interval == 0.05
+        await pool.release(lent)
+
+
+async def test_ids_are_no_namespaces(redis_url: str) -> None:
+    """Though the key of a record ends as the one that marks a namespace."""
+    async with RedisBackend(redis_url, namespace="a}b") as backend:
+        await backend.store("x}:format", TaskResult.success("x}:format"))
+        await backend.store("{y}:format", TaskResult.success("{y}:format"))
+        assert await backend.namespaces() == ["a}b"]
 
 
 async def test_script_flush_is_invisible(redis_url: str, client: Any) -> None:

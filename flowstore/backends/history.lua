@@ -11,14 +11,20 @@ if id ~= '' then
     return {'', redis.call('LRANGE', history_key(id), 0, -1)}
 end
 
--- Whether no other entry of its task in the stretch is before it.
+-- The first entry of each task in the stretch.
+local firsts = {}
+local function first_of(task)
+    for _, entry in ipairs(try('LRANGE', history_key(task), 0, -1) or {}) do
+        if entry >= start and not (firsts[task] and firsts[task] <= entry) then firsts[task] = entry end
+    end
+    return firsts[task]
+end
+
 local function is_first(entry)
     local length, stop = string.match(entry, '^%x+ %l+ %d+ (%d+) ()')
     local task = string.sub(entry, stop + tonumber(length))
-    for _, other in ipairs(try('LRANGE', history_key(task), 0, -1) or {}) do
-        if other >= start and other < entry then return false end
-    end
-    return true
+    local first = firsts[task] or first_of(task)
+    return not first or entry <= first
 end
 
 local found, last = {}, ''

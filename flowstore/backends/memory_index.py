@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from heapq import merge
 from itertools import islice
 
@@ -104,11 +105,14 @@ class Log:
     def read(self, span: Span) -> list[TransitionRow]:
         rows = self._all if span.id is None else SortedList(self._of.get(span.id, ()))
         found = rows.irange(span.after or _bound(span.start), _bound(span.end + 1), (False, False))
-        firsts = (row for row in found if not span.first_only or self._is_first(row, span.start))
-        return list(islice(firsts, span.limit))
+        if not span.first_only:
+            return list(islice(found, span.limit))
 
-    def _is_first(self, row: TransitionRow, start: int) -> bool:
-        return row == min(other for other in self._of[row.id] if other.at >= start)
+        @cache
+        def first_of(task_id: str) -> TransitionRow:
+            return min(row for row in self._of[task_id] if row.at >= span.start)
+
+        return list(islice((row for row in found if row == first_of(row.id)), span.limit))
 
 
 def _bound(at: int) -> TransitionRow:

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from itertools import starmap
 from typing import Any, Final, TypeVar, Unpack
-from urllib.parse import unquote
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import RedisError
@@ -20,13 +19,16 @@ from flowstore.backends.redis_calls import Calls
 from flowstore.backends.redis_client import client_from, storage_error
 from flowstore.backends.redis_format import (
     FORMAT,
+    IS_FORMAT_KEY,
     PER_CALL,
     bounds,
     kept_of,
     listed_row,
     member,
+    namespace_of,
     outcome,
     packed,
+    prefix_of,
     put_arguments,
     put_outcome,
     row_of,
@@ -121,8 +123,7 @@ def _check_pool(pool: ConnectionPool) -> None:
 
 class RedisEngine(Engine):
     def __init__(self, client: Redis, namespace: str, timeout: float, recheck_interval: float) -> None:
-        escaped = namespace.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
-        self._prefix = f"flowstore:{{{escaped}}}:"
+        self._prefix = prefix_of(namespace)
         self._inbox = f"{self._prefix}inbox:{secrets.token_hex(8)}"
         self._registered_ms = round(max(60.0, 3 * recheck_interval) * 1_000)
         self._client = client
@@ -248,9 +249,7 @@ class RedisEngine(Engine):
     async def namespaces(self) -> list[str]:
         names: set[str] = set()
         async for keys in self._scanned("flowstore:{*}:format"):
-            names.update(
-                unquote(key.decode()[len("flowstore:{") : -len("}:format")], errors="strict") for key in keys
-            )
+            names.update(map(namespace_of, filter(IS_FORMAT_KEY, keys)))
         return sorted(names)
 
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
+from urllib.parse import unquote
 
 from flowstore.batching import MAX_TRIP_BYTES
 from flowstore.belongings import OWNERLESS, Kept, Put, PutOutcome, Span, TransitionRow
@@ -23,8 +24,22 @@ _RECORD: Final = re.compile(
     rb"([^\n]*)\n([^\n]*)(\n?)" % "|".join(TaskStatus).encode()
 )
 _TRANSITION: Final = re.compile(rb"([0-9a-f]{16})([0-9a-f]{16}) ([a-z]+) (\d{1,16}) (\d{1,3}) ")
+IS_FORMAT_KEY: Final = re.compile(rb"flowstore:\{[^{}]*\}:format").fullmatch
+"""Other keys end like that too, where an id does."""
+
 _IS_APPLIED: Final = -1
 _PARENT: Final = "parent: "
+
+
+def prefix_of(namespace: str) -> str:
+    """Of all keys of a namespace, which share a hash tag."""
+    escaped = namespace.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
+    return f"flowstore:{{{escaped}}}:"
+
+
+def namespace_of(format_key: bytes) -> str:
+    """The namespace whose format is kept there."""
+    return unquote(format_key.decode()[len("flowstore:{") : -len("}:format")], errors="strict")
 
 
 def packed(commits: Sequence[Commit]) -> Iterator[tuple[int, str, bytes]]:

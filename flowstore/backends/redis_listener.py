@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -60,7 +62,8 @@ class Listener:
                 async with self._client.pubsub() as pubsub:
                     async with asyncio.timeout(_DEAD):
                         await pubsub.subscribe(self._inbox)
-                    await self._hear(pubsub)
+                    with _unchecked(pubsub.connection):
+                        await self._hear(pubsub)
             except (AuthenticationError, NoPermissionError) as error:
                 self._refusal = error
                 self._subscribed.set()
@@ -110,3 +113,13 @@ class Listener:
                 changes.setdefault(change, []).append(task_id)
             for change, ids in changes.items():
                 self._hints.changed(ids, Change(change))
+
+
+@contextmanager
+def _unchecked(connection: Any) -> Iterator[None]:
+    """Without the driver's health checks, whose answers come as None too. The pool may be the caller's."""
+    interval, connection.health_check_interval = connection.health_check_interval, 0
+    try:
+        yield
+    finally:
+        connection.health_check_interval = interval
