@@ -32,9 +32,11 @@ def _install(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """A task queue with worker processes on SQLite, over the files of the Python installation."""
+    """An example by its name, as in ``-- pipeline --files 50``; the task queue of quickstart by default."""
+    is_named = session.posargs and not session.posargs[0].startswith("-")
+    example, *arguments = session.posargs if is_named else ["quickstart", *session.posargs]
     session.install(".[examples]")
-    session.run("python", "examples/quickstart.py", *session.posargs)
+    session.run("python", f"examples/{example}.py", *arguments)
 
 
 @nox.session

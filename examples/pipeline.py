@@ -3,7 +3,8 @@
 Each step is a block under ``backend.track``, and so a task of one family. The view knows of it only what
 the backend tells, and could as well be a program of its own.
 
-    python examples/pipeline.py [--url memory://] [--files 150]
+    pip install '.[examples]'  # for rich; nox -s demo -- pipeline does both
+    python examples/pipeline.py [--url memory://] [--files 500]
 """
 
 from __future__ import annotations
@@ -11,16 +12,21 @@ from __future__ import annotations
 import argparse
 import ast
 import asyncio
+import io
 import itertools
+import multiprocessing
 import secrets
+import signal
 import sysconfig
 import tempfile
+import tokenize
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -30,15 +36,15 @@ from rich.text import Text
 from rich.tree import Tree
 
 import flowstore
-from flowstore import BaseResultBackend, TaskResult, TaskStatus, Transition
+from flowstore import BaseResultBackend, StorageError, TaskResult, TaskStatus, Transition
 
 LIBRARY = Path(sysconfig.get_path("stdlib"))
-MAX_BYTES = 30_000  # ast.parse lets nothing else run while it works, so the files are small
+LEFT_OUT = {"site-packages", "test", "tests"}
 NOT_PYTHON = 2
-AT_ONCE = 4
+AT_ONCE = 2
 LOOKS_PER_SECOND = 8
-SHOWN = 12
-WIDTH = 36
+SHOWN = 10
+WIDTH = 24
 COLOURS = {
     TaskStatus.PENDING: "dim",
     TaskStatus.RUNNING: "yellow",
@@ -60,56 +66,71 @@ INTEREST = [
 # The workflow
 
 
-async def report(backend: BaseResultBackend, run_id: str, limit: int) -> None:
+async def report(backend: BaseResultBackend, run_id: str, limit: int, pool: ProcessPoolExecutor) -> None:
     """The root task. What is tracked inside of it becomes its family."""
     async with backend.track(run_id, name="source report") as run:
         async with backend.track(f"{run_id}/discover", name="discover") as found:
             paths = await asyncio.to_thread(discover, limit)
             found.result = len(paths)
-        await parse_all(backend, f"{run_id}/parse", paths)
+        await parse_all(backend, f"{run_id}/parse", paths, pool)
         async with backend.track(f"{run_id}/summarise", name="summarise") as summary:
             summary.result = await summarise(backend, f"{run_id}/parse")
         run.result = summary.result
 
 
-async def parse_all(backend: BaseResultBackend, step_id: str, paths: list[Path]) -> None:
+async def parse_all(
+    backend: BaseResultBackend, step_id: str, paths: list[Path], pool: ProcessPoolExecutor
+) -> None:
     """One child for each file. All are stored as pending first, so that a view knows how many there are."""
+    slots, parsed = asyncio.Semaphore(AT_ONCE), itertools.count(1)
+
+    async def parse_one(task_id: str, path: Path) -> None:
+        with suppress(SyntaxError, UnicodeDecodeError):  # the backend has it; the other files go on
+            async with slots, backend.track(task_id) as file:
+                file.result = await asyncio.get_running_loop().run_in_executor(pool, parse, path)
+        await step.progress(next(parsed), len(paths), path.name)
+
+    files = {f"{step_id}/{path.relative_to(LIBRARY)}": path for path in paths}
     async with backend.track(step_id, name="parse") as step:
-        files = [
-            TaskResult[Any].pending(f"{step_id}/{path.name}", task_name="parse file", parent_id=step_id)
-            for path in paths
-        ]
-        await backend.store_many(files)
-        slots, parsed = asyncio.Semaphore(AT_ONCE), itertools.count(1)
-
-        async def parse_one(file: TaskResult[Any], path: Path) -> None:
-            await parse_file(backend, file.task_id, path, slots)
-            await step.progress(next(parsed), len(paths), path.name)
-
-        async with asyncio.TaskGroup() as group:
-            for file, path in zip(files, paths, strict=True):
-                group.create_task(parse_one(file, path))
+        try:
+            await backend.store_many(
+                TaskResult[Any].pending(task_id, task_name="parse file", parent_id=step_id)
+                for task_id in files
+            )
+            async with asyncio.TaskGroup() as group:
+                for task_id, path in files.items():
+                    group.create_task(parse_one(task_id, path))
+        finally:
+            await cancel_pending(backend, step_id)
 
 
-async def parse_file(backend: BaseResultBackend, task_id: str, path: Path, slots: asyncio.Semaphore) -> None:
-    with suppress(SyntaxError, ValueError):  # the backend has it; the other files go on
-        async with slots, backend.track(task_id) as file:
-            file.result = await asyncio.to_thread(parse, path)
+async def cancel_pending(backend: BaseResultBackend, step_id: str) -> None:
+    """What has not begun when its step ends, as by Ctrl-C, never will, and must not stay pending."""
+    left = [file async for file in backend.iter_by_status(TaskStatus.PENDING, parent_id=step_id)]
+    await backend.store_many([TaskResult[Any].cancelled(file) for file in left])
 
 
 def discover(limit: int) -> list[Path]:
     """Source files of the standard library, and a few that are no Python, so that some tasks fail."""
-    sources = (path for path in sorted(LIBRARY.glob("*.py")) if path.stat().st_size < MAX_BYTES)
+    sources = sorted(
+        (path for path in LIBRARY.rglob("*.py") if LEFT_OUT.isdisjoint(path.relative_to(LIBRARY).parts)),
+        key=lambda path: (len(path.parts), path),
+    )
     others = [*sorted(LIBRARY.glob("__pycache__/*.pyc")), *sorted(LIBRARY.glob("lib-dynload/*.so"))]
-    return [*itertools.islice(sources, limit), *itertools.islice(others, NOT_PYTHON)]
+    return [*others[:NOT_PYTHON], *sources[:limit]]
 
 
 def parse(path: Path) -> dict[str, int]:
-    """Raises SyntaxError or UnicodeDecodeError."""
+    """Runs in another process. Raises SyntaxError or UnicodeDecodeError."""
     source = path.read_text("utf-8")
-    kinds = Counter(type(node) for node in ast.walk(ast.parse(source)))
-    functions = kinds[ast.FunctionDef] + kinds[ast.AsyncFunctionDef]
-    return {"lines": source.count("\n"), "functions": functions, "classes": kinds[ast.ClassDef]}
+    nodes = Counter(type(node) for node in ast.walk(ast.parse(source)))
+    tokens = Counter(token.type for token in tokenize.generate_tokens(io.StringIO(source).readline))
+    return {
+        "lines": source.count("\n"),
+        "comments": tokens[tokenize.COMMENT],
+        "functions": nodes[ast.FunctionDef] + nodes[ast.AsyncFunctionDef],
+        "classes": nodes[ast.ClassDef],
+    }
 
 
 async def summarise(backend: BaseResultBackend, step_id: str) -> dict[str, int]:
@@ -123,49 +144,31 @@ async def summarise(backend: BaseResultBackend, step_id: str) -> dict[str, int]:
 # The view
 
 
-class Look(NamedTuple):
-    """What is known of a run at one moment."""
-
-    tasks: list[TaskResult[Any]]
-    counts: dict[TaskStatus, int]
-
-
-async def looks(backend: BaseResultBackend, run_id: str) -> AsyncIterator[Look]:
-    """The run after each change, but not too often for an eye, until its root task is finished."""
-    has_changed = asyncio.Event()
-
-    async def hear_of_all() -> None:
-        async for _ in backend.watch_status():
-            has_changed.set()
-
-    async def hear_of_the_root() -> None:
-        async for _ in backend.watch(run_id):  # ends with it
-            has_changed.set()
-
-    hearing, ending = asyncio.ensure_future(hear_of_all()), asyncio.ensure_future(hear_of_the_root())
-    try:
-        while not ending.done():
-            await has_changed.wait()
-            has_changed.clear()
-            yield await look(backend, run_id)
-            await asyncio.sleep(1 / LOOKS_PER_SECOND)
-        yield await look(backend, run_id)
-    finally:
-        hearing.cancel()
-        ending.cancel()
-        await asyncio.wait([hearing, ending])
-
-
-async def look(backend: BaseResultBackend, run_id: str) -> Look:
-    """A run here has less than 1,000 tasks."""
-    page = await backend.page(root_id=run_id, limit=1_000, newest_first=False, load_result=False)
-    return Look(page.items, await backend.count_by_status(root_id=run_id))
-
-
-async def show(backend: BaseResultBackend, run_id: str, console: Console) -> None:
+@asynccontextmanager
+async def shown(backend: BaseResultBackend, run_id: str, console: Console) -> AsyncIterator[None]:
+    """Draw the run while the block goes on, and once more when it has ended, also by Ctrl-C."""
     with Live(console=console, auto_refresh=False) as live:
-        async for seen in looks(backend, run_id):
-            live.update(Group(tree(seen.tasks), progress(seen.counts)), refresh=True)
+        try:
+            async with asyncio.TaskGroup() as group:
+                drawing = group.create_task(draw_changes(backend, run_id, live))
+                yield
+                drawing.cancel()
+        finally:
+            live.update(await look(backend, run_id), refresh=True)
+    console.line()
+
+
+async def draw_changes(backend: BaseResultBackend, run_id: str, live: Live) -> None:
+    """Whenever a task enters a status, but not too often for an eye."""
+    async for _ in backend.watch_status():
+        live.update(await look(backend, run_id), refresh=True)
+        await asyncio.sleep(1 / LOOKS_PER_SECOND)
+
+
+async def look(backend: BaseResultBackend, run_id: str) -> Group:
+    """The run at this moment; the tree and the counts are of the same tasks, so they agree."""
+    page = await backend.page(root_id=run_id, limit=10_000, newest_first=False, load_result=False)
+    return Group(tree(page.items), progress(page.items))
 
 
 def tree(tasks: list[TaskResult[Any]]) -> Tree:
@@ -189,16 +192,17 @@ def label(task: TaskResult[Any]) -> Text:
     took = task.started_at and task.finished_at and f"{seconds(task.started_at, task.finished_at):6.3f} s"
     error = task.error.type if task.error else ""
     far = f"{task.progress.done:g}/{task.progress.total:g} " if task.progress and task.progress.total else ""
-    return Text.assemble(
-        (f"{task.status:10}", COLOURS[task.status]), f"{name(task)}  {far}", took or "", f"  {error}"
-    )
+    status = (f"{task.status:10}", COLOURS[task.status])
+    return Text.assemble(status, f"{name(task)}  {far}", took or "", f"  {error}", no_wrap=True)
 
 
-def progress(counts: dict[TaskStatus, int]) -> Table:
-    done, total = sum(counts[status] for status in TaskStatus if status.is_finished), sum(counts.values())
-    shown = [f"[{COLOURS[status]}]{count} {status}[/]" for status, count in counts.items() if count]
+def progress(tasks: list[TaskResult[Any]]) -> Table:
+    counts = Counter(task.status for task in tasks)
+    done = sum(count for status, count in counts.items() if status.is_finished)
+    shown = [f"[{COLOURS[status]}]{counts[status]} {status}[/]" for status in TaskStatus if counts[status]]
     line = Table.grid(padding=(0, 1))
-    line.add_row(ProgressBar(total=max(1, total), completed=done, width=40), f"{done}/{total}", *shown)
+    bar = ProgressBar(total=max(1, len(tasks)), completed=done, width=WIDTH)
+    line.add_row(bar, f"{done}/{len(tasks)}", *shown)
     return line
 
 
@@ -216,6 +220,7 @@ async def show_timeline(backend: BaseResultBackend, run_id: str, console: Consol
     begin, end = stretches[run_id][0].at, stretches[run_id][-1].at
     rows = sorted(stretches, key=lambda task_id: stretches[task_id][0].at - stretches[task_id][-1].at)
     timeline = Table("task", "from", "for", "", title=f"{run_id}: the tasks that took longest")
+    timeline.columns[0].no_wrap = True
     for task_id in sorted(rows[:SHOWN], key=lambda task_id: stretches[task_id][0].at):
         first, last = stretches[task_id][0].at, stretches[task_id][-1].at
         share = WIDTH / max(seconds(begin, end), 1e-6)
@@ -230,42 +235,72 @@ async def show_outcome(backend: BaseResultBackend, run_id: str, console: Console
     workflow = await backend.workflow(run_id)
     assert workflow is not None
     console.print(f"{workflow.root.task_name}: {workflow.root.unwrap()}")
-    console.print("A file that failed, from pending to its end:")
     async for task in backend.iter_by_status(TaskStatus.FAILED, root_id=run_id, load_result=False):
+        error = task.error
+        reason = f"{error.type}: {error.message}" if error else "no error"
+        console.print(f"{name(task)} failed with {reason}", markup=False, highlight=False, soft_wrap=True)
         for step in await backend.history(task.task_id):
             console.print(f"  {step.at:%H:%M:%S.%f}  {step.status}", highlight=False)
-        break
 
 
 def name(task: TaskResult[Any]) -> str:
-    return task.task_id.rpartition("/")[2]
+    return task.task_id.removeprefix(f"{task.parent_id}/")
 
 
 def seconds(start: datetime, end: datetime) -> float:
     return (end - start).total_seconds()
 
 
-async def run(url: str, limit: int, console: Console) -> None:
-    run_id = f"report {secrets.token_hex(3)}"
-    async with flowstore.connect(url, namespace="pipeline") as backend:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(report(backend, run_id, limit))
-            group.create_task(show(backend, run_id, console))
+# The program
+
+
+async def run(backend: BaseResultBackend, limit: int, pool: ProcessPoolExecutor) -> None:
+    run_id, console = f"report {secrets.token_hex(3)}", Console()
+    async with backend:
+        async with shown(backend, run_id, console):
+            await report(backend, run_id, limit, pool)
         await show_timeline(backend, run_id, console)
         await show_outcome(backend, run_id, console)
         console.print("Workflows here:", *await backend.workflow_types())
 
 
+def processes() -> ProcessPoolExecutor:
+    """They are started while Ctrl-C is ignored, and go on to ignore it: this process tells them to end."""
+    pool = ProcessPoolExecutor(AT_ONCE, multiprocessing.get_context("spawn"))
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for _ in range(AT_ONCE):
+        pool.submit(int)
+    signal.signal(signal.SIGINT, handler)
+    return pool
+
+
+def positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--url", help="any flowstore URL; by default a SQLite file in a temporary folder")
-    parser.add_argument("--files", type=int, default=150, help="parse so many files")
+    parser.add_argument(
+        "--files", type=positive, default=500, help="parse so many, if there are (%(default)s)"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         try:
-            asyncio.run(run(options.url or f"sqlite:///{folder}/pipeline.db", options.files, Console()))
+            backend = flowstore.connect(
+                options.url or f"sqlite:///{folder}/pipeline.db", namespace="pipeline"
+            )
+        except ValueError as error:
+            parser.error(str(error))
+        try:
+            with processes() as pool:
+                asyncio.run(run(backend, options.files, pool))
+        except StorageError as error:
+            parser.exit(2, f"{parser.prog}: {error}\n")
         except KeyboardInterrupt:
-            raise SystemExit("stopped") from None
+            raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

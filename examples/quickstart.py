@@ -4,6 +4,7 @@ The producer and its workers share one SQLite file (or, with --url, a Redis data
 pending tasks by compare-and-set; results and failures travel through flowstore alone. Files that are
 no Python are fed in on purpose, so that some tasks really fail.
 
+    pip install '.[examples]'  # for rich; nox -s demo does both
     python examples/quickstart.py [--url redis://localhost:6379/0] [--db results.db] [--limit 200]
 """
 

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
+import os
+import pty
+import re
+import runpy
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
+
+import flowstore
+from flowstore import InMemoryBackend, Page, TaskResult, TaskStatus
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+
+
+def command(example: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-W", "error", str(EXAMPLES / example), *arguments]
 
 
 def run(example: str, *arguments: str, cwd: Path) -> str:
-    command = [sys.executable, "-W", "error", str(EXAMPLES / example), *arguments]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command(example, *arguments), cwd=cwd, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -60,12 +78,118 @@ def check_pipeline(shown: str) -> None:
     for text in (
         "success   summarise",
         "UnicodeDecodeError",
-        "and 15 more",
-        "31/31 29 success 2 failed",
+        "and 17 more",
         "the tasks that took longest",
         "####",
         "source report: {'files': 25, 'lines': ",
+        " failed with UnicodeDecodeError: 'utf-8' codec can't decode byte",
         "running",
         "Workflows here: source report",
     ):
         assert text in shown
+    assert re.search("31/31 29 success 2 failed *$", shown, re.MULTILINE)
+
+
+class Moving(InMemoryBackend):
+    """Its task has ended as soon as somebody has looked."""
+
+    async def page(self, *statuses: Any, **options: Any) -> Page[Any]:
+        seen = await super().page(*statuses, **options)
+        await self.store("task", TaskResult.success("task"))
+        return seen
+
+
+async def test_a_frame_of_the_pipeline_counts_what_it_shows() -> None:
+    """Its tree and its counts are of the same moment, whatever is stored between two trips."""
+    example = await asyncio.to_thread(runpy.run_path, str(EXAMPLES / "pipeline.py"))
+    console = Console(width=80, file=io.StringIO(), record=True)
+    async with Moving() as backend:
+        await backend.store("task", TaskResult.running("task"))
+        console.print(await example["look"](backend, "task"))
+    shown = console.export_text()
+    assert "running   task" in shown
+    assert "0/1 1 running" in shown
+
+
+def test_frames_of_the_pipeline_agree_with_themselves(tmp_path: Path) -> None:
+    """On a terminal each frame counts as many running tasks as it shows."""
+    shown = CONTROL.sub("", run_on_a_terminal("pipeline.py", "--files", "60", cwd=tmp_path))
+    frames = re.split(r"(?=\b(?:running|success) +report )", shown)[1:]
+    assert len(frames) > 2
+    for frame in frames:
+        listed = re.findall("^[│├└─ ]*running ", frame, re.MULTILINE)
+        counted = re.search(r"(\d+) running", frame)
+        assert len(listed) == (int(counted[1]) if counted else 0), frame
+
+
+def run_on_a_terminal(example: str, *arguments: str, cwd: Path) -> str:
+    screen, terminal = pty.openpty()
+    size = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
+    with subprocess.Popen(
+        command(example, *arguments), cwd=cwd, stdout=terminal, stderr=terminal, env={**os.environ, **size}
+    ) as program:
+        os.close(terminal)
+        shown = b"".join(read(screen)).decode()
+        os.close(screen)
+    assert program.returncode == 0, shown
+    return shown
+
+
+def read(screen: int) -> Iterator[bytes]:
+    with suppress(OSError):  # EIO is how Linux says that nobody has the terminal open any more
+        yield from iter(lambda: os.read(screen, 65_536), b"")
+
+
+async def test_stopped_pipeline(tmp_path: Path) -> None:
+    """Ctrl-C ends it with the usual code and one last frame; what was not parsed is stored as cancelled."""
+    await check_stopped(f"sqlite:///{tmp_path}/p.db", tmp_path)
+
+
+async def test_stopped_pipeline_on_redis(redis_url: str, tmp_path: Path) -> None:
+    """The same, in a real server."""
+    await check_stopped(redis_url, tmp_path)
+
+
+async def check_stopped(url: str, cwd: Path) -> None:
+    """Ctrl-C reaches each process of the terminal, those that parse too."""
+    async with flowstore.connect(url, namespace="pipeline") as backend:
+        successes = backend.watch_status([TaskStatus.SUCCESS])
+        program = await asyncio.create_subprocess_exec(
+            *command("pipeline.py", "--url", url),
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        async for task_id in successes:
+            if "/parse/" in task_id:
+                break
+        os.killpg(program.pid, signal.SIGINT)
+        shown, errors = (output.decode() for output in await program.communicate())
+        assert (program.returncode, errors) == (130, "")
+        counts = await backend.count_by_status()
+        assert [status for status in counts if counts[status] and not status.is_finished] == []
+        [root] = (await backend.workflow_runs("source report")).items
+        assert root.status is TaskStatus.CANCELLED
+        assert f"cancelled {root.task_id}" in shown
+        assert f" {counts[TaskStatus.CANCELLED]} cancelled" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--files", "-1"], "-1 is less than 1"),
+        (["--files", "few"], "invalid positive value: 'few'"),
+        (["--url", "nonsense"], "url: this form is not known"),
+        (["--url", "sqlite:////nowhere/p.db"], "/nowhere/p.db: cannot be opened"),
+        (["--url", "redis://127.0.0.1:1/0"], "connecting to 127.0.0.1:1"),
+    ],
+)
+def test_arguments_that_the_pipeline_cannot_use(arguments: list[str], why: str, tmp_path: Path) -> None:
+    """One line says why, and no traceback."""
+    done = subprocess.run(command("pipeline.py", *arguments), cwd=tmp_path, capture_output=True, text=True)
+    *usage, line = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert [text for text in usage if not text.startswith("usage: ")] == []
+    assert line.startswith("pipeline.py: ")
+    assert why in line
