@@ -138,7 +138,7 @@ class TaskResult(Record, Generic[T]):
     @classmethod
     def retrying(cls, task: str | TaskResult[Any], error: BaseException | TaskError, **fields: Any) -> Self:
         """Failed with ``error`` and about to be tried again; the next try has ``retries`` one higher."""
-        return cls._next(task, TaskStatus.RETRYING, fields, error=_as_error(error))
+        return cls._next(task, TaskStatus.RETRYING, fields, error=as_error(error))
 
     @classmethod
     def success(
@@ -162,7 +162,7 @@ class TaskResult(Record, Generic[T]):
         **fields: Any,
     ) -> Self:
         """Finished at ``at`` (default: now) with ``error``."""
-        return cls._next(task, TaskStatus.FAILED, fields, error=_as_error(error), finished_at=at or _now())
+        return cls._next(task, TaskStatus.FAILED, fields, error=as_error(error), finished_at=at or _now())
 
     @classmethod
     def cancelled(cls, task: str | TaskResult[Any], *, at: datetime | None = None, **fields: Any) -> Self:
@@ -181,7 +181,8 @@ def _carried_over(earlier: TaskResult[Any]) -> dict[str, Any]:
     return {name: value for name, value in earlier if name not in _NOT_CARRIED_OVER}
 
 
-def _as_error(error: BaseException | TaskError) -> TaskError:
+def as_error(error: BaseException | TaskError) -> TaskError:
+    """As data. Raises TypeError for anything else than an exception or that."""
     if isinstance(error, BaseException):  # asked first: an exception's own __class__ may raise
         return TaskError.from_exception(error)
     if isinstance(error, TaskError):

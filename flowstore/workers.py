@@ -19,7 +19,7 @@ from flowstore.engine import Commit, Query, Row, Where
 from flowstore.errors import CorruptRecord, UnknownWorker
 from flowstore.fields import Identifier, Timestamp, check_text
 from flowstore.keeping import NAMESPACE, Keeping
-from flowstore.models import TaskResult, TaskStatus
+from flowstore.models import TaskResult, TaskStatus, as_error
 from flowstore.records import first_of
 from flowstore.task_error import TaskError
 from flowstore.times import from_iso, from_micros
@@ -147,9 +147,8 @@ class WorkerMethods(Keeping):
             error = TaskError(
                 type="WorkerLost", message=f"worker {worker_id!r} was lost while it ran the task"
             )
-        elif not isinstance(error, BaseException | TaskError):
-            raise TypeError(f"error: expected an exception or TaskError, got {type(error).__name__}")
-        return await self._step_all(worker_id, lambda task, at: TaskResult.failed(task, error, at=at))
+        told = as_error(error)
+        return await self._step_all(worker_id, lambda task, at: TaskResult.failed(task, told, at=at))
 
     async def _step_all(self, worker_id: str, step: Step) -> list[str]:
         changed: list[str] = []
