@@ -62,7 +62,7 @@ class _Entry:
         return not self.futures and not self.watchers and self.later is None
 
     def hear(self, change: Change) -> None:
-        if change is Change.DELETED or change is Change.EXPIRED:
+        if change in _GOES:
             self.gone = ResultExpired if change is Change.EXPIRED else ResultDeleted
         else:
             self.is_seen = True

@@ -7,9 +7,11 @@ pickled, kept for 500 s, together with the job's hash. The list of failures is o
 from __future__ import annotations
 
 from math import ceil
+from uuid import uuid4
 
 from redis import Redis
 from rq import Queue, Worker
+from rq.executions import Execution
 from rq.job import Job, JobStatus
 from rq.registry import FailedJobRegistry
 from rq.utils import now
@@ -34,13 +36,16 @@ class Rq(ThreadedPeer):
         """Worker.perform_job from where the function has returned or raised."""
         job = Job.create("work", id=task_id, connection=self._redis, origin=self._queue.name)
         job.started_at = job.ended_at = now()
+        execution = Execution(uuid4().hex, task_id, self._redis, self._worker.name)
         if is_failed:
             job._status = JobStatus.FAILED
-            self._worker.handle_job_failure(job, self._queue, exc_string=repr(TaskError("failed")))
+            self._worker.handle_job_failure(
+                job, self._queue, exc_string=repr(TaskError("failed")), execution=execution
+            )
         else:
             job._result = value
             job._status = JobStatus.FINISHED
-            self._worker.handle_job_success(job, self._queue, self._queue.started_job_registry)
+            self._worker.handle_job_success(job, self._queue, self._queue.started_job_registry, execution)
 
     def get_sync(self, task_id: str) -> Value:
         result = Job(task_id, connection=self._redis).latest_result()
