@@ -11,6 +11,7 @@ from typing import Any
 
 from flowstore import arguments
 from flowstore.apps import AppMethods
+from flowstore.audience import Waiting
 from flowstore.checkpoints import CheckpointMethods
 from flowstore.core import applied, steps
 from flowstore.engine import Outcome, Row
@@ -21,7 +22,6 @@ from flowstore.progress import ProgressMethods
 from flowstore.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore.removing import RemovingMethods
 from flowstore.tracking import TrackMethods
-from flowstore.waiting import Waiting
 from flowstore.watching import WatchMethods
 from flowstore.workers import WorkerMethods
 from flowstore.workflows import WorkflowMethods

@@ -15,12 +15,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
+from flowstore.audience import GOES, Audience, Waiting
 from flowstore.engine import ANY_ID, Change, Row
 from flowstore.errors import (
     BackendClosed,
     ResultDeleted,
     ResultExpired,
-    ResultGone,
     StorageTimeout,
     StorageUnavailable,
     WaitTimeout,
@@ -35,84 +35,9 @@ _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 _LONGEST_TIMER: Final = 86_400.0
 _ENDS: Final = frozenset(map(Change, FINISHED))
-_GOES: Final = frozenset({Change.DELETED, Change.EXPIRED})
 _UNFINISHED: Final = frozenset(TaskStatus) - FINISHED
 
-Waiting = asyncio.Future[TaskResult[Any]]
 Read = Callable[[Sequence[str]], Awaitable[Sequence[Row | None]]]
-
-
-class _Entry:
-    """All who wait for one id and were told nothing yet, and what is known of its record."""
-
-    __slots__ = ("expires_at", "futures", "gone", "is_seen", "later", "timer", "watchers")
-
-    def __init__(self) -> None:
-        self.futures: dict[Waiting, asyncio.TimerHandle | None] = {}
-        self.watchers: set[Onlooker] = set()
-        self.later: _Entry | None = None
-        """Those who came while the record is read for these: what is read may be older than they are."""
-        self.is_seen = False
-        self.gone: type[ResultGone] | None = None
-        self.expires_at: int | None = None
-        self.timer: asyncio.TimerHandle | None = None
-
-    @property
-    def is_unused(self) -> bool:
-        return not self.futures and not self.watchers and self.later is None
-
-    def hear(self, change: Change) -> None:
-        if change in _GOES:
-            self.gone = ResultExpired if change is Change.EXPIRED else ResultDeleted
-        else:
-            self.is_seen = True
-        if self.later is not None:
-            self.later.hear(change)
-
-    def release(self, future: Waiting) -> None:
-        timer = self.futures.pop(future, None)
-        if timer is not None:
-            timer.cancel()
-        if self.later is not None:
-            self.later.release(future)
-
-    def unwatch(self, watcher: Onlooker) -> None:
-        self.watchers.discard(watcher)
-        if self.later is not None:
-            self.later.unwatch(watcher)
-
-    def settle(self, outcome: TaskResult[Any] | Exception) -> None:
-        """Tell all but those who came later; it is the last that these hear from this entry."""
-        for future, timer in self.futures.items():
-            if timer is not None:
-                timer.cancel()
-            if future.done():
-                continue
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-        self.show(outcome)
-        self.stop_timer()
-
-    def show(self, state: TaskResult[Any] | Exception) -> None:
-        for watcher in self.watchers:
-            if isinstance(state, Exception):
-                watcher.fail(state)
-            else:
-                watcher.show(state)
-
-    def join(self) -> None:
-        """Those who came later wait with the others: their record is read again anyway."""
-        if self.later is not None:
-            self.futures |= self.later.futures
-            self.watchers |= self.later.watchers
-            self.later = None
-
-    def stop_timer(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
 
 
 class Waiters:
@@ -131,11 +56,11 @@ class Waiters:
         self._decode = decode
         self._clock = clock
         self._recheck_interval = recheck_interval
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Audience] = {}
         self._tails: set[Tail] = set()
         self._stale: dict[str, bool] = {}
         """To be read again, and whether it is enough to fetch it."""
-        self._reading: Mapping[str, _Entry] = {}
+        self._reading: Mapping[str, Audience] = {}
         self._reader: asyncio.Task[None] | None = None
         self._recheck: asyncio.TimerHandle | None = None
         self._is_closed = False
@@ -163,15 +88,15 @@ class Waiters:
         self._look(task_id)
         return future
 
-    def _entry(self, task_id: str) -> _Entry:
+    def _entry(self, task_id: str) -> Audience:
         """For somebody who comes now."""
         if self._is_closed:
             raise BackendClosed("the backend is closed")
         entry = self._entries.get(task_id)
         if entry is None:
-            entry = self._entries[task_id] = _Entry()
+            entry = self._entries[task_id] = Audience()
         elif self._reading.get(task_id) is entry:
-            entry.later = entry.later or _Entry()
+            entry.later = entry.later or Audience()
             return entry.later
         return entry
 
@@ -212,7 +137,7 @@ class Waiters:
             entry.release(future)
             self._drop_unused(task_id, entry)
 
-    def _drop_unused(self, task_id: str, entry: _Entry) -> None:
+    def _drop_unused(self, task_id: str, entry: Audience) -> None:
         if entry.later is not None and entry.later.is_unused:
             entry.later = None
         if entry.is_unused:
@@ -231,7 +156,7 @@ class Waiters:
                 continue
             if change in _ENDS:
                 self._stale.setdefault(task_id, True)
-            elif change in _GOES or not entry.is_seen or entry.watchers:
+            elif change in GOES or not entry.is_seen or entry.watchers:
                 self._stale[task_id] = False  # it is gone; or to learn when it expires, and to show it
             entry.hear(change)
         self._start_reading()
@@ -350,7 +275,7 @@ class Waiters:
             if (entry := self._entries.get(task_id)) is not None:
                 self._settle(task_id, entry, error)
 
-    def _settle(self, task_id: str, entry: _Entry, outcome: TaskResult[Any] | Exception) -> None:
+    def _settle(self, task_id: str, entry: Audience, outcome: TaskResult[Any] | Exception) -> None:
         """Whoever comes from now on knows nothing of what these were told."""
         entry.settle(outcome)
         if entry.later is not None:
@@ -361,7 +286,7 @@ class Waiters:
         if not self._entries:
             self._rest()
 
-    def _settle_unfinished(self, task_id: str, entry: _Entry, was_seen: bool, row: Row | None) -> None:
+    def _settle_unfinished(self, task_id: str, entry: Audience, was_seen: bool, row: Row | None) -> None:
         if row is None or row.is_expired(self._clock()):
             self._settle_absent(task_id, entry, was_seen, row)
         else:
@@ -370,7 +295,7 @@ class Waiters:
             if entry.watchers:
                 entry.show(self._outcome(row._replace(body=None)))
 
-    def _settle_absent(self, task_id: str, entry: _Entry, was_seen: bool, row: Row | None) -> None:
+    def _settle_absent(self, task_id: str, entry: Audience, was_seen: bool, row: Row | None) -> None:
         """Absent, and not seen before this look began: not there yet. Otherwise it is gone.
 
         Being seen since does not count: the look may be older than the write that a hint told of.
@@ -387,7 +312,7 @@ class Waiters:
         except Exception as error:
             return error
 
-    def _arm_expiry(self, task_id: str, entry: _Entry) -> None:
+    def _arm_expiry(self, task_id: str, entry: Audience) -> None:
         entry.stop_timer()
         if entry.expires_at is not None:
             delay = max(0.001, (entry.expires_at - self._clock()) / 1_000_000)
