@@ -181,6 +181,22 @@ async def test_nobody_there() -> None:
         writer.close()
 
 
+class CutAtOnce(Proxy):
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        super()._accept(reader, writer)
+        self.cut()
+
+
+async def test_a_connection_may_be_cut_before_anything_was_done_with_it() -> None:
+    """It ends then too."""
+    async with CutAtOnce("127.0.0.1", 1) as proxy:
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        assert proxy.connections == 0
+        writer.close()
+
+
 async def test_a_stalled_connection_goes_on_when_it_is_resumed() -> None:
     """Nothing is lost; a connection that is opened meanwhile is not stalled."""
     async with behind_proxy(echo) as proxy:

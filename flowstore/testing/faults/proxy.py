@@ -95,6 +95,7 @@ class Proxy:
             flow.set()
         self._connections[connection] = flows
         connection.add_done_callback(self._connections.pop)
+        connection.add_done_callback(lambda _: writer.transport.abort())  # it may be cut before it begins
 
     async def _connect(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flows: _Flows
