@@ -216,8 +216,8 @@ class Waiters:
         pause, size, in_time = _FIRST_PAUSE, _BATCH, 0
         while self._stale and not self._is_closed:
             batch, read = self._take_batch(size)
-            seen = [self._entries[task_id].is_seen for task_id in batch]
             self._reading = {task_id: self._entries[task_id] for task_id in batch}
+            seen = [entry.is_seen for entry in self._reading.values()]
             try:
                 rows = await read(batch)
             except StorageUnavailable as error:
