@@ -269,14 +269,16 @@ class StoreReplaced(StorageError, FileNotFoundError):
 
 
 class SchemaTooNew(StorageError, RuntimeError):
-    """The storage was written by a newer flowstore."""
+    """The storage was written by a newer flowstore. ``is_readable``: this one may read it, not write."""
 
-    def __init__(self, where: str, found: int, known: int) -> None:
-        super().__init__(where, found, known)
+    def __init__(self, where: str, found: int, known: int, is_readable: bool = False) -> None:
+        super().__init__(where, found, known, is_readable)
         self.where = where
         self.found = found
         self.known = known
+        self.is_readable = is_readable
 
     def __str__(self) -> str:
-        known = f"this flowstore knows up to {self.known}"
+        able = "can read it but not write it" if self.is_readable else "cannot use it"
+        known = f"this flowstore knows formats up to {self.known} and {able}"
         return f"{self.where} has format {self.found}, {known}: upgrade flowstore"

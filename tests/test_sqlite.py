@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import shutil
 import sqlite3
 import stat
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,13 @@ from flowstore import (
     ResultDeleted,
     SchemaTooNew,
     SQLiteBackend,
+    StorageError,
     StorageUnavailable,
     TaskResult,
     TaskStatus,
     connect,
 )
-from flowstore.backends.sqlite_statements import SQL, scan_statement
-from flowstore.engine import ANYWHERE, Position, Query, Where
+from flowstore.backends.sqlite_format import FORMAT
 from flowstore.testing import BackendContract, MakeBackend, ManualClock, SharedTripsContract
 from flowstore.testing.support import failed, follow, seen, waiting
 
@@ -82,45 +84,6 @@ async def test_file_is_readable_by_people(tmp_path: Path) -> None:
     assert row == ("t00060", "failed", "ValueError", "2026-01-01 00:01:00.000")
 
 
-@pytest.mark.parametrize("after", [None, Position(-1_767_225_600_000_000 - 10**8, "t")])
-@pytest.mark.parametrize("statuses", [("failed",), ("failed", "cancelled", "success")])
-@pytest.mark.parametrize(
-    ("where", "indexes"),
-    [
-        (ANYWHERE, ["INDEX task_by_status"]),
-        (Where(name="add"), ["INDEX task_by_run", "INDEX task_by_step"]),
-        (Where(name="add", is_root=True), ["INDEX task_by_run"]),
-        (Where(parent="p"), ["INDEX task_by_parent"]),
-        (Where(worker="w", name="add"), ["INDEX task_by_worker"]),
-        (
-            Where(root="r"),
-            ["INDEX sqlite_autoindex_task_1", "INDEX task_by_parent", "INDEX task_by_root"],
-        ),
-        (Where(label="x"), ["PRIMARY KEY", "INDEX sqlite_autoindex_task_1"]),
-    ],
-)
-@pytest.mark.parametrize("newest_first", [True, False])
-async def test_pages_never_scan_or_sort(
-    tmp_path: Path,
-    after: Position | None,
-    statuses: tuple[str, ...],
-    where: Where,
-    indexes: list[str],
-    newest_first: bool,
-) -> None:
-    """First page and deep page are index searches for each status, merged without a temporary b-tree."""
-    path = tmp_path / "x.db"
-    await fill(path)
-    query = Query(statuses, 50, where, after, newest_first)
-    statement, values = scan_statement(query)
-    plan = _plan(path, statement, values | {"ns": 1, "now": 0})
-    searches = [line for line in plan if line.startswith("SEARCH")]
-    used = [index for line in searches for index in indexes if index in line]
-    assert sorted(used) == sorted(indexes * len(statuses))
-    assert after is None or any("sort" in line for line in searches)
-    assert not [line for line in plan if "SCAN" in line or "TEMP" in line]
-
-
 @pytest.mark.parametrize("way", ["delete", "clear", "expiry"])
 async def test_nothing_is_left_of_a_task(tmp_path: Path, way: str) -> None:
     """Behind the backend's back: no row of it in any table, whichever way it goes."""
@@ -142,20 +105,10 @@ async def test_nothing_is_left_of_a_task(tmp_path: Path, way: str) -> None:
     assert {row[2] for row in look(path, "SELECT * FROM tally")} == {0}
 
 
-async def test_count_reads_one_row_for_each_status(tmp_path: Path) -> None:
-    """The tally is a primary-key range; no task is looked at."""
-    path = tmp_path / "x.db"
-    await fill(path)
-    assert _plan(path, SQL["count"], {"ns": 1}) == ["SEARCH tally USING PRIMARY KEY (ns=?)"]
-    assert look(path, "SELECT * FROM tally") == [(1, "failed", 1_000)]
-
-
-def _plan(path: Path, statement: str, values: dict[str, Any]) -> list[str]:
-    connection = sqlite3.connect(path)
-    try:
-        return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
-    finally:
-        connection.close()
+async def test_counts_are_one_row_for_each_status(tmp_path: Path) -> None:
+    """The tally is kept by the file itself."""
+    await fill(tmp_path / "x.db")
+    assert look(tmp_path / "x.db", "SELECT * FROM tally") == [(1, "failed", 1_000)]
 
 
 async def test_purge_leaves_nothing(tmp_path: Path) -> None:
@@ -210,11 +163,85 @@ def asks_sqlite(backend: SQLiteBackend) -> bool:
     return engine._engine._detector is not None
 
 
+def make_newer(path: Path, *, oldest_writer: int, oldest_reader: int) -> None:
+    """As a flowstore of format 99 would leave it."""
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(
+            "UPDATE compatibility SET oldest_writer = ?, oldest_reader = ?", (oldest_writer, oldest_reader)
+        )
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+
+async def test_a_newer_file_that_older_programs_may_write(tmp_path: Path) -> None:
+    """It is used as one of today, and keeps its number."""
+    path = tmp_path / "x.db"
+    await fill(path)
+    make_newer(path, oldest_writer=FORMAT, oldest_reader=2)
+    async with SQLiteBackend(path) as backend:
+        assert await backend.store("t", TaskResult.success("t", 1))
+        assert (await backend.wait_for("t", 5)).unwrap() == 1
+    assert look(path, "PRAGMA user_version") == [(99,)]
+
+
+async def test_a_newer_file_that_older_programs_may_only_read(tmp_path: Path) -> None:
+    """Reading and waiting work, all that writes says what to do, and nothing is written on opening."""
+    path = tmp_path / "x.db"
+    await fill(path)
+    make_newer(path, oldest_writer=99, oldest_reader=FORMAT)
+    async with SQLiteBackend(path) as backend:
+        assert (await backend.wait_for("t00001", 5)).status is TaskStatus.FAILED
+        assert (await backend.count_by_status())[TaskStatus.FAILED] == 1_000
+        writes: list[Callable[[], Coroutine[Any, Any, object]]] = [
+            lambda: backend.store("t", TaskResult.success("t")),
+            lambda: backend.set_progress("t00001", 1),
+            lambda: backend.set_data("t00001", "k", 1),
+            lambda: backend.delete("t00001"),
+            lambda: backend.clear(),
+            lambda: backend.purge_expired(),
+        ]
+        for write in writes:
+            with pytest.raises(SchemaTooNew, match=r"format 99.*can read it but not write it: upgrade"):
+                await write()
+    async with SQLiteBackend(path, namespace="new") as other:
+        assert await other.get("t00001") is None
+    assert look(path, "SELECT name FROM namespace") == [("default",)]
+
+
+async def test_a_file_of_format_2_is_brought_up_to_date(tmp_path: Path) -> None:
+    """By whoever opens it first; its schema is then that of a new file, however many open it at once."""
+    old, new = tmp_path / "old.db", tmp_path / "new.db"
+    shutil.copy(Path(__file__).parent / "formats" / "sqlite-2.db", old)
+    await fill(new)
+    backends = [SQLiteBackend(old, namespace="app") for _ in range(5)]
+    await asyncio.gather(*(backend.open() for backend in backends))
+    for backend in backends:
+        await backend.close()
+    schema = "SELECT type, name, tbl_name, trim(sql) FROM sqlite_schema ORDER BY name"
+    assert look(old, schema) == look(new, schema)
+    assert look(old, "PRAGMA user_version") == [(FORMAT,)]
+    assert look(old, "SELECT * FROM compatibility") == look(new, "SELECT * FROM compatibility")
+    assert look(old, "PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_an_update_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    """All of it or nothing: here its last statement cannot be carried out."""
+    old = tmp_path / "old.db"
+    shutil.copy(Path(__file__).parent / "formats" / "sqlite-2.db", old)
+    look(old, "CREATE TABLE compatibility (x)")
+    before = look(old, "SELECT sql FROM sqlite_schema")
+    with pytest.raises(StorageError, match="compatibility"):
+        await SQLiteBackend(old).open()
+    assert look(old, "SELECT sql FROM sqlite_schema") == before
+    assert look(old, "PRAGMA user_version") == [(2,)]
+
+
 async def test_foreign_and_newer_files_are_refused(tmp_path: Path) -> None:
     """A clear error, the file untouched, and nothing left open."""
     newer, foreign, text = tmp_path / "newer.db", tmp_path / "foreign.db", tmp_path / "text.db"
     await fill(newer)
-    look(newer, "PRAGMA user_version = 99")
+    make_newer(newer, oldest_writer=99, oldest_reader=99)
     with pytest.raises(SchemaTooNew, match="format 99"):
         await SQLiteBackend(newer).open()
     look(foreign, "CREATE TABLE theirs (x)")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, Unpack
+from typing import Any, Final, Literal, TypeVar, Unpack
 
 from flowstore.backends import sqlite_writes as writes
 from flowstore.backends.sqlite_changes import Changes
 from flowstore.backends.sqlite_connection import Connection, transaction, translated
+from flowstore.backends.sqlite_format import open_namespace
 from flowstore.backends.sqlite_statements import (
     SQL,
     count_statement,
@@ -19,10 +20,9 @@ from flowstore.backends.sqlite_statements import (
     kept_statement,
     row_of,
     scan_statement,
-    split,
 )
 from flowstore.base import BaseResultBackend
-from flowstore.batching import SharedTrips
+from flowstore.batching import SharedTrips, another
 from flowstore.belongings import Asked, Kept, Put, PutOutcome, Report, Span, TransitionRow
 from flowstore.engine import (
     ANYWHERE,
@@ -37,13 +37,13 @@ from flowstore.engine import (
     Row,
     Where,
 )
-from flowstore.errors import CorruptStore, SchemaTooNew, StorageError
+from flowstore.errors import SchemaTooNew, StorageError
 from flowstore.options import BackendOptions, op_timeout
+
+T = TypeVar("T")
 
 Removed = list[tuple[str, int | None]]
 
-FORMAT: Final = 2
-_APPLICATION_ID: Final = int.from_bytes(b"flow", "big")
 _OLDEST_SQLITE: Final = (3, 38, 0)
 
 
@@ -92,13 +92,16 @@ class SQLiteEngine(Engine):
         self._detector: Connection | None = None
         self._changes: Changes | None = None
         self._ns: int
+        self._refusal: SchemaTooNew | None
 
     async def open(self, hints: Hints) -> None:
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old, 3.38 is needed")
         try:
             self._writer = await self._connect(f"PRAGMA synchronous = {self._durability}")
-            self._ns = await self._writer.run(self._prepare)
+            self._ns, self._refusal = await self._writer.run(
+                lambda raw: open_namespace(raw, self._path, self._namespace)
+            )
             self._reader = await self._connect("PRAGMA query_only = 1")
             self._changes = Changes(self._path, self._ns, hints, self._reader, self._connect_detector)
         except BaseException:
@@ -120,7 +123,7 @@ class SQLiteEngine(Engine):
             self._tell(_written(commits, outcomes) | _removed(swept, now))
             return outcomes
 
-        return await self._writer.run(work)
+        return await self._write(work)
 
     async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
         return await self._reader.run(lambda raw: self._find(raw, ids, with_body))
@@ -155,7 +158,7 @@ class SQLiteEngine(Engine):
             self._tell({Change.REPORTED: changed})
             return applied
 
-        return await self._writer.run(work)
+        return await self._write(work)
 
     async def history(self, span: Span, now: int) -> list[TransitionRow]:
         statement, values = history_statement(span)
@@ -166,7 +169,7 @@ class SQLiteEngine(Engine):
             with transaction(raw):
                 return [writes.put(raw, self._ns, put, now) for put in puts]
 
-        return await self._writer.run(work)
+        return await self._write(work)
 
     async def kept(self, asked: Asked, now: int) -> list[Kept]:
         statement, values = kept_statement(asked)
@@ -182,7 +185,7 @@ class SQLiteEngine(Engine):
             self._tell(_removed([row for rows in removed for row in rows], now))
             return removed
 
-        return [any(not _ran_out(row, now) for row in rows) for rows in await self._writer.run(work)]
+        return [any(not _ran_out(row, now) for row in rows) for rows in await self._write(work)]
 
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
         statement = "purge_everything" if everything else "purge_expired"
@@ -193,7 +196,7 @@ class SQLiteEngine(Engine):
             self._tell(_removed(removed, now))
             return removed
 
-        removed = await self._writer.run(work)
+        removed = await self._write(work)
         expired = sum(_ran_out(row, now) for row in removed)
         return Purged(live=len(removed) - expired, expired=expired, is_done=len(removed) < limit)
 
@@ -208,34 +211,6 @@ class SQLiteEngine(Engine):
             await connection
         self._connections.append(connection)
         return connection
-
-    def _prepare(self, raw: sqlite3.Connection) -> int:
-        """Make or check the schema; the number of this namespace."""
-        [(found,)] = raw.execute("PRAGMA user_version").fetchall()
-        if found > FORMAT:
-            raise SchemaTooNew(str(self._path), found, FORMAT)
-        if found < FORMAT:
-            self._create(raw, found)
-        [(application,)] = raw.execute("PRAGMA application_id").fetchall()
-        if application != _APPLICATION_ID:
-            raise CorruptStore(f"{self._path}: is a database of another program")
-        with transaction(raw):
-            raw.execute(SQL["add_namespace"], {"name": self._namespace})
-            [(ns,)] = raw.execute(SQL["find_namespace"], {"name": self._namespace}).fetchall()
-        return int(ns)
-
-    def _create(self, raw: sqlite3.Connection, found: int) -> None:
-        if found:
-            raise CorruptStore(f"{self._path}: is of format {found}, from before the first release")
-        with transaction(raw):
-            if raw.execute("PRAGMA user_version").fetchall() == [(FORMAT,)]:
-                return  # another process was faster
-            if raw.execute("SELECT 1 FROM sqlite_schema").fetchall():
-                raise CorruptStore(f"{self._path}: is a database of another program")
-            for statement in split(SQL["schema"]):
-                raw.execute(statement)
-            raw.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            raw.execute(f"PRAGMA user_version = {FORMAT}")
 
     def _find(self, raw: sqlite3.Connection, ids: Sequence[str], with_body: bool = True) -> list[Row | None]:
         found: dict[str, Row] = {}
@@ -255,6 +230,11 @@ class SQLiteEngine(Engine):
     async def _read(self, statement: str, **values: Any) -> list[Any]:
         values["ns"] = self._ns
         return await self._reader.run(lambda raw: raw.execute(statement, values).fetchall())
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._refusal is not None:
+            raise another(self._refusal)
+        return await self._writer.run(work)
 
     def _tell(self, changes: dict[Change, list[str]]) -> None:
         assert self._changes is not None

@@ -1,7 +1,14 @@
--- Every statement of the SQLite engine, by name. Format 2 of the file (PRAGMA user_version).
+-- Every statement of the SQLite engine, by name. Format 3 of the file (PRAGMA user_version).
 -- Times are microseconds since the Unix epoch. For people: SELECT * FROM results;
 
 -- name: schema
+CREATE TABLE compatibility (  -- the oldest formats whose programs may write and read this file
+    oldest_writer INTEGER NOT NULL,
+    oldest_reader INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO compatibility VALUES (3, 3);
+
 CREATE TABLE namespace (
     ns INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE
@@ -71,15 +78,15 @@ CREATE TABLE label (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER label_update BEFORE UPDATE OF version ON task WHEN json_valid(old.labels) BEGIN
-    DELETE FROM label WHERE (ns, label, status, sort, id) IN (
-        SELECT old.ns, value, old.status, old.sort, old.id FROM json_each(old.labels)
-    );
+    DELETE FROM label
+    WHERE ns = old.ns AND status = old.status AND sort = old.sort AND id = old.id
+        AND label IN (SELECT value FROM json_each(old.labels));
 END;
 
 CREATE TRIGGER label_delete AFTER DELETE ON task WHEN json_valid(old.labels) BEGIN
-    DELETE FROM label WHERE (ns, label, status, sort, id) IN (
-        SELECT old.ns, value, old.status, old.sort, old.id FROM json_each(old.labels)
-    );
+    DELETE FROM label
+    WHERE ns = old.ns AND status = old.status AND sort = old.sort AND id = old.id
+        AND label IN (SELECT value FROM json_each(old.labels));
 END;
 
 CREATE TABLE transition (
@@ -143,6 +150,9 @@ SELECT
     head ->> '$.error.message' AS error_message,
     body -> 'result' AS result
 FROM task JOIN namespace USING (ns);
+
+-- name: compatibility
+SELECT oldest_writer, oldest_reader FROM compatibility;
 
 -- name: add_namespace
 INSERT INTO namespace (name) VALUES (:name) ON CONFLICT DO NOTHING;
@@ -246,7 +256,7 @@ SELECT
 WITH RECURSIVE ancestor (id) AS (
     VALUES (:parent)
     UNION
-    SELECT parent_id FROM ancestor JOIN task USING (id) WHERE ns = :ns AND parent_id IS NOT NULL
+    SELECT parent_id FROM ancestor CROSS JOIN task USING (id) WHERE ns = :ns AND parent_id IS NOT NULL
 )
 SELECT 1 FROM ancestor WHERE id = :id;
 
@@ -254,7 +264,7 @@ SELECT 1 FROM ancestor WHERE id = :id;
 WITH RECURSIVE descendant (id) AS (
     VALUES (:id)
     UNION
-    SELECT task.id FROM descendant JOIN task ON ns = :ns AND parent_id = descendant.id
+    SELECT task.id FROM descendant CROSS JOIN task ON ns = :ns AND parent_id = descendant.id
 )
 UPDATE task SET root_id = :root WHERE ns = :ns AND id IN (SELECT id FROM descendant) AND id <> :id;
 
@@ -308,7 +318,7 @@ WHERE ns = :ns AND (at, seq, id) > (:after_at, :after_seq, :after_id) AND at <= 
 ORDER BY at, seq, id LIMIT :limit;
 
 -- name: history_of_task
-SELECT at, seq, id, status, stage, worker_id FROM transition
+SELECT at, seq, id, status, stage, worker_id FROM transition INDEXED BY sqlite_autoindex_transition_1
 WHERE ns = :ns AND id = :id AND (at, seq, id) > (:after_at, :after_seq, :after_id) AND at <= :end
     AND EXISTS (
         SELECT 1 FROM task
@@ -320,7 +330,7 @@ ORDER BY at, seq, id LIMIT :limit;
 SELECT at, seq, id, status, stage, worker_id FROM transition AS first
 WHERE ns = :ns AND (at, seq, id) > (:after_at, :after_seq, :after_id) AND at <= :end
     AND NOT EXISTS (
-        SELECT 1 FROM transition AS earlier
+        SELECT 1 FROM transition AS earlier INDEXED BY sqlite_autoindex_transition_1
         WHERE earlier.ns = :ns AND earlier.id = first.id AND earlier.at >= :start
             AND (earlier.at, earlier.seq) < (first.at, first.seq)
     )

@@ -157,8 +157,9 @@ def _columns(with_body: bool, table: str) -> str:
     return SQL["columns"].format(table=table, body="CAST(body AS BLOB)" if with_body else "NULL")
 
 
-def _named_statements(text: str) -> dict[str, str]:
-    parts = text.split("-- name: ")[1:]
+def named_statements(file: str) -> dict[str, str]:
+    """Those of a file in this folder."""
+    parts = files(__package__).joinpath(file).read_text("utf-8").split("-- name: ")[1:]
     return {name: sql.strip().rstrip(";") for name, sql in (part.split("\n", 1) for part in parts)}
 
 
@@ -173,4 +174,4 @@ def split(script: str) -> list[str]:
     return [*statements, current] if current.strip() else statements
 
 
-SQL: Final = _named_statements(files(__package__).joinpath("sqlite.sql").read_text("utf-8"))
+SQL: Final = named_statements("sqlite.sql")
