@@ -135,7 +135,7 @@ def parse(path: Path) -> dict[str, int]:
 
 async def summarise(backend: BaseResultBackend, step_id: str) -> dict[str, int]:
     total: Counter[str] = Counter()
-    async for file in backend.children(step_id):
+    async for file in backend.families.children(step_id):
         if file.is_success:
             total.update(files=1, **file.unwrap())
     return dict(total)
@@ -213,10 +213,9 @@ async def show_timeline(backend: BaseResultBackend, run_id: str, console: Consol
     """When each task of the run was running, by its history; of the files those that took longest."""
     tasks = {task.task_id: task async for task in backend.iter_by_status(root_id=run_id, load_result=False)}
     stretches: dict[str, list[Transition]] = {}
-    async for batch in backend.iter_history(start=tasks[run_id].started_at):
-        for step in batch:
-            if step.task_id in tasks and step.status is not TaskStatus.PENDING:
-                stretches.setdefault(step.task_id, []).append(step)
+    async for step in backend.history.iter(start=tasks[run_id].started_at):
+        if step.task_id in tasks and step.status is not TaskStatus.PENDING:
+            stretches.setdefault(step.task_id, []).append(step)
     begin, end = stretches[run_id][0].at, stretches[run_id][-1].at
     rows = sorted(stretches, key=lambda task_id: stretches[task_id][0].at - stretches[task_id][-1].at)
     timeline = Table("task", "from", "for", "", title=f"{run_id}: the tasks that took longest")
@@ -232,14 +231,14 @@ async def show_timeline(backend: BaseResultBackend, run_id: str, console: Consol
 
 
 async def show_outcome(backend: BaseResultBackend, run_id: str, console: Console) -> None:
-    workflow = await backend.workflow(run_id)
+    workflow = await backend.workflows.get(run_id)
     assert workflow is not None
     console.print(f"{workflow.root.task_name}: {workflow.root.unwrap()}")
     async for task in backend.iter_by_status(TaskStatus.FAILED, root_id=run_id, load_result=False):
         error = task.error
         reason = f"{error.type}: {error.message}" if error else "no error"
         console.print(f"{name(task)} failed with {reason}", markup=False, highlight=False, soft_wrap=True)
-        for step in await backend.history(task.task_id):
+        for step in await backend.history.of(task.task_id):
             console.print(f"  {step.at:%H:%M:%S.%f}  {step.status}", highlight=False)
 
 
@@ -261,7 +260,7 @@ async def run(backend: BaseResultBackend, limit: int, pool: ProcessPoolExecutor)
             await report(backend, run_id, limit, pool)
         await show_timeline(backend, run_id, console)
         await show_outcome(backend, run_id, console)
-        console.print("Workflows here:", *await backend.workflow_types())
+        console.print("Workflows here:", *await backend.workflows.types())
 
 
 def processes() -> ProcessPoolExecutor:

@@ -1,13 +1,12 @@
 """flowstore keeps what asyncio tasks leave behind: status, result, error, history, family and data."""
 
-from flowstore.apps import AppInfo
-from flowstore.backends.memory import InMemoryBackend
-from flowstore.backends.redis import RedisBackend
-from flowstore.backends.sqlite import SQLiteBackend
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from flowstore._core.options import BackendOptions
+from flowstore._core.tracking import TrackedTask
 from flowstore.base import BaseResultBackend
-from flowstore.checkpoints import Checkpoint
-from flowstore.connecting import connect, discover_apps
-from flowstore.data import Datum
+from flowstore.connecting import ConnectOptions, connect, discover_apps
 from flowstore.errors import (
     AccessDenied,
     BackendClosed,
@@ -17,6 +16,7 @@ from flowstore.errors import (
     FamilyConflict,
     FlowstoreError,
     InvalidCursor,
+    MissingDriver,
     NotSerializable,
     PayloadTooLarge,
     ResultDeleted,
@@ -33,11 +33,15 @@ from flowstore.errors import (
     TaskNotFinished,
     UnknownTask,
     UnknownWorker,
+    UnreadableRecord,
+    UnreadableRecords,
+    UnregisteredType,
     VersionConflict,
     WaitTimeout,
     WrongLoop,
     WrongProcess,
 )
+from flowstore.features import AppInfo, Checkpoint, DataEntry, Worker
 from flowstore.models import (
     NOT_LOADED,
     Page,
@@ -45,12 +49,17 @@ from flowstore.models import (
     TaskResult,
     TaskStatus,
     Transition,
+    Unreadable,
     Workflow,
 )
-from flowstore.options import BackendOptions
 from flowstore.task_error import TaskError
-from flowstore.tracking import TrackedTask
-from flowstore.workers import Worker
+
+if TYPE_CHECKING:
+    from flowstore.backends.memory import InMemoryBackend
+    from flowstore.backends.redis import RedisBackend
+    from flowstore.backends.sqlite import SQLiteBackend
+
+    __version__: str
 
 __all__ = [
     "NOT_LOADED",
@@ -61,13 +70,15 @@ __all__ = [
     "BackendOptions",
     "BaseResultBackend",
     "Checkpoint",
+    "ConnectOptions",
     "CorruptRecord",
     "CorruptStore",
-    "Datum",
+    "DataEntry",
     "FamilyConflict",
     "FlowstoreError",
     "InMemoryBackend",
     "InvalidCursor",
+    "MissingDriver",
     "NotSerializable",
     "Page",
     "PayloadTooLarge",
@@ -93,12 +104,36 @@ __all__ = [
     "Transition",
     "UnknownTask",
     "UnknownWorker",
+    "Unreadable",
+    "UnreadableRecord",
+    "UnreadableRecords",
+    "UnregisteredType",
     "VersionConflict",
     "WaitTimeout",
     "Worker",
     "Workflow",
     "WrongLoop",
     "WrongProcess",
+    "__version__",
     "connect",
     "discover_apps",
 ]
+
+_ON_FIRST_USE = {
+    "InMemoryBackend": "flowstore.backends.memory",
+    "RedisBackend": "flowstore.backends.redis",
+    "SQLiteBackend": "flowstore.backends.sqlite",
+}
+"""Where the names are that load a driver: importing flowstore loads none."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ON_FIRST_USE:
+        return getattr(import_module(_ON_FIRST_USE[name]), name)
+    if name == "__version__":
+        return import_module("importlib.metadata").version("flowstore")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,50 +1,84 @@
-"""BaseResultBackend: what every backend promises, and every rule, written once.
+"""BaseResultBackend: what every backend promises.
 
-A storage is an ``Engine`` (engine.py); a concrete backend is this class plus a constructor.
+A storage is an ``Engine`` (``flowstore.engine``); a concrete backend is this class plus a constructor. The
+verbs about tasks stand here, with their rules, and are carried out in ``_core``; what there is besides has an
+object of its own (``features``).
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any
+import warnings
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any, Self, Unpack
 
-from flowstore import arguments
-from flowstore.apps import AppMethods
-from flowstore.audience import Waiting
-from flowstore.checkpoints import CheckpointMethods
-from flowstore.core import applied, steps
-from flowstore.engine import Outcome, Row
-from flowstore.errors import VersionConflict, WaitTimeout
-from flowstore.fields import check_text
-from flowstore.models import TaskResult
-from flowstore.progress import ProgressMethods
-from flowstore.records import DEFAULT_TTL, DefaultTtl, Ttl
-from flowstore.removing import RemovingMethods
-from flowstore.tracking import TrackMethods
-from flowstore.watching import WatchMethods
-from flowstore.workers import WorkerMethods
-from flowstore.workflows import WorkflowMethods
+from flowstore._core import awaiting, listing, progress, removing, storing, tracking, watching
+from flowstore._core.core import Core
+from flowstore._core.listing import Filters, query_of, where_of
+from flowstore._core.options import BackendOptions
+from flowstore._core.removing import PURGE_STEP
+from flowstore._core.tracking import TrackedTask
+from flowstore._values.arguments import MAX_PAGE, check_int
+from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
+from flowstore.engine import Engine
+from flowstore.features.app import App
+from flowstore.features.checkpoints import Checkpoints
+from flowstore.features.data import Data
+from flowstore.features.families import Families
+from flowstore.features.history import History
+from flowstore.features.workers import Workers
+from flowstore.features.workflows import Workflows
+from flowstore.models import Page, Statuses, StatusName, TaskResult, TaskStatus
 
 
-class BaseResultBackend(
-    TrackMethods,
-    WorkflowMethods,
-    RemovingMethods,
-    CheckpointMethods,
-    WorkerMethods,
-    AppMethods,
-    ProgressMethods,
-    WatchMethods,
-):
+class BaseResultBackend:
     """Keeps the results of tasks; all backends behave alike.
 
     Opens by itself at the first call, or with ``async with``; once closed it stays closed. Lives in
     one event loop of one process: elsewhere every call raises WrongLoop or WrongProcess, after
     ``close`` BackendClosed. Any call may raise StorageError when the storage fails.
 
-    A task id is any str of 1 to 512 UTF-8 bytes. Reading never returns an expired record.
+    A task id is any str of 1 to 512 UTF-8 bytes. Reading never returns an expired record. Arguments are
+    checked at the call, also by what returns an iterator.
     """
+
+    def __init__(self, engine: Engine, **options: Unpack[BackendOptions]) -> None:
+        self._core = Core(engine, options)
+        self.namespace = self._core.namespace
+        self.data = Data(self._core)
+        self.checkpoints = Checkpoints(self._core)
+        self.history = History(self._core)
+        self.families = Families(self._core)
+        self.workflows = Workflows(self._core)
+        self.workers = Workers(self._core)
+        self.app = App(self._core)
+
+    async def open(self) -> None:
+        """Connect. Needed only to fail early: the first call opens by itself."""
+        await self._core.life.open()
+
+    async def close(self) -> None:
+        """Wake all waiters with BackendClosed, let calls in flight end, release everything. Idempotent."""
+        await self._core.life.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        core = getattr(self, "_core", None)
+        if core is not None and core.life.is_open:
+            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(namespace={self.namespace!r})"
+
+    @property
+    def waiting(self) -> int:
+        """The number of ids that somebody waits for here."""
+        return len(self._core.waiters)
 
     async def store(
         self,
@@ -68,23 +102,7 @@ class BaseResultBackend(
         Returning means durable as the backend promises. NotSerializable names the path of a value
         that would not come back as it went in; then, as after any bad argument, nothing is written.
         """
-        check_text("task_id", task_id)
-        if task_id != arguments.check_result(result).task_id:
-            raise ValueError(f"task_id: {task_id!r} is not the result's own task_id {result.task_id!r}")
-        arguments.check_bool("overwrite", overwrite)
-        if if_version is not None:
-            arguments.check_int("if_version", if_version, 0, 2**53)
-            if overwrite:
-                raise ValueError("overwrite: cannot be combined with if_version")
-        async with self._life:
-            await self._engine.room()
-            now = self._clock()
-            commit = self._records.commit(result, now, ttl, overwrite, if_version)
-            [outcome] = await self._engine.commit([commit], now)
-        is_applied = applied(commit, outcome)
-        if if_version is not None and not is_applied:
-            raise VersionConflict(task_id, if_version, outcome.version)
-        return is_applied
+        return await storing.store(self._core, task_id, result, ttl, overwrite, if_version)
 
     async def store_many(
         self,
@@ -98,39 +116,19 @@ class BaseResultBackend(
         Each write is atomic, the whole is not: after a StorageError a part may have been stored, after
         FamilyConflict or CorruptRecord, which names the first that could not be, all others.
         """
-        arguments.check_bool("overwrite", overwrite)
-        now = self._clock()
-        checked = [arguments.check_result(result) for result in results]
-        commits = [self._records.commit(result, now, ttl, overwrite) for result in checked]
-        outcomes: list[Outcome] = []
-        async with self._life:
-            for step in steps(commits):
-                await self._engine.room()
-                outcomes += await self._engine.commit(step, now)
-        return [applied(*pair) for pair in zip(commits, outcomes, strict=True)]
+        return await storing.store_many(self._core, results, ttl, overwrite)
 
     async def get(self, task_id: str) -> TaskResult[Any] | None:
-        """The record, a fresh object; None when there is none. Raises CorruptRecord."""
-        check_text("task_id", task_id)
-        async with self._life:
-            [row] = await self._engine.fetch([task_id])
-        return None if row is None or row.is_expired(self._clock()) else self._records.decode(row)
+        """The record, a fresh object; None when there is none. Raises UnreadableRecord."""
+        return await storing.get(self._core, task_id)
 
     async def get_many(self, task_ids: Iterable[str]) -> dict[str, TaskResult[Any]]:
-        """The records that exist, by id, in the order asked for."""
-        ids = arguments.check_ids(task_ids)
-        found: dict[str, TaskResult[Any]] = {}
-        async with self._life:
-            for step in steps(ids):
-                rows = self._live(await self._engine.fetch(step))
-                found.update((row.id, self._records.decode(row)) for row in rows)
-        return found
+        """The records that exist, by id, in the order asked for. Raises UnreadableRecord."""
+        return await storing.get_many(self._core, task_ids)
 
     async def exists(self, task_id: str) -> bool:
         """Whether ``get`` would find a record; its value is not read."""
-        ids = [check_text("task_id", task_id)]
-        async with self._life:
-            return any(self._live(await self._engine.fetch(ids, with_body=False)))
+        return await storing.exists(self._core, task_id)
 
     async def wait_for(self, task_id: str, timeout: float | None = None) -> TaskResult[Any]:
         """The finished result, as soon as it is stored; waiting may start before the id exists.
@@ -141,17 +139,7 @@ class BaseResultBackend(
         call is the one that opens the backend, that is tried once, within ``op_timeout``. Waiters of
         one id in one backend share one result object.
         """
-        check_text("task_id", task_id)
-        seconds = arguments.check_timeout(timeout)
-        if seconds is not None and seconds <= 0:
-            return (await self.wait_for_many([task_id], seconds))[task_id]
-        async with self._life:
-            wait = self._waiters.register(task_id, seconds)
-        try:
-            return await wait
-        finally:
-            self._waiters.release(task_id, wait)
-            del wait  # the traceback of its error would hold this frame, and the frame the error
+        return await awaiting.wait_for(self._core, task_id, timeout)
 
     async def wait_for_many(
         self, task_ids: Iterable[str], timeout: float | None = None
@@ -160,70 +148,167 @@ class BaseResultBackend(
 
         Raises what the first failing wait raises, WaitTimeout naming one that was late.
         """
-        ids = arguments.check_ids(task_ids)
-        seconds = arguments.check_timeout(timeout)
-        if seconds is not None and seconds <= 0:
-            found = {
-                task_id: result
-                for task_id, result in (await self.get_many(ids)).items()
-                if result.is_finished
-            }
-            return {task_id: _in_time(found.get(task_id), task_id, seconds) for task_id in ids}
-        async with self._life:
-            waits = {task_id: self._waiters.register(task_id) for task_id in ids}
-        try:
-            if waits:
-                await asyncio.wait(waits.values(), timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
-            return self._finished(waits, seconds)
-        finally:
-            for task_id, wait in waits.items():
-                self._waiters.release(task_id, wait)
+        return await awaiting.wait_for_many(self._core, task_ids, timeout)
 
-    def _finished(self, waits: Mapping[str, Waiting], seconds: float | None) -> dict[str, TaskResult[Any]]:
-        for wait in waits.values():
-            if wait.done():
-                wait.result()
-        late = next((task_id for task_id, wait in waits.items() if not wait.done()), None)
-        if late is not None:
-            raise WaitTimeout(late, seconds or 0.0) from self._waiters.trouble
-        return {task_id: wait.result() for task_id, wait in waits.items()}
-
-    async def as_completed(
+    def as_completed(
         self, task_ids: Iterable[str], timeout: float | None = None
-    ) -> AsyncIterator[TaskResult[Any]]:
+    ) -> AsyncGenerator[TaskResult[Any], None]:
         """Yield the results as they finish, in that order, under one deadline as in ``wait_for_many``."""
-        ids = arguments.check_ids(task_ids)
-        seconds = arguments.check_timeout(timeout)
-        if seconds is not None and seconds <= 0:
-            for result in (await self.wait_for_many(ids, seconds)).values():
-                yield result
-            return
-        done: asyncio.Queue[Waiting] = asyncio.Queue()
-        async with self._life:
-            deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
-            waits = {task_id: self._waiters.register(task_id) for task_id in ids}
-        try:
-            for wait in waits.values():
-                wait.add_done_callback(done.put_nowait)
-            for _ in range(len(waits)):
-                self._life.check_place()  # whoever takes the next need not be who took the last
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        wait = await done.get()
-                except TimeoutError:
-                    self._finished(waits, seconds)
-                    raise
-                yield wait.result()
-        finally:
-            for task_id, wait in waits.items():
-                self._waiters.release(task_id, wait)
+        return awaiting.as_completed(self._core, task_ids, timeout)
 
-    def _live(self, rows: Iterable[Row | None]) -> list[Row]:
-        now = self._clock()
-        return [row for row in rows if row is not None and not row.is_expired(now)]
+    async def delete(self, task_id: str, *, descendants: bool = False) -> bool:
+        """Remove the record and all that belongs to it; False when there was none. Wakes its waiters.
 
+        Its children stay, and keep their ``parent_id`` and ``root_id``. With ``descendants`` they go too,
+        in bounded steps: of a root all that ``page(root_id=...)`` shows, then of any task its
+        ``descendants``, the last generation first. The record itself goes last, so that a call that was
+        interrupted can be made again. A descendant that is stored meanwhile may stay.
+        """
+        return await removing.delete(self._core, task_id, descendants)
 
-def _in_time(result: TaskResult[Any] | None, task_id: str, seconds: float) -> TaskResult[Any]:
-    if result is None:
-        raise WaitTimeout(task_id, seconds)
-    return result
+    async def delete_many(self, task_ids: Iterable[str]) -> int:
+        """``delete`` each; the number of records that there were."""
+        return await removing.delete_many(self._core, task_ids)
+
+    async def clear(self) -> int:
+        """Remove every record of this namespace, in bounded steps; the number of records that there were.
+
+        What belongs to the namespace itself stays: its workers, and what its app said.
+        """
+        return await removing.clear(self._core)
+
+    async def purge_expired(self, limit: int = PURGE_STEP) -> int:
+        """Free the room of at most ``limit`` expired records; how many. Stores do a little of it each."""
+        return await removing.purge_expired(self._core, limit)
+
+    async def list_by_status(
+        self, status: TaskStatus | StatusName, limit: int | None = None, offset: int = 0
+    ) -> list[TaskResult[Any]]:
+        """The records in ``status``: newest ``submitted_at`` first, those without one last, ties by task_id.
+
+        ``limit`` None: all, 0: none. Skipping ``offset`` records costs time in proportion; to go
+        through many, use ``page`` or ``iter_by_status``, which never repeat or skip. UnreadableRecords
+        where one of them cannot be read; those two show the others.
+        """
+        return await listing.list_by_status(self._core, status, limit, offset)
+
+    async def page(
+        self,
+        statuses: Statuses = None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        newest_first: bool = True,
+        load_result: bool = True,
+        **filters: Unpack[Filters],
+    ) -> Page[Any]:
+        """One page of the records in ``statuses`` (None: any) that pass all ``filters`` (see Filters).
+
+        In the order of ``list_by_status``, or its exact reverse. ``limit`` is 1 to 10,000. ``cursor``
+        is the ``next_cursor`` of the page before, None for the first page; it belongs to its statuses,
+        filters and order, and anything else is refused with InvalidCursor. A record that keeps its
+        status and submission time during the walk is on exactly one page. With ``load_result`` False
+        the items' result, args and kwargs are NOT_LOADED. One filter costs what none costs, the range
+        that is shown; of several the first of parent_id, worker_id, root_id, label and name is walked
+        along, for what passes the others. A record that cannot be read is in ``Page.unreadable``.
+        """
+        query = query_of(statuses, where_of(filters), 0, newest_first, load_result)
+        return await listing.page(self._core, query, limit, cursor)
+
+    def iter_by_status(
+        self,
+        statuses: Statuses = None,
+        *,
+        batch_size: int = 100,
+        newest_first: bool = True,
+        load_result: bool = True,
+        **filters: Unpack[Filters],
+    ) -> AsyncGenerator[TaskResult[Any], None]:
+        """All records that ``page`` would show, one by one, read ``batch_size`` at a time.
+
+        Where some cannot be read, UnreadableRecords names them at the end, when all others were yielded.
+        """
+        check_int("batch_size", batch_size, 1, MAX_PAGE)
+        query = query_of(statuses, where_of(filters), batch_size, newest_first, load_result)
+        return listing.results(self._core, listing.walk(self._core, query))
+
+    async def count_by_status(self, **filters: Unpack[Filters]) -> dict[TaskStatus, int]:
+        """How many records there are in each status, of those that pass all ``filters`` (see Filters).
+
+        Without filters at a cost that does not grow with them. Expired records may count until the
+        next purge step removes them.
+        """
+        return await listing.count(self._core, filters)
+
+    async def set_progress(
+        self,
+        task_id: str,
+        done: float,
+        total: float | None = None,
+        note: str | None = None,
+        *,
+        retries: int | None = None,
+    ) -> bool:
+        """Replace the progress of a task that is not finished; False when there is no such task.
+
+        ``done`` out of ``total`` units, None: unknown. Nothing else of the record changes, neither its
+        version nor its history; a ``store`` replaces progress as all else. Meant to be called as often
+        as one likes: of reports made while one on the same task is under way only the newest is
+        written, and answers for all of them. ``retries``: only while that try is under way, so that a
+        zombie cannot report.
+        """
+        return await progress.set_progress(self._core, task_id, done, total, note, retries)
+
+    def watch(self, task_id: str) -> AsyncGenerator[TaskResult[Any], None]:
+        """Yield the state of the task, then each change of status or progress; ends with a finished one.
+
+        May begin before the task is stored. States that are not finished come without values
+        (NOT_LOADED). One that is followed by the next before it could be read is skipped, the last one
+        never. Raises ResultDeleted or ResultExpired when the record goes away, BackendClosed, and
+        UnreadableRecord; a storage that cannot be reached is tried again for ever. There is no other end:
+        an id that is never stored is watched for ever, but for an ``asyncio.timeout`` around it.
+        """
+        return watching.watch(self._core, task_id)
+
+    def watch_status(self, statuses: Statuses = None) -> AsyncGenerator[str, None]:
+        """Yield the id of each task that is stored in one of ``statuses`` (None: any) from this call on.
+
+        As they are stored, as ``tail -f`` of the history: a task comes as often as it is stored there.
+        What was missed, before the first step of the iteration or as a connection was lost, is looked up
+        in the history, at the latest after ``recheck_interval``; where that is not kept
+        (``history=False``) it stays missed. Without end, but for no ``statuses``; raises BackendClosed. A
+        storage that cannot be reached is tried again for ever.
+        """
+        return watching.watch_status(self._core, statuses)
+
+    def track(
+        self,
+        task_id: str,
+        *,
+        name: str | None = None,
+        worker_id: str | None = None,
+        retries: int | None = None,
+        parent_id: str | None = None,
+        labels: Iterable[str] = (),
+    ) -> TrackedTask:
+        """Use as ``async with backend.track(task_id) as task:`` around the code of one try of a task.
+
+        Stores it as running; then, when the block ends: as success with ``task.result``; as cancelled
+        with asyncio.CancelledError; as failed with any other exception, SystemExit too. Exceptions
+        propagate. The outcome is stored even if the caller is cancelled meanwhile, within ``op_timeout``.
+
+        What stands is read first, and kept where nothing else is given: name, arguments, submission
+        time, parent; ``labels`` are added to its labels. A task that nobody submitted is submitted when
+        it starts. ``parent_id`` is by default that of the stored record, or else the task around this
+        one, if it is in the same backend; also across ``asyncio.create_task``. ``retries`` None: the try
+        that stands, as ``workers.requeue`` left it, or the one after it where the task is retrying.
+
+        Nothing is claimed: the block runs, whoever runs the task as well and even if it is finished.
+        ``task.is_stored`` tells inside the block whether this try is what is stored.
+
+        A result that cannot be kept: stored as failed with NotSerializable, which is raised. An outcome
+        that cannot be stored: StorageError, or, if an exception propagates already, a note on that. A
+        coroutine or generator that is closed inside the block cannot wait for anything: the event loop
+        stores cancelled soon after; where none runs the task stays running, as if the process had died.
+        """
+        return tracking.track(self._core, task_id, name, worker_id, retries, parent_id, labels)

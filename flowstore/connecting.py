@@ -2,57 +2,151 @@
 
 from __future__ import annotations
 
+import os
 import re
-from typing import Any, Final
-from urllib.parse import unquote
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, Unpack
+from urllib.parse import parse_qsl, unquote
 
-from flowstore.apps import AppInfo
-from flowstore.backends.memory import InMemoryBackend
-from flowstore.backends.redis import RedisBackend
-from flowstore.backends.sqlite import SQLiteBackend
+from flowstore._core.options import BackendOptions
 from flowstore.base import BaseResultBackend
+from flowstore.features.app import AppInfo
 
-_FORMS: Final = "memory://, sqlite:///file.db, redis://host:port/db, rediss://..., unix:///path/to.sock"
+ENVIRONMENT: Final = "FLOWSTORE_URL"
+
+_FORMS: Final = (
+    "memory://, sqlite:///file.db, redis://host:port/db, rediss://..., valkey://..., valkeys://..., "
+    "unix:///path/to.sock"
+)
 _SCHEME: Final = re.compile(r"[a-z]{1,20}")  # anything else may be a part of a password
+_SERVERS: Final = ("redis", "rediss", "valkey", "valkeys", "unix")
+_WORDS: Final = {"true": True, "false": False}
 
 
-def connect(url: str, **options: Any) -> BaseResultBackend:
+class ConnectOptions(BackendOptions, total=False):
+    """Those of every backend, and ``durability`` of SQLiteBackend, ``max_results`` of InMemoryBackend."""
+
+    durability: Literal["full", "normal"]
+    max_results: int | None
+
+
+def connect(url: str | None = None, **options: Unpack[ConnectOptions]) -> BaseResultBackend:
     """The backend that ``url`` names; it opens with ``async with`` or at its first call.
 
-    ``sqlite:///file.db`` is relative to the working directory, ``sqlite:////var/file.db`` absolute; what
-    is special in URLs, as ``?``, is percent-encoded in it.
-    ``options`` go to the backend's constructor: those of BackendOptions, ``namespace``, and its own.
-    Raises ValueError for a URL of another form.
+    ``url`` None: the environment variable FLOWSTORE_URL. ``sqlite:///file.db`` is relative to the working
+    directory, ``sqlite:////var/file.db`` absolute; what is special in URLs, as ``?``, is percent-encoded.
+
+    Options that are plain values can stand in the URL, as in ``sqlite:///x.db?durability=normal&ttl=3600``:
+    seconds and counts as numbers, ``none`` for None, ``history`` as ``true`` or ``false``. An argument goes
+    before what the URL says. Other names in the URL of a server are options of redis-py.
+
+    Raises ValueError for a URL of another form, ValueError or TypeError naming an option that is not known or
+    not of its type, MissingDriver where the package for this kind of storage is not installed.
     """
-    if not isinstance(url, str):
-        raise TypeError(f"url: expected str, got {type(url).__name__}")
+    url = _given(url)
     scheme, separator, rest = url.partition("://")
-    if separator and scheme in ("redis", "rediss", "unix"):
-        return RedisBackend(url, **options)
-    if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
-        if mark := re.search("[?#]", rest):
-            raise ValueError(
-                f"url: {mark[0]!r} in {url!r} begins no option, as those are arguments of connect; "
-                f"in the name of a file write %{ord(mark[0]):X}"
-            )
-        return SQLiteBackend(unquote(rest[1:]), **options)
-    if url == "memory://":
-        return InMemoryBackend(**options)
+    place, _, query = url.partition("?")
+    if separator and scheme in _SERVERS:
+        from flowstore.backends.redis import RedisBackend
+
+        own, others = _divided(query)
+        return RedisBackend(f"{place}?{others}" if others else place, **_joined(own, options))
+    if scheme == "sqlite" and re.match("/[^?#]", rest):
+        if "#" in rest:
+            raise ValueError(f"url: '#' in {url!r} has no meaning; in the name of a file write %23")
+        from flowstore.backends.sqlite import SQLiteBackend
+
+        return SQLiteBackend(unquote(place[len("sqlite:///") :]), **_joined(_all_own(query), options))
+    if place == "memory://":
+        from flowstore.backends.memory import InMemoryBackend
+
+        return InMemoryBackend(**_joined(_all_own(query), options))
     named = f"scheme {scheme!r} in this form" if separator and _SCHEME.fullmatch(scheme) else "this form"
     raise ValueError(f"url: {named} is not known; expected one of {_FORMS}")
 
 
-async def discover_apps(url: str, **options: Any) -> list[AppInfo]:
+async def discover_apps(url: str | None = None, **options: Unpack[ConnectOptions]) -> list[AppInfo]:
     """What the apps of a storage say of themselves, in the order of their namespaces.
 
     Each namespace is an app; one that never said anything has the info {}. The one that ``options`` name,
-    or else "default", is always among them; memory:// has no other. ``options`` are those of ``connect``.
+    or else "default", is always among them; memory:// has no other. Arguments are those of ``connect``.
     """
     async with connect(url, **options) as backend:
-        namespaces = await backend.namespaces()
+        namespaces = await backend.app.namespaces()
     apps = []
     for namespace in namespaces:
-        async with connect(url, **{**options, "namespace": namespace}) as backend:
-            app = await backend.app_info()
+        of_app: ConnectOptions = {**options, "namespace": namespace}
+        async with connect(url, **of_app) as backend:
+            app = await backend.app.info()
         apps.append(app or AppInfo(namespace=namespace, info={}, registered_at=None))
     return apps
+
+
+def _given(url: str | None) -> str:
+    if url is None:
+        url = os.environ.get(ENVIRONMENT)
+        if not url:
+            raise ValueError(f"url: expected one, as the environment variable {ENVIRONMENT} is not set")
+    if not isinstance(url, str):
+        raise TypeError(f"url: expected str, got {type(url).__name__}")
+    return url
+
+
+def _truth(text: str) -> bool:
+    return _WORDS[text]
+
+
+PLAIN_OPTIONS: Final[Mapping[str, Callable[[str], object]]] = {
+    "namespace": str,
+    "ttl": float,
+    "failure_ttl": float,
+    "max_result_bytes": int,
+    "recheck_interval": float,
+    "op_timeout": float,
+    "history": _truth,
+    "history_limit": int,
+    "durability": str,
+    "max_results": int,
+}
+"""The options that can stand in a URL, and what reads their text."""
+_TAKE_NONE: Final = frozenset({"ttl", "failure_ttl", "history_limit", "max_results"})
+
+
+def _divided(query: str) -> tuple[dict[str, Any], str]:
+    """The options of flowstore in ``query``, and the rest of it as it stands: it may be a password."""
+    parts = query.split("&") if query else []
+    own = [part for part in parts if part.partition("=")[0] in PLAIN_OPTIONS]
+    if any("@" in part for part in own):  # the end of a password with a '?' in it, perhaps
+        raise ValueError("url: percent-encode @ in an option, and ? in a password")
+    return _all_own("&".join(own)), "&".join(part for part in parts if part not in own)
+
+
+def _all_own(query: str) -> dict[str, Any]:
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
+    except ValueError:
+        raise ValueError("url: expected options behind '?' as in name=value&name=value") from None
+    options: dict[str, Any] = {}
+    for name, text in pairs:
+        if name not in PLAIN_OPTIONS:
+            known = ", ".join(PLAIN_OPTIONS)
+            raise ValueError(f"{name}: is no option that can stand in this URL; expected one of {known}")
+        if name in options:
+            raise ValueError(f"{name}: stands twice in the URL")
+        options[name] = _value(name, text)
+    return options
+
+
+def _value(name: str, text: str) -> object:
+    if name in _TAKE_NONE and text == "none":
+        return None
+    try:
+        return PLAIN_OPTIONS[name](text)
+    except (ValueError, KeyError):
+        expected = {int: "an int", float: "a number of seconds"}.get(PLAIN_OPTIONS[name], "true or false")  # type: ignore[call-overload]
+        raise ValueError(f"{name}: expected {expected} in the URL, got {text!r}") from None
+
+
+def _joined(own: dict[str, Any], options: ConnectOptions) -> Any:
+    """Checked by the backend's constructor, which says what it does not know."""
+    return {**own, **options}

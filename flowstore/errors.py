@@ -14,8 +14,12 @@ FlowstoreError
 ├── UnknownWorker         LookupError       a worker that is not registered
 ├── NotSerializable       TypeError         a value that would not come back as it went in
 │   └── PayloadTooLarge   ValueError        a value over the size limit
-├── CorruptRecord         ValueError        stored bytes that are not a record
+├── UnreadableRecord      ValueError        what is stored under an id cannot be read here
+│   ├── CorruptRecord                       it is damaged
+│   └── UnregisteredType  LookupError       it holds a type that this backend was not given
+├── UnreadableRecords     ValueError        a walk ended, and could not show all
 ├── InvalidCursor         ValueError        a page token that is not of this query
+├── MissingDriver         ImportError       the storage needs a package that is not installed
 ├── BackendMisuse         RuntimeError
 │   ├── BackendClosed                       used after close()
 │   ├── WrongLoop                           used from another event loop or thread
@@ -36,6 +40,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flowstore.task_error import TaskError
 
 
@@ -194,8 +200,8 @@ class PayloadTooLarge(NotSerializable, ValueError):
     """A value whose encoded form is over the limit of the backend."""
 
 
-class CorruptRecord(FlowstoreError, ValueError):
-    """Stored bytes of one record cannot be read; ``get`` of other records is not affected.
+class UnreadableRecord(FlowstoreError, ValueError):
+    """What is stored under one id cannot be read here; other records are not affected.
 
     ``kind`` says what ``task_id`` is the id of, where it is not a task's: a worker, or an app.
     """
@@ -210,6 +216,35 @@ class CorruptRecord(FlowstoreError, ValueError):
         return f"stored {self.kind} {self.task_id!r} cannot be read: {self.reason}"
 
 
+class CorruptRecord(UnreadableRecord):
+    """The stored bytes are damaged, or were never written by flowstore."""
+
+
+class UnregisteredType(UnreadableRecord, LookupError):
+    """The record is whole, but holds a value whose type this backend was not given.
+
+    ``reason`` names the type as it was registered where it was stored, and the cure.
+    """
+
+
+class UnreadableRecords(FlowstoreError, ValueError):
+    """A walk came to its end, and yielded all but ``count`` records that cannot be read.
+
+    ``errors`` has what ``get`` would raise for the first of them, at most 100.
+    """
+
+    MOST_ERRORS = 100
+
+    def __init__(self, errors: Sequence[UnreadableRecord], count: int) -> None:
+        super().__init__(errors, count)
+        self.errors = errors
+        self.count = count
+
+    def __str__(self) -> str:
+        others = f"; and {self.count - 1} more" if self.count > 1 else ""
+        return f"{self.errors[0]}{others}; all other records were yielded"
+
+
 class InvalidCursor(FlowstoreError, ValueError):
     """A page token that was not made by this query on this backend."""
 
@@ -219,6 +254,20 @@ class InvalidCursor(FlowstoreError, ValueError):
 
     def __str__(self) -> str:
         return f"cursor: {self.reason}"
+
+
+class MissingDriver(FlowstoreError, ImportError):
+    """The package that speaks to this kind of storage is not installed; ``extra`` brings it."""
+
+    def __init__(self, backend: str, package: str, extra: str) -> None:
+        super().__init__(backend, package, extra)
+        self.backend = backend
+        self.package = package
+        self.extra = extra
+
+    def __str__(self) -> str:
+        cure = f"pip install 'flowstore[{self.extra}]'"
+        return f"{self.backend} needs {self.package}, which is not installed: {cure}"
 
 
 class BackendMisuse(FlowstoreError, RuntimeError):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final, Generic, Self, TypeVar, cast
+from typing import Annotated, Any, Final, Generic, Literal, Self, TypedDict, Unpack, cast
 
 from pydantic import FailFast, Field, ValidatorFunctionWrapHandler, WrapValidator
+from typing_extensions import TypeVar
 
 from flowstore.errors import TaskCancelled, TaskFailed, TaskNotFinished
 from flowstore.fields import Amount, Identifier, Note, Record, Timestamp
 from flowstore.task_error import TaskError
 
-T = TypeVar("T")
+T = TypeVar("T", default=Any)
 
 MAX_RETRIES: Final = 2**31 - 1
 MAX_LABELS: Final = 256
@@ -33,6 +34,10 @@ class TaskStatus(StrEnum):
     def is_finished(self) -> bool:
         return self in FINISHED
 
+
+StatusName = Literal["pending", "running", "retrying", "success", "failed", "cancelled"]
+Statuses = TaskStatus | StatusName | Iterable[TaskStatus | StatusName] | None
+"""One status or several, by member or by value; None: all of them."""
 
 FINISHED: Final = frozenset({TaskStatus.SUCCESS, TaskStatus.FAILED, TaskStatus.CANCELLED})
 
@@ -60,6 +65,28 @@ class Progress(Record):
     done: Amount
     total: Amount | None = None
     note: Note | None = None
+
+
+class Fields(TypedDict, total=False):
+    """What the constructors of TaskResult take besides their own arguments, as its fields of these names."""
+
+    task_name: str | None
+    args: Iterable[Any]
+    kwargs: Mapping[str, Any]
+    submitted_at: datetime | None
+    started_at: datetime | None
+    retries: int
+    worker_id: str | None
+    parent_id: str | None
+    labels: Iterable[str]
+    progress: Progress | None
+    expires_at: datetime | None
+
+
+class FieldsWithValue(Fields, total=False):
+    """The same, and a value: also what did not succeed may leave one."""
+
+    result: Any
 
 
 _NOT_CARRIED_OVER: Final = frozenset({"status", "result", "error", "finished_at", "version", "expires_at"})
@@ -125,18 +152,27 @@ class TaskResult(Record, Generic[T]):
         raise TaskNotFinished(self.task_id, self.status)
 
     @classmethod
-    def pending(cls, task: str | TaskResult[Any], *, at: datetime | None = None, **fields: Any) -> Self:
+    def pending(
+        cls, task: str | TaskResult[Any], *, at: datetime | None = None, **fields: Unpack[FieldsWithValue]
+    ) -> Self:
         """Submitted at ``at`` (default: now); what an earlier try was about is not carried over."""
         own = {"submitted_at": at or _now(), "started_at": None, "worker_id": None, "progress": None}
         return cls._next(task, TaskStatus.PENDING, fields, **own)
 
     @classmethod
-    def running(cls, task: str | TaskResult[Any], *, at: datetime | None = None, **fields: Any) -> Self:
+    def running(
+        cls, task: str | TaskResult[Any], *, at: datetime | None = None, **fields: Unpack[FieldsWithValue]
+    ) -> Self:
         """Started at ``at`` (default: now)."""
         return cls._next(task, TaskStatus.RUNNING, fields, started_at=at or _now())
 
     @classmethod
-    def retrying(cls, task: str | TaskResult[Any], error: BaseException | TaskError, **fields: Any) -> Self:
+    def retrying(
+        cls,
+        task: str | TaskResult[Any],
+        error: BaseException | TaskError,
+        **fields: Unpack[FieldsWithValue],
+    ) -> Self:
         """Failed with ``error`` and about to be tried again; the next try has ``retries`` one higher."""
         return cls._next(task, TaskStatus.RETRYING, fields, error=as_error(error))
 
@@ -147,7 +183,7 @@ class TaskResult(Record, Generic[T]):
         result: T | None = None,
         *,
         at: datetime | None = None,
-        **fields: Any,
+        **fields: Unpack[Fields],
     ) -> Self:
         """Finished at ``at`` (default: now) with ``result``."""
         return cls._next(task, TaskStatus.SUCCESS, fields, result=result, finished_at=at or _now())
@@ -159,13 +195,15 @@ class TaskResult(Record, Generic[T]):
         error: BaseException | TaskError,
         *,
         at: datetime | None = None,
-        **fields: Any,
+        **fields: Unpack[FieldsWithValue],
     ) -> Self:
         """Finished at ``at`` (default: now) with ``error``."""
         return cls._next(task, TaskStatus.FAILED, fields, error=as_error(error), finished_at=at or _now())
 
     @classmethod
-    def cancelled(cls, task: str | TaskResult[Any], *, at: datetime | None = None, **fields: Any) -> Self:
+    def cancelled(
+        cls, task: str | TaskResult[Any], *, at: datetime | None = None, **fields: Unpack[FieldsWithValue]
+    ) -> Self:
         """Cancelled at ``at`` (default: now)."""
         return cls._next(task, TaskStatus.CANCELLED, fields, finished_at=at or _now())
 
@@ -209,11 +247,22 @@ class Transition(Record):
     seq: int
 
 
+class Unreadable(Record):
+    """A record of a listing that cannot be read here, and why; ``get`` of its id raises the same reason."""
+
+    task_id: str
+    reason: str
+
+
 class Page(Record, Generic[T]):
-    """One page of a listing, in its order. ``next_cursor`` is None at the end, and only there."""
+    """One page of a listing, in its order. ``next_cursor`` is None at the end, and only there.
+
+    ``unreadable``: the records of this page that are not among its items, because they cannot be read.
+    """
 
     items: list[TaskResult[T]]
     next_cursor: str | None
+    unreadable: list[Unreadable] = Field(default_factory=list)
 
 
 class Workflow(Record):

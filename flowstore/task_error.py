@@ -10,7 +10,8 @@ from typing import Annotated, Any, Final, Self, cast
 
 from pydantic import AfterValidator, FailFast, Field
 
-from flowstore.fields import Plain, Record, Text, cut
+from flowstore.fields import Plain, Record, Text
+from flowstore.text import cut
 
 MAX_TRACEBACK_CHARS: Final = 16_384
 MAX_MESSAGE_CHARS: Final = 4_096

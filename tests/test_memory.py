@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flowstore import InMemoryBackend, TaskResult, TaskStatus
-from flowstore.testing import BackendContract, MakeBackend
+from flowstore.testing.contract import BackendContract, MakeBackend
 
 
 class TestMemory(BackendContract):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from flowstore import BaseResultBackend, InvalidCursor, RedisBackend, SQLiteBackend, TaskResult, TaskStatus
 from flowstore.testing import ManualClock
-from flowstore.testing.hostile import TEXTS
+from flowstore.testing.contract.hostile import TEXTS
 from flowstore.testing.support import EFFORT, failed, ids, seen, waiting
 
 Share = Callable[..., BaseResultBackend]

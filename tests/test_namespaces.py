@@ -9,7 +9,8 @@ import pytest
 
 import flowstore
 from flowstore import AppInfo, RedisBackend, SQLiteBackend, TaskResult, discover_apps
-from flowstore.testing import MakeNeighbour, ManualClock, NamespacesContract
+from flowstore.testing import ManualClock
+from flowstore.testing.contract import MakeNeighbour, NamespacesContract
 from flowstore.testing.support import START
 
 
@@ -36,7 +37,7 @@ async def _discovers(url: str) -> None:
     clock = ManualClock()
     for namespace in ("shop", "a}b*"):
         async with flowstore.connect(url, namespace=namespace, clock=clock) as backend:
-            await backend.register_app({"name": namespace, "since": START})
+            await backend.app.register({"name": namespace, "since": START})
     async with flowstore.connect(url, namespace="mute") as backend:
         await backend.store("t", TaskResult.pending("t"))
     assert await discover_apps(url, namespace="mute") == [

@@ -13,6 +13,7 @@ import pytest
 
 import flowstore
 from flowstore import ResultDeleted, TaskResult
+from flowstore.testing.insides import core_of
 from flowstore.testing.support import waiting
 from tests.conftest import KINDS
 
@@ -76,6 +77,6 @@ async def test_1000_waits_for_another_process(url: str) -> None:
             await doomed
     assert [result.result for result in results] == list(range(1_000))
     assert backend.waiting == 0
-    assert backend._waiters._recheck is None
+    assert core_of(backend).waiters._recheck is None
     await backend.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}

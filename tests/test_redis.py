@@ -23,8 +23,10 @@ from flowstore import (
     TaskStatus,
     WaitTimeout,
 )
-from flowstore.backends import redis_listener
-from flowstore.testing import BackendContract, MakeBackend, ManualClock, SharedTripsContract
+from flowstore.backends.redis import listener as redis_listener
+from flowstore.testing import ManualClock
+from flowstore.testing.contract import BackendContract, MakeBackend, SharedTripsContract
+from flowstore.testing.insides import core_of, engine_of
 from flowstore.testing.support import failed, follow, seen, waiting
 
 
@@ -118,8 +120,8 @@ async def test_purge_and_clear_leave_nothing(redis_url: str, client: Any) -> Non
     async with RedisBackend(redis_url, clock=clock) as backend:
         await backend.store_many((failed(f"t{n}", task_name="n", labels={"x"}) for n in range(100)), ttl=5)
         await backend.store("c", failed("c", parent_id="t1", worker_id="w"), ttl=5)
-        await backend.set_data("c", "k", 1)
-        await backend.save_checkpoint("c", 1)
+        await backend.data.set("c", "k", 1)
+        await backend.checkpoints.save("c", 1)
         clock.advance(6)
         assert await backend.purge_expired() == 101
         assert client.keys("flowstore:{default}:[^c]*") == left
@@ -187,7 +189,7 @@ async def test_ids_are_no_namespaces(redis_url: str) -> None:
     async with RedisBackend(redis_url, namespace="a}b") as backend:
         await backend.store("x}:format", TaskResult.success("x}:format"))
         await backend.store("{y}:format", TaskResult.success("{y}:format"))
-        assert await backend.namespaces() == ["a}b"]
+        assert await backend.app.namespaces() == ["a}b"]
 
 
 async def test_script_flush_is_invisible(redis_url: str, client: Any) -> None:
@@ -202,10 +204,10 @@ async def test_script_flush_is_invisible(redis_url: str, client: Any) -> None:
 async def test_repeated_write_is_recognised(redis_url: str) -> None:
     """A commit that the driver sends again after a lost reply is told that it won."""
     async with RedisBackend(redis_url) as backend:
-        commit = backend._records.commit(TaskResult.success("t", 1), 0)
+        engine, commit = engine_of(backend), core_of(backend).records.commit(TaskResult.success("t", 1), 0)
         await backend.open()
-        first = await backend._engine.commit([commit], 0)
-        assert await backend._engine.commit([commit, commit], 0) == first * 2
+        first = await engine.commit([commit], 0)
+        assert await engine.commit([commit, commit], 0) == first * 2
 
 
 async def test_format_is_checked(redis_url: str, client: Any) -> None:

@@ -25,9 +25,10 @@ from flowstore import (
     TaskStatus,
     WaitTimeout,
 )
-from flowstore.backends import redis_listener
+from flowstore.backends.redis import listener as redis_listener
 from flowstore.testing.faults import Proxy
 from flowstore.testing.faults.proxy import Direction
+from flowstore.testing.insides import storage_of
 from flowstore.testing.support import seen, waiting
 from tests import forgetful
 from tests.conftest import EXTERNAL
@@ -205,7 +206,7 @@ def memory_growth() -> Iterator[Callable[[], int]]:
 
 def _time_out(backend: RedisBackend, address: str) -> None:
     """What the kernel says of the connection from ``address`` after a black hole, when keepalive gives up."""
-    pool: Any = backend._redis._client.connection_pool
+    pool: Any = storage_of(backend)._client.connection_pool
     for connection in pool._in_use_connections:
         transport = connection._writer.transport
         if "{}:{}".format(*transport.get_extra_info("sockname")) == address:

@@ -20,7 +20,7 @@ from flowstore import (
     StorageUnavailable,
     TaskResult,
 )
-from flowstore.backends.redis_client import storage_error
+from flowstore.backends.redis.client import storage_error
 from flowstore.testing.support import failed
 from tests.servers import SERVER_KINDS, Server, start_server
 

@@ -11,9 +11,10 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from flowstore import RedisBackend, StorageError, TaskResult, TaskStatus
-from flowstore.backends.redis_calls import Calls
+from flowstore.backends.redis.calls import Calls
 from flowstore.testing import ManualClock
 from flowstore.testing.faults import Proxy
+from flowstore.testing.insides import storage_of
 from flowstore.testing.support import failed
 from tests.redis_whole import PREFIX, check_whole
 
@@ -58,7 +59,7 @@ def send_twice(monkeypatch: pytest.MonkeyPatch) -> Callable[[RedisBackend, Betwe
     """Let the backend send each write again, after ``between``; the two answers must be equal."""
 
     def arrange(backend: RedisBackend, between: Between) -> None:
-        calls = backend._redis.calls
+        calls = storage_of(backend).calls
         run = Calls._run
 
         async def run_twice(*call: Any) -> Any:
@@ -108,12 +109,12 @@ async def test_what_failed_midway_is_carried_out_when_sent_again(redis_url: str,
     """An answer that was an error is not remembered as success."""
     async with RedisBackend(redis_url) as backend:
         await backend.store("t", TaskResult.success("t"))
-        calls = backend._redis.calls
+        calls = storage_of(backend).calls
         line = calls._idle[-1]
         arguments = (0, 2, "no line of a write\n", b"", 60_000, 1_000)
         for _ in range(2):
             with pytest.raises(ResponseError):
-                await calls._run(line, "commit", (backend._redis._prefix, line.key), arguments)
+                await calls._run(line, "commit", (storage_of(backend)._prefix, line.key), arguments)
         assert client.exists(line.key) == 0
 
 
@@ -131,7 +132,7 @@ async def test_come_too_late(redis_url: str, client: Any, monkeypatch: pytest.Mo
         await backend.store("t", TaskResult.success("t", 1))
         await backend.delete("t")
         with pytest.raises(StorageError, match="too late"):
-            await backend._redis.calls.guarded(lambda _: run(backend._redis.calls, *sent[0]))
+            await storage_of(backend).calls.guarded(lambda _: run(storage_of(backend).calls, *sent[0]))
         assert await backend.get("t") is None
         assert (await backend.count_by_status())[TaskStatus.SUCCESS] == 0
 

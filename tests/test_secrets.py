@@ -10,13 +10,14 @@ import pytest
 import redis
 
 from flowstore import BaseResultBackend, InMemoryBackend, RedisBackend, SQLiteBackend, TaskError, TaskResult
+from flowstore.testing.insides import storage_of
 
 SECRET = "s3cret in a local variable"
 Kept = tuple[Callable[..., BaseResultBackend], Callable[[BaseResultBackend], bytes]]
 
 
 def bytes_in_memory(backend: BaseResultBackend) -> bytes:
-    engine: Any = backend._engine
+    engine = storage_of(backend)
     return repr((vars(engine), vars(engine._listings), vars(engine._log))).encode()
 
 

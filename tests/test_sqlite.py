@@ -26,8 +26,10 @@ from flowstore import (
     TaskStatus,
     connect,
 )
-from flowstore.backends.sqlite_format import FORMAT
-from flowstore.testing import BackendContract, MakeBackend, ManualClock, SharedTripsContract
+from flowstore.backends.sqlite.format import FORMAT
+from flowstore.testing import ManualClock
+from flowstore.testing.contract import BackendContract, MakeBackend, SharedTripsContract
+from flowstore.testing.insides import storage_of
 from flowstore.testing.support import failed, follow, seen, waiting
 
 
@@ -91,8 +93,8 @@ async def test_nothing_is_left_of_a_task(tmp_path: Path, way: str) -> None:
     async with SQLiteBackend(path, clock=clock) as backend:
         for result in (TaskResult.running("t", labels={"x"}), failed("t", labels={"y"}, parent_id="p")):
             await backend.store("t", result, ttl=5)
-        await backend.set_data("t", "k", 1)
-        await backend.save_checkpoint("t", 1)
+        await backend.data.set("t", "k", 1)
+        await backend.checkpoints.save("t", 1)
         if way == "delete":
             assert await backend.delete("t")
         elif way == "clear":
@@ -159,8 +161,7 @@ async def test_a_large_batch_rings_in_pieces(tmp_path: Path) -> None:
 
 
 def asks_sqlite(backend: SQLiteBackend) -> bool:
-    engine: Any = backend._engine
-    return engine._engine._detector is not None
+    return storage_of(backend)._detector is not None
 
 
 def make_newer(path: Path, *, oldest_writer: int, oldest_reader: int) -> None:
@@ -196,7 +197,7 @@ async def test_a_newer_file_that_older_programs_may_only_read(tmp_path: Path) ->
         writes: list[Callable[[], Coroutine[Any, Any, object]]] = [
             lambda: backend.store("t", TaskResult.success("t")),
             lambda: backend.set_progress("t00001", 1),
-            lambda: backend.set_data("t00001", "k", 1),
+            lambda: backend.data.set("t00001", "k", 1),
             lambda: backend.delete("t00001"),
             lambda: backend.clear(),
             lambda: backend.purge_expired(),

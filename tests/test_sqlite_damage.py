@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 
 from flowstore import (
-    CorruptRecord,
     CorruptStore,
     SQLiteBackend,
     StoreReplaced,
     TaskResult,
     TaskStatus,
+    UnreadableRecord,
+    UnreadableRecords,
 )
-from flowstore.listing import Filters
+from flowstore._core.listing import Filters
 from flowstore.testing.support import failed, seen, waiting
 from tests import sqlite_jobs
 from tests.test_sqlite_outages import check_whole, child, look, store_elsewhere
@@ -43,7 +44,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     async def fill() -> None:
         async with SQLiteBackend(path) as backend:
             await backend.store_many(RECORDS)
-            await backend.set_data("big 0", "key", "value")
+            await backend.data.set("big 0", "key", "value")
 
     asyncio.run(fill())
     return path
@@ -84,7 +85,7 @@ async def count_errors(path: Path) -> int:
     for task_id, value in expected.items():
         try:
             found = await backend.get(task_id)
-        except (CorruptStore, CorruptRecord):
+        except (CorruptStore, UnreadableRecord, UnreadableRecords):
             errors += 1
         else:
             assert found is not None
@@ -92,7 +93,7 @@ async def count_errors(path: Path) -> int:
     for status, count in ((TaskStatus.FAILED, 100), (TaskStatus.SUCCESS, 5)):
         try:
             assert len(await backend.list_by_status(status)) == count
-        except (CorruptStore, CorruptRecord):
+        except (CorruptStore, UnreadableRecord, UnreadableRecords):
             errors += 1
         try:
             assert (await backend.count_by_status())[status] == count
@@ -105,12 +106,12 @@ async def count_errors(path: Path) -> int:
     for filters, count in FILTERS:
         try:
             assert len([result async for result in backend.iter_by_status(**filters)]) == count
-        except (CorruptStore, CorruptRecord):
+        except (CorruptStore, UnreadableRecord, UnreadableRecords):
             errors += 1
     for read in (read_history, read_data, add_one):
         try:
             await read(backend)
-        except (CorruptStore, CorruptRecord):
+        except (CorruptStore, UnreadableRecord, UnreadableRecords):
             errors += 1
     await backend.close()
     return errors
@@ -126,13 +127,13 @@ FILTERS: list[tuple[Filters, int]] = [
 
 
 async def read_history(backend: SQLiteBackend) -> None:
-    assert sum([len(batch) async for batch in backend.iter_history()]) == len(RECORDS)
+    assert len([step async for step in backend.history.iter()]) == len(RECORDS)
     for record in RECORDS:
-        assert len(await backend.history(record.task_id)) == 1
+        assert len(await backend.history.of(record.task_id)) == 1
 
 
 async def read_data(backend: SQLiteBackend) -> None:
-    assert await backend.all_data("big 0") == {"key": "value"}
+    assert await backend.data.all("big 0") == {"key": "value"}
 
 
 async def add_one(backend: SQLiteBackend) -> None:

@@ -28,6 +28,7 @@ from flowstore import (
     TaskStatus,
 )
 from flowstore.testing.faults import History, Recorder
+from flowstore.testing.insides import storage_of
 from flowstore.testing.support import failed, seen, waiting
 from tests import forgetful, sqlite_jobs
 
@@ -206,8 +207,9 @@ def store_elsewhere(path: Path, task_id: str) -> None:
 
 
 async def limit_pages(backend: SQLiteBackend, pages: int) -> None:
-    engine: Any = backend._engine
-    await engine._engine._writer.run(lambda raw: raw.execute(f"PRAGMA max_page_count = {pages}").fetchall())
+    await storage_of(backend)._writer.run(
+        lambda raw: raw.execute(f"PRAGMA max_page_count = {pages}").fetchall()
+    )
 
 
 async def test_disk_full(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import apsw
 import pytest
 
-from flowstore.backends.sqlite_statements import (
+from flowstore.backends.sqlite.statements import (
     SQL,
     count_statement,
     fetches,
@@ -24,8 +24,7 @@ from flowstore.backends.sqlite_statements import (
     scan_statement,
     split,
 )
-from flowstore.belongings import Asked, Section, Span, TransitionRow
-from flowstore.engine import ANYWHERE, Position, Query, Where
+from flowstore.engine import ANYWHERE, Asked, Position, Query, Section, Span, TransitionRow, Where
 from flowstore.models import TaskStatus
 
 Explain = Callable[[str], list[str]]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from flowstore import CorruptRecord, SQLiteBackend, StorageError, TaskResult
+from flowstore.testing.insides import storage_of
 from tests.power_loss import ConnectionOnUnsafeDisk, UnsafeDisk
 from tests.test_sqlite_outages import check_whole
 
@@ -92,8 +93,8 @@ def test_power_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durability:
 def test_the_simulation_has_teeth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any sync, which the backend does not offer, the same losses damage files."""
     losses = Losses(tmp_path, 0)
-    backend: Any = SQLiteBackend(tmp_path / "x.db")
-    backend._engine._engine._durability = "off"
+    backend = SQLiteBackend(tmp_path / "x.db")
+    storage_of(backend)._durability = "off"
     with on_unsafe_disk(losses, monkeypatch):
         asyncio.run(write(backend, losses))
     damaged = 0

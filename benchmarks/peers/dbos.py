@@ -20,7 +20,7 @@ from benchmarks.peers.base import Peer, TaskError, Value
 _ends: dict[str, asyncio.Future[Value]] = {}
 
 
-@DBOS.workflow()  # type: ignore[untyped-decorator, unused-ignore]  # typed, where dbos is installed
+@DBOS.workflows.get()  # type: ignore[untyped-decorator, unused-ignore]  # typed, where dbos is installed
 async def work() -> Value:
     """Runs until store() tells how it ends."""
     task_id = DBOS.workflow_id

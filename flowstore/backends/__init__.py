@@ -1,1 +1,1 @@
-"""The storages: one engine each, and the backend around it."""
+"""The storages. Each loads its driver when it is imported, and nothing else does."""

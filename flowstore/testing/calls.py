@@ -16,8 +16,8 @@ async def _drain(items: AsyncIterator[Any]) -> list[Any]:
 
 
 async def _registered_and_seen(backend: BaseResultBackend) -> None:
-    await backend.register_worker("w")
-    await backend.heartbeat("w")
+    await backend.workers.register("w")
+    await backend.workers.heartbeat("w")
 
 
 async def _tracked(backend: BaseResultBackend) -> None:
@@ -43,43 +43,43 @@ CALLS: dict[str, Call] = {
     "page": lambda backend: backend.page(TaskStatus.SUCCESS),
     "iter_by_status": lambda backend: _drain(backend.iter_by_status(TaskStatus.SUCCESS, batch_size=3)),
     "count_by_status": lambda backend: backend.count_by_status(),
-    "set_data": lambda backend: backend.set_data("t0", "k", 1),
-    "get_data": lambda backend: backend.get_data("t0", "k"),
-    "get_datum": lambda backend: backend.get_datum("t0", "k"),
-    "all_data": lambda backend: backend.all_data("t0"),
-    "delete_data": lambda backend: backend.delete_data("t0", "k"),
-    "save_checkpoint": lambda backend: backend.save_checkpoint("t0", 1, keep=2),
-    "latest_checkpoint": lambda backend: backend.latest_checkpoint("t0"),
-    "checkpoints": lambda backend: backend.checkpoints("t0"),
-    "register_worker": lambda backend: backend.register_worker("w"),
-    "heartbeat": lambda backend: _registered_and_seen(backend),
-    "get_worker": lambda backend: backend.get_worker("w"),
-    "get_workers": lambda backend: backend.get_workers(),
-    "find_workers": lambda backend: backend.find_workers("w"),
-    "remove_worker": lambda backend: backend.remove_worker("w"),
-    "stale_workers": lambda backend: backend.stale_workers(60),
-    "running_tasks": lambda backend: _drain(backend.running_tasks("w")),
-    "requeue": lambda backend: backend.requeue("w"),
-    "fail_lost": lambda backend: backend.fail_lost("w"),
-    "register_app": lambda backend: backend.register_app({"name": "x"}),
-    "app_info": lambda backend: backend.app_info(),
-    "namespaces": lambda backend: backend.namespaces(),
-    "children": lambda backend: _drain(backend.children("t0")),
-    "descendants": lambda backend: _drain(backend.descendants("t0")),
+    "data.set": lambda backend: backend.data.set("t0", "k", 1),
+    "data.get": lambda backend: backend.data.get("t0", "k"),
+    "data.entry": lambda backend: backend.data.entry("t0", "k"),
+    "data.all": lambda backend: backend.data.all("t0"),
+    "data.delete": lambda backend: backend.data.delete("t0", "k"),
+    "checkpoints.save": lambda backend: backend.checkpoints.save("t0", 1, keep=2),
+    "checkpoints.latest": lambda backend: backend.checkpoints.latest("t0"),
+    "checkpoints.all": lambda backend: backend.checkpoints.all("t0"),
+    "workers.register": lambda backend: backend.workers.register("w"),
+    "workers.heartbeat": lambda backend: _registered_and_seen(backend),
+    "workers.get": lambda backend: backend.workers.get("w"),
+    "workers.all": lambda backend: backend.workers.all(),
+    "workers.find": lambda backend: backend.workers.find("w"),
+    "workers.delete": lambda backend: backend.workers.delete("w"),
+    "workers.stale": lambda backend: backend.workers.stale(60),
+    "workers.running_tasks": lambda backend: _drain(backend.workers.running_tasks("w")),
+    "workers.requeue": lambda backend: backend.workers.requeue("w"),
+    "workers.fail_lost": lambda backend: backend.workers.fail_lost("w"),
+    "app.register": lambda backend: backend.app.register({"name": "x"}),
+    "app.info": lambda backend: backend.app.info(),
+    "app.namespaces": lambda backend: backend.app.namespaces(),
+    "families.children": lambda backend: _drain(backend.families.children("t0")),
+    "families.descendants": lambda backend: _drain(backend.families.descendants("t0")),
     "delete with descendants": lambda backend: backend.delete("t1", descendants=True),
-    "workflow_types": lambda backend: backend.workflow_types(),
-    "workflow_runs": lambda backend: backend.workflow_runs("run"),
-    "workflow": lambda backend: backend.workflow("t0"),
+    "workflows.types": lambda backend: backend.workflows.types(),
+    "workflows.runs": lambda backend: backend.workflows.runs("run"),
+    "workflows.get": lambda backend: backend.workflows.get("t0"),
     "set_progress": lambda backend: backend.set_progress("t0", 1),
     "watch": lambda backend: _drain(backend.watch("t0")),
     "watch_status": lambda backend: _drain(backend.watch_status([])),
-    "history": lambda backend: backend.history("t0"),
-    "iter_history": lambda backend: _drain(backend.iter_history(batch_size=3)),
-    "iter_task_ids": lambda backend: _drain(backend.iter_task_ids(batch_size=3)),
+    "history.of": lambda backend: backend.history.of("t0"),
+    "history.iter": lambda backend: _drain(backend.history.iter(batch_size=3)),
+    "history.iter_ids": lambda backend: _drain(backend.history.iter_ids(batch_size=3)),
     "track": lambda backend: _tracked(backend),
 }
-"""Each public method but open and close, on a backend that holds the finished t0 to t9, each the child of
-the one before.
+"""Each public method of a backend and its features but open and close, on one that holds the finished t0
+to t9, each the child of the one before.
 """
 
 IDLE_CALLS: dict[str, Call] = {

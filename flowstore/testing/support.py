@@ -1,15 +1,11 @@
-"""What the parts of the contract share: the fixtures, a clock under control, and small makers."""
+"""Small makers and steps that tests of backends share."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-
-import pytest
-import pytest_asyncio
 
 from flowstore import BaseResultBackend, Page, TaskResult, TaskStatus
 
@@ -18,38 +14,6 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 EFFORT = 10 if IS_STRESS else 1
 """How many times as many examples and seeds as usual."""
-
-
-MakeBackend = Callable[..., BaseResultBackend]
-"""Gives an unopened backend on an empty storage of its own; takes BackendOptions as keywords."""
-
-
-class ManualClock:
-    """A clock that moves when told to. Backends take it as ``clock=``."""
-
-    def __init__(self, start: datetime = START) -> None:
-        self._micros = int(start.timestamp()) * 1_000_000
-
-    def __call__(self) -> int:
-        return self._micros
-
-    def advance(self, seconds: float) -> None:
-        self._micros += round(seconds * 1_000_000)
-
-
-class Contract:
-    """The base of each part of the contract."""
-
-    pytestmark = pytest.mark.asyncio
-
-    @pytest.fixture
-    def make_backend(self) -> MakeBackend:
-        pytest.fail("override the fixture make_backend: a callable that gives an unopened backend")
-
-    @pytest_asyncio.fixture
-    async def backend(self, make_backend: MakeBackend) -> AsyncIterator[BaseResultBackend]:
-        async with make_backend() as opened:
-            yield opened
 
 
 def failed(task_id: str, second: int | None = 0, **fields: Any) -> TaskResult[Any]:
@@ -93,20 +57,6 @@ async def seen(backend: BaseResultBackend, task: asyncio.Task[Any], task_id: str
     await backend.store(marker, TaskResult.success(marker))
     await backend.wait_for(marker, 30)
     assert not task.done()
-
-
-def meanwhile(backend: BaseResultBackend, verb: str, step: Callable[[], Awaitable[object]]) -> None:
-    """Let ``step`` happen right after the engine's next ``verb``, before what follows from it is written."""
-    engine: Any = backend._engine
-    plain = getattr(engine, verb)
-
-    async def verb_and_step(*args: Any, **options: Any) -> Any:
-        answer = await plain(*args, **options)
-        setattr(engine, verb, plain)
-        await step()
-        return answer
-
-    setattr(engine, verb, verb_and_step)
 
 
 async def follow(watcher: BaseResultBackend, worker: BaseResultBackend) -> None:

@@ -169,7 +169,7 @@ async def check_stopped(url: str, cwd: Path) -> None:
         assert (program.returncode, errors) == (130, "")
         counts = await backend.count_by_status()
         assert [status for status in counts if counts[status] and not status.is_finished] == []
-        [root] = (await backend.workflow_runs("source report")).items
+        [root] = (await backend.workflows.runs("source report")).items
         assert root.status is TaskStatus.CANCELLED
         assert f"cancelled {root.task_id}" in shown
         assert f" {counts[TaskStatus.CANCELLED]} cancelled" in shown

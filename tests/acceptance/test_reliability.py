@@ -24,7 +24,7 @@ def names_in(path: Path) -> Iterator[str]:
 
 
 def existing() -> set[str]:
-    contract = {name for path in (ROOT / "flowstore" / "testing").glob("*.py") for name in names_in(path)}
+    contract = {name for path in (ROOT / "flowstore" / "testing").rglob("*.py") for name in names_in(path)}
     own = {
         f"{path.relative_to(ROOT).as_posix()}::{name}"
         for path in (ROOT / "tests").rglob("test_*.py")

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from flowstore import BaseResultBackend, StorageTimeout, StorageUnavailable, TaskResult, batching
+from flowstore import BaseResultBackend, StorageTimeout, StorageUnavailable, TaskResult
+from flowstore._trips import lanes
+from flowstore._trips.shared import SharedTrips
+from flowstore._values.codec import Codec
+from flowstore._values.records import Records
+from flowstore._waiting.waiters import Waiters
 from flowstore.backends.memory import MemoryEngine
-from flowstore.batching import SharedTrips
-from flowstore.codec import Codec
 from flowstore.engine import Commit, Outcome, Row
 from flowstore.errors import AccessDenied, StorageError, StorageFull
-from flowstore.records import Records
-from flowstore.waiting import Waiters
 
 RECORDS = Records(Codec(), ttl=None, failure_ttl=None)
 
@@ -254,9 +255,9 @@ def test_a_loop_that_dies_during_a_trip(
 
 @pytest.fixture
 def small_trips(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "MAX_ITEMS", 10)
-    monkeypatch.setattr(batching, "MAX_TRIP_BYTES", 20_000)
-    monkeypatch.setattr(batching, "MAX_QUEUED_BYTES", 50_000)
+    monkeypatch.setattr(lanes, "MAX_ITEMS", 10)
+    monkeypatch.setattr(lanes, "MAX_TRIP_BYTES", 20_000)
+    monkeypatch.setattr(lanes, "MAX_QUEUED_BYTES", 50_000)
 
 
 @pytest.mark.usefixtures("small_trips")
@@ -325,7 +326,7 @@ async def test_a_deletion_does_not_overtake_a_store_that_waits_for_room(engine: 
             asyncio.ensure_future(backend.store("x", TaskResult.success("x"))),
             asyncio.ensure_future(backend.delete("x")),
             asyncio.ensure_future(backend.store_many([TaskResult.failed("x", ValueError())])),
-            asyncio.ensure_future(backend.set_data("x", "k", "v")),
+            asyncio.ensure_future(backend.data.set("x", "k", "v")),
         ]
         await settle()
         engine.gate.set()

@@ -18,9 +18,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowstore.codec import Codec, DecodeError
+from flowstore._values.codec import Codec, DecodeError
 from flowstore.errors import NotSerializable
-from flowstore.testing.values import SAMPLE_TYPES, Access, Colour, Order, Point, is_same, native_values
+from flowstore.testing.contract.values import (
+    SAMPLE_TYPES,
+    Access,
+    Colour,
+    Order,
+    Point,
+    is_same,
+    native_values,
+)
 
 CODEC = Codec({cls.__name__: cls for cls in SAMPLE_TYPES})
 

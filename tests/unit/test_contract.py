@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from flowstore.testing import BackendContract
+from flowstore.testing.contract import BackendContract
 
 
 def test_no_part_hides_a_test_of_another() -> None:

@@ -6,7 +6,8 @@ import base64
 
 import pytest
 
-from flowstore import InvalidCursor, cursors
+from flowstore import InvalidCursor
+from flowstore._values import cursors
 from flowstore.engine import Position
 
 QUERY = ("default", ("failed",), None, True)

@@ -18,13 +18,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowstore import CorruptRecord, NotSerializable, TaskStatus
-from flowstore.codec import Codec, DecodeError
-from flowstore.codec_types import READERS, REGISTERED_TAGS
+from flowstore import NotSerializable, TaskStatus, UnreadableRecord
+from flowstore._values.codec import Codec, DecodeError
+from flowstore._values.codec_types import READERS, REGISTERED_TAGS
+from flowstore._values.records import Records
 from flowstore.engine import Row
-from flowstore.records import Records
+from flowstore.testing.contract.values import SAMPLE_TYPES, is_same
 from flowstore.testing.support import EFFORT
-from flowstore.testing.values import SAMPLE_TYPES, is_same
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 READ = sorted(CORPUS.glob("read/*.json"))
@@ -147,8 +147,8 @@ ROWS = st.builds(
 @FUZZED
 @given(ROWS)
 def test_fuzzed_records(row: Row) -> None:
-    """Huge counts, times and names in the columns, anything in the head: a result, or CorruptRecord."""
-    refusal = failure(partial(RECORDS.decode, row), CorruptRecord)
+    """Huge counts, times and names in the columns, anything in the head: a result, or UnreadableRecord."""
+    refusal = failure(partial(RECORDS.decode, row), UnreadableRecord)
     if refusal is None:
         assert RECORDS.decode(row).status in TaskStatus
     else:
@@ -159,14 +159,14 @@ def test_fuzzed_records(row: Row) -> None:
 CHILD = """
 import sys
 from contextlib import suppress
-from tests.unit.test_fuzz import CODEC, RECORDS, SEEDS, Row, CorruptRecord, DecodeError
+from tests.unit.test_fuzz import CODEC, RECORDS, SEEDS, Row, UnreadableRecord, DecodeError
 
 def decode_all():
     for data in SEEDS:
         with suppress(DecodeError):
             CODEC.decode_fields(data)
         for head, body in ((data, b"{}"), (b"{}", data)):
-            with suppress(CorruptRecord):
+            with suppress(UnreadableRecord):
                 RECORDS.decode(Row("t", "failed", 0, 1, None, None, None, head, body))
 
 decode_all()  # what is imported when it is first needed

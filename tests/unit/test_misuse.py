@@ -18,16 +18,22 @@ import pytest
 import flowstore
 from flowstore import BaseResultBackend, InMemoryBackend, RedisBackend, SQLiteBackend
 from flowstore.testing.calls import CALLS
+from flowstore.testing.insides import core_of
+
+
+def methods(owner: type, prefix: str = "") -> set[str]:
+    return {f"{prefix}{name}" for name, _ in inspect.getmembers(owner, inspect.isfunction) if name[0] != "_"}
 
 
 def test_every_public_method_is_held_to_the_rules() -> None:
-    """The parts of the contract that go through all calls leave none out."""
-    methods = {name for name, _ in inspect.getmembers(BaseResultBackend, inspect.isfunction)}
-    public = {name for name in methods if not name.startswith("_")}
-    assert {re.split("[, ]", name)[0] for name in CALLS} == public - {"open", "close"}
+    """The parts of the contract that go through all calls leave none out, of the features neither."""
+    features = {name: type(value) for name, value in vars(InMemoryBackend()).items() if name[0] != "_"}
+    del features["namespace"]
+    public = methods(BaseResultBackend)
+    of_features = set().union(*(methods(kind, f"{name}.") for name, kind in features.items()))
+    assert {re.split("[, ]", name)[0] for name in CALLS} == (public | of_features) - {"open", "close"}
     for kind in (InMemoryBackend, SQLiteBackend, RedisBackend):
-        own = {name for name, value in vars(kind).items() if inspect.isfunction(value)}
-        assert {name for name in own if not name.startswith("_")} <= public
+        assert methods(kind) <= public
 
 
 async def test_forgotten_close_is_told() -> None:
@@ -60,11 +66,66 @@ def test_connect(url: str, kind: type) -> None:
         assert backend.path == Path("a b.db").absolute()
 
 
-@pytest.mark.parametrize("url", ["sqlite:///x.db?mode=ro", "sqlite:////x/y.db#z"])
-def test_connect_takes_no_options_in_the_url_of_a_file(url: str) -> None:
-    """They would become a part of the file's name."""
-    with pytest.raises(ValueError, match=r"begins no option.*write %(3F|23)"):
+def test_connect_takes_plain_options_in_the_url() -> None:
+    """On each backend, typed as they are; what is an argument goes before them."""
+    every = "namespace=a%20b&ttl=3600&failure_ttl=none&op_timeout=2.5&recheck_interval=5&max_result_bytes=100"
+    for url in (
+        "memory://?max_results=3&",
+        "sqlite:///x.db?durability=normal&",
+        "redis://h:1/2?",
+        "valkey://h?",
+    ):
+        backend = flowstore.connect(f"{url}{every}&history=false&history_limit=7", namespace="mine")
+        core = core_of(backend)
+        assert (backend.namespace, core.op_timeout) == ("mine", 2.5)
+        assert core.records.__dict__["_ttl"] == 3_600_000_000
+        assert core.records.__dict__["_failure_ttl"] is None
+        assert core.records.__dict__["_history"] == 0
+        assert flowstore.connect(f"{url}{every}").namespace == "a b"
+
+
+@pytest.mark.parametrize("base", ["memory://", "sqlite:///x.db", "redis://h:1/2", "unix:///x.sock"])
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        ("ttl=soon", ValueError),
+        ("ttl=-1", ValueError),
+        ("ttl=nan", ValueError),
+        ("op_timeout=none", ValueError),
+        ("history=perhaps", ValueError),
+        ("history_limit=1.5", ValueError),
+        ("max_result_bytes=", ValueError),
+        ("namespace=", ValueError),
+        ("ttl=1&ttl=2", ValueError),
+        ("redact=x", ValueError),
+        ("tl=5", ValueError),
+        ("mode=ro", ValueError),
+    ],
+)
+def test_bad_options_in_the_url(base: str, query: str, error: type[Exception]) -> None:
+    """Each is named, as it is among the arguments."""
+    with pytest.raises(error, match=f"^{query.partition('=')[0]}: "):
+        flowstore.connect(f"{base}?{query}")
+
+
+@pytest.mark.parametrize("url", ["sqlite:///x.db?history", "memory://?&", "sqlite:///x.db?ttl=1#x"])
+def test_connect_refuses_what_is_no_query(url: str) -> None:
+    """Rather than to drop a part of it."""
+    with pytest.raises(ValueError, match="url: "):
         flowstore.connect(url)
+
+
+def test_connect_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a URL; where there is none at all, the error names the variable."""
+    monkeypatch.setenv("FLOWSTORE_URL", "sqlite:///x.db?namespace=n")
+    assert flowstore.connect().namespace == "n"
+    for missing in ("", None):
+        if missing is None:
+            monkeypatch.delenv("FLOWSTORE_URL")
+        else:
+            monkeypatch.setenv("FLOWSTORE_URL", missing)
+        with pytest.raises(ValueError, match=r"url: .*FLOWSTORE_URL"):
+            flowstore.connect()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 from flowstore import InMemoryBackend, StorageUnavailable, TaskResult
 from flowstore.testing import ManualClock
+from flowstore.testing.insides import core_of, engine_of
 
 OP_TIMEOUT = 10.0
 
@@ -20,8 +21,8 @@ class Outage:
         self.lasts = False
         self.found: asyncio.Queue[str] = asyncio.Queue()
         self.backend = backend
-        engine: Any = backend._engine
-        waiters: Any = backend._waiters
+        engine = engine_of(backend)
+        waiters: Any = core_of(backend).waiters
         self._history, self._changed = engine.history, waiters.changed
         engine.history, waiters.changed = self.history, self.changed
 
@@ -39,7 +40,7 @@ class Outage:
 
     async def look_again(self) -> None:
         """As after a re-check or a new connection; returns when all that comes of it has come."""
-        self.backend._waiters.look_again()
+        core_of(self.backend).waiters.look_again()
         for _ in range(20):
             await asyncio.sleep(0)
 

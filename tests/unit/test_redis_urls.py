@@ -36,6 +36,8 @@ REFUSED = [
     "redis://user:12/s3crett0ken@h:1/0",
     "redis://user:12?s3crett0ken@h:1/0",
     "redis://user:12?s3cret=t0ken@h:1/0",
+    "redis://user:12?namespace=s3crett0ken@h:1/0",
+    "redis://user:12?ttl=s3crett0ken@h:1/0",
     "redis://user:12#s3crett0ken@h:1/0",
     "redis://:s3cret@t0ken/12@h:1/0",
     "redis://:s3cret@h/x",
@@ -133,6 +135,8 @@ def test_shown_form() -> None:
         "redis://:p@/3": "redis://localhost:6379/3",
         "redis://h:7?db=4": "redis://h:7/4",
         "rediss://[::1]": "rediss://[::1]:6379/0",
+        "valkey://u:p@h:1": "valkey://h:1/0",
+        "valkeys://h": "valkeys://h:6379/0",
         "unix://u:p@/a/b.sock?db=2": "unix:///a/b.sock?db=2",
     }
     for url, where in shown.items():

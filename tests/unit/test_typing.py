@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, assert_type
 
 from flowstore import (
     AppInfo,
     BaseResultBackend,
     Checkpoint,
-    Datum,
+    DataEntry,
     InMemoryBackend,
     Page,
     TaskError,
@@ -33,18 +33,18 @@ async def test_types_of_the_public_calls() -> None:
         assert_type(await backend.wait_for("t", timeout=5), TaskResult[Any])
         assert_type(await backend.get_many(["t"]), dict[str, TaskResult[Any]])
         assert_type(await backend.page(TaskStatus.SUCCESS), Page[Any])
-        assert_type(backend.iter_by_status([TaskStatus.SUCCESS]), AsyncIterator[TaskResult[Any]])
+        assert_type(backend.iter_by_status([TaskStatus.SUCCESS]), AsyncGenerator[TaskResult[Any], None])
         assert_type(await backend.count_by_status(), dict[TaskStatus, int])
         assert_type(await backend.list_by_status(TaskStatus.FAILED, limit=3), list[TaskResult[Any]])
-        assert_type(backend.children("t"), AsyncIterator[TaskResult[Any]])
-        assert_type(backend.descendants("t"), AsyncIterator[TaskResult[Any]])
+        assert_type(backend.families.children("t"), AsyncGenerator[TaskResult[Any], None])
+        assert_type(backend.families.descendants("t"), AsyncGenerator[TaskResult[Any], None])
         assert_type(await backend.page(parent_id="p", label="x"), Page[Any])
-        assert_type(await backend.workflow_types(), list[str])
-        assert_type(await backend.workflow_runs("a"), Page[Any])
-        assert_type(await backend.workflow("t"), Workflow | None)
-        assert_type(await backend.history("t"), list[Transition])
-        assert_type(backend.iter_history(), AsyncIterator[list[Transition]])
-        assert_type(backend.iter_task_ids(), AsyncIterator[list[str]])
+        assert_type(await backend.workflows.types(), list[str])
+        assert_type(await backend.workflows.runs("a"), Page[Any])
+        assert_type(await backend.workflows.get("t"), Workflow | None)
+        assert_type(await backend.history.of("t"), list[Transition])
+        assert_type(backend.history.iter(), AsyncGenerator[Transition, None])
+        assert_type(backend.history.iter_ids(), AsyncGenerator[str, None])
         async with backend.track("u") as task:
             assert_type(task, TrackedTask)
         assert_type(await backend.delete("t"), bool)
@@ -55,19 +55,19 @@ async def test_types_of_what_tasks_and_workers_leave() -> None:
     """Data, checkpoints, workers and apps as well."""
     async with connect("memory://") as backend:
         await backend.store("t", TaskResult.running("t", worker_id="w"))
-        assert_type(await backend.set_data("t", "k", 1), int)
-        assert_type(await backend.get_datum("t", "k"), Datum | None)
-        assert_type(await backend.all_data("t"), dict[str, Any])
-        assert_type(await backend.delete_data("t", "k"), bool)
-        assert_type(await backend.save_checkpoint("t", 1), int)
-        assert_type(await backend.latest_checkpoint("t"), Checkpoint | None)
-        assert_type(await backend.checkpoints("t"), list[Checkpoint])
-        assert_type(await backend.register_worker("w"), Worker)
-        assert_type(await backend.get_worker("w"), Worker | None)
-        assert_type(await backend.stale_workers(60), list[Worker])
-        assert_type(backend.running_tasks("w"), AsyncIterator[TaskResult[Any]])
-        assert_type(await backend.requeue("w"), list[str])
-        assert_type(await backend.app_info(), AppInfo | None)
+        assert_type(await backend.data.set("t", "k", 1), int)
+        assert_type(await backend.data.entry("t", "k"), DataEntry | None)
+        assert_type(await backend.data.all("t"), dict[str, Any])
+        assert_type(await backend.data.delete("t", "k"), bool)
+        assert_type(await backend.checkpoints.save("t", 1), int)
+        assert_type(await backend.checkpoints.latest("t"), Checkpoint | None)
+        assert_type(await backend.checkpoints.all("t"), list[Checkpoint])
+        assert_type(await backend.workers.register("w"), Worker)
+        assert_type(await backend.workers.get("w"), Worker | None)
+        assert_type(await backend.workers.stale(60), list[Worker])
+        assert_type(backend.workers.running_tasks("w"), AsyncGenerator[TaskResult[Any], None])
+        assert_type(await backend.workers.requeue("w"), list[str])
+        assert_type(await backend.app.info(), AppInfo | None)
     assert_type(await discover_apps("memory://"), list[AppInfo])
 
 

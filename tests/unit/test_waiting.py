@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from flowstore import ResultDeleted, StorageTimeout, StorageUnavailable, TaskResult
+from flowstore._waiting.waiters import Waiters
 from flowstore.engine import Change, Row
-from flowstore.waiting import Waiters
 
 PENDING = Row("t", "pending", 0, 1, None, None, None, b"{}", b"{}")
 FINISHED = Row("t", "success", 2, 2, None, None, None, b"{}", b"{}")

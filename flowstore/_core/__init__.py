@@ -1,0 +1,1 @@
+"""The verbs about tasks, and what features stand on."""

@@ -1,0 +1,33 @@
+"""Progress of running tasks: the newest report, in as few writes as the storage keeps up with."""
+
+from __future__ import annotations
+
+from flowstore._core.core import Core
+from flowstore._trips.deadlines import in_time
+from flowstore._values.arguments import check_amount, check_int
+from flowstore._values.records import encode_progress, stages_of_try
+from flowstore.engine import Report
+from flowstore.models import MAX_RETRIES, Progress
+from flowstore.text import MAX_NOTE_BYTES, check_text
+
+
+async def set_progress(
+    core: Core, task_id: str, done: float, total: float | None, note: str | None, retries: int | None
+) -> bool:
+    check_text("task_id", task_id)
+    progress = Progress(
+        done=check_amount("done", done),
+        total=None if total is None else check_amount("total", total),
+        note=None if note is None else check_text("note", note, MAX_NOTE_BYTES),
+    )
+    stages = None
+    if retries is not None:
+        stages = stages_of_try(check_int("retries", retries, 0, MAX_RETRIES))
+
+    async def send(newest: bytes) -> bool:
+        [is_applied] = await core.engine.report([Report(task_id, newest, stages)], core.clock())
+        return is_applied
+
+    async with core.life:
+        report = core.reports.make((task_id, retries), encode_progress(progress), send)
+        return await in_time(report, core.op_timeout)

@@ -1,0 +1,78 @@
+"""Removing: records one by one, families, whole namespaces, and what has expired."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable
+from typing import Final
+
+from flowstore._core.core import STEP, Core, steps
+from flowstore._core.listing import query_of, walk
+from flowstore._values.arguments import check_bool, check_ids, check_int
+from flowstore.engine import Row, Where
+from flowstore.text import check_text
+
+PURGE_STEP: Final = 1_000
+_CHILDREN: Final = 100
+
+
+async def delete(core: Core, task_id: str, descendants: bool) -> bool:
+    check_text("task_id", task_id)
+    if check_bool("descendants", descendants):
+        await _delete_descendants(core, task_id)
+    return await delete_many(core, [task_id]) == 1
+
+
+async def _delete_descendants(core: Core, task_id: str) -> None:
+    async with core.life:
+        [row] = await core.engine.fetch([task_id], with_body=False)
+    if row is None or row.parent is None:
+        family = query_of(None, Where(root=task_id), STEP, newest_first=True, load_result=False)
+        async for rows in walk(core, family):
+            await delete_many(core, (row.id for row in rows if row.id != task_id))
+    found = [row.id async for rows in descend(core, task_id, load_result=False) for row in rows]
+    await delete_many(core, reversed(found))
+
+
+async def descend(core: Core, task_id: str, load_result: bool) -> AsyncGenerator[list[Row], None]:
+    """The children of a task, then their children, and so on: each once, breadth first."""
+    found, parents = {task_id}, deque([task_id])
+    while parents:
+        query = query_of(None, Where(parent=parents.popleft()), _CHILDREN, False, load_result)
+        async for rows in walk(core, query):
+            new = [row for row in rows if row.id not in found]  # one rearranged during the walk repeats
+            found.update(row.id for row in new)
+            parents.extend(row.id for row in new)
+            yield new
+
+
+async def delete_many(core: Core, task_ids: Iterable[str]) -> int:
+    ids = check_ids(task_ids)
+    deleted = 0
+    async with core.life:
+        for step in steps(ids):
+            await core.engine.room()  # behind a store of the same id that waits for room
+            deleted += sum(await core.engine.remove(step, core.clock()))
+    return deleted
+
+
+async def clear(core: Core) -> int:
+    cleared = 0
+    async with core.life:
+        while True:
+            step = await core.engine.purge(PURGE_STEP, core.clock(), everything=True)
+            cleared += step.live
+            if step.is_done:
+                return cleared
+
+
+async def purge_expired(core: Core, limit: int) -> int:
+    check_int("limit", limit, 0)
+    purged = 0
+    async with core.life:
+        while purged < limit:
+            step = await core.engine.purge(min(PURGE_STEP, limit - purged), core.clock())
+            purged += step.expired
+            if step.is_done:
+                break
+    return purged

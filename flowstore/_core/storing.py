@@ -1,0 +1,79 @@
+"""Storing records and reading them back by id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from flowstore._core.core import Core, applied, steps
+from flowstore._values.arguments import check_bool, check_ids, check_int, check_result
+from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
+from flowstore.engine import Outcome
+from flowstore.errors import VersionConflict
+from flowstore.models import TaskResult
+from flowstore.text import check_text
+
+
+async def store(
+    core: Core,
+    task_id: str,
+    result: TaskResult[Any],
+    ttl: Ttl | DefaultTtl = DEFAULT_TTL,
+    overwrite: bool = False,
+    if_version: int | None = None,
+) -> bool:
+    check_text("task_id", task_id)
+    if task_id != check_result(result).task_id:
+        raise ValueError(f"task_id: {task_id!r} is not the result's own task_id {result.task_id!r}")
+    check_bool("overwrite", overwrite)
+    if if_version is not None:
+        check_int("if_version", if_version, 0, 2**53)
+        if overwrite:
+            raise ValueError("overwrite: cannot be combined with if_version")
+    async with core.life:
+        await core.engine.room()
+        now = core.clock()
+        commit = core.records.commit(result, now, ttl, overwrite, if_version)
+        [outcome] = await core.engine.commit([commit], now)
+    is_applied = applied(commit, outcome)
+    if if_version is not None and not is_applied:
+        raise VersionConflict(task_id, if_version, outcome.version)
+    return is_applied
+
+
+async def store_many(
+    core: Core, results: Iterable[TaskResult[Any]], ttl: Ttl | DefaultTtl, overwrite: bool
+) -> list[bool]:
+    check_bool("overwrite", overwrite)
+    now = core.clock()
+    checked = [check_result(result) for result in results]
+    commits = [core.records.commit(result, now, ttl, overwrite) for result in checked]
+    outcomes: list[Outcome] = []
+    async with core.life:
+        for step in steps(commits):
+            await core.engine.room()
+            outcomes += await core.engine.commit(step, now)
+    return [applied(*pair) for pair in zip(commits, outcomes, strict=True)]
+
+
+async def get(core: Core, task_id: str) -> TaskResult[Any] | None:
+    check_text("task_id", task_id)
+    async with core.life:
+        [row] = await core.engine.fetch([task_id])
+    return None if row is None or row.is_expired(core.clock()) else core.records.decode(row)
+
+
+async def get_many(core: Core, task_ids: Iterable[str]) -> dict[str, TaskResult[Any]]:
+    ids = check_ids(task_ids)
+    found: dict[str, TaskResult[Any]] = {}
+    async with core.life:
+        for step in steps(ids):
+            rows = core.live(await core.engine.fetch(step))
+            found.update((row.id, core.records.decode(row)) for row in rows)
+    return found
+
+
+async def exists(core: Core, task_id: str) -> bool:
+    ids = [check_text("task_id", task_id)]
+    async with core.life:
+        return any(core.live(await core.engine.fetch(ids, with_body=False)))

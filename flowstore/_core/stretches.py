@@ -1,0 +1,24 @@
+"""The one walk over the history, for whoever shows it or looks up in it what was missed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Final
+
+from flowstore._core.core import Core
+from flowstore.engine import Span, TransitionRow
+
+END_OF_TIME: Final = 2**62
+
+
+async def stretch(core: Core, span: Span) -> AsyncGenerator[list[TransitionRow], None]:
+    """The transitions of ``span`` and all that follow up to its end, in steps of its limit, none empty."""
+    while True:
+        async with core.life:
+            rows = await core.engine.history(span, core.clock())
+        if rows:
+            yield rows
+        if len(rows) < span.limit:
+            return
+        span = replace(span, after=rows[-1])

@@ -1,0 +1,65 @@
+"""Watching tasks: their states as they change, and which of them enter a status, for whoever looks on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from flowstore._core.core import STEP, Core
+from flowstore._core.stretches import END_OF_TIME, stretch
+from flowstore._values.arguments import check_statuses
+from flowstore._waiting.tails import Tail
+from flowstore.engine import Span
+from flowstore.errors import StorageUnavailable
+from flowstore.models import Statuses, TaskResult
+from flowstore.text import check_text
+
+
+def watch(core: Core, task_id: str) -> AsyncGenerator[TaskResult[Any], None]:
+    return _states(core, check_text("task_id", task_id))
+
+
+async def _states(core: Core, task_id: str) -> AsyncGenerator[TaskResult[Any], None]:
+    async with core.life:
+        watcher = core.waiters.watch(task_id)
+    try:
+        while True:
+            await watcher.news()
+            state = watcher.state
+            yield state
+            if state.is_finished:
+                return
+    finally:
+        core.waiters.unwatch(task_id, watcher)
+
+
+def watch_status(core: Core, statuses: Statuses) -> AsyncGenerator[str, None]:
+    wanted = check_statuses(statuses)
+    return _entering(core, Tail(wanted, core.clock, round(core.op_timeout * 1_000_000)))
+
+
+async def _entering(core: Core, tail: Tail) -> AsyncGenerator[str, None]:
+    async with core.life:
+        if not tail.statuses:
+            return
+        core.waiters.follow(tail)
+    try:
+        while True:
+            await tail.news()
+            if tail.has_gap:
+                await _fill_gap(core, tail)
+            for task_id in tail.take():
+                yield task_id
+    finally:
+        core.waiters.unfollow(tail)
+
+
+async def _fill_gap(core: Core, tail: Tail) -> None:
+    try:
+        async for rows in stretch(core, Span(STEP, tail.compare(), END_OF_TIME)):
+            for row in rows:
+                tail.found((row.id, row.status), row.at)
+    except StorageUnavailable:
+        tail.has_gap = True  # filled at the next news, at the latest when all is looked at again
+    else:
+        tail.compared()

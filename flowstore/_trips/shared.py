@@ -1,0 +1,144 @@
+"""The engine whose calls share trips: each verb goes to the lane that it belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+from flowstore._trips.deadlines import in_time
+from flowstore._trips.lanes import Lane, Verb
+from flowstore.engine import (
+    ANYWHERE,
+    Asked,
+    Commit,
+    Engine,
+    EngineWrapper,
+    Hints,
+    Kept,
+    Outcome,
+    Purged,
+    Put,
+    PutOutcome,
+    Query,
+    Report,
+    Row,
+    Span,
+    TransitionRow,
+    Where,
+)
+
+
+class SharedTrips(EngineWrapper):
+    """An engine whose writes share trips, and whose reads do. Each call ends within ``timeout`` seconds.
+
+    ``write_lanes``: how many trips of writes may be under way at once, for a storage that can do
+    something while the next trip is packed. An id always takes the same lane.
+
+    A trip carries one call, or several of up to 500 items and about 4 MiB. One that fails for another
+    reason than an unreachable storage is made again in halves: a bad item fails its own call only, but
+    a full disk is not asked again for each. A cancelled caller leaves its trip alone. While 32 MiB are
+    queued in a lane, ``room`` holds writes up.
+    """
+
+    def __init__(self, engine: Engine, timeout: float, *, write_lanes: int = 1) -> None:
+        super().__init__(engine)
+        self._timeout = timeout
+        self._writes = [Lane(timeout) for _ in range(write_lanes)]
+        self._reads = Lane(timeout)
+        self._heads = Lane(timeout)
+
+    async def open(self, hints: Hints) -> None:
+        await in_time(self.inner.open(hints), self._timeout)
+
+    async def close(self) -> None:
+        try:
+            for lane in (*self._writes, self._reads, self._heads):
+                await lane.drained()
+        finally:
+            await self.inner.close()
+
+    async def room(self) -> None:
+        for lane in self._writes:
+            if not lane.has_room:
+                await lane.room()
+
+    async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
+        if len(commits) == 1:
+            [commit] = commits
+            lane, size = self._lane(commit.id), len(commit.head) + len(commit.body)
+            return cast("list[Outcome]", await lane.submit(self.inner.commit, commits, size, now))
+        sizes = [len(commit.head) + len(commit.body) for commit in commits]
+        ids = [commit.id for commit in commits]
+        return cast("list[Outcome]", await self._divided(self.inner.commit, commits, ids, sizes, now))
+
+    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
+        return cast("list[bool]", await self._divided(self.inner.remove, ids, ids, [0] * len(ids), now))
+
+    async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
+        ids, sizes = [report.id for report in reports], [len(report.progress) for report in reports]
+        return cast("list[bool]", await self._divided(self.inner.report, reports, ids, sizes, now))
+
+    async def put(self, puts: Sequence[Put], now: int) -> list[PutOutcome]:
+        owners, sizes = [put.owner for put in puts], [len(put.value or b"") for put in puts]
+        return cast("list[PutOutcome]", await self._divided(self.inner.put, puts, owners, sizes, now))
+
+    async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
+        if not with_body:
+            return cast("list[Row | None]", await self._heads.submit(self._fetch_heads, ids))
+        return cast("list[Row | None]", await self._reads.submit(self._fetch, ids))
+
+    async def watch(self, ids: Sequence[str]) -> list[Row | None]:
+        return await in_time(self.inner.watch(ids), self._timeout)
+
+    async def scan(self, query: Query, now: int) -> list[Row]:
+        return await in_time(self.inner.scan(query, now), self._timeout)
+
+    async def count(self, where: Where = ANYWHERE) -> dict[str, int]:
+        return await in_time(self.inner.count(where), self._timeout)
+
+    async def names(self) -> list[str]:
+        return await in_time(self.inner.names(), self._timeout)
+
+    async def history(self, span: Span, now: int) -> list[TransitionRow]:
+        return await in_time(self.inner.history(span, now), self._timeout)
+
+    async def kept(self, asked: Asked, now: int) -> list[Kept]:
+        return await in_time(self.inner.kept(asked, now), self._timeout)
+
+    async def namespaces(self) -> list[str]:
+        return await in_time(self.inner.namespaces(), self._timeout)
+
+    async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
+        return await in_time(self.inner.purge(limit, now, everything=everything), self._timeout)
+
+    def _lane(self, task_id: str) -> Lane:
+        return self._writes[hash(task_id) % len(self._writes)]
+
+    async def _divided(
+        self, verb: Verb, items: Sequence[Any], ids: Sequence[str], sizes: Sequence[int], now: int
+    ) -> list[Any]:
+        """The answers to ``items``, each by the lane of its id. When one fails, all others have ended."""
+        places: dict[Lane, list[int]] = {}
+        for place, task_id in enumerate(ids):
+            places.setdefault(self._lane(task_id), []).append(place)
+        parts = [
+            lane.submit(verb, [items[place] for place in of_lane], sum(sizes[at] for at in of_lane), now)
+            for lane, of_lane in places.items()
+        ]
+        answers: list[Any] = [None] * len(items)
+        outcomes = await asyncio.gather(*parts, return_exceptions=True)
+        for of_lane, outcome in zip(places.values(), outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            for place, answer in zip(of_lane, outcome, strict=True):
+                answers[place] = answer
+        return answers
+
+    async def _fetch(self, ids: list[str], _: int) -> list[Row | None]:
+        rows = await self.inner.fetch(ids)
+        self._reads.bytes_per_answer = sum(len(row.body or b"") for row in rows if row) // len(ids)
+        return rows
+
+    async def _fetch_heads(self, ids: list[str], _: int) -> list[Row | None]:
+        return await self.inner.fetch(ids, with_body=False)

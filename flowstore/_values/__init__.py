@@ -1,0 +1,1 @@
+"""Values and arguments: what users hand in, checked; and the bytes that it becomes."""

@@ -1,0 +1,176 @@
+"""Checks of what callers pass in. Each raises TypeError or ValueError naming the argument."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar
+
+from flowstore.models import MAX_RETRIES, Statuses, TaskResult, TaskStatus
+from flowstore.text import check_text
+from flowstore.times import to_micros
+
+Redact = Callable[[TaskResult[Any]], TaskResult[Any]]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+MAX_PAGE: Final = 10_000
+MAX_DURATION_SECONDS: Final = 7 * 86_400
+MAX_TTL_SECONDS: Final = 100 * 366 * 86_400
+
+
+def check_number(name: str, value: object) -> float:
+    """A finite or infinite number; an int too large for a float is infinite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name}: expected a number of seconds, got {type(value).__name__}")
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError(f"{name}: expected a number of seconds, got nan")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def check_amount(name: str, value: object) -> int | float:
+    """A finite number that is not negative, as it is; an int of less than 64 bits."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r:.80}")
+    if isinstance(value, int) and value >= 2**63:
+        raise ValueError(f"{name}: expected an int below 2**63, got one of {value.bit_length()} bits")
+    return value
+
+
+def check_timeout(value: object) -> float | None:
+    """Seconds from now; None for ever."""
+    if value is None:
+        return None
+    seconds = check_number("timeout", value)
+    return None if seconds == math.inf else seconds
+
+
+def check_duration(name: str, value: object) -> float:
+    """Seconds that the timers of every driver can count."""
+    seconds = check_number(name, value)
+    if not 0 < seconds <= MAX_DURATION_SECONDS:
+        raise ValueError(
+            f"{name}: expected seconds above 0 and at most {MAX_DURATION_SECONDS}; got {shown(value)}"
+        )
+    return seconds
+
+
+def check_ttl(name: str, value: object) -> int | None:
+    """Microseconds, at least 1; None for never."""
+    if value is None:
+        return None
+    seconds = _seconds(name, value)
+    if not 0 < seconds <= MAX_TTL_SECONDS:
+        wanted = f"seconds above 0 and at most {MAX_TTL_SECONDS}, or None for never"
+        raise ValueError(f"{name}: expected {wanted}; got {shown(value)}")
+    return max(1, round(seconds * 1_000_000))
+
+
+def check_age(name: str, value: object) -> int:
+    """Microseconds, at least 0."""
+    seconds = _seconds(name, value)
+    if not 0 <= seconds <= MAX_TTL_SECONDS:
+        raise ValueError(f"{name}: expected 0 to {MAX_TTL_SECONDS} seconds, got {value!r}")
+    return round(seconds * 1_000_000)
+
+
+def check_instant(name: str, value: object) -> int:
+    """Microseconds since the epoch."""
+    if not isinstance(value, datetime):
+        raise TypeError(f"{name}: expected datetime, got {type(value).__name__}")
+    if value.utcoffset() is None:
+        raise ValueError(f"{name}: expected an aware datetime, got the naive {value}")
+    return to_micros(value)
+
+
+def check_int(name: str, value: object, least: int, most: int | None = None) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: expected int, got {type(value).__name__}")
+    if value < least or (most is not None and value > most):
+        bounds = f"at least {least}" if most is None else f"{least} to {most}"
+        raise ValueError(f"{name}: expected {bounds}, got {shown(value)}")
+    return value
+
+
+def check_bool(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: expected bool, got {type(value).__name__}")
+    return value
+
+
+def check_status(name: str, value: object) -> TaskStatus:
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected TaskStatus, got {type(value).__name__}")
+    try:
+        return TaskStatus(value)
+    except ValueError:
+        known = ", ".join(TaskStatus)
+        raise ValueError(f"{name}: {value[:80]!r} is no status; expected one of {known}") from None
+
+
+def check_statuses(value: Statuses) -> tuple[TaskStatus, ...]:
+    """Distinct, in the order of TaskStatus. None means all of them; an empty iterable means none."""
+    if value is None:
+        return tuple(TaskStatus)
+    if isinstance(value, str):
+        return (check_status("statuses", value),)
+    if not isinstance(value, Iterable):
+        wanted_type = "TaskStatus, an iterable of them, or None"
+        raise TypeError(f"statuses: expected {wanted_type}; got {type(value).__name__}")
+    wanted = {check_status("statuses", item) for item in value}
+    return tuple(status for status in TaskStatus if status in wanted)
+
+
+_NAMES: Final = ("task_name", "worker_id", "parent_id")
+
+
+def check_result(result: object) -> TaskResult[Any]:
+    """With the fields that a storage takes as columns, which ``model_construct`` does not check: one that
+    it cannot take would fail the writes of others in the same trip.
+    """
+    if not isinstance(result, TaskResult):
+        raise TypeError(f"result: expected TaskResult, got {type(result).__name__}")
+    retries = result.retries
+    if type(retries) is not int or not 0 <= retries <= MAX_RETRIES:
+        raise ValueError(f"retries: expected an int from 0 to {MAX_RETRIES}, got {shown(retries)}")
+    if type(result.status) is not TaskStatus:
+        raise TypeError(f"status: expected TaskStatus, got {type(result.status).__name__}")
+    for name in _NAMES:
+        if (text := getattr(result, name)) is not None:
+            check_text(name, text)
+    for label in result.labels:
+        check_text("labels", label)
+    return result
+
+
+def check_callable(name: str, value: Function) -> Function:
+    if not callable(value):
+        raise TypeError(f"{name}: expected a callable, got {type(value).__name__}")
+    return value
+
+
+def check_ids(task_ids: Iterable[str], name: str = "task_ids") -> list[str]:
+    """Distinct, in order."""
+    return list(dict.fromkeys(check_texts(name, task_ids)))
+
+
+def check_texts(name: str, values: Iterable[str]) -> list[str]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{name}: expected an iterable of str, got {type(values).__name__}")
+    return [check_text(name, value) for value in values]
+
+
+def _seconds(name: str, value: object) -> float:
+    return value.total_seconds() if isinstance(value, timedelta) else check_number(name, value)
+
+
+def shown(value: object) -> str:
+    """For a message. Python refuses to print an int of more than 4,300 digits."""
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an int of {value.bit_length()} bits"
+    return repr(value)

@@ -1,0 +1,308 @@
+"""Values to bytes and back: lossless, strict, safe.
+
+The bytes are one line of JSON in UTF-8. None, bool, str, finite float, int of up to 64 bits, list,
+and dict with str keys of which none starts with "$" are themselves. Everything else is an object
+with one key, its tag:
+
+    {"$int": "0x..."}               an int beyond 64 bits
+    {"$float": "nan"}               also "inf" and "-inf"
+    {"$str": "caf%ED%B3%A9"}        a str with lone surrogates, percent-encoded
+    {"$bytes": base64}              {"$decimal": text}              {"$uuid": text}
+    {"$tuple": [item, ...]}         {"$set": [item, ...]}           {"$frozenset": [item, ...]}
+    {"$dict": [[key, value], ...]}  a dict with any other keys
+    {"$date": iso}                  {"$timedelta": [days, seconds, microseconds]}
+    {"$datetime": iso}              naive or with an offset; where that does not say it all,
+                                    [iso, zone or null, fold]
+    {"$time": iso}                  the same
+    {"$zoneinfo": key}              {"$timezone": [offset]}         {"$timezone": [offset, name]}
+    {"$enum": [type, member]}       the member's name, or the number of a combination of flags
+    {"$dataclass": [type, fields]}
+    {"$model": [type, fields, names of the fields set, extra or null, private or null]}
+
+Types are matched exactly: a subclass would come back as its base, so it is refused. That two parts
+of a value are one object is not kept. Reading finds types among the registered ones: it imports
+nothing and runs no ``__init__``.
+
+Values without any tag take a short way: pydantic's JSON, written in Rust, writes and reads them.
+
+Reading is no proof of who wrote. Bytes that this module did not write are refused, or read as a value
+that it could have written: white space, escapes and digits may be spelled in any way that JSON allows,
+without a tag in the record the last of equal keys counts, and 1e999 is infinity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+from itertools import accumulate
+from json import JSONDecoder
+from typing import Any, Final, NoReturn
+
+from flowstore._values.codec_plain import plain_json, read_plain
+from flowstore._values.codec_types import (
+    LEAVES,
+    READERS,
+    REGISTERED_TAGS,
+    DecodeError,
+    EnumType,
+    Refused,
+    RegisteredType,
+    UnknownType,
+    as_type,
+    has_surrogates,
+    quoted,
+    reason,
+    registered_type,
+    short,
+    unique,
+)
+from flowstore.errors import NotSerializable, PayloadTooLarge
+from flowstore.text import cut
+
+__all__ = ["MAX_DEPTH", "Codec", "DecodeError", "UnknownType"]
+
+MAX_DEPTH: Final = 100
+"""The greatest depth that every supported Python can read back from deep within a call stack."""
+
+# JSON levels of the deepest container, a model whose extra has odd keys: {"$model":[{"$dict":[[
+_LEVELS: Final = 5
+# of the outer object and the deepest leaf: {"$time":[{"$timezone":[{"$timedelta":[
+_LEAF_LEVELS: Final = 7
+_MAX_REASON_CHARS: Final = 300
+_BRACKETS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NOT_BRACKETS: Final = bytes(set(range(256)) - _BRACKETS.keys())
+
+
+def _key_step(key: object) -> str:
+    return f"[{short(key)}]"
+
+
+def _are_plain(keys: Collection[Any]) -> bool:
+    """Whether a dict with these keys can be a JSON object that nothing takes for a tag."""
+    for key in keys:
+        if type(key) is not str:
+            return False
+    names = "".join(keys)  # two looks at all the keys together cost much less than two at each
+    if not names.isascii() and has_surrogates(names):
+        return False
+    return "$" not in names or not any(key.startswith("$") for key in keys)
+
+
+def _nesting(data: bytes) -> int:
+    """How deep brackets outside of strings nest; in bad JSON at least as deep as a parser gets."""
+    bare = data.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2]
+    steps = b"".join(bare).translate(None, _NOT_BRACKETS)
+    return max(accumulate(map(_BRACKETS.__getitem__, steps)), default=0)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise DecodeError(f"{name} is not JSON")
+
+
+class _TooLarge(Refused):
+    pass
+
+
+class Codec:
+    """Encodes records of several values.
+
+    ``types``: the enums, dataclasses and pydantic models that may occur in values. Each is stored
+    under "module:qualname", or under the name that a mapping gives it; one with several names is
+    written under the first and read under all, so that it can be renamed. ``max_bytes``: of the
+    encoded record. ``max_depth``, up to ``MAX_DEPTH``: how deep containers nest within one value;
+    on read, where a container may take several levels of JSON, it is enforced in those.
+    """
+
+    def __init__(
+        self,
+        types: Iterable[type] | Mapping[str, type] = (),
+        *,
+        max_bytes: int = 64 * 1024 * 1024,
+        max_depth: int = MAX_DEPTH,
+    ) -> None:
+        if max_bytes < 2:
+            raise ValueError(f"max_bytes: expected at least 2, got {max_bytes}")
+        if not 1 <= max_depth <= MAX_DEPTH:
+            raise ValueError(f"max_depth: expected 1 to {MAX_DEPTH}, got {max_depth}")
+        self._max_bytes = max_bytes
+        self._max_depth = max_depth
+        self._max_levels = max_depth * _LEVELS + _LEAF_LEVELS
+        self._leaves = dict(LEAVES)
+        self._containers: dict[type, Callable[[Any, int], str]] = {
+            list: self._list,
+            tuple: lambda value, depth: f'{{"$tuple":{self._list(value, depth)}}}',
+            dict: self._dict,
+            set: partial(self._set, "$set"),
+            frozenset: partial(self._set, "$frozenset"),
+        }
+        self._readers = dict(READERS)
+        for tag in REGISTERED_TAGS:
+            self._readers[tag] = partial(self._read_registered, tag)
+        self._types: dict[str, tuple[type, RegisteredType]] = {}
+        pairs = types.items() if isinstance(types, Mapping) else [(None, cls) for cls in types]
+        for name, cls in pairs:
+            self._register(cls, name)
+        self._decoder = JSONDecoder(object_pairs_hook=self._read_object, parse_constant=_refuse_constant)
+
+    def encode_fields(self, fields: Mapping[str, object]) -> bytes:
+        """One JSON object of ``fields``, whose names must not start with "$".
+
+        Raises NotSerializable with the path of the first value that cannot be stored, or
+        PayloadTooLarge with the name of the largest field; both begin with a name of ``fields``.
+        """
+        data = plain_json(fields, self._max_depth, self._max_bytes) or self._tagged_json(fields)
+        if len(data) > self._max_bytes:
+            sizes = {name: len(self._tagged_json({name: value})) for name, value in fields.items()}
+            largest = max(sizes, key=sizes.__getitem__)
+            size = f"about {sizes[largest]} of the {len(data)} bytes of the record"
+            raise PayloadTooLarge(largest, f"takes {size}; the limit is {self._max_bytes}")
+        return data
+
+    def decode_fields(self, data: bytes) -> dict[str, Any]:
+        """The fields given to ``encode_fields``. Raises DecodeError, and nothing else, whatever the bytes."""
+        if len(data) > self._max_bytes:
+            raise DecodeError(f"{len(data)} bytes; the limit is {self._max_bytes}")
+        if data.count(b"[") + data.count(b"{") > self._max_levels < _nesting(data):
+            raise DecodeError(f"nested deeper than {self._max_depth} levels")
+        fields = self._read_json(data) if b'"$' in data else read_plain(data)
+        if type(fields) is not dict:
+            raise DecodeError("not one JSON object")
+        return fields
+
+    def _read_json(self, data: bytes) -> Any:
+        try:
+            text = data.decode()
+            value, end = self._decoder.raw_decode(text)
+        except DecodeError:
+            raise
+        except ValueError as error:
+            raise DecodeError(f"not JSON: {error}") from error
+        except RecursionError:
+            raise DecodeError("nested too deep to be read from this deep in the call stack") from None
+        if end != len(text):
+            raise DecodeError("not one JSON object")
+        return value
+
+    def _tagged_json(self, fields: Mapping[str, object]) -> bytes:
+        texts = []
+        for name, value in fields.items():
+            try:
+                texts.append(f"{quoted(name)}:{self._text(value, 0)}")
+            except _TooLarge as large:
+                raise PayloadTooLarge(name, large.reason) from None
+            except Refused as refused:
+                raise NotSerializable(refused.path(name), cut(refused.reason, _MAX_REASON_CHARS)) from None
+        return f"{{{','.join(texts)}}}".encode()
+
+    def _register(self, cls: type, name: str | None = None) -> None:
+        kind = registered_type(cls)
+        if name is not None and (type(name) is not str or not name):
+            raise TypeError(f"types: expected a non-empty str as the name of {short(cls)}, got {short(name)}")
+        name = f"{cls.__module__}:{cls.__qualname__}" if name is None else name
+        other, _ = self._types.setdefault(name, (cls, kind))
+        if other is not cls:
+            raise ValueError(
+                f"types: {cls!r} and {other!r} are both named {name!r}; pass types={{name: type}}"
+            )
+        write = partial(self._registered, f'{{"{kind.tag}":[{quoted(name)}', kind)
+        if isinstance(kind, EnumType):
+            self._leaves.setdefault(cls, partial(write, depth=0))
+        else:
+            self._containers.setdefault(cls, write)
+
+    def _text(self, value: object, depth: int) -> str:
+        leaf = self._leaves.get(type(value))
+        return leaf(value) if leaf is not None else self._container(value, depth)
+
+    def _container(self, value: object, depth: int) -> str:
+        write = self._containers.get(type(value))
+        if write is None:
+            raise Refused(reason(value))
+        if depth == self._max_depth:
+            raise Refused(f"nested deeper than {depth} levels, or contains itself")
+        text = write(value, depth + 1)
+        if len(text) > self._max_bytes:  # not later: what holds one value twice, and so on, grows without end
+            raise _TooLarge(f"takes more bytes than that; the limit is {self._max_bytes}")
+        return text
+
+    def _items(
+        self, values: Iterable[object], depth: int, step: Callable[[int], str] = "[{}]".format
+    ) -> list[str]:
+        leaves = self._leaves  # the body of _text, inlined: this loop and that of _dict are the hot ones
+        texts: list[str] = []
+        try:
+            for value in values:
+                leaf = leaves.get(type(value))
+                texts.append(leaf(value) if leaf is not None else self._container(value, depth))
+        except Refused as refused:
+            refused.steps.append(step(len(texts)))
+            raise
+        return texts
+
+    def _list(self, value: Iterable[object], depth: int) -> str:
+        return f"[{','.join(self._items(value, depth))}]"
+
+    def _set(self, tag: str, value: Iterable[object], depth: int) -> str:
+        members = sorted(self._items(value, depth, lambda _: "{...}"))  # equal sets have the same bytes
+        return f'{{"{tag}":[{",".join(members)}]}}'
+
+    def _dict(self, value: dict[Any, object], depth: int, step: Callable[[object], str] = _key_step) -> str:
+        if not _are_plain(value):
+            return self._pairs(value, depth)
+        leaves = self._leaves
+        texts: list[str] = []
+        try:
+            for key, item in value.items():
+                leaf = leaves.get(type(item))
+                text = leaf(item) if leaf is not None else self._container(item, depth)
+                texts.append(f"{quoted(key)}:{text}")
+        except Refused as refused:
+            refused.steps.append(step(key))
+            raise
+        return f"{{{','.join(texts)}}}"
+
+    def _pairs(self, value: dict[Any, object], depth: int) -> str:
+        keys = self._items(value, depth, ".keys()[{}]".format)
+        items = self._items(value.values(), depth, lambda index: _key_step([*value][index]))
+        pairs = [f"[{key},{item}]" for key, item in zip(keys, items, strict=True)]
+        return f'{{"$dict":[{",".join(pairs)}]}}'
+
+    def _registered(self, head: str, kind: RegisteredType, value: Any, depth: int) -> str:
+        texts = [head]
+        for part in kind.parts(value):
+            if type(part) is dict:
+                texts.append(self._dict(part, depth, ".{}".format))
+            elif type(part) is list:
+                texts.append(self._list(part, depth))
+            else:
+                texts.append(self._text(part, depth))
+        return f"{','.join(texts)}]}}"
+
+    def _read_object(self, pairs: list[tuple[str, object]]) -> object:
+        """Called by the parser for each JSON object, the innermost first."""
+        if len(pairs) == 1 and pairs[0][0].startswith("$"):
+            return self._read_tagged(*pairs[0])
+        fields = unique(pairs)
+        if not _are_plain(fields):
+            raise DecodeError(f"a tag among other keys: {short([*fields])}")
+        return fields
+
+    def _read_tagged(self, tag: str, payload: object) -> object:
+        read = self._readers.get(tag)
+        if read is None:
+            raise DecodeError(f"unknown tag {short(tag)}")
+        try:
+            return read(payload)
+        except (DecodeError, RecursionError, MemoryError):
+            raise  # the last two say that the caller ran out of room, not that the bytes are bad
+        except Exception as error:  # also what the __hash__ and __eq__ of a registered type raise
+            raise DecodeError(f"{tag} {short(payload)}: {short(str(error))}") from error
+
+    def _read_registered(self, tag: str, payload: object) -> object:
+        name, *parts = as_type(list, payload)
+        _, kind = self._types.get(as_type(str, name), (None, None))
+        if kind is None:
+            raise UnknownType(f"{tag[1:]} type {short(name)} is not registered; register it with types=[...]")
+        if kind.tag != tag:
+            raise DecodeError(f"{short(name)} is stored as {tag[1:]}, and registered as {kind.tag[1:]}")
+        return kind.build(*parts)

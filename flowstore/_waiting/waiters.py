@@ -1,0 +1,321 @@
+"""Who waits for which task: one registry, one reader and one timer for all waiters of a backend.
+
+A wait registers, then reads, then sleeps. Engines report changes as hints, which may be lost or
+doubled, so a hint only makes an id stale: the reader looks at all stale ids in one batch and
+settles what it finds. Every ``recheck_interval`` each awaited id is stale again, whatever was heard.
+An id that is said to be finished is fetched, which is cheaper than to watch it again; when it is not
+finished after all, it is watched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final
+
+from flowstore._waiting.audience import GOES, Audience, Waiting
+from flowstore._waiting.onlookers import Onlooker, Watcher
+from flowstore._waiting.tails import Tail
+from flowstore.engine import ANY_ID, Change, Row
+from flowstore.errors import (
+    BackendClosed,
+    ResultDeleted,
+    ResultExpired,
+    StorageTimeout,
+    StorageUnavailable,
+    WaitTimeout,
+)
+from flowstore.models import FINISHED, TaskResult, TaskStatus
+
+_BATCH: Final = 1_000
+_TRIPS_PER_SIZE: Final = 8
+"""How many reads in a row come in time before larger ones are tried again."""
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
+_LONGEST_TIMER: Final = 86_400.0
+_ENDS: Final = frozenset(map(Change, FINISHED))
+_UNFINISHED: Final = frozenset(TaskStatus) - FINISHED
+
+Read = Callable[[Sequence[str]], Awaitable[Sequence[Row | None]]]
+
+
+class Waiters:
+    """The waits of one backend; also the sink of its engine's hints. Lives in one event loop."""
+
+    def __init__(
+        self,
+        watch: Read,
+        fetch: Read,
+        decode: Callable[[Row], TaskResult[Any]],
+        clock: Callable[[], int],
+        recheck_interval: float,
+    ) -> None:
+        self._watch = watch
+        self._fetch = fetch
+        self._decode = decode
+        self._clock = clock
+        self._recheck_interval = recheck_interval
+        self._entries: dict[str, Audience] = {}
+        self._tails: set[Tail] = set()
+        self._stale: dict[str, bool] = {}
+        """To be read again, and whether it is enough to fetch it."""
+        self._reading: Mapping[str, Audience] = {}
+        self._reader: asyncio.Task[None] | None = None
+        self._recheck: asyncio.TimerHandle | None = None
+        self._is_closed = False
+        self.trouble: StorageUnavailable | None = None
+        """Why the storage could not be read at the last try; None when it could."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self._entries)
+
+    def register(self, task_id: str, timeout: float | None = None) -> Waiting:
+        """A future of the finished result. Every future must be given back with ``release``.
+
+        ``timeout`` in seconds, after which it fails with WaitTimeout; None: never.
+        """
+        entry = self._entry(task_id)
+        loop = asyncio.get_running_loop()
+        future: Waiting = loop.create_future()
+        entry.futures[future] = (
+            None if timeout is None else loop.call_later(timeout, self._late, task_id, future, timeout)
+        )
+        self._look(task_id)
+        return future
+
+    def _entry(self, task_id: str) -> Audience:
+        """For somebody who comes now."""
+        if self._is_closed:
+            raise BackendClosed("the backend is closed")
+        entry = self._entries.get(task_id)
+        if entry is None:
+            entry = self._entries[task_id] = Audience()
+        elif self._reading.get(task_id) is entry:
+            entry.later = entry.later or Audience()
+            return entry.later
+        return entry
+
+    def _look(self, task_id: str) -> None:
+        self._mark_stale((task_id,))
+        if self._recheck is None:
+            self._arm_recheck()
+
+    def watch(self, task_id: str) -> Watcher:
+        """Shown the state of the task and each that follows. To be given back with ``unwatch``."""
+        watcher, entry = Watcher(), self._entry(task_id)
+        entry.watchers.add(watcher)
+        self._look(task_id)
+        return watcher
+
+    def unwatch(self, task_id: str, watcher: Onlooker) -> None:
+        entry = self._entries.get(task_id)
+        if entry is not None:
+            entry.unwatch(watcher)
+            self._drop_unused(task_id, entry)
+
+    def follow(self, tail: Tail) -> None:
+        """Let ``tail`` hear of all ids. To be ended with ``unfollow``."""
+        self._entry(ANY_ID).watchers.add(tail)
+        self._tails.add(tail)
+        self._look(ANY_ID)
+
+    def unfollow(self, tail: Tail) -> None:
+        self._tails.discard(tail)
+        self.unwatch(ANY_ID, tail)
+
+    def release(self, task_id: str, future: Waiting) -> None:
+        """End a wait, whatever became of it."""
+        if future.done() and not future.cancelled():
+            future.exception()  # so that an outcome nobody took is not reported as never retrieved
+        entry = self._entries.get(task_id)
+        if entry is not None:
+            entry.release(future)
+            self._drop_unused(task_id, entry)
+
+    def _drop_unused(self, task_id: str, entry: Audience) -> None:
+        if entry.later is not None and entry.later.is_unused:
+            entry.later = None
+        if entry.is_unused:
+            entry.stop_timer()
+            del self._entries[task_id]
+            self._stale.pop(task_id, None)
+        if not self._entries:
+            self._rest()
+
+    def changed(self, ids: Iterable[str], change: Change) -> None:
+        for tail in self._tails:
+            tail.heard(ids, change)
+        for task_id in ids:
+            entry = self._entries.get(task_id)
+            if entry is None:
+                continue
+            if change in _ENDS:
+                self._stale.setdefault(task_id, True)
+            elif change in GOES or not entry.is_seen or entry.watchers:
+                self._stale[task_id] = False  # it is gone; or to learn when it expires, and to show it
+            entry.hear(change)
+        self._start_reading()
+
+    def look_again(self) -> None:
+        for tail in self._tails:
+            tail.missed()
+        self._mark_stale(self._entries)
+
+    async def close(self) -> None:
+        """Wake every waiter with BackendClosed and stop reading."""
+        self._is_closed = True
+        for entry in self._entries.values():
+            entry.join()
+        self._settle_all(list(self._entries), BackendClosed("the backend was closed during the wait"))
+        self._stale.clear()
+        self._rest()
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.wait([self._reader])
+
+    def _late(self, task_id: str, future: Waiting, timeout: float) -> None:
+        if not future.done():
+            error = WaitTimeout(task_id, timeout)
+            error.__cause__ = self.trouble
+            future.set_exception(error)
+
+    def _rest(self) -> None:
+        if self._recheck is not None:
+            self._recheck.cancel()
+            self._recheck = None
+
+    def _arm_recheck(self) -> None:
+        delay = self._recheck_interval * random.uniform(0.75, 1.25)
+        self._recheck = asyncio.get_running_loop().call_later(delay, self._recheck_all)
+
+    def _recheck_all(self) -> None:
+        self._arm_recheck()
+        self.look_again()
+
+    def _mark_stale(self, ids: Iterable[str]) -> None:
+        self._stale.update(dict.fromkeys(ids, False))
+        self._start_reading()
+
+    def _start_reading(self) -> None:
+        if self._stale and self._reader is None and not self._is_closed:
+            self._reader = asyncio.get_running_loop().create_task(self._read_stale())
+            self._reader.add_done_callback(self._reader_done)
+
+    def _reader_done(self, reader: asyncio.Task[None]) -> None:
+        self._reader = None
+        if not reader.cancelled() and (error := reader.exception()) is not None:
+            self._settle_all(list(self._entries), RuntimeError(f"reading awaited results failed: {error!r}"))
+        self._start_reading()
+
+    async def _read_stale(self) -> None:
+        pause, size, in_time = _FIRST_PAUSE, _BATCH, 0
+        while self._stale and not self._is_closed:
+            batch, read = self._take_batch(size)
+            self._reading = {task_id: self._entries[task_id] for task_id in batch}
+            seen = [entry.is_seen for entry in self._reading.values()]
+            try:
+                rows = await read(batch)
+            except StorageUnavailable as error:
+                self.trouble = error
+                self._put_back(batch)
+                if isinstance(error, StorageTimeout):  # it may have been too much for one trip
+                    size, in_time = max(1, len(batch) // 2), 0
+            except Exception as error:
+                self._settle_all(batch, error)
+            except BaseException:  # somebody cancelled all tasks; who still waits is read again
+                self._put_back(batch)
+                raise
+            else:
+                self.trouble, pause, in_time = None, _FIRST_PAUSE, in_time + 1
+                if in_time % _TRIPS_PER_SIZE == 0:
+                    size = min(2 * size, _BATCH)
+                for task_id, row, was_seen in zip(batch, rows, seen, strict=True):
+                    self._show_row(task_id, row, was_seen, read)
+            finally:
+                for entry in self._reading.values():
+                    entry.join()
+                self._reading = {}
+            if self.trouble is not None:
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _show_row(self, task_id: str, row: Row | None, was_seen: bool, read: Read) -> None:
+        """To those whom it was read for. ``was_seen``: whether the record had been seen before."""
+        entry = self._entries.get(task_id)
+        if entry is None or entry is not self._reading[task_id]:
+            return
+        if task_id == ANY_ID:
+            for tail in self._tails:
+                tail.registered()
+        if row is not None and row.status not in _UNFINISHED and not row.is_expired(self._clock()):
+            self._settle(task_id, entry, self._outcome(row))
+        elif read is self._fetch:
+            self._stale[task_id] = False
+        else:
+            self._settle_unfinished(task_id, entry, was_seen, row)
+
+    def _take_batch(self, size: int) -> tuple[list[str], Read]:
+        """Those to be read as the oldest is, so that neither way to read waits for ever for the other."""
+        is_told = next(iter(self._stale.values()))
+        batch = list(islice((task_id for task_id, told in self._stale.items() if told is is_told), size))
+        for task_id in batch:
+            del self._stale[task_id]
+        return batch, self._fetch if is_told else self._watch
+
+    def _put_back(self, batch: Iterable[str]) -> None:
+        self._stale.update((task_id, False) for task_id in batch if task_id in self._entries)
+
+    def _settle_all(self, ids: Iterable[str], error: Exception) -> None:
+        for task_id in ids:
+            if (entry := self._entries.get(task_id)) is not None:
+                self._settle(task_id, entry, error)
+
+    def _settle(self, task_id: str, entry: Audience, outcome: TaskResult[Any] | Exception) -> None:
+        """Whoever comes from now on knows nothing of what these were told."""
+        entry.settle(outcome)
+        if entry.later is not None:
+            self._entries[task_id], entry.later = entry.later, None
+            return
+        del self._entries[task_id]
+        self._stale.pop(task_id, None)
+        if not self._entries:
+            self._rest()
+
+    def _settle_unfinished(self, task_id: str, entry: Audience, was_seen: bool, row: Row | None) -> None:
+        if row is None or row.is_expired(self._clock()):
+            self._settle_absent(task_id, entry, was_seen, row)
+        else:
+            entry.is_seen, entry.gone, entry.expires_at = True, None, row.expires_at
+            self._arm_expiry(task_id, entry)
+            if entry.watchers:
+                entry.show(self._outcome(row._replace(body=None)))
+
+    def _settle_absent(self, task_id: str, entry: Audience, was_seen: bool, row: Row | None) -> None:
+        """Absent, and not seen before this look began: not there yet. Otherwise it is gone.
+
+        Being seen since does not count: the look may be older than the write that a hint told of.
+        """
+        if entry.gone is not None:
+            self._settle(task_id, entry, entry.gone(task_id))
+        elif was_seen:
+            was_due = entry.expires_at is not None and entry.expires_at <= self._clock()
+            self._settle(task_id, entry, ResultExpired(task_id) if row or was_due else ResultDeleted(task_id))
+
+    def _outcome(self, row: Row) -> TaskResult[Any] | Exception:
+        try:
+            return self._decode(row)
+        except Exception as error:
+            return error
+
+    def _arm_expiry(self, task_id: str, entry: Audience) -> None:
+        entry.stop_timer()
+        if entry.expires_at is not None:
+            delay = max(0.001, (entry.expires_at - self._clock()) / 1_000_000)
+            loop = asyncio.get_running_loop()
+            entry.timer = loop.call_later(min(delay, _LONGEST_TIMER), self._mark_stale, (task_id,))

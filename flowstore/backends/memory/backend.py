@@ -1,0 +1,22 @@
+"""The backend whose results are gone with the process."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from flowstore._core.options import BackendOptions
+from flowstore._values.arguments import check_int
+from flowstore.backends.memory.engine import MemoryEngine
+from flowstore.base import BaseResultBackend
+
+
+class InMemoryBackend(BaseResultBackend):
+    """Results in the memory of this process, gone with it. Values still go through the codec.
+
+    ``max_results``: beyond so many finished results the ones finished first are dropped; None: never.
+    """
+
+    def __init__(self, *, max_results: int | None = None, **options: Unpack[BackendOptions]) -> None:
+        if max_results is not None:
+            check_int("max_results", max_results, 1)
+        super().__init__(MemoryEngine(options.get("namespace", "default"), max_results), **options)

@@ -1,0 +1,70 @@
+"""The backend whose results are in Redis or Valkey, shared by any number of machines."""
+
+from __future__ import annotations
+
+import codecs
+from typing import Unpack
+
+from redis.asyncio import ConnectionPool, Redis
+
+from flowstore._core.options import BackendOptions, op_timeout, recheck_interval
+from flowstore._trips.shared import SharedTrips
+from flowstore.backends.redis.client import client_from
+from flowstore.backends.redis.engine import RedisEngine
+from flowstore.base import BaseResultBackend
+from flowstore.text import check_text
+
+
+class RedisBackend(BaseResultBackend):
+    """Results in one Redis (6.2 or later) or Valkey database, under one hash tag for each namespace.
+
+    Give a ``url`` (redis, rediss, valkey, valkeys or unix) or a ``client``. The backend closes the client
+    that it made, never one it was given; a given one must not decode responses. As durable as the server:
+    a failover can lose acknowledged writes.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        client: Redis | None = None,
+        **options: Unpack[BackendOptions],
+    ) -> None:
+        if (url is None) == (client is None):
+            raise TypeError("url, client: expected exactly one of them")
+        timeout, recheck = op_timeout(options), recheck_interval(options)
+        self._shown = "client=..."
+        if url is not None:
+            client, where = client_from(url, timeout)
+            self._shown = repr(where)
+        assert client is not None
+        _check_pool(client.connection_pool)
+        namespace = check_text("namespace", options.get("namespace", "default"))
+        engine = RedisEngine(client, namespace, timeout, recheck)
+        engine.calls.owns_client = url is not None
+        self._redis = engine
+        super().__init__(SharedTrips(engine, timeout, write_lanes=2), **options)
+
+    async def clear(self) -> int:
+        """Remove every record of this namespace, as on every backend; the number of live ones.
+
+        Then all that is left of it, such as records that no index lists: they are found by looking through
+        the keys of the whole database. What stays is its format, the waits going on, and for a minute the
+        answers to the last calls.
+        """
+        async with self._core.life:
+            listed = await super().clear()
+            return listed + await self._redis.purge_unlisted(self._core.clock())
+
+    def __repr__(self) -> str:
+        return f"RedisBackend({self._shown}, namespace={self.namespace!r})"
+
+
+def _check_pool(pool: ConnectionPool) -> None:
+    options = pool.connection_kwargs
+    if options.get("decode_responses"):
+        raise ValueError("url, client: expected decode_responses=False, results are bytes")
+    if codecs.lookup(options.get("encoding", "utf-8")).name != "utf-8":
+        raise ValueError(f"url, client: expected encoding='utf-8', got {options['encoding']!r}")
+    if pool.max_connections < 2:
+        raise ValueError("url, client: expected max_connections of at least 2, as one connection listens")

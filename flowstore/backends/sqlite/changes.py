@@ -1,0 +1,121 @@
+"""How a waiter hears of commits of other processes: by doorbell, or else by asking SQLite."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from flowstore.backends.sqlite.connection import Connection
+from flowstore.backends.sqlite.doorbell import LOOK_AT_EVERYTHING, MOST_BYTES, Doorbell
+from flowstore.engine import Change, Hints
+
+_SHORTEST_PAUSE: Final = 0.001
+_LONGEST_PAUSE: Final = 0.02
+
+
+class Changes:
+    """Tells the other processes of changes in one namespace of a file, and hears of theirs.
+
+    Without a doorbell (no Unix sockets, a file system that has none) PRAGMA data_version is read
+    every 1 to 20 ms, the idler the slower, and only while somebody waits.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        namespace: int,
+        hints: Hints,
+        reader: Connection,
+        connect: Callable[[], Awaitable[Connection]],
+    ) -> None:
+        self._namespace = namespace
+        self._hints = hints
+        self._connect = connect
+        self._loop = asyncio.get_running_loop()
+        self._bell = Doorbell(file, self._heard, reader.post)
+        self._asking: asyncio.Task[None] | None = None
+
+    def listen(self) -> bool:
+        """From the reader's thread: whether no later commit can be missed. Otherwise ``ask``.
+
+        Listens until nobody waits any more.
+        """
+        if self._asking is not None:
+            return True
+        try:
+            self._bell.bind()
+        except (OSError, NotImplementedError):
+            return False
+        return True
+
+    async def ask(self) -> None:
+        """Return when no later commit can be missed, at the cost of asking SQLite again and again."""
+        connection = await self._connect()
+        seen = await connection.run(_data_version)
+        if self._asking is None:
+            self._asking = self._loop.create_task(self._keep_asking(connection, seen))
+            self._asking.add_done_callback(self._asked)
+
+    def tell(self, changes: Mapping[Change, Sequence[str]]) -> None:
+        """From the writer's thread, after the commit; a cancelled caller does not take it along."""
+        if self._hints.is_waiting:
+            with suppress(RuntimeError):  # the loop is closed: here nobody waits any more, elsewhere they do
+                for change, ids in changes.items():
+                    self._loop.call_soon_threadsafe(self._hints.changed, ids, change)
+        if any(changes.values()):
+            self._bell.ring(self._messages(changes))
+
+    async def close(self) -> None:
+        self._bell.close()
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
+
+    def _messages(self, changes: Mapping[Change, Sequence[str]]) -> Iterator[bytes]:
+        for change, ids in changes.items():
+            yield from self._fitting(change, ids) if ids else ()
+
+    def _fitting(self, change: Change, ids: Sequence[str]) -> Iterator[bytes]:
+        message = json.dumps([self._namespace, change, ids], ensure_ascii=False).encode()
+        if len(message) <= MOST_BYTES:
+            yield message
+        else:
+            yield from self._fitting(change, ids[: len(ids) // 2])
+            yield from self._fitting(change, ids[len(ids) // 2 :])
+
+    def _heard(self, message: bytes) -> None:
+        if not self._hints.is_waiting:
+            self._bell.unbind()
+        elif message == LOOK_AT_EVERYTHING:
+            self._hints.look_again()
+        else:
+            namespace, change, ids = json.loads(message)
+            if namespace == self._namespace:
+                self._hints.changed(ids, Change(change))
+
+    async def _keep_asking(self, connection: Connection, seen: int) -> None:
+        pause = _SHORTEST_PAUSE
+        while self._hints.is_waiting:
+            await asyncio.sleep(pause)
+            version = await connection.run(_data_version)
+            pause = min(1.5 * pause, _LONGEST_PAUSE) if version == seen else _SHORTEST_PAUSE
+            if version != seen:
+                seen = version
+                self._hints.look_again()
+
+    def _asked(self, task: asyncio.Task[None]) -> None:
+        self._asking = None
+        if not task.cancelled():
+            self._hints.look_again()
+            if (error := task.exception()) is not None:
+                self._loop.call_exception_handler({"message": "change detection stopped", "exception": error})
+
+
+def _data_version(raw: sqlite3.Connection) -> int:
+    [(version,)] = raw.execute("PRAGMA data_version").fetchall()
+    return int(version)

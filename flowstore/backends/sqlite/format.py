@@ -1,0 +1,99 @@
+"""The format of a file: made anew, brought up to date, or of a newer program and read where that is safe.
+
+PRAGMA user_version is the number of the format. The table ``compatibility`` says which older programs may
+still use the file: one that knows format ``oldest_writer`` or later may write, ``oldest_reader`` or later may
+read. So a change that adds a column need not lock older programs out.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from flowstore.backends.sqlite.connection import transaction
+from flowstore.backends.sqlite.statements import SQL, named_statements, split
+from flowstore.errors import CorruptStore, SchemaTooNew
+
+FORMAT: Final = 3
+_APPLICATION_ID: Final = int.from_bytes(b"flow", "big")
+_NOTHING: Final = -1
+_STEPS: Final = named_statements("migrations.sql")
+
+
+class Opened(NamedTuple):
+    """A namespace of a file. ``refusal``: why it can only be read, None when it can be written as well."""
+
+    number: int
+    refusal: SchemaTooNew | None
+
+
+def open_namespace(raw: sqlite3.Connection, path: Path, name: str) -> Opened:
+    """Make or update the schema where it has to be, and find the namespace.
+
+    Raises SchemaTooNew for a file that this program may not even read, CorruptStore for one that is none.
+    """
+    if _user_version(raw) < FORMAT:
+        _update(raw, path)
+    _check_application(raw, path)
+    refusal = _refusal(raw, path)
+    if refusal is None:
+        with transaction(raw):
+            raw.execute(SQL["add_namespace"], {"name": name})
+    numbers = raw.execute(SQL["find_namespace"], {"name": name}).fetchall()
+    return Opened(numbers[0][0] if numbers else _NOTHING, refusal)
+
+
+def _update(raw: sqlite3.Connection, path: Path) -> None:
+    """In one transaction, so that a program that dies on the way leaves the file as it was."""
+    with transaction(raw):
+        found = _user_version(raw)  # another process may have been faster
+        if found == 0:
+            _create(raw, path)
+        elif found < FORMAT:
+            _check_application(raw, path)
+            for number in range(found, FORMAT):
+                if number not in MIGRATIONS:
+                    raise CorruptStore(f"{path}: is of format {number}, from before the first release")
+                MIGRATIONS[number](raw)
+            raw.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _create(raw: sqlite3.Connection, path: Path) -> None:
+    if raw.execute("SELECT 1 FROM sqlite_schema").fetchall():
+        raise CorruptStore(f"{path}: is a database of another program")
+    _run(raw, SQL["schema"])
+    raw.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    raw.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _from_2(raw: sqlite3.Connection) -> None:
+    _run(raw, _STEPS["to_3"])
+
+
+MIGRATIONS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {2: _from_2}
+"""By the format of a file, what brings it to the next. Append only: every format can be read for ever."""
+
+
+def _run(raw: sqlite3.Connection, script: str) -> None:
+    for statement in split(script):
+        raw.execute(statement)
+
+
+def _refusal(raw: sqlite3.Connection, path: Path) -> SchemaTooNew | None:
+    found = _user_version(raw)
+    [(oldest_writer, oldest_reader)] = raw.execute(SQL["compatibility"]).fetchall() or [(found, found)]
+    if oldest_reader > FORMAT:
+        raise SchemaTooNew(str(path), found, FORMAT)
+    return SchemaTooNew(str(path), found, FORMAT, is_readable=True) if oldest_writer > FORMAT else None
+
+
+def _user_version(raw: sqlite3.Connection) -> int:
+    [(found,)] = raw.execute("PRAGMA user_version").fetchall()
+    return int(found)
+
+
+def _check_application(raw: sqlite3.Connection, path: Path) -> None:
+    if raw.execute("PRAGMA application_id").fetchall() != [(_APPLICATION_ID,)]:
+        raise CorruptStore(f"{path}: is a database of another program")

@@ -1,0 +1,23 @@
+"""What a backend has besides its verbs about tasks: one object each, found by its name on the backend."""
+
+from flowstore.features.app import App, AppInfo
+from flowstore.features.checkpoints import Checkpoint, Checkpoints
+from flowstore.features.data import Data, DataEntry
+from flowstore.features.families import Families
+from flowstore.features.history import History
+from flowstore.features.workers import Worker, Workers
+from flowstore.features.workflows import Workflows
+
+__all__ = [
+    "App",
+    "AppInfo",
+    "Checkpoint",
+    "Checkpoints",
+    "Data",
+    "DataEntry",
+    "Families",
+    "History",
+    "Worker",
+    "Workers",
+    "Workflows",
+]

@@ -1,0 +1,55 @@
+"""Checkpoints of tasks: values in the order in which they were saved, gone with the task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from flowstore._core.core import Core
+from flowstore._core.keeping import Keeping
+from flowstore._values.arguments import check_int
+from flowstore.engine import Kept, Section
+from flowstore.fields import Timestamp
+from flowstore.text import check_text
+
+
+class Checkpoint(BaseModel, frozen=True, extra="forbid"):
+    """What a task saved, to go on from there. ``seq`` counts the checkpoints of the task from 1."""
+
+    seq: int
+    at: Timestamp
+    value: Any
+
+
+class Checkpoints:
+    """What a task saves along its way, for whoever tries it again: ``backend.checkpoints``."""
+
+    def __init__(self, core: Core) -> None:
+        self._keeping = Keeping(core, Section.CHECKPOINT)
+
+    async def save(self, task_id: str, value: Any, *, keep: int | None = None) -> int:
+        """Add ``value`` behind all others; its seq. Any number may be saved at the same time.
+
+        ``keep``: no more than so many stay, the last ones; None: all. UnknownTask when the task is not
+        stored. NotSerializable names the path of a value that would not come back as it went in.
+        """
+        check_text("task_id", task_id)
+        if keep is not None:
+            check_int("keep", keep, 1, 2**53)
+        outcome = await self._keeping.put(task_id, None, self._keeping.encode(value), keep=keep)
+        return int(outcome.key)
+
+    async def latest(self, task_id: str) -> Checkpoint | None:
+        """The one saved last; None when there is none or no such task. The others are not read."""
+        found = await self._keeping.kept(check_text("task_id", task_id), last=1)
+        return self._checkpoint(task_id, found[0]) if found else None
+
+    async def all(self, task_id: str) -> list[Checkpoint]:
+        """All that are kept, in the order in which they were saved; empty for an unknown id."""
+        found = await self._keeping.kept(check_text("task_id", task_id))
+        return [self._checkpoint(task_id, kept) for kept in found]
+
+    def _checkpoint(self, task_id: str, kept: Kept) -> Checkpoint:
+        value, at = self._keeping.decode(task_id, kept)
+        return Checkpoint(seq=int(kept.key), at=at, value=value)

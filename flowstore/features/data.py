@@ -1,0 +1,84 @@
+"""Data of tasks: values under a key, each with a version of its own, gone with the task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from flowstore._core.core import Core
+from flowstore._core.keeping import Keeping
+from flowstore._values.arguments import check_int
+from flowstore.engine import Kept, Section
+from flowstore.errors import UnknownTask, VersionConflict
+from flowstore.fields import Timestamp
+from flowstore.text import check_text
+
+
+class DataEntry(BaseModel, frozen=True, extra="forbid"):
+    """A value of a task's data. ``version`` counts the writes of its key from 1, ``at`` is the last."""
+
+    key: str
+    value: Any
+    version: int
+    at: Timestamp
+
+
+class Data:
+    """What is kept for a task besides its result, under keys: ``backend.data``.
+
+    A key is any str of 1 to 512 UTF-8 bytes. Values are as those of results: what comes back equals what
+    went in. All is gone when the record is deleted, cleared or expired, and a record stored anew under
+    the same id begins with none.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._keeping = Keeping(core, Section.DATA)
+
+    async def set(self, task_id: str, key: str, value: Any, *, if_version: int | None = None) -> int:
+        """Keep ``value``, None included, in the place of what is there; the version that it has now.
+
+        ``if_version`` writes only over that version (0: only where there is no such key) and raises
+        VersionConflict otherwise; ``entry`` tells the version. UnknownTask when the task is not
+        stored. NotSerializable names the path of a value that would not come back as it went in.
+        """
+        check_text("task_id", task_id)
+        check_text("key", key)
+        if if_version is not None:
+            check_int("if_version", if_version, 0, 2**53)
+        value = self._keeping.encode(value)
+        outcome = await self._keeping.put(task_id, key, value, if_version=if_version)
+        if if_version is not None and not outcome.is_applied:
+            raise VersionConflict(task_id, if_version, outcome.version, key)
+        return outcome.version
+
+    async def get(self, task_id: str, key: str, default: Any = None) -> Any:
+        """The value; ``default`` when there is no such key or no such task. Always a fresh object."""
+        entry = await self.entry(task_id, key)
+        return default if entry is None else entry.value
+
+    async def entry(self, task_id: str, key: str) -> DataEntry | None:
+        """The value with its version, for ``if_version``; None when there is no such key or no such task."""
+        check_text("task_id", task_id)
+        check_text("key", key)
+        found = await self._keeping.kept(task_id, keys=[key])
+        return self._entry(task_id, found[0]) if found else None
+
+    async def all(self, task_id: str) -> dict[str, Any]:
+        """All values by key, in the order of keys; empty when there are none or no such task."""
+        check_text("task_id", task_id)
+        found = await self._keeping.kept(task_id)
+        return {kept.key: self._entry(task_id, kept).value for kept in found}
+
+    async def delete(self, task_id: str, key: str) -> bool:
+        """Remove the value; False when there was no such key or no such task. Its version begins anew."""
+        check_text("task_id", task_id)
+        check_text("key", key)
+        try:
+            return (await self._keeping.put(task_id, key, None)).is_applied
+        except UnknownTask:
+            return False
+
+    def _entry(self, task_id: str, kept: Kept) -> DataEntry:
+        value, at = self._keeping.decode(task_id, kept)
+        return DataEntry(key=kept.key, value=value, version=kept.version, at=at)

@@ -1,0 +1,73 @@
+"""The history of tasks: each stored change of status, when it was stored and by which worker."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from flowstore._core.core import STEP, Core
+from flowstore._core.stretches import END_OF_TIME, stretch
+from flowstore._values.arguments import MAX_PAGE, check_instant, check_int
+from flowstore._values.records import transition
+from flowstore.engine import Span
+from flowstore.models import Transition
+from flowstore.text import check_text
+
+_EVER: Final = (-END_OF_TIME, END_OF_TIME)
+
+
+class History:
+    """What became of tasks, and when: ``backend.history``. Empty with the option ``history=False``."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def of(self, task_id: str) -> list[Transition]:
+        """What was stored of the task: ascending by time, by order of writing where times are equal.
+
+        Every applied store is in it. Empty for an unknown id.
+        """
+        first, last = _EVER
+        span = Span(STEP, first, last, check_text("task_id", task_id))
+        return [transition(row) async for rows in stretch(self._core, span) for row in rows]
+
+    def iter(
+        self, start: datetime | None = None, end: datetime | None = None, *, batch_size: int = 100
+    ) -> AsyncGenerator[Transition, None]:
+        """The history of all tasks from ``start`` to ``end``, both included, in the order of time.
+
+        Read ``batch_size`` at a time. None: no bound. Each transition that is there from the beginning to
+        the end of the walk comes exactly once, whatever is stored meanwhile.
+        """
+        return self._transitions(_span(start, end, batch_size))
+
+    def iter_ids(
+        self, start: datetime | None = None, end: datetime | None = None, *, batch_size: int = 100
+    ) -> AsyncGenerator[str, None]:
+        """The ids of the tasks with history from ``start`` to ``end``, both included.
+
+        Each once, in the order of its first transition in that time. Only one whose oldest transitions
+        are dropped meanwhile, because of ``history_limit``, may come again.
+        """
+        return self._ids(replace(_span(start, end, batch_size), first_only=True))
+
+    async def _transitions(self, span: Span) -> AsyncGenerator[Transition, None]:
+        async for rows in stretch(self._core, span):
+            for row in rows:
+                yield transition(row)
+
+    async def _ids(self, span: Span) -> AsyncGenerator[str, None]:
+        async for rows in stretch(self._core, span):
+            for row in rows:
+                yield row.id
+
+
+def _span(start: datetime | None, end: datetime | None, batch_size: int) -> Span:
+    first, last = _EVER
+    return Span(
+        check_int("batch_size", batch_size, 1, MAX_PAGE),
+        first if start is None else check_instant("start", start),
+        last if end is None else check_instant("end", end),
+    )

@@ -1,0 +1,229 @@
+"""Workers: who they are, when they were last seen, and what becomes of the tasks of a dead one."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from flowstore._core.core import Core, applied
+from flowstore._core.keeping import NAMESPACE, Keeping
+from flowstore._core.listing import results, walk
+from flowstore._values.arguments import check_age, check_int, check_texts
+from flowstore._values.records import first_of
+from flowstore.engine import Commit, Kept, Query, Row, Section, Where
+from flowstore.errors import CorruptRecord, UnknownWorker, UnreadableRecord
+from flowstore.fields import Identifier, Timestamp
+from flowstore.models import TaskResult, TaskStatus, as_error
+from flowstore.task_error import TaskError
+from flowstore.text import check_text
+from flowstore.times import from_iso, from_micros
+
+_BATCH: Final = 100
+
+Step = Callable[[TaskResult[Any], datetime], TaskResult[Any]]
+"""From a task, and the time, to its next state."""
+
+
+class Worker(BaseModel, frozen=True, extra="forbid"):
+    """A registered worker process. ``parent_id``: the worker that started it. ``labels`` is a set."""
+
+    worker_id: Identifier
+    host: Identifier
+    pid: int
+    started_at: Timestamp
+    last_seen: Timestamp
+    parent_id: Identifier | None = None
+    labels: frozenset[Identifier] = frozenset()
+
+
+class Workers:
+    """Who works on the tasks, and what becomes of those of a dead one: ``backend.workers``.
+
+    A worker id is any str of 1 to 512 UTF-8 bytes; tasks name it as their ``worker_id``, registered or not.
+    Workers belong to the namespace; ``clear`` leaves them.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._keeping = Keeping(core, Section.WORKER)
+
+    async def register(
+        self,
+        worker_id: str,
+        *,
+        host: str | None = None,
+        pid: int | None = None,
+        parent_id: str | None = None,
+        labels: Iterable[str] = (),
+    ) -> Worker:
+        """Say that the worker runs, seen now. By default on this host, in this process.
+
+        The same process may register again: it keeps its ``started_at`` and takes on the other fields.
+        One on another host or with another pid starts now.
+        """
+        check_text("worker_id", worker_id)
+        host = socket.gethostname() if host is None else check_text("host", host)
+        pid = os.getpid() if pid is None else check_int("pid", pid, 1, 2**53)
+        if parent_id is not None:
+            check_text("parent_id", parent_id)
+        names = frozenset(check_texts("labels", labels))
+        while True:
+            now = from_micros(self._core.clock())
+            standing = await self._kept_worker(worker_id)
+            worker = Worker(
+                worker_id=worker_id,
+                host=host,
+                pid=pid,
+                started_at=_started_at(standing, host, pid) or now,
+                last_seen=now,
+                parent_id=parent_id,
+                labels=names,
+            )
+            if await self._put_worker(worker_id, _encode(worker), standing):
+                return worker
+
+    async def heartbeat(self, worker_id: str) -> None:
+        """Say that the worker is seen now. UnknownWorker when it is not registered, or was removed."""
+        check_text("worker_id", worker_id)
+        while True:
+            standing = await self._kept_worker(worker_id)
+            if standing is None:
+                raise UnknownWorker(worker_id)
+            if await self._put_worker(worker_id, standing.value, standing):
+                return
+
+    async def delete(self, worker_id: str) -> bool:
+        """Forget the worker, not its tasks; False when it was not registered."""
+        check_text("worker_id", worker_id)
+        return (await self._keeping.put(NAMESPACE, worker_id, None)).is_applied
+
+    async def get(self, worker_id: str) -> Worker | None:
+        """None when it is not registered."""
+        standing = await self._kept_worker(check_text("worker_id", worker_id))
+        return None if standing is None else _worker(standing)
+
+    async def all(self) -> list[Worker]:
+        """All that are registered, in the order of their ids."""
+        return [_worker(kept) for kept in await self._keeping.kept(NAMESPACE)]
+
+    async def find(self, text: str) -> list[Worker]:
+        """Those with ``text`` in their id, in the order of ids. No character of it is a wildcard."""
+        check_text("text", text)
+        return [worker for worker in await self.all() if text in worker.worker_id]
+
+    async def stale(self, older_than: float | timedelta) -> list[Worker]:
+        """Those not seen for longer than ``older_than``, in seconds; the one not seen for longest first."""
+        limit = from_micros(self._core.clock() - check_age("older_than", older_than))
+        stale = [worker for worker in await self.all() if worker.last_seen < limit]
+        return sorted(stale, key=lambda worker: worker.last_seen)
+
+    def running_tasks(self, worker_id: str) -> AsyncGenerator[TaskResult[Any], None]:
+        """The running tasks of the worker, registered or not: the one submitted first comes first.
+
+        What cannot be read is told at the end, as by ``iter_by_status``.
+        """
+        running = _running(check_text("worker_id", worker_id))
+        return results(self._core, walk(self._core, running))
+
+    async def requeue(self, worker_id: str) -> list[str]:
+        """Make the worker's running tasks pending, for another try; their ids, the first submitted first.
+
+        ``retries`` is one higher, so that what the worker may still store of the earlier try loses;
+        worker_id, started_at and progress are None. The backend's ttl begins anew, as with any store. A
+        task that anybody else changes meanwhile is left alone. Values are not read: their types need not
+        be known here, and ``redact`` is not called. Each task is changed atomically, the whole is not:
+        after a StorageError a part may have been changed, after CorruptRecord, which names the first that
+        cannot be read, all others.
+        """
+        return await self._step_all(worker_id, _again)
+
+    async def fail_lost(self, worker_id: str, error: BaseException | TaskError | None = None) -> list[str]:
+        """Fail the worker's running tasks; their ids, and all else, as of ``requeue``. Wakes their waiters.
+
+        ``error`` None: a TaskError of the type "WorkerLost" that names the worker.
+        """
+        check_text("worker_id", worker_id)
+        if error is None:
+            error = TaskError(
+                type="WorkerLost", message=f"worker {worker_id!r} was lost while it ran the task"
+            )
+        told = as_error(error)
+        return await self._step_all(worker_id, lambda task, at: TaskResult.failed(task, told, at=at))
+
+    async def _step_all(self, worker_id: str, step: Step) -> list[str]:
+        changed: list[str] = []
+        unreadable: list[UnreadableRecord] = []
+        async for rows in walk(self._core, _running(check_text("worker_id", worker_id))):
+            now = self._core.clock()
+            commits: list[Commit] = []
+            for row in rows:
+                with _collected(unreadable):
+                    commits.append(self._stepped(row, step, now))
+            async with self._core.life:
+                await self._core.engine.room()
+                outcomes = await self._core.engine.commit(commits, now)
+            for commit, outcome in zip(commits, outcomes, strict=True):
+                with _collected(unreadable):
+                    changed += [commit.id] if applied(commit, outcome) else []
+        if unreadable:
+            raise unreadable[0]
+        return changed
+
+    def _stepped(self, row: Row, step: Step, now: int) -> Commit:
+        """The write of the task's next state over this very version. Its values stay the bytes they are."""
+        task = step(self._core.records.decode(row._replace(body=None)), from_micros(now))
+        return self._core.records.commit(task, now, if_version=row.version, body=row.body)
+
+    async def _kept_worker(self, worker_id: str) -> Kept | None:
+        found = await self._keeping.kept(NAMESPACE, keys=[worker_id])
+        return found[0] if found else None
+
+    async def _put_worker(self, worker_id: str, value: bytes, standing: Kept | None) -> bool:
+        """False when ``standing`` does not stand any more."""
+        version = standing.version if standing else 0
+        return (await self._keeping.put(NAMESPACE, worker_id, value, if_version=version)).is_applied
+
+
+@contextmanager
+def _collected(errors: list[UnreadableRecord]) -> Iterator[None]:
+    try:
+        yield
+    except UnreadableRecord as error:
+        errors.append(error)
+
+
+def _running(worker_id: str) -> Query:
+    return Query((TaskStatus.RUNNING,), _BATCH, Where(worker=worker_id), newest_first=False)
+
+
+def _again(task: TaskResult[Any], at: datetime) -> TaskResult[Any]:
+    return TaskResult.pending(task, submitted_at=task.submitted_at, retries=task.retries + 1)
+
+
+def _started_at(standing: Kept | None, host: str, pid: int) -> datetime | None:
+    """When the registered process started, if it is this one."""
+    known = None if standing is None else _worker(standing)
+    return known.started_at if known is not None and (known.host, known.pid) == (host, pid) else None
+
+
+def _encode(worker: Worker) -> bytes:
+    """What its key and the time of its last write do not say."""
+    return worker.model_dump_json(exclude={"worker_id", "last_seen"}, exclude_defaults=True).encode()
+
+
+def _worker(kept: Kept) -> Worker:
+    try:
+        fields = from_json(kept.value)
+        fields["started_at"] = from_iso(fields.get("started_at"))
+        return Worker(worker_id=kept.key, last_seen=from_micros(kept.at), **fields)
+    except ValidationError as error:
+        raise CorruptRecord(kept.key, first_of(error), Section.WORKER) from error
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise CorruptRecord(kept.key, str(error), Section.WORKER) from error

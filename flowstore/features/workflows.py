@@ -1,0 +1,64 @@
+"""Workflows: a task without a parent is a run, its name the type of the workflow, its family the steps."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from flowstore._core.core import Core
+from flowstore._core.listing import count, page, query_of
+from flowstore.engine import Where
+from flowstore.features.data import Data
+from flowstore.models import Page, Statuses, Workflow
+from flowstore.text import check_text
+
+_TASKS: Final = 50
+
+
+class Workflows:
+    """Runs by their type: ``backend.workflows``. Nothing makes one but tasks that name their parents."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._data = Data(core)
+
+    async def types(self) -> list[str]:
+        """The task names of all tasks that have no parent, sorted, each once.
+
+        One whose runs have all expired may be among them until the next purge step.
+        """
+        async with self._core.life:
+            return sorted(await self._core.engine.names())
+
+    async def runs(
+        self,
+        type: str,
+        statuses: Statuses = None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        newest_first: bool = True,
+        load_result: bool = True,
+    ) -> Page[Any]:
+        """One page of the tasks named ``type`` that have no parent; arguments and order as of ``page``.
+
+        Tasks of that name that have a parent cost nothing. The cursor belongs to this listing alone.
+        """
+        where = Where(name=check_text("type", type), is_root=True)
+        return await page(self._core, query_of(statuses, where, 0, newest_first, load_result), limit, cursor)
+
+    async def get(self, root_id: str) -> Workflow | None:
+        """A run with all that is known of it; None where no task of this id is stored that has no parent.
+
+        These are several reads: of a run that goes on, the later ones may know more than the first.
+        """
+        async with self._core.life:
+            [row] = await self._core.engine.fetch([check_text("root_id", root_id)])
+        if row is None or row.parent is not None or row.is_expired(self._core.clock()):
+            return None
+        family = query_of(None, Where(root=root_id), 0, newest_first=True, load_result=False)
+        return Workflow(
+            root=self._core.records.decode(row),
+            counts=await count(self._core, {"root_id": root_id}),
+            data=await self._data.all(root_id),
+            tasks=await page(self._core, family, _TASKS, None),
+        )

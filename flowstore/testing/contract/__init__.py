@@ -1,0 +1,36 @@
+"""The contract that any backend must pass, for authors of backends.
+
+Subclass ``BackendContract`` in a test module and give it one fixture, ``make_backend``:
+
+    class TestMine(BackendContract):
+        @pytest.fixture
+        def make_backend(self) -> MakeBackend:
+            return MyBackend
+
+``make_backend`` is called with BackendOptions as keywords, often more than once in a test. Each call must
+give an unopened backend on an empty storage of its own, which no other one shares.
+
+Where calls at once share trips, ``SharedTripsContract`` holds as well. Where several namespaces share a
+storage, ``NamespacesContract`` does, with the fixture ``make_neighbour``.
+
+It needs the extra ``flowstore[testing]``: pytest, pytest-asyncio and hypothesis.
+"""
+
+from pkgutil import iter_modules
+
+import pytest
+
+pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in iter_modules(__path__)))
+
+from flowstore.testing.contract.backend import BackendContract  # noqa: E402
+from flowstore.testing.contract.base import MakeBackend  # noqa: E402
+from flowstore.testing.contract.neighbours import MakeNeighbour, NamespacesContract  # noqa: E402
+from flowstore.testing.contract.sharing import SharedTripsContract  # noqa: E402
+
+__all__ = [
+    "BackendContract",
+    "MakeBackend",
+    "MakeNeighbour",
+    "NamespacesContract",
+    "SharedTripsContract",
+]

@@ -1,0 +1,60 @@
+"""All parts of the contract in one class."""
+
+from __future__ import annotations
+
+from flowstore.testing.contract.checkpoints import CheckpointsContract
+from flowstore.testing.contract.crowds import CrowdsContract
+from flowstore.testing.contract.enduring import FaultsContract
+from flowstore.testing.contract.expiring import ExpiringContract
+from flowstore.testing.contract.families import FamilyContract
+from flowstore.testing.contract.filters import FilterContract
+from flowstore.testing.contract.forged import ForgedContract
+from flowstore.testing.contract.histories import HistoryContract
+from flowstore.testing.contract.hostile import HostileContract
+from flowstore.testing.contract.keeping import DataContract
+from flowstore.testing.contract.leaving import LeavingContract
+from flowstore.testing.contract.listing import ListingContract
+from flowstore.testing.contract.lost import LostWorkersContract
+from flowstore.testing.contract.machine import MachineContract
+from flowstore.testing.contract.misuse import MisuseContract
+from flowstore.testing.contract.redacting import RedactingContract
+from flowstore.testing.contract.registering import AppsContract, WorkersContract
+from flowstore.testing.contract.roundtrips import ValuesContract
+from flowstore.testing.contract.sharing import ConcurrencyContract
+from flowstore.testing.contract.storing import StoringContract
+from flowstore.testing.contract.tracking import TrackContract
+from flowstore.testing.contract.waits import WaitingContract
+from flowstore.testing.contract.watching import ProgressContract, WatchContract, WatchStatusContract
+from flowstore.testing.contract.workflows import WorkflowContract
+
+
+class BackendContract(
+    StoringContract,
+    WaitingContract,
+    ListingContract,
+    ExpiringContract,
+    HistoryContract,
+    FamilyContract,
+    FilterContract,
+    WorkflowContract,
+    TrackContract,
+    LeavingContract,
+    ValuesContract,
+    DataContract,
+    CheckpointsContract,
+    WorkersContract,
+    LostWorkersContract,
+    AppsContract,
+    ProgressContract,
+    WatchContract,
+    WatchStatusContract,
+    ConcurrencyContract,
+    CrowdsContract,
+    MisuseContract,
+    FaultsContract,
+    HostileContract,
+    ForgedContract,
+    RedactingContract,
+    MachineContract,
+):
+    """What every backend promises. Override the fixture ``make_backend`` and nothing else."""

@@ -1,0 +1,113 @@
+"""The contract of ttl: expired records are gone for every reader, purged or not."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from flowstore import BaseResultBackend, TaskResult, TaskStatus, VersionConflict
+from flowstore.testing.clock import ManualClock
+from flowstore.testing.contract.base import Contract, MakeBackend
+from flowstore.testing.support import START, failed, ids, walk
+
+
+class ExpiringContract(Contract):
+    async def test_expired_records_are_never_returned(self, make_backend: MakeBackend) -> None:
+        """Not by get, exists, list or page, though nothing has purged them."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            await backend.store("t", failed("t"), ttl=10)
+            clock.advance(9.999999)
+            assert await backend.exists("t") is True
+            clock.advance(0.000001)
+            assert await backend.get("t") is None
+            assert await backend.exists("t") is False
+            assert await backend.list_by_status(TaskStatus.FAILED) == []
+            assert (await backend.page()).items == []
+            assert await backend.delete("t") is False
+
+    async def test_ttl_of_backend_failure_and_store(self, make_backend: MakeBackend) -> None:
+        """The store's ttl goes before the result's expires_at, that before the backend's ttls."""
+        clock = ManualClock()
+        own: TaskResult[Any] = TaskResult.success("own", expires_at=START + timedelta(seconds=7))
+        async with make_backend(clock=clock, ttl=timedelta(minutes=1), failure_ttl=3600) as backend:
+            await backend.store("plain", TaskResult.success("plain"))
+            await backend.store("failed", failed("failed"))
+            await backend.store("own", own)
+            await backend.store("ever", TaskResult.success("ever"), ttl=None)
+            await backend.store("short", failed("short"), ttl=5)
+            found = await backend.get_many(["plain", "failed", "own", "ever", "short"])
+            expiries = {name: result.expires_at for name, result in found.items()}
+            seconds = {name: at and (at - START).total_seconds() for name, at in expiries.items()}
+            assert seconds == {"plain": 60, "failed": 3600, "own": 7, "ever": None, "short": 5}
+
+    async def test_expires_at_in_the_past_is_refused(self, backend: BaseResultBackend) -> None:
+        """It would expire unseen."""
+        past = TaskResult[Any].success("t", expires_at=START - timedelta(days=1000))
+        with pytest.raises(ValueError, match="expires_at"):
+            await backend.store("t", past)
+        assert await backend.exists("t") is False
+
+    async def test_expired_record_counts_as_absent(self, make_backend: MakeBackend) -> None:
+        """Whatever stood there, a new record begins at version 1, also by compare-and-set."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            for if_version in (None, 0):
+                await backend.store("t", TaskResult.success("t", 1, retries=9), ttl=1)
+                clock.advance(2)
+                with pytest.raises(VersionConflict, match="version 0"):
+                    await backend.store("t", TaskResult.pending("t"), if_version=1)
+                assert await backend.store("t", TaskResult.pending("t"), if_version=if_version) is True
+                standing = await backend.get("t")
+                assert standing is not None
+                assert (standing.version, standing.expires_at) == (1, None)
+                await backend.delete("t")
+
+    async def test_pages_stay_full_sized(self, make_backend: MakeBackend) -> None:
+        """Expired neighbours take no place on a page, in either direction."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            await backend.store_many((failed(f"gone{n:03}", n) for n in range(400)), ttl=10)
+            await backend.store_many(failed(f"kept{n:03}", n) for n in range(0, 400, 4))
+            clock.advance(11)
+            for newest_first in (True, False):
+                pages = await walk(backend, limit=30, newest_first=newest_first)
+                assert [len(page.items) for page in pages] == [30, 30, 30, 10]
+                assert all(name.startswith("kept") for page in pages for name in ids(page.items))
+
+    async def test_purge_is_bounded_and_exact(self, make_backend: MakeBackend) -> None:
+        """At most so many at a time; then the counts are right and clear has only live ones to count."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            await backend.store_many((failed(f"gone{n}") for n in range(50)), ttl=10)
+            await backend.store_many(failed(f"kept{n}") for n in range(5))
+            assert await backend.purge_expired() == 0
+            clock.advance(11)
+            assert await backend.purge_expired(limit=0) == 0
+            assert await backend.purge_expired(limit=20) == 20
+            assert await backend.purge_expired() == 30
+            assert (await backend.count_by_status())[TaskStatus.FAILED] == 5
+            assert await backend.clear() == 5
+
+    async def test_clear_does_not_count_expired_records(self, make_backend: MakeBackend) -> None:
+        """They were gone already, purged or not."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            await backend.store_many((failed(f"gone{n}") for n in range(7)), ttl=10)
+            clock.advance(11)
+            await backend.store("kept", failed("kept"))
+            assert await backend.clear() == 1
+            assert set((await backend.count_by_status()).values()) == {0}
+
+    async def test_stores_purge_a_little_each(self, make_backend: MakeBackend) -> None:
+        """Writing alone gets rid of what expired."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            await backend.store_many((failed(f"gone{n}") for n in range(20)), ttl=10)
+            clock.advance(11)
+            for n in range(20):
+                await backend.store(f"new{n}", TaskResult.pending(f"new{n}"))
+            assert (await backend.count_by_status())[TaskStatus.FAILED] == 0
+            assert await backend.purge_expired() == 0

@@ -1,0 +1,153 @@
+"""The contract of filters: what listings and counts show of parents, roots, names, workers and labels."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from flowstore import BaseResultBackend, InvalidCursor, TaskResult, TaskStatus
+from flowstore._core.listing import Filters
+from flowstore.testing.contract.base import Contract
+from flowstore.testing.support import failed, ids, walk
+
+FILTERS = ("name", "parent_id", "root_id", "worker_id", "label")
+
+
+class FilterContract(Contract):
+    async def test_10000_children(self, backend: BaseResultBackend) -> None:
+        """Page by cursor: each once, in order, full pages, beside as many that are not of the family."""
+        names = [f"c{n:05}" for n in range(10_000)]
+        await backend.store_many(failed(name, -n % 5_000, parent_id="p") for n, name in enumerate(names))
+        await backend.store_many(failed(f"x{n}", n, parent_id="other") for n in range(2_000))
+        pages = await walk(backend, None, parent_id="p", limit=1_000, load_result=False)
+        assert [len(page.items) for page in pages] == [1_000] * 10
+        listed = [name for page in pages for name in ids(page.items)]
+        assert listed == sorted(names, key=lambda name: (-(-int(name[1:]) % 5_000), name))
+        assert (await backend.count_by_status(parent_id="p"))[TaskStatus.FAILED] == 10_000
+        children = [child.task_id async for child in backend.families.children("p", load_result=False)]
+        assert children == listed[::-1]
+
+    async def test_filters_intersect(self, backend: BaseResultBackend) -> None:
+        """Any filters together, with any statuses, in page, iteration and counts, both ways round."""
+        choose = random.Random(5)
+        for n in range(120):
+            fields: Any = {
+                "task_name": choose.choice(["a", "b", None]),
+                "worker_id": choose.choice(["w1", "w2", None]),
+                "parent_id": choose.choice(["p", "q", None]),
+                "labels": choose.sample(["x", "y", "z"], choose.randint(0, 2)),
+            }
+            status = choose.choice([TaskStatus.FAILED, TaskStatus.RUNNING])
+            await backend.store(f"t{n}", failed(f"t{n}", n, **fields).model_copy(update={"status": status}))
+        await backend.store("p", failed("p", 200, parent_id="r", task_name="a", worker_id="w1"))
+        everything = (await backend.page(limit=500)).items
+        for _ in range(60):
+            wanted: Any = {
+                name: choose.choice(values)
+                for name, values in {
+                    "name": ["a", "b"],
+                    "parent_id": ["p", "q", "r"],
+                    "root_id": ["r", "q", "p", "t3"],
+                    "worker_id": ["w1", "w2"],
+                    "label": ["x", "y", "z"],
+                }.items()
+                if choose.random() < 0.45
+            }
+            statuses = choose.choice([None, [TaskStatus.FAILED], list(TaskStatus), []])
+            expected = [task for task in everything if _passes(task, wanted, statuses)]
+            pages = await walk(backend, statuses, limit=7, **wanted)
+            assert [item for page in pages for item in page.items] == expected, wanted
+            backwards = [
+                task async for task in backend.iter_by_status(statuses, newest_first=False, **wanted)
+            ]
+            assert backwards == expected[::-1], wanted
+            counts = dict.fromkeys(TaskStatus, 0)
+            for task in (task for task in everything if _passes(task, wanted, None)):
+                counts[task.status] += 1
+            assert await backend.count_by_status(**wanted) == counts, wanted
+
+    async def test_walks_that_stop_at_the_root(self, backend: BaseResultBackend) -> None:
+        """A family in steps of any size, both ways round, has its root once, wherever it is listed."""
+        for n in range(5):
+            await backend.store(f"c{n}", failed(f"c{n}", n, parent_id="r"))
+        for place in (-1, 2, 9):
+            await backend.store("r", failed("r", place), overwrite=True)
+            family = ids((await backend.page(root_id="r")).items)
+            assert sorted(family) == ["c0", "c1", "c2", "c3", "c4", "r"]
+            for size in range(1, 7):
+                for newest_first, expected in ((True, family), (False, family[::-1])):
+                    walked = backend.iter_by_status(batch_size=size, newest_first=newest_first, root_id="r")
+                    for task_id in expected:
+                        assert (await anext(walked)).task_id == task_id
+                    assert await anext(walked, None) is None
+
+    async def test_filters_follow_the_record(self, backend: BaseResultBackend) -> None:
+        """A write that changes worker and labels moves the record from the old ones to the new."""
+        first = TaskResult[Any].running("t", worker_id="w1", labels={"x", "y"}, task_name="a")
+        await backend.store("t", first)
+        await backend.store("t", TaskResult.running("t", worker_id="w2", labels={"y", "z"}))
+        gone: list[Filters] = [{"worker_id": "w1"}, {"label": "x"}, {"name": "a"}]
+        there: list[Filters] = [{"worker_id": "w2"}, {"label": "y"}, {"label": "z"}]
+        for filters in gone:
+            assert (await backend.page(**filters)).items == []
+        for filters in there:
+            assert ids((await backend.page(**filters)).items) == ["t"]
+        await backend.delete("t")
+        for filters in there:
+            assert (await backend.page(**filters)).items == []
+
+    async def test_odd_names_are_just_names(self, backend: BaseResultBackend) -> None:
+        """Parents, workers and labels with separators, globs, NUL and emoji are kept apart."""
+        odd = ["a:b", "a", "*", "[x]", "a\0b", "\N{SNAKE}", "x" * 512, "'", ","]
+        for n, text in enumerate(odd):
+            await backend.store(f"t{n}", failed(f"t{n}", n, parent_id=text, worker_id=text, labels={text}))
+        for n, text in enumerate(odd):
+            for name in ("parent_id", "root_id", "worker_id", "label"):
+                filters: Any = {name: text}
+                assert ids((await backend.page(**filters)).items) == [f"t{n}"]
+
+    @pytest.mark.parametrize("name", FILTERS)
+    async def test_bad_filters_are_named(self, backend: BaseResultBackend, name: str) -> None:
+        """Of the wrong type, empty, too long, or none that exists; also children and the family's delete."""
+        bad: list[tuple[Any, type[Exception]]] = [(7, TypeError), ("", ValueError), ("x" * 513, ValueError)]
+        for value, error in bad:
+            filters: Any = {name: value}
+            for call in (backend.page(**filters), backend.count_by_status(**filters)):
+                with pytest.raises(error, match=name):
+                    await call
+            with pytest.raises(error, match=name):
+                await anext(backend.iter_by_status(**filters))
+        unknown: Any = {name + "s": "x"}
+        with pytest.raises(TypeError, match=f"{name}s"):
+            await backend.page(**unknown)
+
+    async def test_cursor_belongs_to_its_filters(self, backend: BaseResultBackend) -> None:
+        """The same value of another filter is another listing."""
+        await backend.store_many(
+            failed(f"t{n}", n, parent_id="v", worker_id="v", labels={"v"}, task_name="v") for n in range(4)
+        )
+        for name in FILTERS:
+            filters: Any = {name: "v"}
+            cursor = (await backend.page(limit=2, **filters)).next_cursor
+            assert cursor is not None
+            assert len((await backend.page(limit=2, cursor=cursor, **filters)).items) == 2
+            for other in FILTERS:
+                others: Any = {other: "v"}
+                if other != name:
+                    with pytest.raises(InvalidCursor):
+                        await backend.page(cursor=cursor, **others)
+
+
+def _passes(task: TaskResult[Any], wanted: Mapping[str, str], statuses: list[TaskStatus] | None) -> bool:
+    has: dict[str, set[str | None]] = {
+        "name": {task.task_name},
+        "parent_id": {task.parent_id},
+        "root_id": {task.root_id, task.task_id},
+        "worker_id": {task.worker_id},
+        "label": set(task.labels),
+    }
+    is_wanted = all(value in has[name] for name, value in wanted.items())
+    return is_wanted and (statuses is None or task.status in statuses)

@@ -1,0 +1,145 @@
+"""The contract of namespaces that share a storage: each has its own of everything, whatever its name."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from flowstore import BaseResultBackend, TaskResult, TaskStatus, UnknownTask
+from flowstore.testing.clock import ManualClock
+from flowstore.testing.contract.base import Contract
+from flowstore.testing.support import START, failed
+
+MakeNeighbour = Callable[..., BaseResultBackend]
+"""Gives an unopened backend of the namespace that is its argument, on one storage, the same for all.
+
+Takes BackendOptions as keywords. The storage is empty at first.
+"""
+
+NAMES = [
+    "team1",
+    "team?",
+    "team*",
+    "team",
+    "TEAM1",
+    "team%",
+    "te_m1",
+    "[t]eam1",
+    "^team1",
+    "a}b",
+    "a{b",
+    "{a}",
+    "a%7Db",
+    "a:b",
+    "a",
+    "a\\",
+    "'; --",
+    "\N{SNAKE}",
+    " ",
+]
+"""Wildcards, escapes and separators of storages; many match the name of another."""
+
+Neighbours = dict[str, BaseResultBackend]
+
+
+class NamespacesContract(Contract):
+    """Holds where several namespaces share a storage. Override the fixture ``make_neighbour``."""
+
+    @pytest.fixture
+    def make_neighbour(self) -> MakeNeighbour:
+        pytest.fail("override the fixture make_neighbour: a callable from a namespace to an unopened backend")
+
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        return ManualClock()
+
+    @pytest_asyncio.fixture
+    async def neighbours(
+        self, make_neighbour: MakeNeighbour, clock: ManualClock
+    ) -> AsyncIterator[Neighbours]:
+        async with AsyncExitStack() as stack:
+            yield {name: await stack.enter_async_context(make_neighbour(name, clock=clock)) for name in NAMES}
+
+    async def test_clear_and_delete_never_cross_namespaces(self, neighbours: Neighbours) -> None:
+        """Each counts and removes its own, while the neighbours keep theirs."""
+        for name, backend in neighbours.items():
+            await backend.store_many([failed("t", result=name), failed("u")])
+        left = dict(neighbours)
+        for name, backend in neighbours.items():
+            del left[name]
+            assert await backend.delete("u") is True
+            assert await backend.clear() == 1
+            assert await backend.get_many(["t", "u"]) == {}
+            for other, neighbour in left.items():
+                found = await neighbour.get_many(["t", "u"])
+                assert {key: record.result for key, record in found.items()} == {"t": other, "u": None}
+
+    async def test_purge_never_crosses_namespaces(self, neighbours: Neighbours, clock: ManualClock) -> None:
+        """Each frees what expired in it, and nothing else."""
+        for backend in neighbours.values():
+            await backend.store("kept", failed("kept"))
+            await backend.store("gone", failed("gone"), ttl=10)
+        clock.advance(11)
+        for backend in neighbours.values():
+            assert await backend.purge_expired() == 1
+            assert await backend.purge_expired() == 0
+        for backend in neighbours.values():
+            assert await backend.exists("kept") is True
+
+    async def test_what_belongs_to_tasks_never_crosses_namespaces(self, neighbours: Neighbours) -> None:
+        """Data, checkpoints and history of the same id are each namespace's own, and go with it."""
+        for name, backend in neighbours.items():
+            await backend.store("t", TaskResult.pending("t"))
+            await backend.data.set("t", "k", name)
+            await backend.checkpoints.save("t", name)
+        left = dict(neighbours)
+        for name, backend in neighbours.items():
+            del left[name]
+            await backend.clear()
+            with pytest.raises(UnknownTask):
+                await backend.data.set("t", "k", "ghost")
+            for other, neighbour in left.items():
+                assert await neighbour.data.all("t") == {"k": other}
+                assert [one.value for one in await neighbour.checkpoints.all("t")] == [other]
+                assert len(await neighbour.history.of("t")) == 1
+
+    async def test_workers_and_apps_never_cross_namespaces(self, neighbours: Neighbours) -> None:
+        """Each has its own, removing and rescuing included; clear leaves them."""
+        for name, backend in neighbours.items():
+            await backend.workers.register("w", host=name)
+            await backend.app.register({"name": name})
+            await backend.store("t", TaskResult.running("t", worker_id="w"))
+        for name, backend in neighbours.items():
+            [worker] = await backend.workers.all()
+            assert worker.host == name
+            assert await backend.workers.requeue("w") == ["t"]
+            assert await backend.workers.delete("w") is True
+            assert await backend.clear() == 1
+            app = await backend.app.info()
+            assert app is not None
+            assert (app.namespace, app.info, app.registered_at) == (name, {"name": name}, START)
+
+    async def test_all_namespaces_are_listed(self, neighbours: Neighbours, clock: ManualClock) -> None:
+        """By each of them, whatever is in it: records, a worker, or what the app says; in order."""
+        fill: list[Callable[[BaseResultBackend], Any]] = [
+            lambda backend: backend.store("t", failed("t"), ttl=timedelta(hours=1)),
+            lambda backend: backend.workers.register("w"),
+            lambda backend: backend.app.register({}),
+        ]
+        for n, backend in enumerate(neighbours.values()):
+            await fill[n % 3](backend)
+        for backend in neighbours.values():
+            assert await backend.app.namespaces() == sorted(NAMES)
+
+    async def test_counts_and_listings_never_cross_namespaces(self, neighbours: Neighbours) -> None:
+        """Each sees its own record, under names that match its neighbours'."""
+        for name, backend in neighbours.items():
+            await backend.store(name, failed(name, task_name=name, worker_id=name))
+        for name, backend in neighbours.items():
+            assert (await backend.count_by_status())[TaskStatus.FAILED] == 1
+            assert [item.task_id async for item in backend.iter_by_status(worker_id=name)] == [name]

@@ -1,0 +1,201 @@
+"""The contract of many calls at once: they share trips to the storage, and none feels its neighbours."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from typing import Any
+
+from flowstore import BackendClosed, BaseResultBackend, Progress, TaskResult, TaskStatus
+from flowstore.testing.clock import ManualClock
+from flowstore.testing.contract.base import Contract, MakeBackend
+from flowstore.testing.insides import storage_of
+from flowstore.testing.support import waiting
+
+VERBS = (
+    "commit",
+    "fetch",
+    "watch",
+    "scan",
+    "count",
+    "names",
+    "remove",
+    "purge",
+    "history",
+    "report",
+    "put",
+    "kept",
+)
+
+
+def count_trips(backend: BaseResultBackend) -> Counter[str]:
+    """Counts the calls of each verb that the storage itself sees from now on."""
+    engine = storage_of(backend)
+    trips: Counter[str] = Counter()
+
+    def counted(verb: str) -> Any:
+        plain = getattr(engine, verb)
+
+        async def call(*args: Any, **options: Any) -> Any:
+            trips[verb] += 1
+            return await plain(*args, **options)
+
+        return call
+
+    for verb in VERBS:
+        setattr(engine, verb, counted(verb))
+    return trips
+
+
+class ConcurrencyContract(Contract):
+    """Holds on every backend, whether its calls share trips or not."""
+
+    async def test_lone_calls_are_one_trip_each(self, backend: BaseResultBackend) -> None:
+        """One trip for a store, a get, a page, a count, a delete, and the registration of a wait."""
+        await backend.open()
+        trips = count_trips(backend)
+        await backend.store("t", TaskResult.success("t", 1))
+        assert trips == {"commit": 1}
+        await backend.get("t")
+        assert trips == {"commit": 1, "fetch": 1}
+        await backend.page(TaskStatus.SUCCESS)
+        await backend.count_by_status()
+        await backend.delete("t")
+        assert trips == {"commit": 1, "fetch": 1, "scan": 1, "count": 1, "remove": 1}
+        await backend.store("u", TaskResult.success("u", 1))
+        await backend.wait_for("u", 30)
+        assert trips["watch"] == 1
+
+    async def test_many_waits_register_together(self, backend: BaseResultBackend) -> None:
+        """A thousand waits that begin at once are a few trips, not a thousand."""
+        await backend.store_many(TaskResult.success(f"t{n}", n) for n in range(1_000))
+        trips = count_trips(backend)
+        results = await asyncio.gather(*(backend.wait_for(f"t{n}", 60) for n in range(1_000)))
+        assert [result.result for result in results] == list(range(1_000))
+        assert trips["watch"] <= 5
+
+    async def test_10000_calls_at_once(self, backend: BaseResultBackend) -> None:
+        """Stores, then gets, then deletes: every call is answered, and with its own answer."""
+        count = 10_000
+        stored = await asyncio.gather(
+            *(backend.store(f"t{n}", TaskResult.success(f"t{n}", n)) for n in range(count))
+        )
+        assert all(stored)
+        read = await asyncio.gather(*(backend.get(f"t{n}") for n in range(count)))
+        assert [result and result.result for result in read] == list(range(count))
+        assert all(await asyncio.gather(*(backend.delete(f"t{n}") for n in range(count))))
+        assert (await backend.count_by_status())[TaskStatus.SUCCESS] == 0
+
+    async def test_order_of_one_id_is_kept(self, backend: BaseResultBackend) -> None:
+        """Writes and deletes of one id, begun one after the other, take effect in that order."""
+        choose = random.Random(7)
+        calls: list[Any] = []
+        for n in range(300):
+            task_id = choose.choice("ab")
+            if choose.random() < 0.2:
+                calls.append(backend.delete(task_id))
+            else:
+                calls.append(backend.store(task_id, TaskResult.success(task_id, n), overwrite=True))
+        last = TaskResult[Any].success("a", "last")
+        calls += [backend.store("a", last, overwrite=True), backend.delete("b")]
+        await asyncio.gather(*calls)
+        read = await backend.get("a")
+        assert read is not None
+        assert read.result == "last"
+        assert await backend.get("b") is None
+
+    async def test_cancelled_calls_leave_their_neighbours(self, backend: BaseResultBackend) -> None:
+        """Of calls under way at once, a third is cancelled at different moments; the others all succeed."""
+        for steps in range(6):
+            stores = [
+                asyncio.ensure_future(backend.store(f"{steps}.{n}", TaskResult.success(f"{steps}.{n}", n)))
+                for n in range(90)
+            ]
+            gets = [asyncio.ensure_future(backend.get(f"{steps - 1}.{n}")) for n in range(90)]
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            cancelled = [call for call in stores[::3] + gets[::3] if call.cancel()]
+            outcomes = await asyncio.gather(*stores, *gets, return_exceptions=True)
+            for call, outcome in zip([*stores, *gets], outcomes, strict=True):
+                if call in cancelled:
+                    assert outcome is True or isinstance(outcome, asyncio.CancelledError | TaskResult | None)
+                else:
+                    assert outcome is True or outcome is None or isinstance(outcome, TaskResult), outcome
+            found = await backend.get_many(f"{steps}.{n}" for n in range(90))
+            assert {f"{steps}.{n}" for n in range(90) if n % 3} <= found.keys()
+
+    async def test_close_answers_every_call(self, make_backend: MakeBackend) -> None:
+        """Calls under way end with their own answer, later ones with BackendClosed; nothing hangs."""
+        backend = make_backend()
+        await backend.open()
+        waiter = await waiting(backend, "never")
+        calls: list[asyncio.Future[bool]] = []
+        for n in range(2_000):
+            calls.append(asyncio.ensure_future(backend.store(f"t{n}", TaskResult.success(f"t{n}", n))))
+            if n == 1_000:
+                await asyncio.sleep(0)
+                closing = asyncio.ensure_future(backend.close())
+                await asyncio.sleep(0)
+        outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
+        await closing
+        assert all(outcome is True for outcome in outcomes[:1_001])
+        assert all(isinstance(outcome, BackendClosed) for outcome in outcomes[1_001:])
+        assert isinstance((await asyncio.gather(waiter, return_exceptions=True))[0], BackendClosed)
+
+
+class SharedTripsContract(Contract):
+    """Holds where a trip costs something: calls at once take fewer trips than they are."""
+
+    async def test_calls_at_once_share_trips(self, backend: BaseResultBackend) -> None:
+        """A thousand stores, gets and deletes at once are a few trips each."""
+        await backend.open()
+        trips = count_trips(backend)
+        await asyncio.gather(*(backend.store(f"t{n}", TaskResult.success(f"t{n}", n)) for n in range(1_000)))
+        await asyncio.gather(*(backend.get(f"t{n}") for n in range(1_000)))
+        await asyncio.gather(*(backend.delete(f"t{n}") for n in range(1_000)))
+        assert all(1 <= trips[verb] <= 4 for verb in ("commit", "fetch", "remove")), trips
+
+    async def test_one_event_is_one_trip(self, backend: BaseResultBackend) -> None:
+        """A store with its history, family, labels, worker and progress is one commit, each time."""
+        await backend.store("p", TaskResult.running("p"))
+        trips = count_trips(backend)
+        running = TaskResult[Any].running("t", task_name="n", parent_id="p", worker_id="w", labels={"a", "b"})
+        for result in (running, running, TaskResult.success(running, progress=Progress(done=1))):
+            assert await backend.store("t", result) is True
+        assert trips == {"commit": 3}
+        assert len(await backend.history.of("t")) == 3
+
+    async def test_progress_is_coalesced(self, backend: BaseResultBackend) -> None:
+        """A thousand reports at once on one task are two trips, on a thousand tasks a few."""
+        await backend.store_many(TaskResult[Any].running(f"t{n}") for n in range(1_000))
+        trips = count_trips(backend)
+        await asyncio.gather(*(backend.set_progress("t0", n) for n in range(1_000)))
+        assert trips["report"] <= 2
+        await asyncio.gather(*(backend.set_progress(f"t{n}", 1) for n in range(1_000)))
+        assert trips["report"] <= 8
+
+    async def test_a_loop_of_calls_keeps_sharing(self, backend: BaseResultBackend) -> None:
+        """A hundred tasks that store one result after the other travel dozens to a trip."""
+        await backend.open()
+        trips = count_trips(backend)
+
+        async def work(worker: int) -> None:
+            for n in range(20):
+                await backend.store(f"{worker}.{n}", TaskResult.success(f"{worker}.{n}", n))
+
+        await asyncio.gather(*(work(worker) for worker in range(100)))
+        assert trips["commit"] <= 100, trips
+
+    async def test_a_clock_that_jumped_ahead_and_back(self, make_backend: MakeBackend) -> None:
+        """Each trip happens at the time of its own calls, so that nothing expires by a jump that is over."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            await backend.store("kept", TaskResult.success("kept", 1), ttl=3_600)
+            clock.advance(86_400)
+            await backend.get("kept")
+            assert await backend.delete("none") is False
+            clock.advance(-86_400)
+            await backend.store("t", TaskResult.success("t", 1), ttl=3_600)
+            assert await backend.store("t", TaskResult.failed("t", ValueError())) is False
+            assert (await backend.wait_for("kept", 0)).unwrap() == 1

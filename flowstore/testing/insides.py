@@ -1,0 +1,113 @@
+"""The one place where the kit reaches behind the public face of a backend.
+
+What a test breaks, counts or plants there goes through a function of this module, so that a change inside of
+flowstore is met here, and nowhere else in the kit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from flowstore import BaseResultBackend, TaskResult
+from flowstore._core.core import Core
+from flowstore.engine import Engine, Put, Section
+
+
+def core_of(backend: BaseResultBackend) -> Core:
+    return backend._core
+
+
+def engine_of(backend: BaseResultBackend) -> Any:
+    """The engine that the backend calls, its methods replaceable."""
+    return backend._core.engine
+
+
+def storage_of(backend: BaseResultBackend) -> Any:
+    """The engine that speaks to the storage, whatever is wrapped around it."""
+    engine: Any = backend._core.engine
+    while hasattr(engine, "inner"):
+        engine = engine.inner
+    return engine
+
+
+def wrap_engine(backend: BaseResultBackend, wrap: Callable[[Engine], Engine]) -> None:
+    """Before the backend opens."""
+    backend._core.engine = wrap(backend._core.engine)
+
+
+@contextmanager
+def replaced_verb(
+    backend: BaseResultBackend, verb: str, replace: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
+    """Calls of the engine's ``verb`` go to what ``replace`` makes of it."""
+    engine = engine_of(backend)
+    setattr(engine, verb, replace(getattr(engine, verb)))
+    try:
+        yield
+    finally:
+        delattr(engine, verb)
+
+
+def meanwhile(backend: BaseResultBackend, verb: str, step: Callable[[], Awaitable[object]]) -> None:
+    """Let ``step`` happen right after the engine's next ``verb``, before what follows from it is written."""
+    engine = engine_of(backend)
+    plain = getattr(engine, verb)
+
+    async def verb_and_step(*args: Any, **options: Any) -> Any:
+        answer = await plain(*args, **options)
+        setattr(engine, verb, plain)
+        await step()
+        return answer
+
+    setattr(engine, verb, verb_and_step)
+
+
+async def plant(backend: BaseResultBackend, result: TaskResult[Any], **parts: Any) -> None:
+    """Store ``result`` behind the back of the codec: ``parts`` are the bytes of head, body and progress."""
+    core = backend._core
+    commit = core.records.commit(result, core.clock())
+    async with core.life:
+        [outcome] = await core.engine.commit([commit._replace(**parts)], core.clock())
+    assert outcome.is_applied
+
+
+async def plant_kept(
+    backend: BaseResultBackend, section: str, owner: str, key: str | None, value: bytes
+) -> None:
+    """Keep ``value`` behind the back of the codec. ``owner`` "" is the namespace."""
+    async with backend._core.life:
+        [outcome] = await backend._core.engine.put([Put(Section(section), owner, key, value)], 0)
+    assert outcome.is_applied
+
+
+def registered_types(backend: BaseResultBackend) -> dict[str, Any]:
+    """By name, to be emptied and filled: a type that is not in it cannot be read."""
+    return backend._core.records.codec._types
+
+
+def limit_reading(backend: BaseResultBackend, *, max_bytes: int, max_levels: int) -> None:
+    codec = backend._core.records.codec
+    codec._max_bytes, codec._max_levels = max_bytes, max_levels
+
+
+def replace_redact(backend: BaseResultBackend, redact: Callable[[TaskResult[Any]], TaskResult[Any]]) -> None:
+    backend._core.records._redact = redact
+
+
+def calls_in_flight(backend: BaseResultBackend) -> int:
+    return backend._core.life._calls
+
+
+def count_decodes(backend: BaseResultBackend) -> list[str]:
+    """The ids of the rows that waits decode from now on."""
+    waiters = backend._core.waiters
+    decode, decoded = waiters._decode, []
+
+    def counted(row: Any) -> TaskResult[Any]:
+        decoded.append(row.id)
+        return decode(row)
+
+    waiters._decode = counted
+    return decoded
