@@ -9,7 +9,7 @@ from typing import Any
 from flowstore._core.core import Core
 from flowstore._core.storing import get_many
 from flowstore._values.arguments import check_ids, check_timeout
-from flowstore._waiting.audience import Waiting
+from flowstore._waiting.waitlist import Waiting
 from flowstore.errors import WaitTimeout
 from flowstore.models import TaskResult
 from flowstore.text import check_text

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from flowstore._core.core import STEP, Core
-from flowstore._core.stretches import END_OF_TIME, stretch
+from flowstore._core.transitions import END_OF_TIME, walk_transitions
 from flowstore._values.arguments import check_statuses
 from flowstore._waiting.tails import Tail
 from flowstore.engine import Span
@@ -56,7 +56,7 @@ async def _entering(core: Core, tail: Tail) -> AsyncGenerator[str, None]:
 
 async def _fill_gap(core: Core, tail: Tail) -> None:
     try:
-        async for rows in stretch(core, Span(STEP, tail.compare(), END_OF_TIME)):
+        async for rows in walk_transitions(core, Span(STEP, tail.compare(), END_OF_TIME)):
             for row in rows:
                 tail.found((row.id, row.status), row.at)
     except StorageUnavailable:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
-from flowstore._waiting.onlookers import Onlooker
+from flowstore._waiting.subscribers import Subscriber
 
 Stored = tuple[str, str]
 """An id, and the status that it was stored in."""
 
 
-class Tail(Onlooker):
+class Tail(Subscriber):
     """What one iteration of ``watch_status`` has still to show: ids that were stored in ``statuses``.
 
     What it did not hear of, because it was not registered yet or messages were lost, is told from the

@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from flowstore._waiting.audience import GOES, Audience, Waiting
-from flowstore._waiting.onlookers import Onlooker, Watcher
+from flowstore._waiting.subscribers import Subscriber, Watcher
 from flowstore._waiting.tails import Tail
+from flowstore._waiting.waitlist import GOES, Waiting, Waitlist
 from flowstore.engine import ANY_ID, Change, Row
 from flowstore.errors import (
     BackendClosed,
@@ -57,11 +57,11 @@ class Waiters:
         self._decode = decode
         self._clock = clock
         self._recheck_interval = recheck_interval
-        self._entries: dict[str, Audience] = {}
+        self._entries: dict[str, Waitlist] = {}
         self._tails: set[Tail] = set()
         self._stale: dict[str, bool] = {}
         """To be read again, and whether it is enough to fetch it."""
-        self._reading: Mapping[str, Audience] = {}
+        self._reading: Mapping[str, Waitlist] = {}
         self._reader: asyncio.Task[None] | None = None
         self._recheck: asyncio.TimerHandle | None = None
         self._is_closed = False
@@ -89,15 +89,15 @@ class Waiters:
         self._look(task_id)
         return future
 
-    def _entry(self, task_id: str) -> Audience:
+    def _entry(self, task_id: str) -> Waitlist:
         """For somebody who comes now."""
         if self._is_closed:
             raise BackendClosed("the backend is closed")
         entry = self._entries.get(task_id)
         if entry is None:
-            entry = self._entries[task_id] = Audience()
+            entry = self._entries[task_id] = Waitlist()
         elif self._reading.get(task_id) is entry:
-            entry.later = entry.later or Audience()
+            entry.later = entry.later or Waitlist()
             return entry.later
         return entry
 
@@ -113,7 +113,7 @@ class Waiters:
         self._look(task_id)
         return watcher
 
-    def unwatch(self, task_id: str, watcher: Onlooker) -> None:
+    def unwatch(self, task_id: str, watcher: Subscriber) -> None:
         entry = self._entries.get(task_id)
         if entry is not None:
             entry.unwatch(watcher)
@@ -138,7 +138,7 @@ class Waiters:
             entry.release(future)
             self._drop_unused(task_id, entry)
 
-    def _drop_unused(self, task_id: str, entry: Audience) -> None:
+    def _drop_unused(self, task_id: str, entry: Waitlist) -> None:
         if entry.later is not None and entry.later.is_unused:
             entry.later = None
         if entry.is_unused:
@@ -276,7 +276,7 @@ class Waiters:
             if (entry := self._entries.get(task_id)) is not None:
                 self._settle(task_id, entry, error)
 
-    def _settle(self, task_id: str, entry: Audience, outcome: TaskResult[Any] | Exception) -> None:
+    def _settle(self, task_id: str, entry: Waitlist, outcome: TaskResult[Any] | Exception) -> None:
         """Whoever comes from now on knows nothing of what these were told."""
         entry.settle(outcome)
         if entry.later is not None:
@@ -287,7 +287,7 @@ class Waiters:
         if not self._entries:
             self._rest()
 
-    def _settle_unfinished(self, task_id: str, entry: Audience, was_seen: bool, row: Row | None) -> None:
+    def _settle_unfinished(self, task_id: str, entry: Waitlist, was_seen: bool, row: Row | None) -> None:
         if row is None or row.is_expired(self._clock()):
             self._settle_absent(task_id, entry, was_seen, row)
         else:
@@ -296,7 +296,7 @@ class Waiters:
             if entry.watchers:
                 entry.show(self._outcome(row._replace(body=None)))
 
-    def _settle_absent(self, task_id: str, entry: Audience, was_seen: bool, row: Row | None) -> None:
+    def _settle_absent(self, task_id: str, entry: Waitlist, was_seen: bool, row: Row | None) -> None:
         """Absent, and not seen before this look began: not there yet. Otherwise it is gone.
 
         Being seen since does not count: the look may be older than the write that a hint told of.
@@ -313,7 +313,7 @@ class Waiters:
         except Exception as error:
             return error
 
-    def _arm_expiry(self, task_id: str, entry: Audience) -> None:
+    def _arm_expiry(self, task_id: str, entry: Waitlist) -> None:
         entry.stop_timer()
         if entry.expires_at is not None:
             delay = max(0.001, (entry.expires_at - self._clock()) / 1_000_000)

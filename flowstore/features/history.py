@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from flowstore._core.core import STEP, Core
-from flowstore._core.stretches import END_OF_TIME, stretch
+from flowstore._core.transitions import END_OF_TIME, walk_transitions
 from flowstore._values.arguments import MAX_PAGE, check_instant, check_int
 from flowstore._values.records import transition
 from flowstore.engine import Span
@@ -31,7 +31,7 @@ class History:
         """
         first, last = _EVER
         span = Span(STEP, first, last, check_text("task_id", task_id))
-        return [transition(row) async for rows in stretch(self._core, span) for row in rows]
+        return [transition(row) async for rows in walk_transitions(self._core, span) for row in rows]
 
     def iter(
         self, start: datetime | None = None, end: datetime | None = None, *, batch_size: int = 100
@@ -54,12 +54,12 @@ class History:
         return self._ids(replace(_span(start, end, batch_size), first_only=True))
 
     async def _transitions(self, span: Span) -> AsyncGenerator[Transition, None]:
-        async for rows in stretch(self._core, span):
+        async for rows in walk_transitions(self._core, span):
             for row in rows:
                 yield transition(row)
 
     async def _ids(self, span: Span) -> AsyncGenerator[str, None]:
-        async for rows in stretch(self._core, span):
+        async for rows in walk_transitions(self._core, span):
             for row in rows:
                 yield row.id
 

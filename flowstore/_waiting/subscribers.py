@@ -8,7 +8,7 @@ from typing import Any
 from flowstore.models import TaskResult
 
 
-class Onlooker:
+class Subscriber:
     """Hears of news until an error ends that."""
 
     __slots__ = ("_error", "_news")
@@ -33,7 +33,7 @@ class Onlooker:
             raise self._error
 
 
-class Watcher(Onlooker):
+class Watcher(Subscriber):
     """What one iteration of ``watch`` has still to show: the newest state."""
 
     __slots__ = ("_is_at_end", "_shown", "state")

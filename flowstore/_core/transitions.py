@@ -1,4 +1,4 @@
-"""The one walk over the history, for whoever shows it or looks up in it what was missed."""
+"""The one walk over the history."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flowstore.engine import Span, TransitionRow
 END_OF_TIME: Final = 2**62
 
 
-async def stretch(core: Core, span: Span) -> AsyncGenerator[list[TransitionRow], None]:
+async def walk_transitions(core: Core, span: Span) -> AsyncGenerator[list[TransitionRow], None]:
     """The transitions of ``span`` and all that follow up to its end, in steps of its limit, none empty."""
     while True:
         async with core.life:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from flowstore._waiting.onlookers import Onlooker
+from flowstore._waiting.subscribers import Subscriber
 from flowstore.engine import Change
 from flowstore.errors import ResultDeleted, ResultExpired, ResultGone
 from flowstore.models import TaskResult
@@ -16,15 +16,15 @@ GOES: Final = frozenset({Change.DELETED, Change.EXPIRED})
 Waiting = asyncio.Future[TaskResult[Any]]
 
 
-class Audience:
+class Waitlist:
     """All who wait for one id and were told nothing yet, and what is known of its record."""
 
     __slots__ = ("expires_at", "futures", "gone", "is_seen", "later", "timer", "watchers")
 
     def __init__(self) -> None:
         self.futures: dict[Waiting, asyncio.TimerHandle | None] = {}
-        self.watchers: set[Onlooker] = set()
-        self.later: Audience | None = None
+        self.watchers: set[Subscriber] = set()
+        self.later: Waitlist | None = None
         """Those who came while the record is read for these: what is read may be older than they are."""
         self.is_seen = False
         self.gone: type[ResultGone] | None = None
@@ -50,7 +50,7 @@ class Audience:
         if self.later is not None:
             self.later.release(future)
 
-    def unwatch(self, watcher: Onlooker) -> None:
+    def unwatch(self, watcher: Subscriber) -> None:
         self.watchers.discard(watcher)
         if self.later is not None:
             self.later.unwatch(watcher)
