@@ -56,7 +56,7 @@ class Keeping:
     def decode(self, owner: str, kept: Kept, name: str = "value") -> tuple[Any, datetime]:
         """What was encoded under ``name``, and when it was stored. Raises UnreadableRecord."""
         try:
-            return self._core.records.codec.decode_fields(kept.value)[name], from_micros(kept.at)
+            return self._core.records.codec.decode_fields(kept.value, {name})[name], from_micros(kept.at)
         except KeyError as error:
             raise self.unreadable(CorruptRecord, owner, kept.key, f"it has no {name}") from error
         except (DecodeError, OverflowError) as error:

@@ -32,10 +32,10 @@ without a tag in the record the last of equal keys counts, and 1e999 is infinity
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from functools import partial
 from itertools import accumulate
-from json import JSONDecoder
+from json import JSONDecoder, dumps, loads
 from typing import Any, Final, NoReturn
 
 from flowstore._values.codec_plain import plain_json, read_plain
@@ -158,16 +158,33 @@ class Codec:
             raise PayloadTooLarge(largest, f"takes {size}; the limit is {self._max_bytes}")
         return data
 
-    def decode_fields(self, data: bytes) -> dict[str, Any]:
-        """The fields given to ``encode_fields``. Raises DecodeError, and nothing else, whatever the bytes."""
+    def decode_fields(self, data: bytes, known: Set[str] | None = None) -> dict[str, Any]:
+        """The fields given to ``encode_fields``; of those that a newer program wrote only the ``known`` ones.
+
+        Raises DecodeError, and nothing else, whatever the bytes.
+        """
         if len(data) > self._max_bytes:
             raise DecodeError(f"{len(data)} bytes; the limit is {self._max_bytes}")
         if data.count(b"[") + data.count(b"{") > self._max_levels < _nesting(data):
             raise DecodeError(f"nested deeper than {self._max_depth} levels")
-        fields = self._read_json(data) if b'"$' in data else read_plain(data)
+        fields = self._read_tagged_fields(data, known) if b'"$' in data else read_plain(data)
         if type(fields) is not dict:
             raise DecodeError("not one JSON object")
-        return fields
+        if known is None or fields.keys() <= known:
+            return fields
+        return {name: fields[name] for name in known & fields.keys()}
+
+    def _read_tagged_fields(self, data: bytes, known: Set[str] | None) -> Any:
+        try:
+            return self._read_json(data)
+        except DecodeError:  # perhaps only because of a field that is not known here
+            try:
+                fields = loads(data)
+            except (ValueError, RecursionError):
+                fields = None
+            if known is None or type(fields) is not dict or fields.keys() <= known:
+                raise
+            return self._read_json(dumps({name: fields[name] for name in known & fields.keys()}).encode())
 
     def _read_json(self, data: bytes) -> Any:
         try:

@@ -7,10 +7,11 @@ None or empty is left out.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from datetime import timedelta
 from itertools import count
 from secrets import token_hex
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
@@ -20,6 +21,7 @@ from flowstore._values.codec import Codec, DecodeError, UnknownType
 from flowstore.engine import ANY_STAGE, Commit, Row, TransitionRow
 from flowstore.errors import CorruptRecord, NotSerializable, PayloadTooLarge, UnregisteredType
 from flowstore.models import FINISHED, NOT_LOADED, Progress, TaskResult, TaskStatus, Transition
+from flowstore.task_error import TaskError
 from flowstore.text import cut
 from flowstore.times import from_iso, from_micros, to_micros
 
@@ -28,6 +30,8 @@ Ttl = float | timedelta | None
 MAX_HEAD_BYTES: Final = 4 * 2**20
 """More than the models let the small fields take, even where JSON spells each character as six."""
 
+_HEAD: Final = frozenset({"error", "started_at", "finished_at"})
+_BODY: Final = frozenset({"result", "args", "kwargs"})
 _TIMES_IN_HEAD: Final = frozenset({"started_at", "finished_at"})
 _MAX_REASON_CHARS: Final = 300
 _STAGES_PER_TRY: Final = 4
@@ -234,7 +238,7 @@ def _columns(row: Row) -> dict[str, Any]:
     if row.labels:
         columns["labels"] = row.labels
     if row.progress is not None:
-        columns["progress"] = from_json(row.progress)
+        columns["progress"] = only_known(from_json(row.progress), Progress.model_fields.keys())
     if row.submitted_at is not None:
         columns["submitted_at"] = from_micros(row.submitted_at)
     if row.expires_at is not None:
@@ -250,12 +254,32 @@ def _head(row: Row) -> dict[str, Any]:
     head = from_json(row.head)
     if not isinstance(head, dict):
         raise DecodeError(f"expected a JSON object as head, found {type(head).__name__}")
+    head = cast("dict[str, Any]", only_known(head, _HEAD))
     for name in _TIMES_IN_HEAD & head.keys():
         head[name] = from_iso(head[name])
+    if "error" in head:
+        head["error"] = _known_error(head["error"])
     return head
+
+
+def _known_error(error: Any) -> Any:
+    """Without the keys that are not known, of its causes neither."""
+    first = only_known(error, TaskError.model_fields.keys())
+    link = first
+    while isinstance(link, dict) and "cause" in link:
+        link["cause"] = only_known(link["cause"], TaskError.model_fields.keys())
+        link = link["cause"]
+    return first
 
 
 def _values(row: Row, codec: Codec) -> dict[str, Any]:
     if row.body is None:
         return {"result": NOT_LOADED, "args": NOT_LOADED, "kwargs": NOT_LOADED}
-    return codec.decode_fields(row.body)
+    return codec.decode_fields(row.body, _BODY)
+
+
+def only_known(fields: Any, names: Set[str]) -> Any:
+    """Without the keys that a newer program wrote; what is no dict is left for others to refuse."""
+    if not isinstance(fields, dict) or fields.keys() <= names:
+        return fields
+    return {name: value for name, value in fields.items() if name in names}

@@ -16,7 +16,7 @@ from flowstore._core.core import Core, applied
 from flowstore._core.keeping import NAMESPACE, Keeping
 from flowstore._core.listing import results, walk
 from flowstore._values.arguments import check_age, check_int, check_texts
-from flowstore._values.records import first_of
+from flowstore._values.records import first_of, only_known
 from flowstore.engine import Commit, Kept, Query, Row, Section, Where
 from flowstore.errors import CorruptRecord, UnknownWorker, UnreadableRecord
 from flowstore.fields import Identifier, Timestamp
@@ -213,14 +213,18 @@ def _started_at(standing: Kept | None, host: str, pid: int) -> datetime | None:
     return known.started_at if known is not None and (known.host, known.pid) == (host, pid) else None
 
 
+_ELSEWHERE: Final = {"worker_id", "last_seen"}
+"""What the key and the time of the last write say."""
+_STORED: Final = Worker.model_fields.keys() - _ELSEWHERE
+
+
 def _encode(worker: Worker) -> bytes:
-    """What its key and the time of its last write do not say."""
-    return worker.model_dump_json(exclude={"worker_id", "last_seen"}, exclude_defaults=True).encode()
+    return worker.model_dump_json(exclude=_ELSEWHERE, exclude_defaults=True).encode()
 
 
 def _worker(kept: Kept) -> Worker:
     try:
-        fields = from_json(kept.value)
+        fields = only_known(from_json(kept.value), _STORED)
         fields["started_at"] = from_iso(fields.get("started_at"))
         return Worker(worker_id=kept.key, last_seen=from_micros(kept.at), **fields)
     except ValidationError as error:

@@ -18,7 +18,9 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
+from flowstore._trips.lanes import another
 from flowstore.backends.redis.client import storage_error
+from flowstore.errors import StorageError
 
 _MAX_CONNECTIONS: Final = 10
 _LEAST_MEMORY: Final = 60.0
@@ -42,6 +44,8 @@ class Calls:
     """
 
     owns_client = False
+    refusal: StorageError | None = None
+    """What every write raises, where this program may only read."""
 
     def __init__(self, client: Redis, prefix: str, timeout: float) -> None:
         self._client = client
@@ -64,6 +68,8 @@ class Calls:
 
     async def write(self, script: str, *arguments: Any) -> Any:
         """What ``script`` answers, which asks ``said_before`` first and ends with ``say``."""
+        if self.refusal is not None:
+            raise another(self.refusal)
 
         def run(line: Line) -> Awaitable[Any]:
             named = (*arguments, self._remembered_ms, next(line.numbers))

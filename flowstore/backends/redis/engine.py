@@ -31,6 +31,7 @@ from flowstore.backends.redis.format import (
     prefix_of,
     put_arguments,
     put_outcome,
+    refusal,
     row_of,
     transition_of,
 )
@@ -56,7 +57,7 @@ from flowstore.engine import (
     Where,
 )
 from flowstore.engine.facets import EVERYTHING, groups_of
-from flowstore.errors import CorruptRecord, CorruptStore, SchemaTooNew, StorageFull
+from flowstore.errors import CorruptRecord, StorageFull
 from flowstore.models import TaskStatus
 
 Item = TypeVar("Item")
@@ -109,6 +110,8 @@ class RedisEngine(Engine):
         return rows
 
     async def watch(self, ids: Sequence[str]) -> list[Row | None]:
+        if self.calls.refusal is not None:  # nobody may be registered there: the re-check has to do
+            return await self.fetch(ids)
         try:
             await self._listener.ready()
         except RedisError as error:
@@ -251,20 +254,15 @@ class RedisEngine(Engine):
 
     async def _check_format(self) -> None:
         key = f"{self._prefix}format"
-        refusal = None
+        full = None
         try:
             await self.calls.guarded(lambda line: line.client.set(key, FORMAT, nx=True))
         except StorageFull as error:  # what is stored already can still be read, and deleted
-            refusal = error
+            full = error
         found = await self.calls.guarded(lambda line: line.client.get(key))
-        if found is None and refusal is not None:
-            raise refusal
-        if not found or not found.isdigit():
-            raise CorruptStore(f"{key} holds {found!r}, expected the number of a format")
-        if int(found) > FORMAT:
-            raise SchemaTooNew(key, int(found), FORMAT)
-        if int(found) < FORMAT:
-            raise CorruptStore(f"{key} holds {int(found)}, a format from before the first release")
+        if found is None and full is not None:
+            raise full
+        self.calls.refusal = refusal(key, found)
 
 
 def _steps(items: Sequence[Item]) -> list[Sequence[Item]]:

@@ -27,6 +27,7 @@ from flowstore.engine import (
     sort_key,
 )
 from flowstore.engine.facets import facets_of
+from flowstore.errors import CorruptStore, SchemaTooNew
 from flowstore.models import TaskStatus
 
 FORMAT: Final = 2
@@ -42,6 +43,7 @@ _TRANSITION: Final = re.compile(rb"([0-9a-f]{16})([0-9a-f]{16}) ([a-z]+) (\d{1,1
 IS_FORMAT_KEY: Final = re.compile(rb"flowstore:\{[^{}]*\}:format").fullmatch
 """Other keys end like that too, where an id does."""
 
+_FORMATS: Final = re.compile(rb"(\d{1,9})(?: (\d{1,9}) (\d{1,9}))?")
 _IS_APPLIED: Final = -1
 _PARENT: Final = "parent: "
 
@@ -50,6 +52,24 @@ def prefix_of(namespace: str) -> str:
     """Of all keys of a namespace, which share a hash tag."""
     escaped = namespace.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
     return f"flowstore:{{{escaped}}}:"
+
+
+def refusal(where: str, found: bytes | None) -> SchemaTooNew | None:
+    """Why a namespace may only be read by this program; None where it may be written as well.
+
+    ``found``: the number of its format, and where they are others the oldest formats whose programs may still
+    write and read it. Raises SchemaTooNew where it may not even be read, CorruptStore for anything else.
+    """
+    numbers = _FORMATS.fullmatch(found or b"")
+    if numbers is None:
+        raise CorruptStore(f"{where} holds {found!r}, expected the number of a format")
+    number = int(numbers[1])
+    oldest_writer, oldest_reader = int(numbers[2] or number), int(numbers[3] or number)
+    if number < FORMAT:
+        raise CorruptStore(f"{where} holds {number}, a format from before the first release")
+    if oldest_reader > FORMAT:
+        raise SchemaTooNew(where, number, FORMAT)
+    return SchemaTooNew(where, number, FORMAT, is_readable=True) if oldest_writer > FORMAT else None
 
 
 def namespace_of(format_key: bytes) -> str:
@@ -128,7 +148,7 @@ def row_of(task_id: str, value: bytes | None) -> Row | None:
             root = text
         elif kind == "worker":
             worker = text
-        else:
+        elif kind == "label":
             labels += (text,)
     return Row(
         task_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowstore.testing.contract.apps import AppsContract
 from flowstore.testing.contract.checkpoints import CheckpointsContract
 from flowstore.testing.contract.crowds import CrowdsContract
 from flowstore.testing.contract.enduring import FaultsContract
@@ -9,6 +10,7 @@ from flowstore.testing.contract.expiring import ExpiringContract
 from flowstore.testing.contract.families import FamilyContract
 from flowstore.testing.contract.filters import FilterContract
 from flowstore.testing.contract.forged import ForgedContract
+from flowstore.testing.contract.growing import GrowingContract
 from flowstore.testing.contract.histories import HistoryContract
 from flowstore.testing.contract.hostile import HostileContract
 from flowstore.testing.contract.keeping import DataContract
@@ -18,7 +20,7 @@ from flowstore.testing.contract.lost import LostWorkersContract
 from flowstore.testing.contract.machine import MachineContract
 from flowstore.testing.contract.misuse import MisuseContract
 from flowstore.testing.contract.redacting import RedactingContract
-from flowstore.testing.contract.registering import AppsContract, WorkersContract
+from flowstore.testing.contract.registering import WorkersContract
 from flowstore.testing.contract.roundtrips import ValuesContract
 from flowstore.testing.contract.sharing import ConcurrencyContract
 from flowstore.testing.contract.storing import StoringContract
@@ -54,6 +56,7 @@ class BackendContract(
     FaultsContract,
     HostileContract,
     ForgedContract,
+    GrowingContract,
     RedactingContract,
     MachineContract,
 ):

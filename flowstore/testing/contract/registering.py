@@ -14,16 +14,13 @@ from flowstore import (
     BackendClosed,
     BaseResultBackend,
     CorruptRecord,
-    NotSerializable,
     UnknownWorker,
-    UnregisteredType,
     Worker,
 )
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.contract.storing import BAD_IDS, ODD_IDS
-from flowstore.testing.contract.values import SAMPLE_TYPES, Point, is_same
-from flowstore.testing.insides import meanwhile, plant_kept, registered_types
+from flowstore.testing.insides import meanwhile, plant_kept
 from flowstore.testing.support import START
 
 
@@ -272,80 +269,3 @@ class WorkersContract(Contract):
                 await call
         with pytest.raises(BackendClosed):
             await anext(backend.workers.running_tasks("w"))
-
-
-class AppsContract(Contract):
-    async def test_app_says_what_it_is(self, make_backend: MakeBackend) -> None:
-        """None until it does; then with the time, and as it went in. The last word stands, also {}."""
-        clock = ManualClock()
-        info = {"version": (1, 2), "$tuple": [1], "since": START, "": None}
-        async with make_backend(clock=clock) as backend:
-            assert await backend.app.info() is None
-            await backend.app.register(info)
-            app = await backend.app.info()
-            assert app is not None
-            assert is_same(app.info, info)
-            assert (app.namespace, app.registered_at) == (backend.namespace, START)
-            clock.advance(5)
-            await backend.app.register({})
-            app = await backend.app.info()
-            assert app is not None
-            assert (app.info, app.registered_at) == ({}, START + timedelta(seconds=5))
-
-    async def test_clear_leaves_the_app(self, backend: BaseResultBackend) -> None:
-        """What it says of itself is no result."""
-        await backend.app.register({"name": "x"})
-        assert await backend.clear() == 0
-        app = await backend.app.info()
-        assert app is not None
-        assert app.info == {"name": "x"}
-
-    async def test_own_namespace_is_listed(self, backend: BaseResultBackend) -> None:
-        """Once, also while there is nothing in it."""
-        assert (await backend.app.namespaces()).count(backend.namespace) == 1
-        await backend.app.register({})
-        assert (await backend.app.namespaces()).count(backend.namespace) == 1
-
-    async def test_bad_info_of_an_app(self, backend: BaseResultBackend) -> None:
-        """Is named, with the path of what cannot be kept; what was said before stands."""
-        await backend.app.register({"name": "x"})
-        bad: list[tuple[Any, type[Exception], str]] = [
-            (None, TypeError, r"^info: expected a mapping"),
-            ([("a", 1)], TypeError, r"^info: expected a mapping"),
-            ({1: "a"}, TypeError, r"^info: expected names of type str"),
-            ({"f": [print]}, NotSerializable, r"^info\['f'\]\[0\]: builtin_function"),
-            ({"p": Point(1, 2)}, NotSerializable, r"^info\['p'\]: Point is not a registered type"),
-        ]
-        for info, error, message in bad:
-            with pytest.raises(error, match=message):
-                await backend.app.register(info)
-        app = await backend.app.info()
-        assert app is not None
-        assert app.info == {"name": "x"}
-
-    async def test_app_of_a_type_unknown_to_the_reader(self, make_backend: MakeBackend) -> None:
-        """Raises CorruptRecord with the namespace."""
-        async with make_backend(types=SAMPLE_TYPES) as backend:
-            await backend.app.register({"p": Point(1, 2)})
-            registered_types(backend).clear()
-            with pytest.raises(UnregisteredType, match=r"stored app '.+'.*Point") as caught:
-                await backend.app.info()
-            assert caught.value.task_id == backend.namespace
-
-    async def test_unreadable_app(self, backend: BaseResultBackend) -> None:
-        """Raises CorruptRecord with the namespace, until it says again what it is."""
-        for bad in (b"[]", b"{}", b'{"info":7}'):
-            await plant_kept(backend, "app", "", "info", bad)
-            with pytest.raises(CorruptRecord, match=f"stored app {backend.namespace!r} cannot be read"):
-                await backend.app.info()
-        await backend.app.register({})
-        assert await backend.app.info() is not None
-
-    async def test_apps_of_a_closed_backend(self, make_backend: MakeBackend) -> None:
-        """Every call raises BackendClosed."""
-        backend = make_backend()
-        await backend.open()
-        await backend.close()
-        for call in (backend.app.register({}), backend.app.info(), backend.app.namespaces()):
-            with pytest.raises(BackendClosed):
-                await call

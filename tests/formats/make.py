@@ -1,0 +1,109 @@
+"""Write the fixtures of the formats of today, for the tests of tomorrow: ``python -m tests.formats.make``.
+
+Run it when a format got a new number, and commit what it writes. Fixtures that exist are never written again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import redis
+
+from flowstore import BaseResultBackend, RedisBackend, SQLiteBackend, TaskResult
+from flowstore.backends.redis.format import FORMAT as REDIS_FORMAT
+from flowstore.backends.sqlite.format import FORMAT as SQLITE_FORMAT
+from flowstore.testing import ManualClock
+from tests.formats.sample import TYPES, at, results
+from tests.servers import start_server
+
+FOLDER = Path(__file__).parent
+
+
+async def fill(backend: BaseResultBackend, clock: ManualClock) -> None:
+    clock.advance(10)
+    for result in results():
+        assert await backend.store(result.task_id, result)
+        clock.advance(1)
+    clock.advance(-1)
+    await backend.data.set("root", "config", {"n": (1, 2)})
+    await backend.data.set("root", "config", {"n": (1, 3)})
+    await backend.data.set("root", "plain", "x")
+    for n in range(3):
+        await backend.checkpoints.save("step", {"row": n})
+    await backend.workers.register("w1", host="h1", pid=7, labels=["gpu"])
+    await backend.workers.register("w2", host="h2", pid=8, parent_id="w1")
+    await backend.app.register({"name": "importer", "version": (1, 2)})
+
+
+async def fill_sqlite(path: Path) -> None:
+    clock = ManualClock()
+    async with SQLiteBackend(path, types=TYPES, clock=clock, namespace="app") as backend:
+        await fill(backend, clock)
+    async with SQLiteBackend(path, namespace="other") as backend:
+        await backend.store("t", TaskResult.pending("t", at=at(0)))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")  # no WAL beside the fixture
+        connection.execute("VACUUM")
+
+
+async def fill_redis(url: str) -> None:
+    clock = ManualClock()
+    async with RedisBackend(url, types=TYPES, clock=clock, namespace="app") as backend:
+        await fill(backend, clock)
+
+
+def dump(client: Any, path: Path) -> None:
+    """One line for each key: its name, its type, and what it holds. Answers of calls are left out."""
+    readers = {
+        "string": client.get,
+        "set": lambda key: sorted(client.smembers(key)),
+        "list": lambda key: client.lrange(key, 0, -1),
+        "hash": lambda key: sorted(client.hgetall(key).items()),
+        "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
+    }
+    keys = [key for key in sorted(client.keys()) if not key.split(":", 2)[2].startswith("c:")]
+    lines = [[key, kind, readers[kind](key)] for key in keys for kind in [client.type(key)]]
+    path.write_text("".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines), "utf-8")
+
+
+def load(client: Any, path: Path) -> None:
+    """What ``dump`` wrote, into an empty database."""
+    for line in path.read_text("utf-8").split("\n")[:-1]:
+        key, kind, value = json.loads(line)
+        if kind == "string":
+            client.set(key, value)
+        elif kind == "set":
+            client.sadd(key, *value)
+        elif kind == "list":
+            client.rpush(key, *value)
+        elif kind == "hash":
+            client.hset(key, mapping=dict(value))
+        else:
+            client.zadd(key, dict(value))
+
+
+def main() -> None:
+    sqlite, dumped = FOLDER / f"sqlite-{SQLITE_FORMAT}.db", FOLDER / f"redis-{REDIS_FORMAT}.jsonl"
+    if not sqlite.exists():
+        with TemporaryDirectory() as folder:
+            made = Path(folder) / "made.db"
+            asyncio.run(fill_sqlite(made))
+            sqlite.write_bytes(made.read_bytes())
+    if not dumped.exists():
+        server = start_server("valkey")
+        try:
+            asyncio.run(fill_redis(server.url))
+            with redis.Redis.from_url(server.url, decode_responses=True) as client:
+                dump(client, dumped)
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()
