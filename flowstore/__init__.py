@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from flowstore._core.listing import Filters
 from flowstore._core.options import BackendOptions
 from flowstore._core.tracking import TrackedTask
 from flowstore.base import BaseResultBackend
@@ -75,6 +76,7 @@ __all__ = [
     "CorruptStore",
     "DataEntry",
     "FamilyConflict",
+    "Filters",
     "FlowstoreError",
     "InMemoryBackend",
     "InvalidCursor",

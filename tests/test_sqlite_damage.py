@@ -13,6 +13,7 @@ import pytest
 
 from flowstore import (
     CorruptStore,
+    Filters,
     SQLiteBackend,
     StoreReplaced,
     TaskResult,
@@ -20,7 +21,6 @@ from flowstore import (
     UnreadableRecord,
     UnreadableRecords,
 )
-from flowstore._core.listing import Filters
 from flowstore.testing.support import failed, seen, waiting
 from tests import sqlite_jobs
 from tests.test_sqlite_outages import check_whole, child, look, store_elsewhere

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from flowstore import BaseResultBackend, InvalidCursor, TaskResult, TaskStatus
-from flowstore._core.listing import Filters
+from flowstore import BaseResultBackend, Filters, InvalidCursor, TaskResult, TaskStatus
 from flowstore.testing.contract.base import Contract
 from flowstore.testing.support import failed, ids, walk
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from flowstore import (
     BaseResultBackend,
     CorruptRecord,
+    Filters,
     InvalidCursor,
     NotSerializable,
     PayloadTooLarge,
@@ -22,7 +23,6 @@ from flowstore import (
     TaskResult,
     TaskStatus,
 )
-from flowstore._core.listing import Filters
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.contract.rude_errors import RUDE_ERRORS
 from flowstore.testing.contract.values import SAMPLE_TYPES, Point

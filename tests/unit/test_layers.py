@@ -1,0 +1,114 @@
+"""The tree is what docs/contributing.md says: layers, without a circle, and rooms of a bearable size."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import flowstore
+
+PACKAGE: Final = Path(flowstore.__file__).parent
+MODULES: Final = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+}
+LAYERS: Final = (
+    ("text", "times"),
+    ("fields",),
+    ("task_error", "errors"),
+    ("models",),
+    ("engine",),
+    ("_values",),
+    ("_trips",),
+    ("_waiting",),
+    ("_core",),
+    ("features",),
+    ("base",),
+    ("backends",),
+    ("connecting",),
+    ("",),  # flowstore/__init__.py
+    ("testing",),
+)
+"""From the bottom to the top; a module imports from its own layer and those below it."""
+MOST_LINES: Final = 350
+MOST_LINES_OF_A_CLASS: Final = 400
+
+
+def imports(module: str) -> Iterator[str]:
+    """The modules of flowstore that this one imports, wherever in its text, for type checkers too."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "flowstore":
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                yield name if name in MODULES else node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+
+
+ARROWS: Final = {module: sorted(set(imports(module)) - {module}) for module in MODULES}
+
+
+def layer(module: str) -> int:
+    room = module.removeprefix("flowstore").lstrip(".").split(".")[0]
+    return next(number for number, rooms in enumerate(LAYERS) if room in rooms)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_arrow_goes_up(module: str) -> None:
+    """Each module stands on those below it."""
+    for target in ARROWS[module]:
+        assert layer(target) <= layer(module), f"{module} imports {target}"
+
+
+def test_there_is_no_circle() -> None:
+    """Taking away whatever imports nothing that is left, all are taken away."""
+    left = {module: set(targets) for module, targets in ARROWS.items()}
+    while free := {module for module, targets in left.items() if not targets & left.keys()}:
+        for module in free:
+            del left[module]
+    assert left == {}
+
+
+@pytest.mark.parametrize("storage", ["memory", "sqlite", "redis"])
+def test_storages_know_nothing_of_each_other(storage: str) -> None:
+    """What two of them share lies below them."""
+    own = f"flowstore.backends.{storage}"
+    for module in MODULES:
+        if module.startswith(own):
+            assert not [
+                target
+                for target in ARROWS[module]
+                if target.startswith("flowstore.backends.") and not target.startswith(own)
+            ]
+
+
+def test_engines_know_nothing_of_what_stands_on_them() -> None:
+    """The interface, and the engines of the storages but for the constructors of their backends."""
+    above = ("flowstore._core", "flowstore.features", "flowstore.base", "flowstore._waiting")
+    for module, targets in ARROWS.items():
+        is_engine = module.startswith("flowstore.backends.") and module.count(".") == 3
+        if module.startswith("flowstore.engine") or (is_engine and not module.endswith(".backend")):
+            assert not [target for target in targets if target.startswith(above)], module
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_rooms_are_small(module: str) -> None:
+    """No module over 350 lines, no class over 400."""
+    text = MODULES[module].read_text("utf-8")
+    assert len(text.splitlines()) <= MOST_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ClassDef):
+            assert (node.end_lineno or 0) - node.lineno < MOST_LINES_OF_A_CLASS, node.name
+
+
+def test_only_one_module_of_the_kit_reaches_inside() -> None:
+    """It uses the public face but for testing/insides.py, and the interface of storages."""
+    inner = ("flowstore._", "flowstore.backends.", "flowstore.base", "flowstore.features.")
+    for module, targets in ARROWS.items():
+        if module.startswith("flowstore.testing") and module != "flowstore.testing.insides":
+            reached = [target for target in targets if target.startswith(inner)]
+            assert reached == [], f"{module} imports {reached}"
