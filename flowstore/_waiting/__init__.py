@@ -1,1 +1,1 @@
-"""Who hears of what: all who wait for tasks, watch them, or follow a status."""
+"""Waits, watches and tails: who is notified of which change, and what each has been shown so far."""

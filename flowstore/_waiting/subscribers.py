@@ -1,4 +1,4 @@
-"""Who looks on without waiting for an end: what each has still to be shown."""
+"""Subscribers: watchers of one task and tails of all tasks, which see changes without waiting for an end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flowstore.models import TaskResult
 
 
 class Subscriber:
-    """Hears of news until an error ends that."""
+    """Notified of changes until an error ends the subscription."""
 
     __slots__ = ("_error", "_news")
 
@@ -18,7 +18,7 @@ class Subscriber:
         self._error: Exception | None = None
 
     def show(self, state: TaskResult[Any]) -> None:
-        """The state of the task, which may be no news."""
+        """Take the current state of the task. It may be one that was shown before."""
 
     def fail(self, error: Exception) -> None:
         if self._error is None:
@@ -26,15 +26,19 @@ class Subscriber:
             self._news.set()
 
     async def news(self) -> None:
-        """Return when there is something new. Raises what ended the watching."""
+        """Return when there is something new. Raises the error that ended the subscription."""
         await self._news.wait()
+        # Cleared before the caller takes the state: a change in between sets it again and costs one
+        # empty turn. Cleared afterwards, that change would be lost.
         self._news.clear()
         if self._error is not None:
             raise self._error
 
 
 class Watcher(Subscriber):
-    """What one iteration of ``watch`` has still to show: the newest state."""
+    """One iteration of ``watch``. It holds the newest state only: a slow consumer skips states and
+    never falls behind.
+    """
 
     __slots__ = ("_is_at_end", "_shown", "state")
 
@@ -45,7 +49,8 @@ class Watcher(Subscriber):
         self._is_at_end = False
 
     def show(self, state: TaskResult[Any]) -> None:
-        """One that was shown already is no news; nothing follows a finished one."""
+        # A recheck reads the same row again, so equal states are dropped. The first finished state is the
+        # last: one read before it must not follow, and deleting the record afterwards is no error.
         if state != self._shown and not self._is_at_end:
             self.state = self._shown = state
             self._is_at_end = state.is_finished

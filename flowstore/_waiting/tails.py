@@ -1,4 +1,15 @@
-"""Who follows all tasks that enter a status, also those that were stored while nothing could be heard."""
+"""Tails: every task that enters a status, including those stored while no message got through.
+
+Messages come at once but can be lost; the history is complete but has to be read. So a tail shows what
+messages say, and after every gap it compares them with the history. Each store must be shown once, though
+it may arrive both ways, in either order, and a task may enter the same status twice. Hence two multisets:
+``_known`` counts stores shown from messages, which the history must not show again; ``_owed`` counts stores
+shown from the history whose message may still come. A set would swallow the second of two equal stores.
+
+Clocks and transactions overlap: a store stamped before a comparison may commit after it. So each
+comparison reaches back ``memory`` before the last one that was complete. If ``memory`` were shorter than the
+time a store may take, such a store would be missed for good.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +19,14 @@ from collections.abc import Callable, Collection, Iterable
 from flowstore._waiting.subscribers import Subscriber
 
 Stored = tuple[str, str]
-"""An id, and the status that it was stored in."""
+"""A task id and the status it was stored in."""
 
 
 class Tail(Subscriber):
-    """What one iteration of ``watch_status`` has still to show: ids that were stored in ``statuses``.
+    """One iteration of ``watch_status``: the ids stored in ``statuses`` that were not taken yet.
 
-    What it did not hear of, because it was not registered yet or messages were lost, is told from the
-    history: there each store is as often as it was heard of, or has been missed. ``memory``: for how
-    many microseconds of ``clock`` both are compared, at least the time that a store may take.
+    ``memory``: how far back messages and history are compared, in microseconds of ``clock``; at least the
+    time that one store may take.
     """
 
     __slots__ = (
@@ -35,8 +45,8 @@ class Tail(Subscriber):
         self._known: Counter[Stored] = Counter()
         self._owed: Counter[Stored] = Counter()
         self._begun = self._sound = self._compared = clock()
-        """Since when it shows; up to when it has missed nothing, but for stores on their way then; and when
-        the last comparison began.
+        """The start of the tail; the time up to which nothing was missed, except stores in flight at that
+        time; and the start of the last comparison.
         """
         self._is_registered = False
         self.has_gap = False
@@ -47,15 +57,15 @@ class Tail(Subscriber):
         for task_id in ids:
             stored = (task_id, status)
             if self._owed[stored]:
-                self._owed[stored] -= 1  # it was in the history already
+                self._owed[stored] -= 1  # already shown, from the history
             else:
                 self._ids.append(task_id)
                 self._recent.append((self._clock(), stored))
-                self._known[stored] += 1  # a comparison under way may find it as well
+                self._known[stored] += 1  # a comparison in progress may find it as well
                 self._news.set()
 
     def registered(self) -> None:
-        """From now on it hears of all; what came before the first time it may have missed."""
+        """Messages arrive from now on. Whatever was stored before the first registration may be missing."""
         if not self._is_registered:
             self._is_registered = True
             self.missed()
@@ -65,10 +75,17 @@ class Tail(Subscriber):
         self._news.set()
 
     def compare(self) -> int:
-        """Begin to. Since when the history has to be read; each store in it is then ``found``, in order."""
+        """Begin a comparison; returns the time from which to read the history.
+
+        Pass each store in it to ``found``, in order, and call ``compared`` if the read reached the end.
+        """
+        # The clock is read before the history: a store that commits during the read is either found or
+        # belongs to the next comparison.
         self._compared = self._clock()
         since = max(self._begun, self._sound - self._memory)
         self._recent = [entry for entry in self._recent if entry[0] >= since]
+        # The read counts every store from `since` on, so what was shown is counted anew over that same time.
+        # A message still owed is taken for lost: kept, the debt would swallow the next equal store.
         self._known = Counter(stored for _, stored in self._recent)
         self._owed.clear()
         self.has_gap = False
@@ -82,15 +99,17 @@ class Tail(Subscriber):
             return
         self._missed_ids.append(stored[0])
         self._recent.append((at, stored))
-        if at >= self._compared - self._memory:  # what is older is not on its way any more, but lost
+        # The message of an older store is lost, not late. To wait for it would swallow the next store of
+        # this task in this status.
+        if at >= self._compared - self._memory:
             self._owed[stored] += 1
 
     def compared(self) -> None:
-        """All of the history was read: nothing is missed that was stored before the comparison."""
+        """The history was read to its end: nothing stored before the comparison began is missing."""
         self._sound = self._compared
 
     def take(self) -> list[str]:
-        """The ids that were not taken yet: those that had been missed, then those that were heard of."""
+        """The ids not taken yet: first those from the history, which are older, then those from messages."""
         ids = self._missed_ids + self._ids
         self._missed_ids, self._ids = [], []
         return ids

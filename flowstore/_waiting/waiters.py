@@ -1,10 +1,24 @@
-"""Who waits for which task: one registry, one reader and one timer for all waiters of a backend.
+"""All waits of a backend: one registry, one reader and one timer, however many waiters there are.
 
-A wait registers, then reads, then sleeps. Engines report changes as hints, which may be lost or
-doubled, so a hint only makes an id stale: the reader looks at all stale ids in one batch and
-settles what it finds. Every ``recheck_interval`` each awaited id is stale again, whatever was heard.
-An id that is said to be finished is fetched, which is cheaper than to watch it again; when it is not
-finished after all, it is watched.
+A wait registers, reads, then sleeps, in this order. A write before the read is found by the read; a write
+after it finds the id registered and sends a hint. Read first, and a write in between goes unnoticed.
+
+Hints may be lost, doubled or late, so a hint decides nothing: it marks the id stale, and the row that the
+reader finds decides. Every ``recheck_interval`` all awaited ids turn stale: a lost hint delays a wait, and
+never hangs it.
+
+There is one reader. Ids that turn stale during a read share the next one, and rows are applied in the order
+of the reads; with two readers an old row could arrive after a newer one.
+
+A read may be older than a wait that begins while it is in flight. Such a wait joins ``Waitlist.later`` and is
+settled by a read of its own; otherwise a wait begun after ``store`` had returned could get what stood before.
+
+An absent record is either not stored yet or gone. It is gone only if it had been seen before the read began
+(``was_seen``, taken before the await): a hint that arrives during the read may be about a write that the read
+was too early to find, and the wait would end with ResultDeleted just as its task starts.
+
+A hint of a finished status is followed by ``fetch``, which registers nothing and is cheaper. If the record is
+not finished after all, the id is watched again, since the storage dropped the registration with its hint.
 """
 
 from __future__ import annotations
@@ -17,7 +31,7 @@ from typing import Any, Final
 
 from flowstore._waiting.subscribers import Subscriber, Watcher
 from flowstore._waiting.tails import Tail
-from flowstore._waiting.waitlist import GOES, Waiting, Waitlist
+from flowstore._waiting.waitlist import REMOVALS, Waiting, Waitlist
 from flowstore.engine import ANY_ID, Change, Row
 from flowstore.errors import (
     BackendClosed,
@@ -31,7 +45,7 @@ from flowstore.models import FINISHED, TaskResult, TaskStatus
 
 _BATCH: Final = 1_000
 _TRIPS_PER_SIZE: Final = 8
-"""How many reads in a row come in time before larger ones are tried again."""
+"""After how many reads in a row that met their deadline the batch size is doubled again."""
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 _LONGEST_TIMER: Final = 86_400.0
@@ -42,7 +56,7 @@ Read = Callable[[Sequence[str]], Awaitable[Sequence[Row | None]]]
 
 
 class Waiters:
-    """The waits of one backend; also the sink of its engine's hints. Lives in one event loop."""
+    """The waits of one backend, and the ``Hints`` that its engine reports to. Lives in one event loop."""
 
     def __init__(
         self,
@@ -60,13 +74,13 @@ class Waiters:
         self._entries: dict[str, Waitlist] = {}
         self._tails: set[Tail] = set()
         self._stale: dict[str, bool] = {}
-        """To be read again, and whether it is enough to fetch it."""
+        """Ids to read again, oldest first, and whether a ``fetch`` is enough."""
         self._reading: Mapping[str, Waitlist] = {}
         self._reader: asyncio.Task[None] | None = None
         self._recheck: asyncio.TimerHandle | None = None
         self._is_closed = False
         self.trouble: StorageUnavailable | None = None
-        """Why the storage could not be read at the last try; None when it could."""
+        """Why the last read could not reach the storage, else None. The cause of a WaitTimeout."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -78,19 +92,19 @@ class Waiters:
     def register(self, task_id: str, timeout: float | None = None) -> Waiting:
         """A future of the finished result. Every future must be given back with ``release``.
 
-        ``timeout`` in seconds, after which it fails with WaitTimeout; None: never.
+        It fails with WaitTimeout after ``timeout`` seconds; None: never.
         """
         entry = self._entry(task_id)
         loop = asyncio.get_running_loop()
         future: Waiting = loop.create_future()
         entry.futures[future] = (
-            None if timeout is None else loop.call_later(timeout, self._late, task_id, future, timeout)
+            None if timeout is None else loop.call_later(timeout, self._time_out, task_id, future, timeout)
         )
-        self._look(task_id)
+        self._read_soon(task_id)
         return future
 
     def _entry(self, task_id: str) -> Waitlist:
-        """For somebody who comes now."""
+        """The waitlist that a new member joins: not one whose read is in flight, which may be too old."""
         if self._is_closed:
             raise BackendClosed("the backend is closed")
         entry = self._entries.get(task_id)
@@ -101,16 +115,16 @@ class Waiters:
             return entry.later
         return entry
 
-    def _look(self, task_id: str) -> None:
+    def _read_soon(self, task_id: str) -> None:
         self._mark_stale((task_id,))
         if self._recheck is None:
             self._arm_recheck()
 
     def watch(self, task_id: str) -> Watcher:
-        """Shown the state of the task and each that follows. To be given back with ``unwatch``."""
+        """A watcher, shown the current state and those that follow. Give it back with ``unwatch``."""
         watcher, entry = Watcher(), self._entry(task_id)
         entry.watchers.add(watcher)
-        self._look(task_id)
+        self._read_soon(task_id)
         return watcher
 
     def unwatch(self, task_id: str, watcher: Subscriber) -> None:
@@ -120,19 +134,19 @@ class Waiters:
             self._drop_unused(task_id, entry)
 
     def follow(self, tail: Tail) -> None:
-        """Let ``tail`` hear of all ids. To be ended with ``unfollow``."""
+        """Pass the changes of all ids to ``tail``. End it with ``unfollow``."""
         self._entry(ANY_ID).watchers.add(tail)
         self._tails.add(tail)
-        self._look(ANY_ID)
+        self._read_soon(ANY_ID)
 
     def unfollow(self, tail: Tail) -> None:
         self._tails.discard(tail)
         self.unwatch(ANY_ID, tail)
 
     def release(self, task_id: str, future: Waiting) -> None:
-        """End a wait, whatever became of it."""
+        """End a wait, whatever its outcome."""
         if future.done() and not future.cancelled():
-            future.exception()  # so that an outcome nobody took is not reported as never retrieved
+            future.exception()  # marks it as retrieved; the loop would log it otherwise
         entry = self._entries.get(task_id)
         if entry is not None:
             entry.release(future)
@@ -146,7 +160,7 @@ class Waiters:
             del self._entries[task_id]
             self._stale.pop(task_id, None)
         if not self._entries:
-            self._rest()
+            self._cancel_recheck()
 
     def changed(self, ids: Iterable[str], change: Change) -> None:
         for tail in self._tails:
@@ -156,10 +170,11 @@ class Waiters:
             if entry is None:
                 continue
             if change in _ENDS:
-                self._stale.setdefault(task_id, True)
-            elif change in GOES or not entry.is_seen or entry.watchers:
-                self._stale[task_id] = False  # it is gone; or to learn when it expires, and to show it
-            entry.hear(change)
+                self._stale.setdefault(task_id, True)  # not over False: that id is still to be registered
+            elif change in REMOVALS or not entry.is_seen or entry.watchers:
+                # Other changes matter only to watchers, but the first one tells when the record expires.
+                self._stale[task_id] = False
+            entry.note(change)
         self._start_reading()
 
     def look_again(self) -> None:
@@ -168,24 +183,24 @@ class Waiters:
         self._mark_stale(self._entries)
 
     async def close(self) -> None:
-        """Wake every waiter with BackendClosed and stop reading."""
+        """Wake all waiters with BackendClosed and stop the reader."""
         self._is_closed = True
         for entry in self._entries.values():
             entry.join()
         self._settle_all(list(self._entries), BackendClosed("the backend was closed during the wait"))
         self._stale.clear()
-        self._rest()
+        self._cancel_recheck()
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.wait([self._reader])
 
-    def _late(self, task_id: str, future: Waiting, timeout: float) -> None:
+    def _time_out(self, task_id: str, future: Waiting, timeout: float) -> None:
         if not future.done():
             error = WaitTimeout(task_id, timeout)
             error.__cause__ = self.trouble
             future.set_exception(error)
 
-    def _rest(self) -> None:
+    def _cancel_recheck(self) -> None:
         if self._recheck is not None:
             self._recheck.cancel()
             self._recheck = None
@@ -214,21 +229,23 @@ class Waiters:
         self._start_reading()
 
     async def _read_stale(self) -> None:
+        """Read until nothing is stale. An outage is ridden out; each wait has a deadline of its own."""
         pause, size, in_time = _FIRST_PAUSE, _BATCH, 0
         while self._stale and not self._is_closed:
             batch, read = self._take_batch(size)
             self._reading = {task_id: self._entries[task_id] for task_id in batch}
+            # Before the await: a hint during the read may be about a write that the read cannot see.
             seen = [entry.is_seen for entry in self._reading.values()]
             try:
                 rows = await read(batch)
             except StorageUnavailable as error:
                 self.trouble = error
                 self._put_back(batch)
-                if isinstance(error, StorageTimeout):  # it may have been too much for one trip
+                if isinstance(error, StorageTimeout):  # perhaps the batch was too large for one trip
                     size, in_time = max(1, len(batch) // 2), 0
             except Exception as error:
                 self._settle_all(batch, error)
-            except BaseException:  # somebody cancelled all tasks; who still waits is read again
+            except BaseException:  # all tasks of the loop were cancelled; the rest may still be awaited
                 self._put_back(batch)
                 raise
             else:
@@ -238,6 +255,7 @@ class Waiters:
                 for task_id, row, was_seen in zip(batch, rows, seen, strict=True):
                     self._show_row(task_id, row, was_seen, read)
             finally:
+                # Only now: joined earlier, the later ones would be settled by this very read.
                 for entry in self._reading.values():
                     entry.join()
                 self._reading = {}
@@ -246,8 +264,9 @@ class Waiters:
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _show_row(self, task_id: str, row: Row | None, was_seen: bool, read: Read) -> None:
-        """To those whom it was read for. ``was_seen``: whether the record had been seen before."""
+        """Apply a row to those it was read for. ``was_seen``: seen before this read began."""
         entry = self._entries.get(task_id)
+        # During the read all of them may have left and others come: a new waitlist, newer than the row.
         if entry is None or entry is not self._reading[task_id]:
             return
         if task_id == ANY_ID:
@@ -255,18 +274,18 @@ class Waiters:
                 tail.registered()
         if row is not None and row.status not in _UNFINISHED and not row.is_expired(self._clock()):
             self._settle(task_id, entry, self._outcome(row))
-        elif read is self._fetch:
+        elif read is self._fetch:  # the hint was outdated, and the registration ended with it
             self._stale[task_id] = False
         else:
             self._settle_unfinished(task_id, entry, was_seen, row)
 
     def _take_batch(self, size: int) -> tuple[list[str], Read]:
-        """Those to be read as the oldest is, so that neither way to read waits for ever for the other."""
-        is_told = next(iter(self._stale.values()))
-        batch = list(islice((task_id for task_id, told in self._stale.items() if told is is_told), size))
+        """The stale ids to be read the same way as the oldest, so that neither way starves the other."""
+        is_enough = next(iter(self._stale.values()))
+        batch = list(islice((task_id for task_id, fetch in self._stale.items() if fetch is is_enough), size))
         for task_id in batch:
             del self._stale[task_id]
-        return batch, self._fetch if is_told else self._watch
+        return batch, self._fetch if is_enough else self._watch
 
     def _put_back(self, batch: Iterable[str]) -> None:
         self._stale.update((task_id, False) for task_id in batch if task_id in self._entries)
@@ -277,7 +296,9 @@ class Waiters:
                 self._settle(task_id, entry, error)
 
     def _settle(self, task_id: str, entry: Waitlist, outcome: TaskResult[Any] | Exception) -> None:
-        """Whoever comes from now on knows nothing of what these were told."""
+        """End all waits of ``entry``. Those that joined later start afresh, with nothing seen or gone."""
+        # The entry leaves the registry before its futures are released, so that a wait that begins in
+        # between is never merged into one that has its outcome.
         entry.settle(outcome)
         if entry.later is not None:
             self._entries[task_id], entry.later = entry.later, None
@@ -285,7 +306,7 @@ class Waiters:
         del self._entries[task_id]
         self._stale.pop(task_id, None)
         if not self._entries:
-            self._rest()
+            self._cancel_recheck()
 
     def _settle_unfinished(self, task_id: str, entry: Waitlist, was_seen: bool, row: Row | None) -> None:
         if row is None or row.is_expired(self._clock()):
@@ -297,13 +318,16 @@ class Waiters:
                 entry.show(self._outcome(row._replace(body=None)))
 
     def _settle_absent(self, task_id: str, entry: Waitlist, was_seen: bool, row: Row | None) -> None:
-        """Absent, and not seen before this look began: not there yet. Otherwise it is gone.
+        """Absent means gone if the record was seen before the read began, else not stored yet.
 
-        Being seen since does not count: the look may be older than the write that a hint told of.
+        A row that has expired counts as absent.
         """
+        # A removal that a hint reported needs no earlier sighting: the record existed, perhaps so briefly
+        # that no read ever found it.
         if entry.gone is not None:
             self._settle(task_id, entry, entry.gone(task_id))
         elif was_seen:
+            # Without a hint only the clock can tell expiry from deletion.
             was_due = entry.expires_at is not None and entry.expires_at <= self._clock()
             self._settle(task_id, entry, ResultExpired(task_id) if row or was_due else ResultDeleted(task_id))
 

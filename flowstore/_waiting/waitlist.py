@@ -1,4 +1,4 @@
-"""Who waits for one task or looks on, and what is known of its record."""
+"""The waiters and watchers of one task, and what is known of its record."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from flowstore.engine import Change
 from flowstore.errors import ResultDeleted, ResultExpired, ResultGone
 from flowstore.models import TaskResult
 
-GOES: Final = frozenset({Change.DELETED, Change.EXPIRED})
-"""The changes behind which there is no record any more."""
+REMOVALS: Final = frozenset({Change.DELETED, Change.EXPIRED})
+"""The changes after which the record no longer exists."""
 
 Waiting = asyncio.Future[TaskResult[Any]]
 
 
 class Waitlist:
-    """All who wait for one id and were told nothing yet, and what is known of its record."""
+    """The waiters of one id that have no outcome yet, its watchers, and what is known of its record.
+
+    ``later`` is a second waitlist, of those who join while a read for this one is in flight. That read may
+    be older than their call, so it must not settle them. They share every hint, which is about the record
+    and not about a read, and ``join`` merges them when the read is over.
+    """
 
     __slots__ = ("expires_at", "futures", "gone", "is_seen", "later", "timer", "watchers")
 
@@ -25,9 +30,10 @@ class Waitlist:
         self.futures: dict[Waiting, asyncio.TimerHandle | None] = {}
         self.watchers: set[Subscriber] = set()
         self.later: Waitlist | None = None
-        """Those who came while the record is read for these: what is read may be older than they are."""
         self.is_seen = False
+        """Whether the record has ever been found or hinted at: only then can an absent one be gone."""
         self.gone: type[ResultGone] | None = None
+        """What a hint said about the removal. Kept until a read confirms it or finds a record again."""
         self.expires_at: int | None = None
         self.timer: asyncio.TimerHandle | None = None
 
@@ -35,13 +41,13 @@ class Waitlist:
     def is_unused(self) -> bool:
         return not self.futures and not self.watchers and self.later is None
 
-    def hear(self, change: Change) -> None:
-        if change in GOES:
+    def note(self, change: Change) -> None:
+        if change in REMOVALS:
             self.gone = ResultExpired if change is Change.EXPIRED else ResultDeleted
         else:
             self.is_seen = True
         if self.later is not None:
-            self.later.hear(change)
+            self.later.note(change)
 
     def release(self, future: Waiting) -> None:
         timer = self.futures.pop(future, None)
@@ -56,11 +62,11 @@ class Waitlist:
             self.later.unwatch(watcher)
 
     def settle(self, outcome: TaskResult[Any] | Exception) -> None:
-        """Tell all but those who came later; it is the last that these hear from this entry."""
+        """Give the outcome to all but ``later``. These futures get nothing more from this waitlist."""
         for future, timer in self.futures.items():
             if timer is not None:
                 timer.cancel()
-            if future.done():
+            if future.done():  # timed out or cancelled, and not released yet
                 continue
             if isinstance(outcome, Exception):
                 future.set_exception(outcome)
@@ -77,7 +83,7 @@ class Waitlist:
                 watcher.show(state)
 
     def join(self) -> None:
-        """Those who came later wait with the others: their record is read again anyway."""
+        """Merge ``later``. Its members marked the id stale when they came, so a read of their own follows."""
         if self.later is not None:
             self.futures |= self.later.futures
             self.watchers |= self.later.watchers
