@@ -147,7 +147,8 @@ class Faulty(MemoryEngine):
         return await super().commit(commits, now)
 
     async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
-        if self._fault != "reads old" or self._random.random() > 0.1:
+        is_fresh = self._random.random() > 0.1 or not self._old.keys() >= set(ids)
+        if self._fault != "reads old" or is_fresh:
             self._old |= {task_id: self._rows.get(task_id) for task_id in ids}
         return [self._old[task_id] for task_id in ids]
 
