@@ -30,6 +30,12 @@ def _install(session: nox.Session) -> None:
     session.install("-e", ".[testing,examples]", *_group("test"))
 
 
+def _pytest(session: nox.Session, *arguments: str) -> None:
+    """All tests but the building of the wheel, in several processes; ``-- -n 0`` runs them in one."""
+    options = ["--ignore=tests/acceptance/test_wheel.py", "--numprocesses=auto", "--dist=worksteal"]
+    session.run("pytest", *options, *arguments, *session.posargs)
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """An example by its name, as in ``-- pipeline --files 50``; the task queue of quickstart by default."""
@@ -43,7 +49,7 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All tests but the building of the wheel, on the running interpreter."""
     _install(session)
-    session.run("pytest", "--ignore=tests/acceptance/test_wheel.py", *session.posargs)
+    _pytest(session)
 
 
 @nox.session
@@ -51,7 +57,7 @@ def stress(session: nox.Session) -> None:
     """The same tests with ten times as many seeds, a million waits, and longer where they take a time."""
     session.env["FLOWSTORE_STRESS"] = "1"
     _install(session)
-    session.run("pytest", "--ignore=tests/acceptance/test_wheel.py", "--timeout=3600", *session.posargs)
+    _pytest(session, "--timeout=3600")
 
 
 @nox.session(python=PYTHONS)
@@ -67,7 +73,7 @@ def lowest(session: nox.Session) -> None:
     allowed = [*project["dependencies"], *project["optional-dependencies"]["testing"]]
     oldest = [re.sub(r">=([\d.]+).*", r"==\1", requirement) for requirement in allowed]
     session.install("-e", ".[testing,examples]", *_group("test"), *oldest)
-    session.run("pytest", "--ignore=tests/acceptance/test_wheel.py", *session.posargs)
+    _pytest(session)
 
 
 @nox.session

@@ -13,11 +13,29 @@ import pytest
 import pytest_asyncio
 import redis
 from blockbuster import BlockBuster, BlockBusterFunction
+from hypothesis import HealthCheck, settings
 
 from tests.servers import SERVER_KINDS, Server, start_server
 
 EXTERNAL = os.environ.get("FLOWSTORE_TEST_REDIS_URL")
 KINDS = ["external"] if EXTERNAL else SERVER_KINDS
+MOST_WORKERS = 8
+
+# how long an example takes says more about the machine than about flowstore
+settings.register_profile("flowstore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("flowstore")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Of ``-n auto``: many tests wait more than they work, so there are more workers than processors."""
+    return 0 if EXTERNAL else min(2 * (os.cpu_count() or 1), MOST_WORKERS)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A database that was given cannot be shared: tests empty it, and look at what its server did."""
+    if EXTERNAL and config.getoption("numprocesses", None):
+        raise pytest.UsageError("FLOWSTORE_TEST_REDIS_URL is one database for one process: use -n 0")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
