@@ -1,20 +1,26 @@
-"""The charts of the README, by matplotlib: dark on a white card, so that they read on any page."""
+"""The charts of the documents, by matplotlib: dark on a white card, so that they read on any page.
+
+Bars start at zero on a linear axis, so that their lengths are in the ratio of the numbers. What would not fit
+beside the others on such an axis is named below it with its number.
+"""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from benchmarks.peers.base import Storage
 from benchmarks.plan import GROWTH, LONE_LIMITS, PLANS
 from benchmarks.report import Row, rows_of, short
 from benchmarks.results import Results
-from benchmarks.systems import KINDS, kind, storage
+from benchmarks.systems import kind, storage
 
 mpl.rcParams |= {
     "font.size": 9,
@@ -25,12 +31,31 @@ mpl.rcParams |= {
 }
 
 COLORS = {"limit": "#c4c9cf", "flowstore": "#1f6feb", "peer": "#7d8590"}
-PANELS = (
-    ("throughput", "stores at once", "Stores a second, 100 tasks"),
-    ("throughput", "gets at once", "Gets a second, 100 tasks"),
-    ("latency", "p50", "Wake-up by a store, p50, ms"),
+GREY: Final = "#57606a"
+STORAGES: dict[Storage, str] = {"redis": "Redis", "sqlite": "SQLite"}
+BARE: dict[Storage, str] = {"redis": "bare redis-py", "sqlite": "bare sqlite3"}
+PEERS_SHOWN: Final = 5
+
+
+class Panel(NamedTuple):
+    measure: str
+    number: str
+    storage: Storage
+    title: str
+    axis: str
+
+
+PANELS: Final = (
+    Panel("throughput", "stores at once", "redis", "Stores per second, Redis", "100 tasks, more is better"),
+    Panel(
+        "throughput",
+        "stores at once",
+        "sqlite",
+        "Stores per second, SQLite, durable",
+        "100 tasks, more is better",
+    ),
+    Panel("latency", "p50", "redis", "Wake-up in another process, Redis", "p50 in ms, less is better"),
 )
-STORAGES = {"redis": "Redis", "sqlite": "SQLite"}
 
 
 def draw_all(results: Results, folder: Path) -> Iterator[Path]:
@@ -48,71 +73,63 @@ def _canvas(height: float) -> Canvas:
 
 
 def comparison(results: Results) -> Canvas | None:
-    """For each storage a line of three panels. A system keeps its place in all of a line."""
-    columns = [_rows(results, measure, number) for measure, number, _ in PANELS]
-    lines = {there: names for there in STORAGES if (names := _order(columns, there))}
-    if not lines:
+    """flowstore between the bare storage and its best peers, one panel for each of PANELS with numbers."""
+    panels = [(panel, rows) for panel in PANELS if (rows := _rows(results, panel))]
+    if not panels:
         return None
-    count = sum(map(len, lines.values()))
-    canvas = _canvas(1.0 + 0.6 * len(lines) + 0.21 * count)
-    heights = [len(names) for names in lines.values()]
-    grid = canvas.subplots(len(lines), len(PANELS), squeeze=False, height_ratios=heights, sharex="col")
-    for line, (there, names) in zip(grid, lines.items(), strict=True):
-        for panel, rows, (_, _, title) in zip(line, columns, PANELS, strict=True):
-            _bars(panel, names, rows)
-            panel.set_title(f"{STORAGES[there]}: {title}", fontsize=9, loc="left", weight="bold")
-            panel.set_yticks([])
-        _name_bars(line[0], names, f" ({there})")
-    for panel, rows, (_, _, title) in zip(grid[-1], columns, PANELS, strict=True):
-        medians = [row.median for row in rows.values() if not row.error]
-        panel.set_xlim(min(medians, default=1) / 2, max(medians, default=1) * 6)  # room for the numbers
-        better = "less" if title.endswith("ms") else "more"
-        panel.set_xlabel(f"{better} is better, logarithmic", color="#57606a")
+    canvas = _canvas(2.9)
+    for axes, (panel, rows) in zip(canvas.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        peers = [row for row in rows if kind(row.system) == "peer"]
+        _bars(axes, [row for row in rows if row not in peers[PEERS_SHOWN:]])
+        axes.set_title(panel.title, fontsize=9, loc="left", weight="bold")
+        axes.set_xlabel("\n".join((panel.axis, _left_out(peers[PEERS_SHOWN:]))), color=GREY, fontsize=8)
     return canvas
 
 
-def _rows(results: Results, measure: str, number: str) -> dict[str, Row]:
+def _rows(results: Results, panel: Panel) -> list[Row]:
+    """Those that have a number, in the order of ``rows_of``: the limit, flowstore, the peers, best first."""
     for planned in PLANS[results.plan]:
         for figure in planned.figures:
-            if (planned.name, figure.number) == (measure, number):
-                rows = rows_of(results.runs, planned, figure)
-                return {row.system: row for row in rows if storage(row.system) in STORAGES}
-    return {}
+            if (planned.name, figure.number) == (panel.measure, panel.number):
+                return [
+                    row
+                    for row in rows_of(results.runs, planned, figure)
+                    if storage(row.system) == panel.storage
+                    and not row.error
+                    and row.system not in LONE_LIMITS
+                ]
+    return []
 
 
-def _order(columns: list[dict[str, Row]], there: str) -> list[str]:
-    """Limit, flowstore, peers; the peers as in the first column, where the best comes first."""
-    names = [name for name in dict.fromkeys(chain(*columns)) if storage(name) == there]
-    return sorted(
-        (name for name in names if name not in LONE_LIMITS), key=lambda name: KINDS.index(kind(name))
-    )
-
-
-def _bars(panel: Axes, names: list[str], rows: dict[str, Row]) -> None:
-    panel.set_xscale("log")
-    panel.set_ylim(len(names) - 0.4, -0.6)
-    for at, name in enumerate(names):
-        row = rows.get(name, Row(name, (), "not measured"))
-        weight = "bold" if kind(name) == "flowstore" else "normal"
-        if row.error:
-            said = f" {row.error.partition(':')[0]}"
-            panel.text(0, at, said, transform=panel.get_yaxis_transform(), va="center", style="italic")
-            continue
-        hatch = "////" if kind(name) == "limit" else None
-        panel.barh(at, row.median, color=COLORS[kind(name)], hatch=hatch, edgecolor="white", height=0.74)
-        panel.annotate(f" {short(row.median)}", (row.median, at), va="center", weight=weight)
-
-
-def _name_bars(panel: Axes, names: list[str], suffix: str) -> None:
-    panel.set_yticks(range(len(names)), [name.removesuffix(suffix) for name in names])
-    panel.tick_params(axis="y", length=0)
-    for label, name in zip(panel.get_yticklabels(), names, strict=True):
-        if kind(name) == "flowstore":
+def _bars(axes: Axes, rows: list[Row]) -> None:
+    for at, row in enumerate(rows):
+        of = kind(row.system)
+        look: dict[str, Any] = {"hatch": "////", "edgecolor": "white"} if of == "limit" else {}
+        axes.barh(at, row.median, color=COLORS[of], height=0.74, **look)
+        weight = "bold" if of == "flowstore" else "normal"
+        axes.annotate(f" {short(row.median)}", (row.median, at), va="center", weight=weight)
+    axes.set_xlim(0, 1.2 * max(row.median for row in rows))  # room for the numbers
+    axes.set_ylim(PEERS_SHOWN + 1.6, -0.6)
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.locator_params(axis="x", nbins=4)
+    axes.set_yticks(range(len(rows)), [_name(row.system) for row in rows])
+    axes.tick_params(axis="y", length=0)
+    for label, row in zip(axes.get_yticklabels(), rows, strict=True):
+        if kind(row.system) == "flowstore":
             label.set(color=COLORS["flowstore"], weight="bold")
 
 
+def _name(system: str) -> str:
+    return BARE[storage(system)] if kind(system) == "limit" else system.partition(" (")[0]
+
+
+def _left_out(peers: list[Row]) -> str:
+    named = ", ".join(f"{_name(row.system)}\N{NO-BREAK SPACE}{short(row.median)}" for row in peers)
+    return textwrap.fill(f"not drawn: {named}", 48, break_on_hyphens=False) if named else ""
+
+
 def growth(results: Results) -> Canvas | None:
-    """flowstore with ever more results there; flat is what it should be."""
+    """flowstore with ever more results stored; flat is what it should be. Points: one axis is logarithmic."""
     measures = [measure for measure in PLANS[results.plan] if measure.work == "growth"]
     if not any(run.measure == measure.name for run in results.runs for measure in measures):
         return None
@@ -131,6 +148,6 @@ def growth(results: Results) -> Canvas | None:
         panel.set_ylim(0, 1.15 * max(value for points in lines.values() for _, value in points))
         panel.yaxis.set_major_formatter("{x:,g}")
         panel.set_title(figure.title, fontsize=9, loc="left", weight="bold")
-        panel.set_xlabel("results there")
+        panel.set_xlabel("results stored")
     panel.legend(frameon=False)
     return canvas
