@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +18,19 @@ import redis
 from flowstore import (
     BaseResultBackend,
     CorruptStore,
+    Progress,
     RedisBackend,
     SchemaTooNew,
     SQLiteBackend,
+    TaskError,
     TaskResult,
     TaskStatus,
+    Worker,
 )
 from flowstore.backends.redis.format import FORMAT as REDIS_FORMAT
 from flowstore.backends.sqlite.format import FORMAT as SQLITE_FORMAT
 from flowstore.backends.sqlite.format import MIGRATIONS
+from flowstore.backends.sqlite.statements import SQL
 from flowstore.testing.support import ids
 from tests.formats.make import FOLDER, load
 from tests.formats.sample import TYPES, at, results
@@ -55,6 +63,38 @@ def test_each_format_has_a_fixture() -> None:
     sqlite = {f"sqlite-{number}.db" for number in (*MIGRATIONS, SQLITE_FORMAT)}
     assert {*FIXTURES} >= sqlite | {f"redis-{REDIS_FORMAT}.jsonl"}
     assert max(MIGRATIONS) == SQLITE_FORMAT - 1
+
+
+DOCUMENT = (FOLDER.parents[1] / "docs" / "formats.md").read_text("utf-8")
+NAMED = set(re.findall(r"`([^`]+)`", re.sub("```.*?```", "", DOCUMENT, flags=re.DOTALL)))
+
+
+def test_the_document_is_of_today() -> None:
+    """Its numbers, and every JSON key."""
+    numbers = f"SQLite files are at format {SQLITE_FORMAT}, Redis and Valkey at format {REDIS_FORMAT}."
+    assert numbers in DOCUMENT
+    keys = {*TaskError.model_fields, *Progress.model_fields, "result", "args", "kwargs", "error", "value"}
+    assert keys | {"info"} | (Worker.model_fields.keys() - {"worker_id", "last_seen"}) <= NAMED
+
+
+def test_the_document_names_every_table_and_column() -> None:
+    """Those of SQLite, and of the view for people."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(SQL["schema"])
+        kinds = "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')"
+        tables = {name for (name,) in connection.execute(kinds)}
+        columns = {row[1] for name in tables for row in connection.execute(f"PRAGMA table_xinfo({name})")}
+    assert tables | columns <= NAMED
+
+
+def test_the_document_names_every_key() -> None:
+    """The kinds of keys that the fixture of Redis has, and the kinds of facets."""
+    lines = (FOLDER / f"redis-{REDIS_FORMAT}.jsonl").read_text("utf-8").split("\n")[:-1]
+    keys = [json.loads(line)[0].partition("}:")[2].split(":") for line in lines]
+    named = {name.partition(":")[0] for name in NAMED}
+    assert len(keys) > 20
+    assert {key[0] for key in keys} <= named
+    assert {key[2] for key in keys if key[0] == "i" and key[2]} <= named
 
 
 async def test_every_record_is_read(backend: BaseResultBackend) -> None:
