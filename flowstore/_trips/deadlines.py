@@ -1,4 +1,4 @@
-"""Calls that end in time: one alone, or many that follow one another under one timer."""
+"""Calls under a deadline: a single one, or a sequence that shares one timer."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ async def in_time(call: Awaitable[T], timeout: float) -> T:
         async with limit:
             return await call
     except TimeoutError as error:
-        if not limit.expired():
+        if not limit.expired():  # the storage's own timeout, which says more than ours would
             raise
         raise no_answer(timeout) from error
 
 
 class Deadline:
-    """As ``asyncio.timeout_at`` for calls that follow one another, but the timer of one serves the next.
+    """``asyncio.timeout_at`` for a sequence of calls, with one timer for all of them.
 
-    Arming a timer for each call takes longer than sharing a trip. Deadlines must not decrease.
+    Arming and cancelling a timer for each call costs more than sharing a trip saves. So the timer outlives
+    its call, and when it fires too early for the current one it is armed again. That only works if deadlines
+    never decrease: an earlier one would be noticed when the later timer fires.
     """
 
     def __init__(self) -> None:
@@ -40,7 +42,7 @@ class Deadline:
         self._has_passed = False
 
     async def meet(self, call: Awaitable[T], at: float) -> T:
-        """Raise TimeoutError at ``at``, on the clock of the loop. One call at a time."""
+        """Await ``call``; TimeoutError at ``at`` on the loop's clock. One call at a time."""
         task = asyncio.current_task()
         assert task is not None
         self._at, self._task = at, task
@@ -49,6 +51,7 @@ class Deadline:
         try:
             return await call
         except asyncio.CancelledError:
+            # A second request to cancel came from elsewhere, and must not be turned into a timeout.
             if self._has_passed and task.cancelling() == 1:
                 raise TimeoutError from None
             raise
@@ -65,7 +68,7 @@ class Deadline:
 
     def _pass(self) -> None:
         self._timer = None
-        if self._task is None:
+        if self._task is None:  # between two calls; the next one arms the timer
             return
         loop = asyncio.get_running_loop()
         if loop.time() < self._at:

@@ -1,7 +1,20 @@
-"""Concurrent calls share trips to the storage: what is asked for during a trip leaves together in the next.
+"""Lanes: concurrent calls share round trips to the storage.
 
-No call waits for others to join it, so one that comes alone leaves at once. Writes of one id keep the
-order in which they were asked for: they share a lane, where one trip is under way at a time.
+A lane has at most one trip in flight, and calls made meanwhile leave together in the next. There is no
+timer: a lone call leaves at once, and batches grow by themselves as the storage gets slower. Waiting some
+milliseconds for company would slow down a lone call and gain nothing under load.
+
+One trip at a time also keeps order: all writes of an id take the same lane, so they reach the storage in the
+order of the calls. With two trips in flight, a later write could overtake an earlier one.
+
+A caller's deadline starts when it calls, not when its trip leaves. The queue is in order of deadlines, so the
+trip's deadline is that of its first call, and a call whose time ran out in the queue is never sent. A
+cancelled caller does not cancel the trip, which carries the writes of others.
+
+The error of a trip does not say which item caused it. So the trip is bisected until the bad item fails alone.
+Repeating a part is safe: what failed was rolled back, or the engine recognises a write that it has applied
+already. If the storage cannot be reached, bisecting would only multiply the timeouts: the lane gives up and
+fails everything in its queue, where each call would otherwise wait out its deadline in vain.
 """
 
 from __future__ import annotations
@@ -28,11 +41,11 @@ Verb = Callable[[list[Any], int], Coroutine[Any, Any, Sequence[Any]]]
 MAX_ITEMS: Final = 500
 MAX_TRIP_BYTES: Final = 4 * 2**20
 MAX_QUEUED_BYTES: Final = 32 * 2**20
-_ITEM_BYTES: Final = 256  # about what an item weighs beyond its payload
+_ITEM_BYTES: Final = 256  # rough overhead of an item beyond its payload
 
 
 class _Call:
-    """What one caller asked for: items for one trip, and where their answers go."""
+    """The request of one caller: items that travel in one trip, and the future of their answers."""
 
     __slots__ = ("answer", "deadline", "items", "now", "size", "verb")
 
@@ -46,17 +59,17 @@ class _Call:
         self.answer: asyncio.Future[Sequence[Any]] = loop.create_future()
 
     def fail(self, error: Exception) -> None:
-        if not self.answer.done() and not self.is_forsaken:
+        if not self.answer.done() and not self.is_orphaned:
             self.answer.set_exception(error)
 
     @property
-    def is_forsaken(self) -> bool:
-        """Whether its event loop was closed under it, so that nobody can wait for the answer."""
+    def is_orphaned(self) -> bool:
+        """Whether its event loop was closed, so that nobody can wait for the answer."""
         return self.answer.get_loop().is_closed()
 
 
 class Lane:
-    """Calls in the order of asking, of which at most one trip is under way."""
+    """A queue of calls, in the order in which they were made, with at most one trip in flight."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
@@ -65,15 +78,17 @@ class Lane:
         self._queued_bytes = 0
         self._turns: deque[asyncio.Future[None]] = deque()
         self.bytes_per_answer = 0
-        """What the answers of the last trip weighed: how much the next will bring is not known before."""
+        """The average of the last trip. The size of the answers is only known once they are here, so this
+        is the estimate that limits the next trip.
+        """
         self._driver: asyncio.Task[None] | None = None
 
     def submit(
         self, verb: Verb, items: Sequence[Any], size: int = 0, now: int = 0
     ) -> asyncio.Future[Sequence[Any]]:
-        """The answers of ``verb`` to ``items``, in order. ``size``: what the items weigh, in bytes.
+        """The answers of ``verb`` to ``items``, in order. ``size``: the payload of the items, in bytes.
 
-        A trip happens at the latest ``now`` of its calls.
+        The calls of one trip are carried out with the latest ``now`` among them.
         """
         call = _Call(verb, items, size + _ITEM_BYTES * len(items), now, self._timeout)
         self._queue.append(call)
@@ -84,9 +99,9 @@ class Lane:
     def _start(self) -> None:
         if self._queue and self._driver is None:
             self._driver = asyncio.get_running_loop().create_task(self._drive())
-            self._driver.add_done_callback(self._ended)
+            self._driver.add_done_callback(self._driver_done)
 
-    def _ended(self, driver: asyncio.Task[None]) -> None:
+    def _driver_done(self, driver: asyncio.Task[None]) -> None:
         self._driver = None
         if driver.cancelled():  # perhaps before its first step
             self._give_up([], StorageError("interrupted before it was carried out"))
@@ -97,7 +112,10 @@ class Lane:
         return self._queued_bytes < MAX_QUEUED_BYTES and not self._turns
 
     async def room(self) -> None:
-        """Return when the queue is short enough for another call; first come, first let in, one at a time."""
+        """Return when the queue has room for another call. First come, first served.
+
+        They are let in one at a time: all at once would see the same room, and overfill it together.
+        """
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         self._turns.append(turn)
@@ -105,15 +123,15 @@ class Lane:
             await turn
         finally:
             self._turns.remove(turn)
-            loop.call_soon(self._let_in)
+            loop.call_soon(self._admit_next)
 
     async def drained(self) -> None:
-        """Return when no trip is under way and none is asked for."""
+        """Return when no trip is in flight and none is queued."""
         while self._driver is not None:
             await asyncio.wait([self._driver])
         self._deadline.stop()
 
-    def _let_in(self) -> None:
+    def _admit_next(self) -> None:
         if self._turns and self._queued_bytes < MAX_QUEUED_BYTES and not self._turns[0].done():
             self._turns[0].set_result(None)
 
@@ -121,16 +139,16 @@ class Lane:
         trip: list[_Call] = []
         try:
             while trip := self._take():
-                self._let_in()
+                self._admit_next()
                 await self._deliver(trip)
         except BaseException:
             self._give_up(trip, StorageError("interrupted; whether the call was carried out is unknown"))
             raise
 
     def _take(self) -> list[_Call]:
-        """The first call, and those right behind it with the same verb while they fit in one trip.
+        """The first call, and those right behind it with the same verb that fit in one trip.
 
-        A call that was cancelled or is too late takes no room.
+        The first is taken whatever its size. Calls that were cancelled, or whose time is up, are dropped.
         """
         trip: list[_Call] = []
         items = size = 0
@@ -141,6 +159,8 @@ class Lane:
             if call.deadline <= now:
                 call.fail(StorageTimeout(f"the storage did not come to this call within {self._timeout:g} s"))
             if not call.answer.done():
+                # A call with another verb ends the trip. Skipping it to pick more of the same kind from
+                # behind would let a later write of an id overtake an earlier one.
                 items += len(call.items)
                 size += call.size
                 if trip and (call.verb != trip[0].verb or items > most or size > MAX_TRIP_BYTES):
@@ -151,10 +171,10 @@ class Lane:
         return trip
 
     async def _deliver(self, trip: list[_Call]) -> None:
-        """Make the trip. One that fails is made again in halves, so that a bad item fails alone.
+        """Make the trip. If it fails it is bisected, so that a bad item fails its own call only.
 
-        Where two in a row fail alone for want of room or of a right, it is not the items, and the rest
-        fails untried.
+        When two single calls in a row fail for lack of space or permission, the items are not to blame, and
+        the rest fails without being sent.
         """
         parts, hopeless = [trip], 0
         while parts:
@@ -165,11 +185,11 @@ class Lane:
                 self._give_up([*part, *chain(*parts)], error)
                 return
             except Exception as error:
-                if part[0].is_forsaken:
+                if part[0].is_orphaned:  # the error is that of the closed loop, and would repeat itself
                     raise
                 if len(part) > 1:
                     middle = len(part) // 2
-                    parts += [part[middle:], part[:middle]]
+                    parts += [part[middle:], part[:middle]]  # a stack: the first half goes first, in order
                     continue
                 part[0].fail(error)
                 hopeless += isinstance(error, AccessDenied | StorageFull)
@@ -183,6 +203,7 @@ class Lane:
     async def _answers(self, trip: list[_Call]) -> Sequence[Any]:
         items = [item for call in trip for item in call.items]
         try:
+            # The latest: with an earlier one, a record that a caller has seen expire would be live again.
             now = max(call.now for call in trip)
             return await self._deadline.meet(trip[0].verb(items, now), trip[0].deadline)
         except TimeoutError as error:
@@ -191,14 +212,14 @@ class Lane:
             raise no_answer(self._timeout) from error
 
     def _give_up(self, trip: list[_Call], error: Exception) -> None:
-        """Fail the trip, and who waits behind it: the next would fare alike, and take as long to find out."""
+        """Fail the trip and everything behind it: the next trip would fail alike, after as long a wait."""
         calls = [*trip, *self._queue]
         self._queue.clear()
         self._queued_bytes = 0
         _fail_each(calls, error)
         for turn in self._turns:
             if not turn.done() and not turn.get_loop().is_closed():
-                turn.set_exception(another(error))
+                turn.set_exception(copy_of(error))
 
 
 def _answer_each(trip: list[_Call], answers: Sequence[Any]) -> None:
@@ -212,11 +233,11 @@ def _answer_each(trip: list[_Call], answers: Sequence[Any]) -> None:
 
 def _fail_each(calls: Iterable[_Call], error: Exception) -> None:
     for call in calls:
-        call.fail(another(error))
+        call.fail(copy_of(error))
 
 
-def another(error: Exception) -> Exception:
-    """An equal error for one more caller; each collects a traceback of its own."""
+def copy_of(error: Exception) -> Exception:
+    """A copy of the error for one more caller: a shared one would collect the tracebacks of all of them."""
     twin = copy(error)
     twin.__cause__ = error.__cause__
     return twin

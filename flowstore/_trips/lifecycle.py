@@ -1,4 +1,14 @@
-"""When and where a backend may be used: opened once, in one loop of one process, closed for good."""
+"""The life of a backend: opened once, in one event loop of one process, and closed for good.
+
+Misuse must raise, because the alternative is a hang or a wrong answer: a future of another loop is never
+woken, and after a fork two processes read each other's replies from one socket. So every call checks the
+place before it does anything.
+
+Close comes in three steps, in this order. First the waits end, since they may have no deadline and would
+hold it up for ever. Then the calls in flight end, as they still need the engine. Only then is the engine
+closed. The steps run to the end even if the caller is cancelled: a half closed engine would leak its threads
+and connections, and nobody could close it again.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +23,7 @@ T = TypeVar("T")
 
 
 class Lifecycle:
-    """``async with lifecycle:`` surrounds each call: it opens at the first, and close waits for the last."""
+    """Surrounds each call with ``async with lifecycle:``. The first opens; ``close`` waits for the last."""
 
     def __init__(
         self,
@@ -36,7 +46,7 @@ class Lifecycle:
         self.check()
         if not self.is_open:
             await self.open()
-            self.check()  # it may have been closed while it opened
+            self.check()  # it may have been closed in the meantime
         self._calls += 1
 
     async def __aexit__(self, *_: object) -> None:
@@ -51,14 +61,14 @@ class Lifecycle:
             raise BackendClosed("the backend is closed")
 
     def check_place(self) -> None:
-        """Raise WrongProcess or WrongLoop unless this is where the backend lives."""
+        """Raise WrongProcess or WrongLoop unless this is the process and the loop of the backend."""
         if self._pid != os.getpid():
             raise WrongProcess("the backend was made in another process; open one in each process")
         if self._loop is not None and self._loop is not _running_loop():
             raise WrongLoop("the backend was opened in another event loop; open one in each loop")
 
     async def open(self) -> None:
-        """Open unless it is open. A failed open may be tried again."""
+        """Open; nothing if it is open already. A failed open may be retried."""
         self.check()
         if self._loop is None:
             self._loop, self._opening = asyncio.get_running_loop(), asyncio.Lock()
@@ -70,7 +80,7 @@ class Lifecycle:
                 self.is_open = True
 
     async def close(self) -> None:
-        """End the waits, let the calls in flight end, close. Further closes do nothing."""
+        """End the waits, let the calls in flight end, close. Idempotent."""
         if self.is_closed and not self.is_open:
             return
         self.check_place()
@@ -101,7 +111,10 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 async def to_its_end(step: Coroutine[Any, Any, T]) -> T:
-    """Whoever cancels the caller meanwhile is heard when the step has ended: half of it would be a leak."""
+    """Run ``step`` to its end. A cancellation that arrives meanwhile is raised once the step has ended.
+
+    Not ``asyncio.shield``, which returns at once and leaves the step running behind the caller's back.
+    """
     running = asyncio.ensure_future(step)
     cancelled: asyncio.CancelledError | None = None
     while not running.done():

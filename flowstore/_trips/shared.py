@@ -1,4 +1,9 @@
-"""The engine whose calls share trips: each verb goes to the lane that it belongs to."""
+"""An engine whose calls share round trips: each verb takes its lane, and every call has a deadline.
+
+Writes go by a hash of their id, so that those of one id stay in order; reads have lanes of their own, so that
+they never queue behind writes. ``watch`` shares no trip, as its caller, the one reader of all waits, sends a
+batch already. Listings share none because no two of them are alike.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +35,15 @@ from flowstore.engine import (
 
 
 class SharedTrips(EngineWrapper):
-    """An engine whose writes share trips, and whose reads do. Each call ends within ``timeout`` seconds.
+    """Lets writes share trips with writes, and reads with reads. Each call ends within ``timeout`` seconds.
 
-    ``write_lanes``: how many trips of writes may be under way at once, for a storage that can do
-    something while the next trip is packed. An id always takes the same lane.
+    ``write_lanes``: how many trips of writes may be in flight at once, for a storage that can work on one
+    while the next is packed. An id always takes the same lane.
 
-    A trip carries one call, or several of up to 500 items and about 4 MiB. One that fails for another
-    reason than an unreachable storage is made again in halves: a bad item fails its own call only, but
-    a full disk is not asked again for each. A cancelled caller leaves its trip alone. While 32 MiB are
-    queued in a lane, ``room`` holds writes up.
+    A trip carries one call, or several of up to 500 items and about 4 MiB. One that fails, other than for
+    an unreachable storage, is bisected: a bad item fails its own call only, while a full disk is not asked
+    again for every item. A cancelled caller does not cancel its trip. ``room`` holds writes back while
+    32 MiB are queued in a lane.
     """
 
     def __init__(self, engine: Engine, timeout: float, *, write_lanes: int = 1) -> None:
@@ -118,7 +123,7 @@ class SharedTrips(EngineWrapper):
     async def _divided(
         self, verb: Verb, items: Sequence[Any], ids: Sequence[str], sizes: Sequence[int], now: int
     ) -> list[Any]:
-        """The answers to ``items``, each by the lane of its id. When one fails, all others have ended."""
+        """The answers to ``items``, each by the lane of its id. Raises only once all lanes have answered."""
         places: dict[Lane, list[int]] = {}
         for place, task_id in enumerate(ids):
             places.setdefault(self._lane(task_id), []).append(place)
@@ -127,6 +132,7 @@ class SharedTrips(EngineWrapper):
             for lane, of_lane in places.items()
         ]
         answers: list[Any] = [None] * len(items)
+        # Not the first error at once: a caller who then tries again would race with its own writes.
         outcomes = await asyncio.gather(*parts, return_exceptions=True)
         for of_lane, outcome in zip(places.values(), outcomes, strict=True):
             if isinstance(outcome, BaseException):

@@ -18,7 +18,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from flowstore._trips.lanes import another
+from flowstore._trips.lanes import copy_of
 from flowstore.backends.redis.client import storage_error
 from flowstore.errors import StorageError
 
@@ -69,7 +69,7 @@ class Calls:
     async def write(self, script: str, *arguments: Any) -> Any:
         """What ``script`` answers, which asks ``said_before`` first and ends with ``say``."""
         if self.refusal is not None:
-            raise another(self.refusal)
+            raise copy_of(self.refusal)
 
         def run(line: Line) -> Awaitable[Any]:
             named = (*arguments, self._remembered_ms, next(line.numbers))

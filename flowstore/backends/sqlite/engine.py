@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from flowstore._trips.lanes import another
+from flowstore._trips.lanes import copy_of
 from flowstore.backends.sqlite import writes
 from flowstore.backends.sqlite.changes import Changes
 from flowstore.backends.sqlite.connection import Connection, transaction, translated
@@ -203,7 +203,7 @@ class SQLiteEngine(Engine):
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._refusal is not None:
-            raise another(self._refusal)
+            raise copy_of(self._refusal)
         return await self._writer.run(work)
 
     def _tell(self, changes: dict[Change, list[str]]) -> None:
