@@ -1,4 +1,4 @@
-"""The backend whose results are in one file, shared by the processes of one machine."""
+"""The SQLite backend: results in one file, shared by the processes of one machine."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from flowstore.base import BaseResultBackend
 
 
 class SQLiteBackend(BaseResultBackend):
-    """Results in the file at ``path``, made when it is missing; its folder must exist.
+    """Results in the file at ``path``. A missing file is created, a missing folder is an error.
 
-    ``durability``: "full" survives kill -9 and power loss once a store returned; "normal" survives
-    kill -9, and may lose the last stores on power loss. Neither corrupts the file.
+    ``durability``: with "full" a store that has returned survives kill -9 and power loss; with "normal" it
+    survives kill -9, and a power loss may undo the last ones. Neither corrupts the file.
     """
 
     def __init__(

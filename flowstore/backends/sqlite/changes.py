@@ -1,4 +1,8 @@
-"""How a waiter hears of commits of other processes: by doorbell, or else by asking SQLite."""
+"""How a process learns of the commits of others: by doorbell, or else by polling SQLite.
+
+Every message here is a hint (see _waiting/waiters.py). What must hold is the order: listen before the read,
+tell after the commit. Then a commit that the read does not see is one whose message arrives.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +23,10 @@ _LONGEST_PAUSE: Final = 0.02
 
 
 class Changes:
-    """Tells the other processes of changes in one namespace of a file, and hears of theirs.
+    """Notifies other processes of changes in one namespace of a file, and receives their notifications.
 
-    Without a doorbell (no Unix sockets, a file system that has none) PRAGMA data_version is read
-    every 1 to 20 ms, the idler the slower, and only while somebody waits.
+    Where there is no doorbell (no Unix sockets, or a file system without them) PRAGMA data_version is
+    polled, every 1 ms after a change and up to every 20 ms when idle, and only while somebody waits.
     """
 
     def __init__(
@@ -41,9 +45,9 @@ class Changes:
         self._asking: asyncio.Task[None] | None = None
 
     def listen(self) -> bool:
-        """From the reader's thread: whether no later commit can be missed. Otherwise ``ask``.
+        """Whether from now on no commit can be missed; if False, call ``ask``. From the reader's thread.
 
-        Listens until nobody waits any more.
+        It lasts until nobody waits any more.
         """
         if self._asking is not None:
             return True
@@ -54,7 +58,9 @@ class Changes:
         return True
 
     async def ask(self) -> None:
-        """Return when no later commit can be missed, at the cost of asking SQLite again and again."""
+        """Start polling; when it returns, no later commit can be missed."""
+        # A connection of its own: data_version is blind to commits made on the connection that asks, and
+        # inside of a read transaction.
         connection = await self._connect()
         seen = await connection.run(_data_version)
         if self._asking is None:
@@ -62,9 +68,12 @@ class Changes:
             self._asking.add_done_callback(self._asked)
 
     def tell(self, changes: Mapping[Change, Sequence[str]]) -> None:
-        """From the writer's thread, after the commit; a cancelled caller does not take it along."""
+        """Notify this process and the others. From the writer's thread, right after the commit.
+
+        In that thread, so that a caller cancelled in the meantime cannot prevent it.
+        """
         if self._hints.is_waiting:
-            with suppress(RuntimeError):  # the loop is closed: here nobody waits any more, elsewhere they do
+            with suppress(RuntimeError):  # the loop is closed; other processes may still wait
                 for change, ids in changes.items():
                     self._loop.call_soon_threadsafe(self._hints.changed, ids, change)
         if any(changes.values()):
@@ -89,6 +98,8 @@ class Changes:
             yield from self._fitting(change, ids[len(ids) // 2 :])
 
     def _heard(self, message: bytes) -> None:
+        # The first message after the last wait takes the socket away: to rebind for each wait would cost
+        # more than to receive one message in vain.
         if not self._hints.is_waiting:
             self._bell.unbind()
         elif message == LOOK_AT_EVERYTHING:
@@ -111,6 +122,7 @@ class Changes:
     def _asked(self, task: asyncio.Task[None]) -> None:
         self._asking = None
         if not task.cancelled():
+            # Someone may have begun to wait after the last look at is_waiting, and found polling under way.
             self._hints.look_again()
             if (error := task.exception()) is not None:
                 self._loop.call_exception_handler({"message": "change detection stopped", "exception": error})

@@ -1,4 +1,21 @@
-"""One SQLite connection in a thread of its own, used one whole hop at a time; and its errors, translated."""
+"""One SQLite connection in a thread of its own, used one whole hop at a time; and its errors, translated.
+
+A transaction is one function that runs as a whole in the connection's thread. Made of several awaits it could
+be cancelled between BEGIN and COMMIT, and would lock all other processes out; and each await is one more
+thread hop, where one hop costs more than the statement. A cancelled caller leaves its hop running: SQLite
+is not stopped halfway, and the next hop waits its turn.
+
+POSIX locks belong to a process, not to a descriptor: closing any descriptor of a file drops every lock that
+the process holds on it. So nothing but SQLite opens the database file: ``_create`` makes one and never opens
+an existing one, and ``_identity`` uses stat. Break that, and another process takes the file for unused and
+deletes its WAL, with the writes in it.
+
+In a file that was deleted or replaced SQLite goes on and reports success, for its descriptor remains valid.
+So after every hop the path is compared with the file that was opened; a write into a deleted file must fail.
+
+SQLite waits for a lock inside of the call, which blocks the thread. Readers and writers therefore have a
+connection each, or a read would wait for whatever the writer is waiting for.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +56,7 @@ _TRANSLATED: Final[dict[int, type[StorageError]]] = {
     sqlite3.SQLITE_CORRUPT: CorruptStore,
     sqlite3.SQLITE_NOTADB: CorruptStore,
     sqlite3.SQLITE_IOERR_SHMSIZE: StorageFull,
-    sqlite3.SQLITE_IOERR_SHORT_READ: CorruptStore,  # the file or its WAL ends before a page that is in it
+    sqlite3.SQLITE_IOERR_SHORT_READ: CorruptStore,  # the file or its WAL is cut off
 }
 
 _OF_FILE_SYSTEM: Final[dict[int, type[StorageError]]] = {
@@ -55,12 +72,12 @@ _creating: Final = Lock()
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Errors of SQLite and of the file system become flowstore's, naming the file, and stay the cause."""
+    """Turn errors of SQLite and the file system into flowstore's; they name the file and keep the cause."""
     try:
         yield
     except sqlite3.Error as error:
         raise _kind(error)(f"{path}: {error}") from error
-    except UnicodeDecodeError as error:  # Python's own, where SQLite's text quotes damaged bytes
+    except UnicodeDecodeError as error:  # from sqlite3, when the message quotes damaged bytes
         raise CorruptStore(f"{path}: the error of SQLite cannot be read: {error}") from error
     except OSError as error:
         if isinstance(error, StorageError):
@@ -70,19 +87,15 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def _kind(error: sqlite3.Error) -> type[StorageError]:
-    if "Could not decode to UTF-8" in str(error) or "malformed JSON" in str(error):  # they have no code
+    if "Could not decode to UTF-8" in str(error) or "malformed JSON" in str(error):  # these have no code
         return CorruptStore
     code = getattr(error, "sqlite_errorcode", 0)
     return _TRANSLATED.get(code) or _TRANSLATED.get(code & 0xFF, StorageError)
 
 
 class Connection(aiosqlite.Connection):
-    """aiosqlite's, with three differences: a call is one whole hop, its thread outlives the loop but never
-    holds up exit, and what happens in a file that is not there any more is an error.
-
-    A transaction of several aiosqlite calls can be torn apart by a cancellation; a function that
-    runs as a whole in the connection's thread cannot. SQLite itself goes on in a deleted file as if
-    nothing had happened.
+    """aiosqlite's connection with three differences: a call is one whole hop; the thread survives the end of
+    the event loop but does not keep the interpreter from exiting; a file that disappeared is an error.
     """
 
     def __init__(self, path: Path, timeout: float, *setup: str) -> None:
@@ -93,13 +106,13 @@ class Connection(aiosqlite.Connection):
         self._opened: sqlite3.Connection | None = None
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """``work`` in the connection's thread; it goes on to its end even when the caller is cancelled."""
+        """Run ``work`` in the connection's thread. It runs to its end even if the caller is cancelled."""
         with translated(self._path):
             result: T = await self._execute(self._work, work)  # type: ignore[no-untyped-call]  # aiosqlite's
             return result
 
     def post(self, call: Callable[[], None]) -> None:
-        """``call`` in the connection's thread, in its turn. It is not waited for, and must not raise."""
+        """Queue ``call`` for the connection's thread and return at once. It must not raise."""
         self._tx.put_nowait((None, call))
 
     def _open(self, timeout: float, setup: tuple[str, ...]) -> sqlite3.Connection:
@@ -112,7 +125,10 @@ class Connection(aiosqlite.Connection):
         return self._opened
 
     def stop(self) -> asyncio.Future[Any] | None:
-        """As aiosqlite's, which does not know of a connection that was made for a cancelled caller."""
+        """As aiosqlite's, and close a connection that was opened for a caller who had been cancelled.
+
+        aiosqlite never learns of that one; left open, it would keep its locks.
+        """
         self._tx.put_nowait((None, self._close_opened))
         return super().stop()
 
@@ -121,6 +137,8 @@ class Connection(aiosqlite.Connection):
             self._opened.close()
 
     def _work(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        # Afterwards, not before: a file replaced during the work would go unnoticed until the next hop. In
+        # `finally`, since an error that SQLite reports is often only a symptom of the missing file.
         try:
             return work(self._conn)
         finally:
@@ -131,7 +149,7 @@ class Connection(aiosqlite.Connection):
 
 
 def _serve(calls: SimpleQueue[tuple[asyncio.Future[Any] | None, Callable[[], Any]]]) -> None:
-    """aiosqlite's would die of its first answer to a closed loop, and would keep its connection alive."""
+    """The thread: aiosqlite's dies at its first answer to a closed loop; later calls would hang for ever."""
     answer = None
     while answer is not _STOP_RUNNING_SENTINEL:
         future, call = calls.get()
@@ -141,15 +159,15 @@ def _serve(calls: SimpleQueue[tuple[asyncio.Future[Any] | None, Callable[[], Any
         except BaseException as error:
             answer, settle = error, set_exception
         if future is not None:
-            with suppress(RuntimeError):  # the loop is closed, nobody waits for the answer
+            with suppress(RuntimeError):  # the loop is closed and nobody awaits the answer
                 future.get_loop().call_soon_threadsafe(settle, future, answer)
         if answer is not _STOP_RUNNING_SENTINEL:
             answer = None
-        del future, call
+        del future, call  # while it waits for the next call, it must not keep the last one alive
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Of the file that is there now; None when there is none, or none that can be reached."""
+    """Device and inode of the file at ``path``; None when there is none that can be reached."""
     try:
         found = os.stat(path)
     except OSError:
@@ -158,11 +176,10 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _create(path: Path) -> None:
-    """Make the file, for its owner only, unless it is there.
+    """Create the file, readable by its owner only, unless it exists.
 
-    One that is there is not even opened: closing it again would drop the locks that SQLite holds on it
-    for all connections of this process. Another process would find nobody using the file and delete
-    the WAL under them. Hence the lock, too: nobody connects between this opening and closing.
+    An existing file is not opened, because closing it would drop the locks of all connections of this process
+    (see above). ``_creating`` keeps other threads from connecting between this open and close.
     """
     with _creating, suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -183,7 +200,7 @@ def _connect(path: Path, timeout: float, setup: tuple[str, ...]) -> sqlite3.Conn
 
 
 def _run_until_unlocked(raw: sqlite3.Connection, statement: str, timeout: float) -> None:
-    """SQLite does not wait for the lock that a change of the journal mode needs."""
+    """Retry ``statement`` for ``timeout`` seconds: a change of the journal mode ignores busy_timeout."""
     deadline = time.monotonic() + timeout
     while True:
         try:
@@ -198,6 +215,8 @@ def _run_until_unlocked(raw: sqlite3.Connection, statement: str, timeout: float)
 @contextmanager
 def transaction(raw: sqlite3.Connection) -> Iterator[None]:
     """A write transaction: all of the block or none of it."""
+    # A deferred transaction that begins to write after a read fails at once with "database is locked",
+    # whatever busy_timeout says.
     raw.execute("BEGIN IMMEDIATE")
     try:
         yield

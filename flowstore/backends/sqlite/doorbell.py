@@ -1,9 +1,13 @@
-"""Tells other processes on this machine what changed in a file they share, without anybody polling.
+"""Notifies the other processes that share a file of what changed in it, without polling.
 
-Who wants to hear binds a Unix datagram socket in the folder ``<file>-bells``; who changed something
-sends a datagram to each socket there. To miss nothing, listeners bind before they read the file and
-writers ring after they committed. When a queue over there is full, "look at everything" is sent
-until it arrives. A socket whose process died is removed by the next ring.
+A listener binds a Unix datagram socket in the folder ``<file>-bells``; a writer sends a datagram to every
+socket in that folder. The folder is the registry: it needs no server, and a writer with no listeners pays one
+failed listdir. Listeners bind before they read, and writers ring after they commit; the other way round a
+commit between the two would be missed.
+
+Sends never block, for a slow listener must not hold up a writer. If its queue is full, the details are
+dropped and "look at everything" is sent to it, with growing pauses, until it gets through. A socket whose
+process died refuses the datagram, and is removed by whoever rings next.
 """
 
 from __future__ import annotations
@@ -30,10 +34,10 @@ _HAS_OPENED_FILES: Final = _OPENED_FILES.is_dir()
 
 
 class Doorbell:
-    """The bell of one listener, and the means to ring all others of the same file.
+    """The socket of one listener, and the means to ring those of all others of the same file.
 
-    Nothing here waits for the file system in the event loop: ``bind`` and ``ring`` are for threads, and
-    ``post`` puts off a function to the thread that binds.
+    The event loop never touches the file system: ``bind`` and ``ring`` are called in other threads, and
+    ``post`` hands a function to the thread that binds.
     """
 
     def __init__(
@@ -50,10 +54,10 @@ class Doorbell:
         self._retry: asyncio.TimerHandle | None = None
 
     def bind(self) -> None:
-        """From now on hear of changes. Raises OSError or NotImplementedError where that is not possible."""
+        """Receive from now on. Raises OSError or NotImplementedError where that is not possible."""
         if self._socket is not None and (self._folder / self._name).exists():
             return
-        self._unbind()  # somebody removed the socket from its folder
+        self._unbind()  # bound, but removed from the folder: no writer would find it
         bell = _socket()
         try:
             self._bind(bell)
@@ -64,7 +68,7 @@ class Doorbell:
         self._socket = bell
 
     def unbind(self) -> None:
-        """Hear no more, soon, and leave nothing in the file system."""
+        """Stop receiving, soon, and leave nothing in the file system."""
         self._post(self._unbind)
 
     def close(self) -> None:
@@ -73,7 +77,10 @@ class Doorbell:
             self._retry.cancel()
 
     def ring(self, messages: Iterable[bytes]) -> None:
-        """Send each message to every other bell, from any thread. Never raises: what it tells is a hint."""
+        """Send each message to every other bell, from any thread.
+
+        Never raises: these are hints, and the commit they report has succeeded.
+        """
         try:
             names = [name for name in os.listdir(self._folder) if name != self._name]
         except OSError:  # no folder: nobody listens
@@ -90,7 +97,7 @@ class Doorbell:
             self._loop.call_soon_threadsafe(self._silence, bell)
         except RuntimeError:  # the loop is closed
             bell.close()
-        with suppress(OSError):  # not there any more, or not the last bell
+        with suppress(OSError):  # removed already, or not the last bell
             (self._folder / self._name).unlink()
             self._folder.rmdir()
 
@@ -106,7 +113,7 @@ class Doorbell:
                 bell.bind(self._address(folder, self._name))
                 os.chmod(self._name, mode, dir_fd=folder)
                 return
-            # the last listener removed the folder just now
+            # the last other listener has just removed the folder
         raise FileNotFoundError(errno.ENOENT, "removed again and again", str(self._folder))
 
     def _send(
@@ -122,7 +129,7 @@ class Doorbell:
                         with suppress(OSError):
                             os.unlink(name, dir_fd=folder)
                     else:
-                        with suppress(RuntimeError):  # the loop is closed, who missed it has to re-check
+                        with suppress(RuntimeError):  # the loop is closed; the listener's recheck has to do
                             self._loop.call_soon_threadsafe(self._missed, name, pause)
 
     def _missed(self, name: str, pause: float) -> None:
@@ -140,6 +147,7 @@ class Doorbell:
             self._send(folder, names, [LOOK_AT_EVERYTHING], pause)
 
     def _listen(self, bell: socket.socket) -> None:
+        # Bounded: while messages keep coming, the loop has other work to do as well.
         for _ in range(_MOST_PER_TURN):
             try:
                 message = bell.recv(MOST_BYTES)
@@ -156,7 +164,7 @@ class Doorbell:
             os.close(folder)
 
     def _address(self, folder: int, name: str) -> str:
-        """A socket's address is at most 107 bytes, a path can be longer: on Linux go by the open folder."""
+        """An address has at most 107 bytes, but a path may be longer. On Linux the open folder is short."""
         return f"{_OPENED_FILES}/{folder}/{name}" if _HAS_OPENED_FILES else str(self._folder / name)
 
 

@@ -51,7 +51,10 @@ _OLDEST_SQLITE: Final = (3, 38, 0)
 
 
 class SQLiteEngine(Engine):
-    """One namespace of a file: a connection that writes, one that reads, each in a thread of its own."""
+    """One namespace of a file: one connection for writes and one for reads, each in a thread of its own.
+
+    A verb is one hop, and a write is one transaction that carries all items of the call.
+    """
 
     def __init__(self, path: Path, durability: str, namespace: str, timeout: float) -> None:
         self._path = path
@@ -90,6 +93,8 @@ class SQLiteEngine(Engine):
             with transaction(raw):
                 outcomes = list(map(writes.Commits(raw, self._ns, now).apply, commits))
                 swept = self._sweep(raw, now, SWEPT_PER_COMMIT * len(commits))
+            # After the commit, or a waiter would read the old state; and in this hop, which no cancellation
+            # can cut short.
             self._tell(_written(commits, outcomes) | _removed(swept, now))
             return outcomes
 
@@ -101,6 +106,7 @@ class SQLiteEngine(Engine):
     async def watch(self, ids: Sequence[str]) -> list[Row | None]:
         changes = self._changes
         assert changes is not None
+        # One hop: bind the doorbell, then read. The other way round, a commit between the two is missed.
         rows = await self._reader.run(lambda raw: self._find(raw, ids) if changes.listen() else None)
         if rows is None:
             await changes.ask()
@@ -198,6 +204,7 @@ class SQLiteEngine(Engine):
         return raw.execute(SQL[statement], {"ns": self._ns, **values}).fetchall()
 
     async def _read(self, statement: str, **values: Any) -> list[Any]:
+        # Always fetchall: a cursor that is not exhausted keeps its snapshot, and the WAL can never be reset.
         values["ns"] = self._ns
         return await self._reader.run(lambda raw: raw.execute(statement, values).fetchall())
 

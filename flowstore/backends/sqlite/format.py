@@ -1,4 +1,4 @@
-"""The format of a file: made anew, brought up to date, or of a newer program and read where that is safe.
+"""The format of a file: created, migrated, or that of a newer program and read where that is safe.
 
 PRAGMA user_version is the number of the format. The table ``compatibility`` says which older programs may
 still use the file: one that knows format ``oldest_writer`` or later may write, ``oldest_reader`` or later may
@@ -23,16 +23,17 @@ _STEPS: Final = named_statements("migrations.sql")
 
 
 class Opened(NamedTuple):
-    """A namespace of a file. ``refusal``: why it can only be read, None when it can be written as well."""
+    """A namespace of a file. ``refusal``: why it can only be read; None when it can be written, too."""
 
     number: int
     refusal: SchemaTooNew | None
 
 
 def open_namespace(raw: sqlite3.Connection, path: Path, name: str) -> Opened:
-    """Make or update the schema where it has to be, and find the namespace.
+    """Create or migrate the schema where needed, and find the namespace.
 
-    Raises SchemaTooNew for a file that this program may not even read, CorruptStore for one that is none.
+    Raises SchemaTooNew for a file that this program may not even read, CorruptStore for one that is not
+    flowstore's.
     """
     if _user_version(raw) < FORMAT:
         _update(raw, path)
@@ -46,9 +47,9 @@ def open_namespace(raw: sqlite3.Connection, path: Path, name: str) -> Opened:
 
 
 def _update(raw: sqlite3.Connection, path: Path) -> None:
-    """In one transaction, so that a program that dies on the way leaves the file as it was."""
+    """In one transaction, so that a process that dies halfway leaves the file as it was."""
     with transaction(raw):
-        found = _user_version(raw)  # another process may have been faster
+        found = _user_version(raw)  # again, under the lock: another process may have been faster
         if found == 0:
             _create(raw, path)
         elif found < FORMAT:
@@ -73,7 +74,7 @@ def _from_2(raw: sqlite3.Connection) -> None:
 
 
 MIGRATIONS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {2: _from_2}
-"""By the format of a file, what brings it to the next. Append only: every format can be read for ever."""
+"""By format, the step to the next one. Append only: files of every released format stay readable."""
 
 
 def _run(raw: sqlite3.Connection, script: str) -> None:

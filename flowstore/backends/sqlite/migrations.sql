@@ -1,4 +1,4 @@
--- From one format of the file to the next. What stands here stays as it is: files of every format may come.
+-- The steps from one format of the file to the next. Never edit one: files of every format may turn up.
 
 -- name: to_3
 -- SQLite 3.40 looked through all labels of the namespace at each update of a labelled task.

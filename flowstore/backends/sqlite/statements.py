@@ -1,4 +1,4 @@
-"""The statements of statements.sql, those that depend on what is asked for, and the rows that they give."""
+"""The statements of statements.sql, those that are built for a query, and the rows that they return."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _IN_FAMILY: Final = "(root_id = :root OR task.id = :root)"
 
 
 class _Range(NamedTuple):
-    """A part of the answer: where its rows come from, in the order of an index, and what they all have."""
+    """One index range: where its rows come from, in the order of that index, and what they must satisfy."""
 
     source: str
     table: str
-    """The one whose status, sort and id are those of the index."""
+    """The table whose status, sort and id are in the index."""
     conditions: str
 
 
@@ -35,7 +35,7 @@ def row_of(found: Sequence[Any]) -> Row:
 
 
 def _labels(text: str) -> tuple[str, ...] | None:
-    """None for what this format does not write."""
+    """None for text that this format never writes."""
     try:
         labels = json.loads(text)
         return tuple(map(_unescaped, labels)) if isinstance(labels, list) else None
@@ -44,7 +44,7 @@ def _labels(text: str) -> tuple[str, ...] | None:
 
 
 def escaped(label: str) -> str:
-    """Without NUL, where SQLite's JSON functions take a text to end."""
+    """Without NUL, at which SQLite's JSON functions end a text."""
     return label.replace("\1", "\1\1").replace("\0", "\1\2")
 
 
@@ -53,7 +53,10 @@ def _unescaped(label: str) -> str:
 
 
 def scan_statement(query: Query) -> tuple[str, dict[str, Any]]:
-    """One index range for each status, merged by SQLite; only constants are pasted, values are bound."""
+    """One index range per status, merged by SQLite.
+
+    Only constants are pasted into the text. All values are bound: ids and names may contain anything.
+    """
     before, direction = (">", "ASC") if query.newest_first else ("<", "DESC")
     branches = [
         SQL["scan_branch"].format(
@@ -90,7 +93,10 @@ def _values(where: Where) -> dict[str, Any]:
 
 
 def _ranges(where: Where) -> list[_Range]:
-    """The first of parent, worker, root, label and name is the index; the others are looked at."""
+    """The first filter given, of parent, worker, root, label and name, picks the index; others are tested.
+
+    INDEXED BY, because the planner has no statistics and may choose an index that has to be sorted.
+    """
     conditions = {
         "parent": "parent_id = :parent",
         "worker": "worker_id = :worker",
@@ -108,6 +114,8 @@ def _ranges(where: Where) -> list[_Range]:
 
 def _leading(first: str, where: Where) -> list[_Range]:
     if first == "root":
+        # Three ranges that do not overlap, so that no record is listed twice. The last two add up to
+        # root_id = :root; the children are found by their parent, and the index of roots leaves them out.
         below = "root_id = :root AND root_id <> parent_id"
         return [
             _Range("task", "task", "task.id = :root AND root_id IS NOT :root"),
@@ -140,7 +148,7 @@ def kept_statement(asked: Asked) -> tuple[str, dict[str, Any]]:
 
 
 def fetches(ids: Sequence[str], with_body: bool) -> Iterator[tuple[str, tuple[str | None, ...]]]:
-    """Statements of a few sizes, so that they stay prepared, each with as many values; NULL is no id."""
+    """Statements of a few sizes, so that they stay prepared; padded with NULL, which equals no id."""
     for start in range(0, len(ids), _FETCH_SIZES[-1]):
         part = ids[start : start + _FETCH_SIZES[-1]]
         size = next(size for size in _FETCH_SIZES if size >= len(part))
@@ -157,13 +165,13 @@ def _columns(with_body: bool, table: str) -> str:
 
 
 def named_statements(file: str) -> dict[str, str]:
-    """Those of a file in this folder."""
+    """The statements of a file in this folder, by the name above each."""
     parts = files(__package__).joinpath(file).read_text("utf-8").split("-- name: ")[1:]
     return {name: sql.strip().rstrip(";") for name, sql in (part.split("\n", 1) for part in parts)}
 
 
 def split(script: str) -> list[str]:
-    """The statements of a script; executescript() would commit the transaction they belong to."""
+    """The statements of a script. Not ``executescript``, which commits the transaction around it."""
     statements, current = [], ""
     for line in script.splitlines(keepends=True):
         current += line

@@ -133,7 +133,8 @@ CREATE TRIGGER delete_belongings AFTER DELETE ON task BEGIN
     DELETE FROM kept WHERE ns = old.ns AND owner = old.id;
 END;
 
--- A new child that has children of its own takes them along; commit_child leaves that to others.
+-- Lets commit_child, the fast way, fail for a new record that already has children: they need a new root, and
+-- one of them may be the parent.
 CREATE TRIGGER refuse_head AFTER INSERT ON task WHEN new.parent_id IS NOT NULL BEGIN
     SELECT raise(ABORT, 'has children') FROM task WHERE ns = new.ns AND parent_id = new.id;
 END;
@@ -160,7 +161,7 @@ INSERT INTO namespace (name) VALUES (:name) ON CONFLICT DO NOTHING;
 -- name: find_namespace
 SELECT ns FROM namespace WHERE name = :name;
 
--- The next three take their values by position, which is bound faster than names are.
+-- The next three take their values by position, which binds faster than by name.
 
 -- name: commit_advance
 -- ns, id, status, stage, task_name, submitted_at, expires_at, head, body, progress, worker_id, labels,
@@ -188,9 +189,9 @@ ON CONFLICT (ns, id) DO UPDATE SET
 WHERE (stage <= ? AND version < 9007199254740991) OR expires_at <= ?;
 
 -- name: commit_child
--- As commit_advance, but with a parent: ns, id, status, stage, task_name, submitted_at, expires_at, head,
--- body, progress, parent_id, root_id, worker_id, labels, logged_at, ceiling, now. Writes nothing over a
--- record of another parent, or none, or an expired one, and fails for one with children.
+-- commit_advance with a parent: ns, id, status, stage, task_name, submitted_at, expires_at, head, body,
+-- progress, parent_id, root_id, worker_id, labels, logged_at, ceiling, now. Writes nothing over an expired
+-- record or one with another parent or none, and fails for a new record with children.
 INSERT INTO task (
     ns, id, status, stage, version, task_name, submitted_at, expires_at, head, body, progress,
     parent_id, root_id, worker_id, labels, logged_at
@@ -244,7 +245,7 @@ WHERE ns = ? AND id = ? AND version = ? AND (expires_at IS NULL OR expires_at > 
 SELECT version, stage FROM task WHERE ns = ? AND id = ? AND (expires_at IS NULL OR expires_at > ?);
 
 -- name: family
--- What is to know before a parent is named: the one so far, and whether the task has children.
+-- What a new parent depends on: the parent so far, and whether the task has children.
 SELECT
     (
         SELECT parent_id FROM task
@@ -280,8 +281,8 @@ WHERE ns = ? AND id = ? AND stage BETWEEN ? AND ? AND status IN ('pending', 'run
     AND (expires_at IS NULL OR expires_at > ?);
 
 -- name: columns
-{table}.id AS id, {table}.status, stage, version, task_name, submitted_at, expires_at, CAST(head AS BLOB), {body},
-    CAST(progress AS BLOB), parent_id, root_id, worker_id, labels
+{table}.id AS id, {table}.status, stage, version, task_name, submitted_at, expires_at, CAST(head AS BLOB),
+    {body}, CAST(progress AS BLOB), parent_id, root_id, worker_id, labels
 
 -- name: fetch
 SELECT {columns} FROM task WHERE ns = ? AND id IN ({ids});

@@ -1,4 +1,4 @@
-"""What the SQLite engine writes, item by item, inside of the transaction of its trip."""
+"""The writes of the SQLite engine, item by item, inside the transaction of their trip."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ class Commits:
         self._ns = ns
         self._now = now
         self._roots: dict[str, str] = {}
-        """Of parents that were looked up, as long as nothing is written to them."""
+        """The roots of parents that were looked up. An entry is valid until its parent is written."""
 
     def apply(self, write: Commit) -> Outcome:
+        # Most writes take one statement. Only a parent that is new to its record needs the slow way.
         if write.parent is None:
             outcome = self._write(write)
         elif self._write_child(write, write.parent):
@@ -64,17 +65,21 @@ class Commits:
         return _obstacle(self._raw.execute(SQL["standing"], (*key, now)).fetchall())
 
     def _write_child(self, write: Commit, parent: str) -> bool:
-        """False where nothing was written and the family has to be looked at."""
+        """False where nothing was written, and the family must be examined first.
+
+        The fast way: one statement that applies only if the record is new or has this parent already, and
+        that a trigger aborts if a new record has children. Those are the cases in which no circle can arise.
+        """
         if write.if_version or parent == write.id:
             return False
         root = self._root_of(parent)
-        if root == write.id:
+        if root == write.id:  # the parent descends from this very task
             return False
         record = (*_record(write), parent, root, *_rest(write))
         values = (self._ns, write.id, *record, _ceiling(write), self._now)
         try:
             return self._raw.execute(SQL["commit_child"], values).rowcount > 0
-        except sqlite3.IntegrityError:
+        except sqlite3.IntegrityError:  # by the trigger; an aborted statement leaves the transaction usable
             return False
 
     def _root_of(self, parent: str) -> str:
@@ -84,11 +89,13 @@ class Commits:
         return self._roots[parent]
 
     def _join_family(self, write: Commit) -> Outcome:
-        """Under the parent that the write names, unless it cannot be: then as if it had not been written."""
+        """Write, and set the parent that the write names; or refuse it, and leave everything as it was."""
         values = {"ns": self._ns, "id": write.id, "parent": write.parent, "now": self._now}
         [(parent, has_children)] = self._raw.execute(SQL["family"], values).fetchall()
         descends = parent is None and self._raw.execute(SQL["is_ancestor"], values).fetchall()
         is_refused = descends or parent not in (None, write.parent)
+        # A write that would have lost anyway must say so, with the version that stands, before the family
+        # is a reason. Only the write itself can tell; so it is made, and undone.
         if is_refused:
             self._raw.execute("SAVEPOINT refused")
         outcome = self._write(write)
@@ -100,12 +107,14 @@ class Commits:
         if outcome.is_applied and parent is None:
             assert write.parent is not None
             root = self._root_of(write.parent)
+            # The parent's root may descend from this task, if what was between them has been deleted. As
+            # a root it would close a circle; the parent itself cannot.
             is_below = self._raw.execute(SQL["is_ancestor"], {**values, "parent": root}).fetchall()
             values["root"] = write.parent if is_below else root
             self._raw.execute(SQL["join_family"], values)
             if has_children:
                 self._raw.execute(SQL["move_descendants"], values)
-                self._roots.clear()
+                self._roots.clear()  # any of them may be among the descendants that moved
         return outcome
 
 
@@ -125,7 +134,7 @@ def _ceiling(write: Commit) -> int:
 
 
 def _obstacle(standing: list[tuple[int, int]]) -> Outcome:
-    """No commit leaves numbers beyond the exact integers of JSON; only overflow would come of such."""
+    """What the write lost against. Numbers beyond 2**53 are of no commit, and could only overflow."""
     if standing and not all(0 <= number < ANY_STAGE for number in standing[0]):
         return Outcome(
             is_applied=False, version=UNREADABLE, reason="the standing record is not of this format"
