@@ -1,4 +1,4 @@
-"""The backend whose results are in Redis or Valkey, shared by any number of machines."""
+"""The Redis backend: results in Redis or Valkey, shared by any number of machines."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from flowstore.text import check_text
 class RedisBackend(BaseResultBackend):
     """Results in one Redis (6.2 or later) or Valkey database, under one hash tag for each namespace.
 
-    Give a ``url`` (redis, rediss, valkey, valkeys or unix) or a ``client``. The backend closes the client
-    that it made, never one it was given; a given one must not decode responses. As durable as the server:
-    a failover can lose acknowledged writes.
+    Give either a ``url`` (redis, rediss, valkey, valkeys or unix) or a ``client``, which must not decode
+    responses. The backend closes a client that it made, never one that it was given. Results are as durable
+    as the server: a failover can lose acknowledged writes.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class RedisBackend(BaseResultBackend):
         super().__init__(SharedTrips(engine, timeout, write_lanes=2), **options)
 
     async def clear(self) -> int:
-        """Remove every record of this namespace, as on every backend; the number of live ones.
+        """Remove every record of this namespace, as on every backend; returns the number of live ones.
 
-        Then all that is left of it, such as records that no index lists: they are found by looking through
-        the keys of the whole database. What stays is its format, the waits going on, and for a minute the
-        answers to the last calls.
+        Then remove what else is left of the namespace, such as records that no index lists. They are found by
+        a scan over the keys of the whole database. The format, current waits and, for a minute, the answers
+        to the last calls stay.
         """
         async with self._core.life:
             listed = await super().clear()

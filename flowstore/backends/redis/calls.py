@@ -1,8 +1,8 @@
-"""The calls of one Redis engine: on few connections, each write carried out once however often it is sent.
+"""The calls of one Redis engine: on few connections, each write carried out once, however often it is sent.
 
-The driver sends a call again when its reply got lost. So a script that writes leaves its answer under the
-name of its line, together with the number of the call, which rises in each line: sent again, it gets that
-answer; come late, when its line has gone on, it is refused.
+The driver sends a call again when its reply was lost. So a script that writes leaves its answer in the key of
+its line, with the number of the call, which rises within the line. Sent again, the call gets that answer; if
+it arrives after a later call of its line, it is refused. It only works as a line carries one call at a time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LEAST_MEMORY: Final = 60.0
 
 
 class Line:
-    """Carries one call at a time."""
+    """A connection, or the shared client, that carries one call at a time; and the key of its answers."""
 
     __slots__ = ("client", "key", "numbers")
 
@@ -38,9 +38,9 @@ class Line:
 
 
 class Calls:
-    """Calls of ``client``, whose connections they keep if ``owns_client``: that saves a fifth of a call.
+    """Calls of ``client``. With ``owns_client`` each line keeps a connection, which saves a fifth of a call.
 
-    ``timeout``: the seconds within which the caller ends a call, and with it the driver's tries.
+    ``timeout``: after how many seconds the caller ends a call, and with it the driver's retries.
     """
 
     owns_client = False
@@ -63,11 +63,11 @@ class Calls:
                 await client.aclose()
 
     async def read(self, script: str, *arguments: Any) -> Any:
-        """What ``script`` answers; it may write what does no harm twice."""
+        """The answer of ``script``. What it writes, if anything, must be harmless when written twice."""
         return await self.guarded(lambda line: self._run(line, script, (self._prefix,), arguments))
 
     async def write(self, script: str, *arguments: Any) -> Any:
-        """What ``script`` answers, which asks ``said_before`` first and ends with ``say``."""
+        """The answer of ``script``, which must start with ``begin`` and end with ``answer`` (lib.lua)."""
         if self.refusal is not None:
             raise copy_of(self.refusal)
 
@@ -78,7 +78,7 @@ class Calls:
         return await self.guarded(run)
 
     async def guarded(self, call: Callable[[Line], Awaitable[Any]]) -> Any:
-        """A call of the driver. Its time-out is that of the trip."""
+        """Make a call of the driver on a free line, and translate its errors. The trip sets the deadline."""
         try:
             async with self._slots:
                 line = self._idle.pop() if self._idle else next(self._lines)
@@ -93,7 +93,7 @@ class Calls:
         digest, source = _SCRIPTS[script]
         try:
             return await line.client.evalsha(digest, len(keys), *keys, *arguments)
-        except NoScriptError:  # not loaded and tried again, as it may be forgotten again in between
+        except NoScriptError:  # not SCRIPT LOAD and a retry: it could be flushed again in between
             return await line.client.eval(source, len(keys), *keys, *arguments)
 
     def _new_line(self, number: int) -> Line:
@@ -101,7 +101,7 @@ class Calls:
 
 
 def _scripts() -> dict[str, tuple[str, str]]:
-    """By name, the digest that calls it and the source that loads it."""
+    """By name, the digest to call a script by and the source to load it from."""
     folder = files(__package__) / "lua"
     library = folder.joinpath("lib.lua").read_text("utf-8")
     names = (

@@ -1,4 +1,4 @@
-"""A client of redis-py from a URL, of which nothing secret is ever shown; and its errors, translated."""
+"""A redis-py client from a URL, no secret of which is ever shown; and the driver's errors, translated."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _SCHEMES: Final = {
     "valkeys": "rediss",
     "unix": "unix",
 }
-"""What the driver calls each."""
-_OPTION: Final = re.compile(r"[a-z_]{1,40}")  # anything else may be a part of a password
+"""The name that the driver has for each."""
+_OPTION: Final = re.compile(r"[a-z_]{1,40}")  # anything else may be part of a password
 _RETRIES: Final = 3
-_DRIVER: Final = DriverInfo()  # else read from disk for each connection
+_DRIVER: Final = DriverInfo()  # once: it is read from disk, for each connection otherwise
 _REFUSED: Final = (
     driver.AuthenticationError,
     driver.AuthorizationError,
@@ -47,21 +47,21 @@ _KINDS: Final[dict[str, type[StorageError]]] = {
     **dict.fromkeys(("READONLY", "MISCONF", "NOREPLICAS", "MASTERDOWN"), StorageUnavailable),
     **dict.fromkeys(("LOADING", "BUSY", "CLUSTERDOWN", "TRYAGAIN"), StorageUnavailable),
 }
-"""What servers begin an error with, or the texts into which they wrap one that a script met."""
+"""How the errors of servers begin, or the text around an error that a script ran into."""
 _KIND: Final = re.compile(rf"\b({'|'.join(_KINDS)})\b")
 
 
 class _Client(Redis):
-    """When forgotten, its connections end by themselves; the driver's own way needs a running loop."""
+    """Without the driver's finaliser, which needs a running loop. The connections close by themselves."""
 
     def __del__(self, *_: object) -> None:
         pass
 
 
 def client_from(url: str, timeout: float) -> tuple[Redis, str]:
-    """A client, and where it connects to. No more of ``url`` is shown: a password may be anywhere in it.
+    """A client, and where it connects to. No more of ``url`` may be shown: a password can be anywhere in it.
 
-    Its calls have no time-out of their own: one costs 20 to 30 us, and a trip has one already.
+    The client has no socket timeout, which would cost 20 to 30 us per call: every trip has its deadline.
     """
     if not isinstance(url, str):
         raise TypeError(f"url: expected str, got {type(url).__name__}")
@@ -80,7 +80,7 @@ def client_from(url: str, timeout: float) -> tuple[Redis, str]:
         )
         return _Client.from_pool(pool), _location(scheme, pool.connection_class(**pool.connection_kwargs))
     except (ValueError, TypeError, AttributeError, driver.RedisError):
-        pass  # raised below, where this error and its text are no context of the new one
+        pass  # raised below, so that this error, whose text may have the password, is not its context
     if unknown is not None:
         raise ValueError(f"{unknown}: is an option neither of flowstore nor of redis-py")
     advice = "check host, port, database and options, and percent-encode @ : / ? # % in a password"
@@ -88,9 +88,9 @@ def client_from(url: str, timeout: float) -> tuple[Redis, str]:
 
 
 def _check_url(url: str) -> str | None:
-    """Raise ValueError for what the driver would drop or take for something else, such as half a password.
+    """Raise ValueError for what the driver would drop or misread, such as half a password.
 
-    Returns the name of an option that the driver does not know, where it can only be a name.
+    Returns the name of an option that the driver does not know, provided it can only be a name.
     """
     parts = urlsplit(url)
     url.encode()
@@ -105,7 +105,7 @@ def _check_url(url: str) -> str | None:
 
 @cache
 def _options_of_the_driver() -> frozenset[str]:
-    """Names that a URL may have in its query."""
+    """The names that the query of a URL may use."""
     makers = (*SSLConnection.__mro__[:-1], *UnixDomainSocketConnection.__mro__[:-1], ConnectionPool)
     return frozenset(name for maker in makers for name in inspect.signature(maker).parameters)
 
@@ -118,7 +118,7 @@ def _location(scheme: str, connection: Any) -> str:
 
 
 def storage_error(error: Exception, prefix: str) -> StorageError:
-    """What the driver's ``error`` means; ``prefix`` is that of the keys in use."""
+    """The flowstore error for the driver's. ``prefix``: of the keys, for the advice on ACL rules."""
     if isinstance(error, (driver.TimeoutError, TimeoutError)):
         return StorageTimeout(f"Redis did not answer in time: {error}")
     kind = _kind(error)
@@ -130,7 +130,7 @@ def storage_error(error: Exception, prefix: str) -> StorageError:
 
 
 def _text(error: Exception) -> str:
-    """As the server put it: the driver cuts off the codes that it knows."""
+    """The server's own words: the driver cuts off the codes that it knows."""
     return f"{getattr(error, 'status_code', None) or ''} {error}".strip()
 
 

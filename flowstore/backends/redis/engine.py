@@ -69,7 +69,7 @@ _KEYS_PER_SCAN: Final = 5_000
 
 
 class RedisEngine(Engine):
-    """One namespace of a database, under one hash tag."""
+    """One namespace of a database, under one hash tag. A verb is one script call, or a few for long lists."""
 
     def __init__(self, client: Redis, namespace: str, timeout: float, recheck_interval: float) -> None:
         self._prefix = prefix_of(namespace)
@@ -102,7 +102,7 @@ class RedisEngine(Engine):
     async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
         rows: list[Row | None] = []
         for step in _steps(ids):
-            if with_body:
+            if with_body:  # MGET is cheaper than a script that returns the whole value anyway
                 values = await self._values(step)
             else:
                 values = await self.calls.read("fetch", *step)
@@ -112,6 +112,7 @@ class RedisEngine(Engine):
     async def watch(self, ids: Sequence[str]) -> list[Row | None]:
         if self.calls.refusal is not None:  # nobody may be registered there: the re-check has to do
             return await self.fetch(ids)
+        # Subscribed first, registered second: a message to an inbox that nobody reads is lost.
         try:
             await self._listener.ready()
         except RedisError as error:
@@ -143,7 +144,7 @@ class RedisEngine(Engine):
         return dict(zip(TaskStatus, await self.calls.read("count", facets, where.root or ""), strict=True))
 
     async def _count_each(self, where: Where) -> dict[str, int]:
-        """Looking at each record of the first index, in bounded trips."""
+        """Count by reading every record of the first index, in bounded trips."""
         query = Query(tuple(TaskStatus), _COUNTED_PER_CALL, where, with_body=False)
         counts: Counter[str] = Counter()
         while rows := await self.scan(query, 0):
@@ -218,11 +219,11 @@ class RedisEngine(Engine):
         return Purged(live=live, expired=expired, is_done=bool(is_done))
 
     async def purge_unlisted(self, now: int) -> int:
-        """Remove all that no status index lists, in bounded trips; the number of live records among it."""
+        """Remove everything that no status index lists, in bounded trips; returns how many live records."""
         removed = 0
         async for keys in self._scanned(re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "*"):
             removed += await self._clear_keys(keys, now)
-        return removed + await self._clear_keys([f"{self._prefix}t"], now)  # when no record is left in it
+        return removed + await self._clear_keys([f"{self._prefix}t"], now)  # now that no record is left
 
     async def _clear_keys(self, keys: Sequence[str | bytes], now: int) -> int:
         removed = 0
@@ -235,7 +236,7 @@ class RedisEngine(Engine):
         return removed
 
     async def _scanned(self, pattern: str) -> AsyncIterator[list[bytes]]:
-        """The keys of the database that match, in bounded trips; one may come again."""
+        """The keys of the database that match, in bounded trips. SCAN may return a key more than once."""
         cursor = 0
         while True:
             cursor, keys = await in_time(self._look_through(cursor, pattern), self._timeout)

@@ -1,4 +1,4 @@
-"""What the Redis engine keeps, byte for byte: records, index entries, transitions and values."""
+"""The bytes that the Redis engine stores: records, index entries, transitions and values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from flowstore.models import TaskStatus
 
 FORMAT: Final = 2
 PER_CALL: Final = 500
-"""How many items one script call carries."""
+"""How many items one script call carries at most: the server does nothing else while it runs."""
 
 _OFFSET: Final = 2**63
 _RECORD: Final = re.compile(
@@ -41,7 +41,7 @@ _RECORD: Final = re.compile(
 )
 _TRANSITION: Final = re.compile(rb"([0-9a-f]{16})([0-9a-f]{16}) ([a-z]+) (\d{1,16}) (\d{1,3}) ")
 IS_FORMAT_KEY: Final = re.compile(rb"flowstore:\{[^{}]*\}:format").fullmatch
-"""Other keys end like that too, where an id does."""
+"""Stricter than the pattern of SCAN: the key of a record may end like that as well, if its id does."""
 
 _FORMATS: Final = re.compile(rb"(\d{1,9})(?: (\d{1,9}) (\d{1,9}))?")
 _IS_APPLIED: Final = -1
@@ -49,7 +49,7 @@ _PARENT: Final = "parent: "
 
 
 def prefix_of(namespace: str) -> str:
-    """Of all keys of a namespace, which share a hash tag."""
+    """The prefix of all keys of a namespace, which share a hash tag."""
     escaped = namespace.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
     return f"flowstore:{{{escaped}}}:"
 
@@ -73,14 +73,14 @@ def refusal(where: str, found: bytes | None) -> SchemaTooNew | None:
 
 
 def namespace_of(format_key: bytes) -> str:
-    """The namespace whose format is kept there."""
+    """The namespace that a format key belongs to."""
     return unquote(format_key.decode()[len("flowstore:{") : -len("}:format")], errors="strict")
 
 
 def packed(commits: Sequence[Commit]) -> Iterator[tuple[int, str, bytes]]:
-    """Bounded script calls: how many writes, a line for each, and what the lines tell the lengths of.
+    """Bounded script calls: the number of writes, a line for each, and the data whose lengths the lines give.
 
-    One argument for all, because the driver takes longer for an argument than the server for a write.
+    All in one argument, because the driver takes longer for an argument than the server for a write.
     """
     lines: list[str] = []
     data: list[bytes] = []
@@ -99,7 +99,7 @@ def packed(commits: Sequence[Commit]) -> Iterator[tuple[int, str, bytes]]:
 
 
 def _line(commit: Commit) -> str:
-    """What the write needs, then the header of the record but for its version. As LINE in commit.lua."""
+    """The guard of the write, then the header of the record without its version. See LINE in commit.lua."""
     needs = f"<={commit.ceiling}" if commit.if_version is None else f"={commit.if_version}"
     expires = "-" if commit.expires_at is None else commit.expires_at
     submitted = "-" if commit.submitted_at is None else commit.submitted_at
@@ -122,7 +122,7 @@ def outcome(reply: int | bytes) -> Outcome:
 
 
 def member(position: Position) -> str:
-    """An entry of an index: bytewise order is the order of listings."""
+    """An index entry. Its order by bytes is the order of listings; the offset leaves no sort key negative."""
     return f"{position.sort + _OFFSET:016x}{position.id}"
 
 
@@ -134,7 +134,7 @@ def row_of(task_id: str, value: bytes | None) -> Row | None:
         return _no_record(task_id, value)
     status, stage, version, expires, submitted, sort, _, progress, head, has_body = record.groups()
     submitted_at = None if submitted == b"-" else int(submitted)
-    if int(sort, 16) - _OFFSET != sort_key(submitted_at):  # a walk by one and the other goes in circles
+    if int(sort, 16) - _OFFSET != sort_key(submitted_at):  # a walk would go in circles
         return _no_record(task_id, value)
     name = parent = root = worker = None
     labels: tuple[str, ...] = ()
@@ -173,9 +173,9 @@ def _no_record(task_id: str, value: bytes) -> Row:
 
 
 def listed_row(entry: bytes, value: bytes) -> Row | None:
-    """The record of an entry of an index; None where nobody can have made the entry.
+    """The record of an index entry; None for an entry that no flowstore can have written.
 
-    What is no record of this format has its place from the entry alone.
+    What is no record of this format gets its place in the listing from the entry.
     """
     try:
         sort, task_id = int(entry[:16], 16) - _OFFSET, entry[16:].decode()
@@ -199,7 +199,7 @@ def _facets(text: bytes) -> list[str] | None:
 
 
 def bounds(span: Span) -> tuple[str, str, str]:
-    """From and to of a ZRANGE BYLEX, and the least text that an entry of the stretch has."""
+    """The bounds of a ZRANGE BYLEX, and a lower bound of the entries in the span."""
     start = f"{span.start + _OFFSET:016x}"
     behind = f"[{start}"
     if span.after is not None:
@@ -208,7 +208,7 @@ def bounds(span: Span) -> tuple[str, str, str]:
 
 
 def _entry(row: TransitionRow) -> str:
-    """As `log` in commit.lua writes it."""
+    """The entry as `log` in commit.lua writes it."""
     worker = row.worker or ""
     place = f"{row.at + _OFFSET:016x}{row.seq:016x}"
     return f"{place} {row.status} {row.stage} {len(worker.encode())} {worker}{row.id}"
@@ -231,7 +231,7 @@ def transition_of(entry: bytes) -> TransitionRow | None:
 
 
 def put_arguments(put: Put) -> tuple[Any, ...]:
-    """As put.lua takes them."""
+    """The arguments of put.lua for one value."""
     if_version = "-" if put.if_version is None else put.if_version
     keep = "-" if put.keep is None else put.keep
     is_put = int(put.value is not None)

@@ -1,4 +1,16 @@
-"""The ear of the Redis engine: one connection, one channel, which every store of an awaited id tells."""
+"""Receives the hints of the Redis engine: one connection and one channel per backend.
+
+A subscription per id would cost a command and a message per wait. Here a wait registers the inbox of its
+backend with the id (watch.lua), and a commit publishes to the inboxes registered for its ids.
+
+redis-py subscribes again by itself after a lost connection, and does not report it; what was published in
+between is gone. The only sign is another confirmation of the subscription, so each one means: look at
+everything again. Confirmations that are ignored are hints that are lost.
+
+A dead connection can look like a quiet one. After a black hole ETIMEDOUT reads as "no message", at once and
+for ever, and the driver's health check never waits for its PONG. So silence is timed here: ping after 2.5 s,
+give up after 5 s, and take an answer that came much too early for a dead connection.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +35,8 @@ _LONGEST_PAUSE: Final = 1.0
 class Listener:
     """Subscribes to ``inbox`` on the first ``ready`` and stays subscribed, whatever the connection does.
 
-    Each further confirmation of the subscription follows a gap, so it asks for another look at everything.
-    While somebody waits, a connection that was silent for 2.5 s is pinged, and given up after 5 s.
+    Every confirmation after the first follows a gap, so it makes all awaited ids stale. A connection that is
+    silent for 2.5 s while somebody waits is pinged, and given up after 5 s.
     """
 
     def __init__(self, client: Redis, inbox: str, hints: Hints) -> None:
@@ -38,11 +50,11 @@ class Listener:
         self._has_gap = False  # nothing can be missed before the first subscription
 
     async def ready(self) -> None:
-        """Return once messages arrive; waits as long as the server cannot be reached.
+        """Return once subscribed; waits as long as the server cannot be reached.
 
-        Raises the driver's error when the server lets this user not subscribe.
+        Raises the driver's error if this user is not allowed to subscribe.
         """
-        if self._task is None or self._task.done():  # done: somebody cancelled all tasks
+        if self._task is None or self._task.done():  # done: all tasks were cancelled
             self._task = asyncio.get_running_loop().create_task(self._listen())
         await self._subscribed.wait()
         if self._refusal is not None:
@@ -51,7 +63,7 @@ class Listener:
     async def close(self) -> None:
         self._is_closing = True
         while self._task is not None and not self._task.done():
-            self._task.cancel()  # the driver turns some cancellations into errors of its own: say it again
+            self._task.cancel()  # again: the driver turns some cancellations into its own errors
             await asyncio.wait([self._task], timeout=0.1)
 
     async def _listen(self) -> None:
@@ -68,7 +80,7 @@ class Listener:
                 self._refusal = error
                 self._subscribed.set()
             except (RedisError, OSError):
-                pass  # rebuilt below; a waiter learns of the trouble from its own reads
+                pass  # reconnects below; waiters learn about the outage from their reads
             except Exception as error:
                 context = {
                     "message": "flowstore's Redis listener failed and starts again",
@@ -82,7 +94,7 @@ class Listener:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
 
     async def _hear(self, pubsub: Any) -> None:
-        """Until the connection is dead. A None long before the time-out is a dead one too (ETIMEDOUT)."""
+        """Receive until the connection is dead. None long before the timeout means dead, too (ETIMEDOUT)."""
         clock = asyncio.get_running_loop().time
         heard = clock()
         while True:
@@ -117,7 +129,7 @@ class Listener:
 
 @contextmanager
 def _unchecked(connection: Any) -> Iterator[None]:
-    """Without the driver's health checks, whose answers come as None too. The pool may be the caller's."""
+    """Turn the driver's health checks off, whose answers come as None. The pool may belong to the caller."""
     interval, connection.health_check_interval = connection.health_check_interval, 0
     try:
         yield

@@ -1,7 +1,7 @@
--- ARGV: now, limit, then keys of this namespace. Removes them, with the records that they are or list.
+-- ARGV: now, limit, then keys of this namespace. Removes the keys, with the records that they hold or list.
 -- Returns how many live and how many expired records were removed, and 1 unless it stopped at the limit.
-local said = begin_even_when_full()
-if said then return said end
+local answered = begin_even_when_full()
+if answered then return answered end
 local now, left = tonumber(ARGV[1]), tonumber(ARGV[2])
 local live, expired = 0, 0
 
@@ -12,7 +12,7 @@ local function clear_record(id)
     if record ~= CORRUPT and is_expired(record, now) then expired = expired + 1 else live = live + 1 end
 end
 
--- `left` entries at the most, each with its record.
+-- At most `left` entries, each with its record.
 local function clear_index(key, id_at)
     local members = try('ZRANGE', key, 0, left - 1)
     if not members then return redis.call('UNLINK', key) end
@@ -21,7 +21,7 @@ local function clear_index(key, id_at)
     for _, member in ipairs(members) do clear_record(string.sub(member, id_at)) end
 end
 
--- Entries of tasks that have no history any more; those of others stand for records stored meanwhile.
+-- Only entries of tasks that have no history any more: the others are of records stored in the meantime.
 local function clear_log()
     local entries = try('ZRANGE', log_key, 0, left - 1)
     if not entries then return redis.call('UNLINK', log_key) end
@@ -39,7 +39,7 @@ local function clear_key(key)
     local name = string.sub(key, #prefix + 1)
     local kind = string.sub(name, 1, 2)
     if string.match(name, '^[ek]:%l+:$') then
-        return  -- of no record
+        return  -- of the namespace, not of a record
     elseif name == 't' then
         clear_log()
     elseif kind == 'h:' then
@@ -52,7 +52,7 @@ local function clear_key(key)
         left = left - 1
         clear_record(string.sub(name, 3))
     elseif name ~= 'format' and not ((kind == 'w:' or kind == 'c:') and redis.call('PTTL', key) > 0) then
-        redis.call('UNLINK', key)  -- what expires may be of a wait or a line that goes on
+        redis.call('UNLINK', key)  -- those that expire belong to waits and lines still in use
     end
 end
 
@@ -60,4 +60,4 @@ for number = 3, #ARGV do
     if left > 0 then clear_key(ARGV[number]) end
 end
 publish()
-return say({live, expired, left > 0 and 1 or 0})
+return answer({live, expired, left > 0 and 1 or 0})

@@ -1,14 +1,14 @@
--- ARGV: now, how many expired records to sweep, a line for each write, then id and payload of each,
--- back to back. Returns for each -1: applied; the version that stands in its way, 0 where no live record
--- does; why what stands cannot be read or written over; or "parent: " and the one
--- that stands, nothing when the parent that it names descends from it.
+-- ARGV: now, how many expired records to sweep, a line for each write, then id and payload of each, back to
+-- back. Returns for each write: -1, applied; the version it lost against, 0 where there is no live record;
+-- text, why the standing record can be neither read nor replaced; or "parent: " and the standing parent,
+-- empty where the parent that the write names descends from the record.
 local APPLIED = -1
--- Bytes of id and payload, what must stand ("<=ceiling" or "=version"), time of the transition, how many
--- of them to keep or "-", header without its version.
+-- Bytes of id and payload, the guard ("<=ceiling" or "=version"), time of the transition, how many
+-- transitions to keep or "-", header without its version.
 local LINE = '^(%d+) (%d+) (<?=)(%d+) (%x+) (%S+) ((%l+) (%d+)) ((%S+) %S+ (%S+) (%x+)) (%[[^\n]*%])\n()'
 local now = tonumber(ARGV[1])
 
--- Neither Lua nor Redis rolls back: before the first write of an item, look at every index that it needs.
+-- Nothing is rolled back, so every key that a write needs is checked before its first command that writes.
 local checked = {}
 local function wrong_kind(key)
     if checked[key] then return nil end
@@ -49,7 +49,7 @@ local function is_ancestor(id, task)
     return task == id
 end
 
--- What the write is answered that cannot have its parent; nil when it can. Notes whether it takes descendants along.
+-- The refusal of a write that cannot have the parent it names, else nil. Sets `has_descendants`.
 local function refused(write, record)
     local id, parent = write.id, write.listings.parent
     if not parent or record and record.listings.parent == parent then return nil end
@@ -62,7 +62,7 @@ local function refused(write, record)
     end
 end
 
--- Of parents that were looked up, as long as nothing is written to them.
+-- The roots of parents that were looked up. An entry is valid until its parent is written.
 local roots = {}
 local function root_of(parent)
     if not roots[parent] then
@@ -72,15 +72,15 @@ local function root_of(parent)
     return roots[parent]
 end
 
--- The root that the write has under this parent: the parent itself, where the parent's root is below the
--- write by now, as what was between them is deleted.
+-- The root of the write under this parent: the parent's root, or the parent itself if that root descends from
+-- the write. That can happen when what was between them has been deleted, and would close a circle.
 local function root_above(write, parent)
     local root = root_of(parent)
     local is_below = root == write.id or write.has_descendants and is_ancestor(write.id, root)
     return is_below and parent or root
 end
 
--- The same facets, but of a record with this parent and root.
+-- The same facets, for a record with this parent and root.
 local function related(facets, parent, root)
     local names = {}
     for _, name in ipairs(facets) do
@@ -96,7 +96,8 @@ local function related(facets, parent, root)
     return cjson.encode(names)
 end
 
--- The facets of a write that names its parent, with the root.
+-- The facets of a write that names its parent, with the root added. Pasted as text: to decode and encode them
+-- again would cost more than all the rest of the write.
 local rooted = {}
 local function with_root(facets, root)
     local known = rooted[root]
@@ -107,7 +108,7 @@ local function with_root(facets, root)
     return string.sub(facets, 1, -2) .. known
 end
 
--- Give the write the parent that the record has already, or the root of the one that it names.
+-- A write that names no parent keeps that of the record. One that does takes its root from it.
 local function join_family(write, record)
     local parent, standing_parent = write.listings.parent, record and record.listings.parent
     if not parent and not standing_parent then return end
@@ -168,9 +169,11 @@ local function log(write, version)
     end
 end
 
+-- Decide, check, then write; `old` is what is stored, `record` the same unless it has expired.
 local function apply(write)
     local id, old = write.id, standing(write.id)
     if old == CORRUPT then return 'the standing record is not of this format' end
+    -- Applied before, in a trip that then failed: its guard would now refuse it.
     if old and old.token == write.token then return APPLIED end
     local record = old
     if old and is_expired(old, now) then record = nil end
@@ -181,10 +184,13 @@ local function apply(write)
     join_family(write, record)
     reason = obstacle(write) or old and obstacle(old) or unloggable(write)
     if reason then return reason end
+    -- From here on everything writes, and nothing may fail.
     if old and not record then remove_belongings(id) end
     local inboxes = inboxes_of(id)
     if old then unindex(id, old) end
-    index(id, write)  -- before the record: where a right is missing, no record stays unlisted
+    -- Before the record: if an ACL forbids one of the two, an entry without a record is dropped by the next
+    -- listing, but a record without entries would never be listed.
+    index(id, write)
     local name = old and old.listings.run
     if name and name ~= write.listings.run then forget_unused(name) end
     log(write, version + 1)
@@ -193,9 +199,9 @@ local function apply(write)
     roots[id] = nil
     if write.has_descendants then
         move_descendants(id, write.root)
-        roots = {}
+        roots = {}  -- any of them may be among the descendants that moved
     end
-    tell(id, inboxes, write.status)
+    notify(id, inboxes, write.status)
     return APPLIED
 end
 
@@ -220,7 +226,7 @@ local function commit_all()
     end
     sweep(ARGV[2], ARGV[1])
     publish()
-    return has_lost and say(outcomes) or outcomes
+    return has_lost and answer(outcomes) or outcomes
 end
 
 local function all_applied()
@@ -229,10 +235,10 @@ local function all_applied()
     return outcomes
 end
 
--- That this comes before all other writes makes a full server refuse the batch whole. It sweeps all the
--- same, for else what has expired would fill it for ever.
-local was_done, said, refusal = begin()
-if was_done then return said or all_applied() end
+-- `begin` is the first write, so a full server refuses the batch as a whole. Expired records are swept all
+-- the same, or they would keep the server full for ever.
+local was_done, answered, refusal = begin()
+if was_done then return answered or all_applied() end
 if refusal then
     sweep(ARGV[2], ARGV[1])
     publish()
@@ -240,7 +246,8 @@ if refusal then
 end
 local is_whole, outcomes = pcall(commit_all)
 if not is_whole then
-    redis.pcall('DEL', line)  -- nothing was said, so this was not carried out
+    -- With a number but no answer, the line would mean "all applied" if the driver sends this again.
+    redis.pcall('DEL', line)
     error(outcomes)
 end
 return outcomes

@@ -1,5 +1,5 @@
--- ARGV: JSON of the facets whose records to count, id of a record to count besides or "".
--- Returns the number in each of STATUSES.
+-- ARGV: JSON of the facets whose records to count, id of one more record to count or "".
+-- Returns the number for each of STATUSES.
 local root = ARGV[2] ~= '' and standing(ARGV[2])
 local counts = {}
 for number, status in ipairs(STATUSES) do

@@ -1,4 +1,4 @@
--- ARGV: ids. Returns header and head of each, without its body; false where there is no record.
+-- ARGV: ids. Returns each record without its body; false where there is none.
 local found = {}
 for number, id in ipairs(ARGV) do
     local value = try('GET', record_key(id))

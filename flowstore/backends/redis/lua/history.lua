@@ -1,7 +1,7 @@
--- ARGV: now, id or "" for all tasks, "1" for first transitions only, bounds of a ZRANGE BYLEX, limit, how
--- many entries to examine at the most, the least text that an entry of the stretch has.
--- Of one task: returns all of its entries. Else: the entry to go on behind ("" at the end), then at most
--- `limit` entries in order.
+-- ARGV: now, id or "" for all tasks, "1" for the first transition of each task only, bounds of a ZRANGE
+-- BYLEX, limit, how many entries to examine at most, a lower bound of the entries in the span.
+-- Returns the entry to go on after ("" at the end) and at most `limit` entries in order; for one task "" and
+-- all of its entries.
 local id, first_only, from, to, start = ARGV[2], ARGV[3] == '1', ARGV[4], ARGV[5], ARGV[8]
 local limit, budget = tonumber(ARGV[6]), tonumber(ARGV[7])
 
@@ -11,7 +11,7 @@ if id ~= '' then
     return {'', redis.call('LRANGE', history_key(id), 0, -1)}
 end
 
--- The first entry of each task in the stretch.
+-- The first entry of each task in the span.
 local firsts = {}
 local function first_of(task)
     for _, entry in ipairs(try('LRANGE', history_key(task), 0, -1) or {}) do

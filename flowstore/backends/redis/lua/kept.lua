@@ -1,5 +1,5 @@
--- ARGV: now, section, owner or "", how many of the last numbered ones or "-", then keys, none for all.
--- Returns keys and values in turn.
+-- ARGV: now, section, owner or "", how many of the last numbered ones or "-", then keys; without keys, all.
+-- Returns keys and values, alternating.
 local section, owner, last = ARGV[2], ARGV[3], ARGV[4]
 local values = values_key(section, owner)
 if owner ~= '' then

@@ -1,15 +1,34 @@
 -- Put in front of every script. KEYS[1] is the prefix of the namespace; all keys share its hash tag.
+--
+-- A write that is guarded, indexed and notified takes six or seven commands. Sent one by one, two writers can
+-- both pass the guard; MULTI cannot check it at all, as it sees no reply before the end. In a script nothing
+-- comes between, and it is one trip.
+--
+-- A script is no transaction: what it has written stays when it fails. So everything that can fail, such as a
+-- key of the wrong type, is checked before the first write, and refused with a value instead of an error. A
+-- new write needs a check of its own there (`obstacle` in commit.lua and put.lua).
+--
+-- A server that is out of memory refuses a script only by its first write. So a script that stores begins
+-- with a SET, and is refused as a whole; one that frees memory begins with PEXPIRE, which is still allowed.
+--
+-- The driver sends a call again when its reply was lost, and a copy that was stuck in the network may arrive
+-- after its caller has given up. So a call that writes has a line, a key on which it is alone, and a number
+-- that rises with each call. The line keeps the last number and its answer: the same number gets that answer,
+-- a lower one is refused. Without it, the first finished write would learn that it lost, against itself.
+--
+-- Times, versions and sort keys travel as text: a Lua number is a double and prints 14 digits only.
+--
 -- A record is one string, "<header>\n<progress>\n<head>\n<body>", its header
 -- "2 <status> <stage> <version> <expires_at or -> <submitted_at or -> <token> <sort> <facets>".
--- Times stay text: a Lua number prints only 14 digits. What belongs to a record: h:<id> lists its
--- transitions, which t holds of all in the order of time; e:<section>:<id> keeps values by key, and
--- k:<section>:<id> the order of numbered keys. names holds those of roots.
+-- What belongs to it: h:<id> lists its transitions, and t those of all tasks in the order of time;
+-- e:<section>:<id> keeps values by key, and k:<section>:<id> the order of numbered keys. `names` holds the
+-- task names of roots.
 local prefix = KEYS[1]
 local STATUSES = {'pending', 'running', 'retrying', 'success', 'failed', 'cancelled'}
 local FINISHED = {pending = false, running = false, retrying = false,
                   success = true, failed = true, cancelled = true}
 local CORRUPT = {}
-local told = {}
+local messages = {}
 
 local function record_key(id) return prefix .. 'r:' .. id end
 local function index_key(status, facet) return prefix .. 'i:' .. status .. ':' .. facet end
@@ -18,7 +37,7 @@ local function history_key(id) return prefix .. 'h:' .. id end
 local function values_key(section, owner) return prefix .. 'e:' .. section .. ':' .. owner end
 local function numbers_key(section, owner) return prefix .. 'k:' .. section .. ':' .. owner end
 
--- Like redis.call, but nil where the key is of the wrong type.
+-- Like redis.call, but nil where the key has the wrong type: a damaged key must not fail others' writes.
 local function try(...)
     local reply = redis.pcall(...)
     if type(reply) ~= 'table' or not reply.err then return reply end
@@ -26,13 +45,11 @@ local function try(...)
     return nil
 end
 
--- The driver sends a call again when its reply got lost. So a call that writes has a line, KEYS[2], on which
--- it is alone, and at the end of ARGV for how many milliseconds the line is kept and a number, which rises
--- from call to call. The line holds the number of its last call and what that answered, where `say` put it.
+-- The line is KEYS[2]; at the end of ARGV stand the milliseconds to keep it and the number of the call.
 local line, number, kept_ms = KEYS[2], nil, nil
 if line then number, kept_ms = table.remove(ARGV), table.remove(ARGV) end
 
--- Whether the call was carried out before, and what it answered. One whose line has gone on is refused.
+-- Whether the call was carried out before, and its answer then. A call that others have followed is refused.
 local function recall(before)
     local last, at = string.match(before or '', '^(%d+) ?()')
     if not last or tonumber(last) < tonumber(number) then return false, nil end
@@ -40,30 +57,31 @@ local function recall(before)
     return true, at <= #before and cmsgpack.unpack(string.sub(before, at)) or nil
 end
 
--- As `recall`, and from here on it counts as carried out. On a full server that is refused, as the third value.
+-- As `recall`, and takes the number: from here on the call counts as carried out. The third value is the
+-- refusal of a full server.
 local function begin()
     local before = redis.pcall('SET', line, number, 'PX', kept_ms, 'GET')
     local refusal = type(before) == 'table' and before or nil
     if refusal then before = redis.call('GET', line) end
-    local was_done, said = recall(before)
+    local was_done, answered = recall(before)
     if was_done and not refusal then redis.call('SET', line, before, 'PX', kept_ms) end
-    return was_done, said, refusal
+    return was_done, answered, refusal
 end
 
--- As `begin`, on a full server too: that refuses only what a script writes first.
+-- As `begin`, for scripts that free memory.
 local function begin_even_when_full()
     redis.call('PEXPIRE', line, kept_ms)
-    local was_done, said = begin()
-    return was_done and said
+    local was_done, answered = begin()
+    return was_done and answered
 end
 
-local function say(reply)
+local function answer(reply)
     redis.call('SET', line, number .. ' ' .. cmsgpack.pack(reply), 'PX', kept_ms)
     return reply
 end
 
--- The keys of the indexes that list a record, in order; and its facets by kind, as `root`, and each by
--- itself, as `has`. nil unless `facets` is JSON of a list of strings.
+-- The keys of the indexes that list a record, in order; its facets by kind, such as `root`; and all of them
+-- as the set `has`. nil unless `facets` is a JSON list of strings. Cached: most writes of a trip look alike.
 local listed_in = {}
 local function listings_of(status, facets)
     local known = listed_in[status .. facets]
@@ -95,7 +113,8 @@ local function parse(value)
             expires = expires, sort = sort, listings = listings}
 end
 
--- The header of the standing record: nil where there is none, CORRUPT where it cannot be read.
+-- The header of the standing record: nil where there is none, CORRUPT where it cannot be read. The body may
+-- be megabytes, so the first kilobyte is tried before the whole.
 local function standing(id)
     local value = try('GETRANGE', record_key(id), 0, 1023)
     if not value then return CORRUPT end
@@ -123,44 +142,44 @@ local function index(id, record)
     if record.listings.run then redis.call('SADD', names_key, record.listings.run) end
 end
 
--- A key of the wrong type has no entry to remove.
+-- Never fails: a key of the wrong type has no entry to remove.
 local function unindex(id, record)
     for _, key in ipairs(record.listings) do try('ZREM', key, record.sort .. id) end
     if record.expires ~= '-' then try('ZREM', expiry_key, id) end
 end
 
--- Of all who wait for the id; nil where the key is of the wrong type.
+-- The inboxes registered for the id; nil where the key has the wrong type.
 local function inboxes_of(id) return try('SMEMBERS', prefix .. 'w:' .. id) end
 
-local function note(inbox, change, id)
-    told[inbox] = told[inbox] or {}
-    table.insert(told[inbox], {change, id})
+local function add_change(inbox, change, id)
+    messages[inbox] = messages[inbox] or {}
+    table.insert(messages[inbox], {change, id})
 end
 
--- Those that wait for any id, once looked up.
+-- The inboxes registered for all ids, once they were looked up.
 local tails
 
--- Note a change for every inbox that waits for the id: a status, 'p' for progress, 'd' or 'e' for gone. A
--- wait ends with a finished status and with what is gone.
-local function tell(id, inboxes, change)
-    local has_heard = {}
+-- Add a change to the message of every inbox registered for the id: a status, 'p' for progress, 'd' deleted,
+-- 'e' expired. A finished status or a removal ends the registrations, as the waits end with it.
+local function notify(id, inboxes, change)
+    local is_notified = {}
     for _, inbox in ipairs(inboxes or {}) do
-        note(inbox, change, id)
-        has_heard[inbox] = true
+        add_change(inbox, change, id)
+        is_notified[inbox] = true
     end
     if FINISHED[change] ~= nil then
         tails = tails or inboxes_of('') or {}
         for _, inbox in ipairs(tails) do
-            if not has_heard[inbox] then note(inbox, change, id) end
+            if not is_notified[inbox] then add_change(inbox, change, id) end
         end
     end
     local is_end = FINISHED[change] or change == 'd' or change == 'e'
     if is_end and not (inboxes and #inboxes == 0) then redis.call('DEL', prefix .. 'w:' .. id) end
 end
 
--- One message for each inbox, however many changes it holds.
+-- One message per inbox, however many changes it holds.
 local function publish()
-    for inbox, changes in pairs(told) do redis.call('PUBLISH', inbox, cjson.encode(changes)) end
+    for inbox, changes in pairs(messages) do redis.call('PUBLISH', inbox, cjson.encode(changes)) end
 end
 
 local OWNED = {'data', 'checkpoint'}
@@ -190,11 +209,11 @@ local function remove(id, record, now)
     end
     redis.call('DEL', record_key(id))
     remove_belongings(id)
-    tell(id, inboxes_of(id), record ~= CORRUPT and is_expired(record, now) and 'e' or 'd')
+    notify(id, inboxes_of(id), record ~= CORRUPT and is_expired(record, now) and 'e' or 'd')
 end
 
--- Remove at most `limit` expired records; how many, and how many entries were looked at. What is no
--- expired record loses its entry. Runs behind every write, so nothing that it meets may make it fail.
+-- Remove at most `limit` expired records; returns how many, and how many entries were examined. An entry that
+-- is not of an expired record is dropped. Runs after every write, so nothing that it meets may make it fail.
 local function sweep(limit, now)
     local due, removed = try('ZRANGEBYSCORE', expiry_key, '-inf', now, 'LIMIT', 0, limit) or {}, 0
     for _, id in ipairs(due) do

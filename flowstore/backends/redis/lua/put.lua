@@ -1,6 +1,6 @@
--- ARGV: now, then of each value: section, owner or "", key or "" for the next number, "1" to put and "0" to
--- remove, the value, the version that must stand or "-", how many to keep or "-". Returns for each: what
--- became of it (1 applied, 0 not, -3 no owner, or why not), the key, the version that stands now.
+-- ARGV: now, then for each value: section, owner or "", key or "" for the next number, "1" to put or "0" to
+-- remove, the value, the required version or "-", how many to keep or "-". Returns for each: 1 applied, 0
+-- not, -3 no owner, or the reason as text; the key; the version that stands now.
 local now = tonumber(ARGV[1])
 
 local function obstacle(values, numbers)
@@ -43,10 +43,10 @@ end
 
 local is_removal = true
 for at = 2, #ARGV, 7 do is_removal = is_removal and ARGV[at + 3] == '0' end
-if is_removal then redis.call('PEXPIRE', line, kept_ms) end  -- a full server refuses what is written first
-local was_done, said, refusal = begin()
-if was_done then return said end
+if is_removal then redis.call('PEXPIRE', line, kept_ms) end  -- frees memory: allowed on a full server
+local was_done, answered, refusal = begin()
+if was_done then return answered end
 if refusal and not is_removal then return refusal end
 local outcomes = {}
 for at = 2, #ARGV, 7 do outcomes[#outcomes + 1] = put(unpack(ARGV, at, at + 6)) end
-return say(outcomes)
+return answer(outcomes)

@@ -1,6 +1,6 @@
--- ARGV: now, then ids. Returns 1 for each live record that was removed, 0 for the others.
-local said = begin_even_when_full()
-if said then return said end
+-- ARGV: now, then ids. Returns for each id 1 if a live record was removed, else 0.
+local answered = begin_even_when_full()
+if answered then return answered end
 local now, removed = tonumber(ARGV[1]), {}
 for number = 2, #ARGV do
     local record = standing(ARGV[number])
@@ -9,4 +9,4 @@ for number = 2, #ARGV do
     removed[number - 1] = was_live and 1 or 0
 end
 publish()
-return say(removed)
+return answer(removed)

@@ -1,6 +1,7 @@
--- ARGV: now, then of each report: id, lowest and highest stage, progress. Returns 1 where it was applied.
-local was_done, said, refusal = begin()
-if was_done then return said end
+-- ARGV: now, then for each report: id, lowest and highest stage, progress.
+-- Returns for each 1 if it was applied, else 0.
+local was_done, answered, refusal = begin()
+if was_done then return answered end
 if refusal then return refusal end
 local now, applied = tonumber(ARGV[1]), {}
 
@@ -13,7 +14,7 @@ local function report(id, lowest, highest, progress)
     local second = string.find(value, '\n', first + 1, true)
     if not second then return 0 end
     redis.call('SET', record_key(id), string.sub(value, 1, first) .. progress .. string.sub(value, second))
-    tell(id, inboxes_of(id), 'p')
+    notify(id, inboxes_of(id), 'p')
     return 1
 end
 
@@ -22,4 +23,4 @@ for at = 2, #ARGV, 4 do
     applied[#applied + 1] = report(ARGV[at], lowest, highest, ARGV[at + 3])
 end
 publish()
-return say(applied)
+return answer(applied)

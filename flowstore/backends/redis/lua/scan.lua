@@ -1,14 +1,15 @@
--- ARGV: now, limit, '1' for newest first, member to begin behind or '', '1' for bodies, how many index
--- entries to examine at the most, JSON of groups of facets: the index is that of the first group, and a
--- record has one of each; id of a record that has all it needs of the group of its `root:` or '', then
--- statuses.
--- Returns the member to go on behind ('' at the end), then at most `limit` live records in order, each with
--- its member.
+-- ARGV: now, limit, '1' for newest first, member to begin after or '', '1' for bodies, how many index entries
+-- to examine at most, JSON of groups of facets, id of the root or '', then statuses.
+-- A record qualifies with one facet of each group; the root itself, which has no facet `root:`, qualifies for
+-- that group without. The indexes of the first group are merged, one per facet and status.
+-- Returns the member to go on after ('' at the end), then at most `limit` live records in order, each with
+-- its member. The budget of entries bounds how long the server is busy, whatever the filters leave over.
 local now, limit, budget = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[6])
-local is_newest_first, with_body, groups, root = ARGV[3] == '1', ARGV[5] == '1', cjson.decode(ARGV[7]), ARGV[8]
+local is_newest_first, with_body, groups = ARGV[3] == '1', ARGV[5] == '1', cjson.decode(ARGV[7])
+local root = ARGV[8]
 local leading = table.remove(groups, 1)
 
--- Not `<`: Lua compares by the locale of the server.
+-- Not `<`: Lua compares strings by the locale of the server, Redis and flowstore by bytes.
 local function is_before(one, other)
     for position = 1, math.min(#one, #other) do
         local a, b = string.byte(one, position), string.byte(other, position)
@@ -43,8 +44,8 @@ local function is_within(id, status, facets)
     end
     return true
 end
--- An entry without its record: what it listed was deleted or evicted behind the back of flowstore. Where
--- this user or server may not write, the listing is none the worse.
+-- An entry without its record, which was deleted or evicted by someone else. pcall, as this user or server
+-- may not be allowed to write, which is no reason to fail a listing.
 local function forget(key, member) redis.pcall('ZREM', key, member) end
 
 local function forget_record(key, member, id)
@@ -52,8 +53,8 @@ local function forget_record(key, member, id)
     pcall(remove_belongings, id)
 end
 
--- The record behind an index entry; nil for a ghost or an expired one. What cannot be read is handed out
--- as it is: it has a place in the listing, and the caller names it there.
+-- The record of an index entry; nil if it is missing or has expired. One that cannot be read is returned as
+-- it is: it keeps its place in the listing, and the caller reports it there.
 local function live(member, range)
     local id = string.sub(member, 17)
     if id == '' then return forget(range.key, member) end
@@ -92,7 +93,9 @@ for _ = 1, budget do
     local first, member = nil, nil
     for _, range in ipairs(ranges) do
         local candidate = head(range)
-        if candidate and (not member or is_before(candidate, member)) then first, member = range, candidate end
+        if candidate and (not member or is_before(candidate, member)) then
+            first, member = range, candidate
+        end
     end
     if not first then return {'', found} end
     first.at, last = first.at + 1, member

@@ -1,12 +1,14 @@
--- ARGV: inbox, milliseconds that it stays registered, then ids. Registers the inbox for what may
--- still change and returns the records: finished ones whole, others without body, false for none.
+-- ARGV: inbox, milliseconds to keep it registered, then ids. Registers the inbox for every id that may still
+-- change, and returns the records: finished ones whole, others without body, false for none. One script, so
+-- that no commit comes between the registration and the read. The registration expires, so a wait that ends
+-- needs no command to clean up.
 local has_written = false
 local function register(key)
-    -- A full server refuses only what a script writes first, and waits must go on there.
+    -- First a write that a full server allows: waits must go on there.
     if not has_written then redis.call('PEXPIRE', key, ARGV[2]) end
     has_written = true
     if not try('SADD', key, ARGV[1]) then
-        redis.call('DEL', key)  -- no set, so nobody is registered there
+        redis.call('DEL', key)  -- no set: nobody can be registered in it
         redis.call('SADD', key, ARGV[1])
     end
     redis.call('PEXPIRE', key, ARGV[2])
