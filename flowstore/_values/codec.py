@@ -159,7 +159,9 @@ class Codec:
         return data
 
     def decode_fields(self, data: bytes, known: Set[str] | None = None) -> dict[str, Any]:
-        """The fields given to ``encode_fields``; of those that a newer program wrote only the ``known`` ones.
+        """The fields given to ``encode_fields``.
+
+        Where a newer program wrote others than the ``known`` ones, which cannot be read, they are left out.
 
         Raises DecodeError, and nothing else, whatever the bytes.
         """
@@ -170,9 +172,7 @@ class Codec:
         fields = self._read_tagged_fields(data, known) if b'"$' in data else read_plain(data)
         if type(fields) is not dict:
             raise DecodeError("not one JSON object")
-        if known is None or fields.keys() <= known:
-            return fields
-        return {name: fields[name] for name in known & fields.keys()}
+        return fields
 
     def _read_tagged_fields(self, data: bytes, known: Set[str] | None) -> Any:
         try:

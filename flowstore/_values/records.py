@@ -11,7 +11,7 @@ from collections.abc import Set
 from datetime import timedelta
 from itertools import count
 from secrets import token_hex
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
@@ -205,7 +205,11 @@ def encode_body(result: TaskResult[Any], codec: Codec) -> bytes:
 
 def decode(row: Row, codec: Codec) -> TaskResult[Any]:
     try:
-        result: TaskResult[Any] = _VALIDATE({**_head(row), **_values(row, codec), **_columns(row)})
+        head, values, columns = _head(row), _values(row, codec), _columns(row)
+        try:
+            result: TaskResult[Any] = _VALIDATE({**head, **values, **columns})
+        except ValidationError:  # perhaps only because of a key that a newer program wrote
+            result = _VALIDATE(_known_fields(head, values, columns))
         return result
     except ValidationError as error:
         raise CorruptRecord(row.id, first_of(error)) from error
@@ -238,7 +242,7 @@ def _columns(row: Row) -> dict[str, Any]:
     if row.labels:
         columns["labels"] = row.labels
     if row.progress is not None:
-        columns["progress"] = only_known(from_json(row.progress), Progress.model_fields.keys())
+        columns["progress"] = from_json(row.progress)
     if row.submitted_at is not None:
         columns["submitted_at"] = from_micros(row.submitted_at)
     if row.expires_at is not None:
@@ -254,12 +258,18 @@ def _head(row: Row) -> dict[str, Any]:
     head = from_json(row.head)
     if not isinstance(head, dict):
         raise DecodeError(f"expected a JSON object as head, found {type(head).__name__}")
-    head = cast("dict[str, Any]", only_known(head, _HEAD))
     for name in _TIMES_IN_HEAD & head.keys():
         head[name] = from_iso(head[name])
-    if "error" in head:
-        head["error"] = _known_error(head["error"])
     return head
+
+
+def _known_fields(head: dict[str, Any], values: dict[str, Any], columns: dict[str, Any]) -> dict[str, Any]:
+    known = {**only_known(head, _HEAD), **only_known(values, _BODY), **columns}
+    if "error" in known:
+        known["error"] = _known_error(known["error"])
+    if "progress" in known:
+        known["progress"] = only_known(known["progress"], Progress.model_fields.keys())
+    return known
 
 
 def _known_error(error: Any) -> Any:
