@@ -1,4 +1,4 @@
-"""The operator's view: what failed, page after page, and why.
+"""For operators: list every failed task, page by page, and show why the newest one failed.
 
 python examples/admin_failed.py sqlite:///results.db [--namespace default] [--page-size 20]
 """
@@ -24,7 +24,7 @@ async def show(url: str, namespace: str, page_size: int) -> None:
 
 
 async def list_failed(backend: BaseResultBackend, page_size: int) -> TaskResult[object] | None:
-    """Print every failed task; the newest of them."""
+    """Print every failed task, and return the newest."""
     first, cursor, number = None, None, 0
     while True:
         page = await backend.page(TaskStatus.FAILED, limit=page_size, cursor=cursor, load_result=False)

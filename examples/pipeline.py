@@ -1,9 +1,9 @@
-"""A workflow that is watched while it runs: find source files, parse each, sum up; then what took how long.
+"""Watch a workflow while it runs: find source files, parse each of them, summarise; then show a timeline.
 
-Each step is a block under ``backend.track``, and so a task of one family. The view knows of it only what
-the backend tells, and could as well be a program of its own.
+Each step is a block inside ``backend.track``, so all of them are tasks of one family. The view reads
+everything from the backend, and could just as well be a separate program.
 
-    pip install '.[examples]'  # for rich; nox -s demo -- pipeline does both
+    pip install '.[examples]'  # installs rich; nox -s demo -- pipeline does both steps
     python examples/pipeline.py [--url memory://] [--files 500]
 """
 
@@ -67,7 +67,7 @@ INTEREST = [
 
 
 async def report(backend: BaseResultBackend, run_id: str, limit: int, pool: ProcessPoolExecutor) -> None:
-    """The root task. What is tracked inside of it becomes its family."""
+    """The root task. Blocks that are tracked inside it become its family."""
     async with backend.track(run_id, name="source report") as run:
         async with backend.track(f"{run_id}/discover", name="discover") as found:
             paths = await asyncio.to_thread(discover, limit)
@@ -81,11 +81,11 @@ async def report(backend: BaseResultBackend, run_id: str, limit: int, pool: Proc
 async def parse_all(
     backend: BaseResultBackend, step_id: str, paths: list[Path], pool: ProcessPoolExecutor
 ) -> None:
-    """One child for each file. All are stored as pending first, so that a view knows how many there are."""
+    """One child per file. All are stored as pending first, so that a view can show the total."""
     slots, parsed = asyncio.Semaphore(AT_ONCE), itertools.count(1)
 
     async def parse_one(task_id: str, path: Path) -> None:
-        with suppress(SyntaxError, UnicodeDecodeError):  # the backend has it; the other files go on
+        with suppress(SyntaxError, UnicodeDecodeError):  # stored as failed; the other files go on
             async with slots, backend.track(task_id) as file:
                 file.result = await asyncio.get_running_loop().run_in_executor(pool, parse, path)
         await step.progress(next(parsed), len(paths), path.name)
@@ -105,13 +105,13 @@ async def parse_all(
 
 
 async def cancel_pending(backend: BaseResultBackend, step_id: str) -> None:
-    """What has not begun when its step ends, as by Ctrl-C, never will, and must not stay pending."""
+    """Files that have not started when their step ends, by Ctrl-C for example, never will."""
     left = [file async for file in backend.iter_by_status(TaskStatus.PENDING, parent_id=step_id)]
     await backend.store_many([TaskResult[Any].cancelled(file) for file in left])
 
 
 def discover(limit: int) -> list[Path]:
-    """Source files of the standard library, and a few that are no Python, so that some tasks fail."""
+    """Source files of the standard library, and a few that are not Python, so that some tasks fail."""
     sources = sorted(
         (path for path in LIBRARY.rglob("*.py") if LEFT_OUT.isdisjoint(path.relative_to(LIBRARY).parts)),
         key=lambda path: (len(path.parts), path),
@@ -146,7 +146,7 @@ async def summarise(backend: BaseResultBackend, step_id: str) -> dict[str, int]:
 
 @asynccontextmanager
 async def shown(backend: BaseResultBackend, run_id: str, console: Console) -> AsyncIterator[None]:
-    """Draw the run while the block goes on, and once more when it has ended, also by Ctrl-C."""
+    """Redraw the run during the block, and once more when it has ended, by Ctrl-C too."""
     with Live(console=console, auto_refresh=False) as live:
         try:
             async with asyncio.TaskGroup() as group:
@@ -159,20 +159,20 @@ async def shown(backend: BaseResultBackend, run_id: str, console: Console) -> As
 
 
 async def draw_changes(backend: BaseResultBackend, run_id: str, live: Live) -> None:
-    """Whenever a task enters a status, but not too often for an eye."""
+    """Redraw when tasks change status, at most LOOKS_PER_SECOND times per second."""
     async for _ in backend.watch_status():
         live.update(await look(backend, run_id), refresh=True)
         await asyncio.sleep(1 / LOOKS_PER_SECOND)
 
 
 async def look(backend: BaseResultBackend, run_id: str) -> Group:
-    """The run at this moment; the tree and the counts are of the same tasks, so they agree."""
+    """The run at this moment. Tree and counts are made from one page, so they agree."""
     page = await backend.page(root_id=run_id, limit=10_000, newest_first=False, load_result=False)
     return Group(tree(page.items), progress(page.items))
 
 
 def tree(tasks: list[TaskResult[Any]]) -> Tree:
-    """Each task below its parent; where there are many, those that run or failed rather than the others."""
+    """Each task below its parent. Of many siblings, those that are running or have failed come first."""
     children: dict[str | None, list[TaskResult[Any]]] = {}
     for task in tasks:
         children.setdefault(task.parent_id, []).append(task)
@@ -206,11 +206,11 @@ def progress(tasks: list[TaskResult[Any]]) -> Table:
     return line
 
 
-# What is left behind
+# After the run
 
 
 async def show_timeline(backend: BaseResultBackend, run_id: str, console: Console) -> None:
-    """When each task of the run was running, by its history; of the files those that took longest."""
+    """When the tasks that took longest were running, from the history."""
     tasks = {task.task_id: task async for task in backend.iter_by_status(root_id=run_id, load_result=False)}
     stretches: dict[str, list[Transition]] = {}
     async for step in backend.history.iter(start=tasks[run_id].started_at):
@@ -264,7 +264,7 @@ async def run(backend: BaseResultBackend, limit: int, pool: ProcessPoolExecutor)
 
 
 def processes() -> ProcessPoolExecutor:
-    """They are started while Ctrl-C is ignored, and go on to ignore it: this process tells them to end."""
+    """Started while Ctrl-C is ignored, so that they ignore it too: this process shuts them down."""
     pool = ProcessPoolExecutor(AT_ONCE, multiprocessing.get_context("spawn"))
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     for _ in range(AT_ONCE):
@@ -281,9 +281,9 @@ def positive(text: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--url", help="any flowstore URL; by default a SQLite file in a temporary folder")
+    parser.add_argument("--url", help="any flowstore URL (default: a SQLite file in a temporary folder)")
     parser.add_argument(
-        "--files", type=positive, default=500, help="parse so many, if there are (%(default)s)"
+        "--files", type=positive, default=500, help="parse at most this many (default: %(default)s)"
     )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,10 @@
-"""A task queue in a few lines: worker processes parse every file of this Python installation.
+"""A small task queue: worker processes parse every source file of this Python installation.
 
-The producer and its workers share one SQLite file (or, with --url, a Redis database). Workers claim
-pending tasks by compare-and-set; results and failures travel through flowstore alone. Files that are
-no Python are fed in on purpose, so that some tasks really fail.
+The producer and its workers share one SQLite file (or, with --url, a Redis database) and nothing else.
+Workers claim pending tasks with a compare-and-set. A few files that are not Python are included, so that
+some tasks fail.
 
-    pip install '.[examples]'  # for rich; nox -s demo does both
+    pip install '.[examples]'  # installs rich; nox -s demo does both steps
     python examples/quickstart.py [--url redis://localhost:6379/0] [--db results.db] [--limit 200]
 """
 
@@ -37,7 +37,7 @@ STOP = "stop the workers"
 
 
 def parse(path: str) -> dict[str, int]:
-    """The task: count what one source file defines. Raises SyntaxError or UnicodeDecodeError."""
+    """The task itself: count what one source file defines. Raises SyntaxError or UnicodeDecodeError."""
     source = Path(path).read_text("utf-8")
     nodes = list(ast.walk(ast.parse(source, path)))
     return {
@@ -48,7 +48,7 @@ def parse(path: str) -> dict[str, int]:
 
 
 async def work(url: str, worker_id: str) -> None:
-    """Claim pending tasks, a page at a time, until the producer asks to stop."""
+    """Claim and run pending tasks, a page at a time, until the producer stores STOP."""
     async with flowstore.connect(url, namespace="quickstart") as backend:
         stop = asyncio.ensure_future(backend.wait_for(STOP))
         try:
@@ -67,7 +67,7 @@ async def run(backend: BaseResultBackend, task: TaskResult[Any], worker_id: str)
     try:
         await backend.store(task.task_id, running, if_version=task.version)
     except VersionConflict:
-        return  # another worker was faster
+        return  # another worker has claimed it
     try:
         outcome = TaskResult[Any].success(running, parse(*running.args))
     except (SyntaxError, ValueError) as error:
@@ -76,7 +76,7 @@ async def run(backend: BaseResultBackend, task: TaskResult[Any], worker_id: str)
 
 
 def files(limit: int | None) -> list[Path]:
-    """Every source file of the standard library, and some of its files that are no Python."""
+    """The source files of the standard library, and some files there that are not Python."""
     everything = [path for path in sorted(LIBRARY.rglob("*")) if "site-packages" not in path.parts]
     sources = [path for path in everything if path.suffix == ".py" and path.is_file()]
     others = [
@@ -101,7 +101,7 @@ async def produce(url: str, limit: int | None, console: Console) -> None:
 
 @contextmanager
 def workers(url: str) -> Iterator[None]:
-    """Worker processes; none is left behind, however the block ends."""
+    """Run worker processes during the block; none outlives it."""
     context = multiprocessing.get_context("spawn")
     started = [
         context.Process(target=start_worker, args=(url, f"worker-{n}"), daemon=True) for n in range(WORKERS)
@@ -148,7 +148,7 @@ def short(task: TaskResult[Any]) -> str:
 async def show_failed(backend: BaseResultBackend, console: Console) -> None:
     counts = await backend.count_by_status()
     console.print(
-        f"{counts[TaskStatus.SUCCESS] - 1} parsed, {counts[TaskStatus.FAILED]} failed. The failed ones:"
+        f"{counts[TaskStatus.SUCCESS] - 1} parsed, {counts[TaskStatus.FAILED]} failed. Those that failed:"
     )
     cursor, number = None, 0
     while True:
@@ -162,15 +162,15 @@ async def show_failed(backend: BaseResultBackend, console: Console) -> None:
             break
     if page.items and page.items[-1].error:
         error_of_last = page.items[-1].error
-        console.print(f"\nThe last one: {error_of_last.type}: {error_of_last.message}", markup=False)
+        console.print(f"\nThe last failure: {error_of_last.type}: {error_of_last.message}", markup=False)
         console.print(error_of_last.traceback or "", markup=False, highlight=False)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--url", help="any flowstore URL but memory://; by default a SQLite file")
-    parser.add_argument("--db", help="keep the SQLite file here; by default it is temporary")
-    parser.add_argument("--limit", type=int, help="parse only so many source files")
+    parser.add_argument("--url", help="any flowstore URL except memory:// (default: a SQLite file)")
+    parser.add_argument("--db", help="path of the SQLite file, which is kept (default: a temporary file)")
+    parser.add_argument("--limit", type=int, help="parse at most this many source files")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(options.db or Path(folder, "quickstart.db")).absolute()

@@ -30,6 +30,7 @@ FlowstoreError
     ├── AccessDenied      PermissionError   credentials, ACL or file rights do not suffice
     ├── StorageFull       OSError           no room; nothing was written
     ├── CorruptStore      ValueError        the file or database is not a flowstore one
+    ├── StoreReplaced     FileNotFoundError the file under an open backend was deleted or replaced
     └── SchemaTooNew      RuntimeError      written by a newer flowstore
 
 A bad argument raises plain ValueError or TypeError, before anything is sent.
