@@ -21,6 +21,10 @@ _PYENV = [str(path) for version in PYTHONS for path in Path.home().glob(f".pyenv
 os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *_PYENV])
 
 
+WHEEL, TYPES = "tests/acceptance/test_wheel.py", "tests/acceptance/test_types.py"
+"""They need what the other tests do not: to build, and type checkers."""
+
+
 def _group(name: str) -> list[str]:
     project = nox.project.load_toml("pyproject.toml")
     return list(nox.project.dependency_groups(project, name))
@@ -31,8 +35,9 @@ def _install(session: nox.Session) -> None:
 
 
 def _pytest(session: nox.Session, *arguments: str) -> None:
-    """All tests but the building of the wheel, in several processes; ``-- -n 0`` runs them in one."""
-    options = ["--ignore=tests/acceptance/test_wheel.py", "--numprocesses=auto", "--dist=worksteal"]
+    """All tests but those of other sessions, in several processes; ``-- -n 0`` runs them in one."""
+    ignored = [f"--ignore={path}" for path in (WHEEL, TYPES)]
+    options = [*ignored, "--numprocesses=auto", "--dist=worksteal"]
     session.run("pytest", *options, *arguments, *session.posargs)
 
 
@@ -85,16 +90,18 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
+    """mypy over all that is here; mypy and pyright over the programs of the documents."""
     _install(session)
     session.install(*_group("types"), "nox")
     session.run("mypy", "flowstore", "tests", "examples", "benchmarks", "noxfile.py")
+    session.run("pytest", TYPES, *session.posargs)
 
 
 @nox.session
 def wheel(session: nox.Session) -> None:
     """Build the wheel and use it in a clean environment away from the checkout."""
     _install(session)
-    session.run("pytest", "tests/acceptance/test_wheel.py", *session.posargs)
+    session.run("pytest", WHEEL, *session.posargs)
 
 
 # Peers that cannot be installed beside the others, by the beginning of their name, and the session that is

@@ -7,6 +7,7 @@ import inspect
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -111,6 +112,8 @@ def no_blocking_call() -> Iterator[None]:
         function.can_block_in("tests/test_redis.py", "test_given_client_is_not_closed")
         function.can_block_in("tests/test_redis_chaos.py", {"hang_up", "forget"})
         function.can_block_in("flowstore/testing/faults/history.py", "_tell")
+    for driver in ("sqlite", "redis"):  # it is loaded on first use, which may well be inside of a loop
+        import_module(f"flowstore.backends.{driver}")
     blockbuster.activate()
     yield
     blockbuster.deactivate()
