@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -22,9 +23,11 @@ from flowstore import (
     RedisBackend,
     SchemaTooNew,
     SQLiteBackend,
+    StorageError,
     TaskError,
     TaskResult,
     TaskStatus,
+    WaitTimeout,
     Worker,
 )
 from flowstore.backends.redis.format import FORMAT as REDIS_FORMAT
@@ -34,6 +37,7 @@ from flowstore.backends.sqlite.statements import SQL
 from flowstore.testing.support import ids
 from tests.formats.make import FOLDER, load
 from tests.formats.sample import TYPES, at, results
+from tests.test_sqlite_outages import look
 
 FIXTURES = sorted(path.name for path in FOLDER.glob("*-*.*"))
 PREFIX = "flowstore:{default}:"
@@ -162,6 +166,102 @@ async def test_it_can_be_written_on(backend: BaseResultBackend) -> None:
     assert set((await backend.count_by_status()).values()) == {0}
 
 
+def make_newer(path: Path, *, oldest_writer: int, oldest_reader: int) -> None:
+    """As a flowstore of format 99 would leave it."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "UPDATE compatibility SET oldest_writer = ?, oldest_reader = ?", (oldest_writer, oldest_reader)
+        )
+        connection.execute("PRAGMA user_version = 99")
+
+
+async def fill(backend: BaseResultBackend) -> None:
+    async with backend:
+        await backend.store("t", TaskResult.success("t", 1))
+        await backend.store("u", TaskResult.running("u"))
+
+
+WRITES: list[Callable[[BaseResultBackend], Coroutine[Any, Any, object]]] = [
+    lambda backend: backend.store("v", TaskResult.success("v")),
+    lambda backend: backend.set_progress("u", 1),
+    lambda backend: backend.data.set("t", "k", 1),
+    lambda backend: backend.delete("t"),
+    lambda backend: backend.clear(),
+    lambda backend: backend.purge_expired(),
+]
+
+
+async def read_but_not_write(backend: BaseResultBackend) -> None:
+    async with backend:
+        assert (await backend.wait_for("t", 30)).unwrap() == 1
+        with pytest.raises(WaitTimeout):
+            await backend.wait_for("u", 0.05)
+        assert (await backend.count_by_status())[TaskStatus.SUCCESS] == 1
+        for write in WRITES:
+            with pytest.raises(SchemaTooNew, match=r"format 99.*can read it but not write it: upgrade"):
+                await write(backend)
+        assert await backend.exists("t")
+
+
+async def test_a_newer_file_that_older_programs_may_write(tmp_path: Path) -> None:
+    """It is used as one of today, and keeps its number."""
+    path = tmp_path / "x.db"
+    await fill(SQLiteBackend(path))
+    make_newer(path, oldest_writer=SQLITE_FORMAT, oldest_reader=2)
+    async with SQLiteBackend(path) as backend:
+        assert await backend.store("u", TaskResult.success("u", 2))
+        assert (await backend.wait_for("u", 30)).unwrap() == 2
+    assert look(path, "PRAGMA user_version") == [(99,)]
+
+
+async def test_a_newer_file_that_older_programs_may_only_read(tmp_path: Path) -> None:
+    """Reading and waiting work, all that writes says what to do, and nothing is written on opening."""
+    path = tmp_path / "x.db"
+    await fill(SQLiteBackend(path))
+    make_newer(path, oldest_writer=99, oldest_reader=SQLITE_FORMAT)
+    await read_but_not_write(SQLiteBackend(path))
+    async with SQLiteBackend(path, namespace="new") as other:
+        assert await other.get("t") is None
+    assert look(path, "SELECT name FROM namespace") == [("default",)]
+
+
+async def test_a_file_that_is_too_new(tmp_path: Path) -> None:
+    """It says which format it has, and what to do."""
+    path = tmp_path / "x.db"
+    await fill(SQLiteBackend(path))
+    make_newer(path, oldest_writer=99, oldest_reader=99)
+    with pytest.raises(SchemaTooNew, match=r"format 99.*cannot use it: upgrade flowstore"):
+        await SQLiteBackend(path).open()
+
+
+async def test_a_file_of_format_2_is_brought_up_to_date(tmp_path: Path) -> None:
+    """By whoever opens it first; its schema is then that of a new file, however many open it at once."""
+    old, new = tmp_path / "old.db", tmp_path / "new.db"
+    shutil.copy(FOLDER / "sqlite-2.db", old)
+    await fill(SQLiteBackend(new))
+    backends = [SQLiteBackend(old, namespace="app") for _ in range(5)]
+    await asyncio.gather(*(backend.open() for backend in backends))
+    for backend in backends:
+        await backend.close()
+    schema = "SELECT type, name, tbl_name, trim(sql) FROM sqlite_schema ORDER BY name"
+    assert look(old, schema) == look(new, schema)
+    assert look(old, "PRAGMA user_version") == [(SQLITE_FORMAT,)]
+    assert look(old, "SELECT * FROM compatibility") == look(new, "SELECT * FROM compatibility")
+    assert look(old, "PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_an_update_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    """All of it or nothing: here its last statement cannot be carried out."""
+    old = tmp_path / "old.db"
+    shutil.copy(FOLDER / "sqlite-2.db", old)
+    look(old, "CREATE TABLE compatibility (x)")
+    before = look(old, "SELECT sql FROM sqlite_schema")
+    with pytest.raises(StorageError, match="compatibility"):
+        await SQLiteBackend(old).open()
+    assert look(old, "SELECT sql FROM sqlite_schema") == before
+    assert look(old, "PRAGMA user_version") == [(2,)]
+
+
 async def test_a_newer_namespace_that_older_programs_may_write(redis_url: str, client: Any) -> None:
     """It is used as one of today, and keeps its number."""
     client.set(PREFIX + "format", f"99 {REDIS_FORMAT} {REDIS_FORMAT}")
@@ -172,27 +272,10 @@ async def test_a_newer_namespace_that_older_programs_may_write(redis_url: str, c
 
 
 async def test_a_newer_namespace_that_older_programs_may_only_read(redis_url: str, client: Any) -> None:
-    """Reading and waiting work, all that writes says what to do, and nobody is registered anywhere."""
-    async with RedisBackend(redis_url) as backend:
-        await backend.store("t", TaskResult.success("t", 1))
-        await backend.store("u", TaskResult.running("u"))
+    """The same, and nobody is registered for messages anywhere."""
+    await fill(RedisBackend(redis_url))
     client.set(PREFIX + "format", f"99 99 {REDIS_FORMAT}")
-    async with RedisBackend(redis_url) as backend:
-        assert (await backend.wait_for("t", 30)).unwrap() == 1
-        with pytest.raises(TimeoutError):
-            await backend.wait_for("u", 0.05)
-        assert (await backend.count_by_status())[TaskStatus.SUCCESS] == 1
-        writes: list[Callable[[], Coroutine[Any, Any, object]]] = [
-            lambda: backend.store("v", TaskResult.success("v")),
-            lambda: backend.set_progress("u", 1),
-            lambda: backend.data.set("t", "k", 1),
-            lambda: backend.delete("t"),
-            lambda: backend.clear(),
-            lambda: backend.purge_expired(),
-        ]
-        for write in writes:
-            with pytest.raises(SchemaTooNew, match=r"format 99.*can read it but not write it: upgrade"):
-                await write()
+    await read_but_not_write(RedisBackend(redis_url))
     assert client.keys(PREFIX.replace("{", "[{]") + "w:*") == []
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import shutil
-import sqlite3
 import stat
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +15,17 @@ from flowstore import (
     CorruptStore,
     Progress,
     ResultDeleted,
-    SchemaTooNew,
     SQLiteBackend,
-    StorageError,
     StorageUnavailable,
     TaskResult,
     TaskStatus,
     connect,
 )
-from flowstore.backends.sqlite.format import FORMAT
 from flowstore.testing import ManualClock
 from flowstore.testing.contract import BackendContract, MakeBackend, SharedTripsContract
 from flowstore.testing.insides import storage_of
 from flowstore.testing.support import failed, follow, seen, waiting
+from tests.test_sqlite_outages import look
 
 
 class TestSQLite(BackendContract, SharedTripsContract):
@@ -42,15 +37,6 @@ class TestSQLite(BackendContract, SharedTripsContract):
             return SQLiteBackend(tmp_path / f"{next(numbers)}.db", **options)
 
         return make
-
-
-def look(path: Path, statement: str, *values: object) -> list[Any]:
-    """Behind the backend's back."""
-    connection = sqlite3.connect(path)
-    try:
-        return connection.execute(statement, values).fetchall()
-    finally:
-        connection.close()
 
 
 async def fill(path: Path, **options: Any) -> None:
@@ -164,87 +150,9 @@ def asks_sqlite(backend: SQLiteBackend) -> bool:
     return storage_of(backend)._detector is not None
 
 
-def make_newer(path: Path, *, oldest_writer: int, oldest_reader: int) -> None:
-    """As a flowstore of format 99 would leave it."""
-    connection = sqlite3.connect(path)
-    with connection:
-        connection.execute(
-            "UPDATE compatibility SET oldest_writer = ?, oldest_reader = ?", (oldest_writer, oldest_reader)
-        )
-        connection.execute("PRAGMA user_version = 99")
-    connection.close()
-
-
-async def test_a_newer_file_that_older_programs_may_write(tmp_path: Path) -> None:
-    """It is used as one of today, and keeps its number."""
-    path = tmp_path / "x.db"
-    await fill(path)
-    make_newer(path, oldest_writer=FORMAT, oldest_reader=2)
-    async with SQLiteBackend(path) as backend:
-        assert await backend.store("t", TaskResult.success("t", 1))
-        assert (await backend.wait_for("t", 5)).unwrap() == 1
-    assert look(path, "PRAGMA user_version") == [(99,)]
-
-
-async def test_a_newer_file_that_older_programs_may_only_read(tmp_path: Path) -> None:
-    """Reading and waiting work, all that writes says what to do, and nothing is written on opening."""
-    path = tmp_path / "x.db"
-    await fill(path)
-    make_newer(path, oldest_writer=99, oldest_reader=FORMAT)
-    async with SQLiteBackend(path) as backend:
-        assert (await backend.wait_for("t00001", 5)).status is TaskStatus.FAILED
-        assert (await backend.count_by_status())[TaskStatus.FAILED] == 1_000
-        writes: list[Callable[[], Coroutine[Any, Any, object]]] = [
-            lambda: backend.store("t", TaskResult.success("t")),
-            lambda: backend.set_progress("t00001", 1),
-            lambda: backend.data.set("t00001", "k", 1),
-            lambda: backend.delete("t00001"),
-            lambda: backend.clear(),
-            lambda: backend.purge_expired(),
-        ]
-        for write in writes:
-            with pytest.raises(SchemaTooNew, match=r"format 99.*can read it but not write it: upgrade"):
-                await write()
-    async with SQLiteBackend(path, namespace="new") as other:
-        assert await other.get("t00001") is None
-    assert look(path, "SELECT name FROM namespace") == [("default",)]
-
-
-async def test_a_file_of_format_2_is_brought_up_to_date(tmp_path: Path) -> None:
-    """By whoever opens it first; its schema is then that of a new file, however many open it at once."""
-    old, new = tmp_path / "old.db", tmp_path / "new.db"
-    shutil.copy(Path(__file__).parent / "formats" / "sqlite-2.db", old)
-    await fill(new)
-    backends = [SQLiteBackend(old, namespace="app") for _ in range(5)]
-    await asyncio.gather(*(backend.open() for backend in backends))
-    for backend in backends:
-        await backend.close()
-    schema = "SELECT type, name, tbl_name, trim(sql) FROM sqlite_schema ORDER BY name"
-    assert look(old, schema) == look(new, schema)
-    assert look(old, "PRAGMA user_version") == [(FORMAT,)]
-    assert look(old, "SELECT * FROM compatibility") == look(new, "SELECT * FROM compatibility")
-    assert look(old, "PRAGMA integrity_check") == [("ok",)]
-
-
-async def test_an_update_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
-    """All of it or nothing: here its last statement cannot be carried out."""
-    old = tmp_path / "old.db"
-    shutil.copy(Path(__file__).parent / "formats" / "sqlite-2.db", old)
-    look(old, "CREATE TABLE compatibility (x)")
-    before = look(old, "SELECT sql FROM sqlite_schema")
-    with pytest.raises(StorageError, match="compatibility"):
-        await SQLiteBackend(old).open()
-    assert look(old, "SELECT sql FROM sqlite_schema") == before
-    assert look(old, "PRAGMA user_version") == [(2,)]
-
-
-async def test_foreign_and_newer_files_are_refused(tmp_path: Path) -> None:
+async def test_foreign_files_are_refused(tmp_path: Path) -> None:
     """A clear error, the file untouched, and nothing left open."""
-    newer, foreign, text = tmp_path / "newer.db", tmp_path / "foreign.db", tmp_path / "text.db"
-    await fill(newer)
-    make_newer(newer, oldest_writer=99, oldest_reader=99)
-    with pytest.raises(SchemaTooNew, match="format 99"):
-        await SQLiteBackend(newer).open()
+    foreign, text = tmp_path / "foreign.db", tmp_path / "text.db"
     look(foreign, "CREATE TABLE theirs (x)")
     with pytest.raises(CorruptStore, match="another program"):
         await SQLiteBackend(foreign).open()

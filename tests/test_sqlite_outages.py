@@ -60,11 +60,11 @@ def run_program(job: str, path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(script, text=True, capture_output=True, timeout=60, check=False)
 
 
-def look(path: Path, statement: str) -> list[Any]:
+def look(path: Path, statement: str, *values: object) -> list[Any]:
     """Behind the backend's back."""
     connection = sqlite3.connect(path)
     try:
-        return connection.execute(statement).fetchall()
+        return connection.execute(statement, values).fetchall()
     finally:
         connection.close()
 
