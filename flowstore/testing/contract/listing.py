@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -141,3 +142,25 @@ class ListingContract(Contract):
         await backend.delete("t2")
         counts = await backend.count_by_status()
         assert counts == dict.fromkeys(TaskStatus, 0) | {TaskStatus.FAILED: 8, TaskStatus.SUCCESS: 1}
+
+    async def test_iterators_check_their_arguments_at_the_call(self, backend: BaseResultBackend) -> None:
+        """Not at the first step, which may be far away; nobody has to await anything for it."""
+        bad: Any = 7
+        calls: dict[str, Callable[[], object]] = {
+            "task_ids": lambda: backend.as_completed(bad),
+            "timeout": lambda: backend.as_completed([], bad_timeout),
+            "batch_size": lambda: backend.iter_by_status(batch_size=0),
+            "statuses": lambda: backend.iter_by_status(bad),
+            "newest_first": lambda: backend.iter_by_status(newest_first=bad),
+            "task_id": lambda: backend.watch(bad),
+            "statuses ": lambda: backend.watch_status(bad),
+            "task_id ": lambda: backend.families.children(bad),
+            "load_result": lambda: backend.families.descendants("t", load_result=bad),
+            "start": lambda: backend.history.iter(bad),
+            "end": lambda: backend.history.iter_ids(None, bad),
+            "worker_id": lambda: backend.workers.running_tasks(bad),
+        }
+        bad_timeout: Any = "soon"
+        for name, call in calls.items():
+            with pytest.raises((TypeError, ValueError), match=f"^{name.strip()}: "):
+                call()
