@@ -1,8 +1,8 @@
 """BaseResultBackend: what every backend promises.
 
-A storage is an ``Engine`` (``flowstore.engine``); a concrete backend is this class plus a constructor. The
-verbs about tasks stand here, with their rules, and are carried out in ``_core``; what there is besides has an
-object of its own (``features``).
+A storage is an ``Engine`` (``flowstore.engine``), and a concrete backend is this class plus a constructor.
+The verbs about tasks are specified here and implemented in ``_core``; everything else is an object of its own
+(``features``).
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from flowstore.models import Page, Statuses, StatusName, TaskResult, TaskStatus
 
 
 class BaseResultBackend:
-    """Keeps the results of tasks; all backends behave alike.
+    """Keeps the results of tasks. All backends behave alike.
 
-    Opens by itself at the first call, or with ``async with``; once closed it stays closed. Lives in
-    one event loop of one process: elsewhere every call raises WrongLoop or WrongProcess, after
-    ``close`` BackendClosed. Any call may raise StorageError when the storage fails.
+    It opens by itself at the first call, or with ``async with``; once closed it stays closed. It lives in one
+    event loop of one process: calls from elsewhere raise WrongLoop or WrongProcess, and after ``close`` they
+    raise BackendClosed. Any call may raise StorageError when the storage fails.
 
-    A task id is any str of 1 to 512 UTF-8 bytes. Reading never returns an expired record. Arguments are
-    checked at the call, also by what returns an iterator.
+    A task id is any str of 1 to 512 UTF-8 bytes. No read returns an expired record. Arguments are checked
+    when the method is called, even if it returns an iterator.
     """
 
     def __init__(self, engine: Engine, **options: Unpack[BackendOptions]) -> None:
@@ -53,7 +53,7 @@ class BaseResultBackend:
         self.app = App(self._core)
 
     async def open(self) -> None:
-        """Connect. Needed only to fail early: the first call opens by itself."""
+        """Connect. Only needed in order to fail early: the first call opens by itself."""
         await self._core.life.open()
 
     async def close(self) -> None:
@@ -77,7 +77,7 @@ class BaseResultBackend:
 
     @property
     def waiting(self) -> int:
-        """The number of ids that somebody waits for here."""
+        """The number of ids that are being waited for or watched in this backend."""
         return len(self._core.waiters)
 
     async def store(
@@ -89,18 +89,20 @@ class BaseResultBackend:
         overwrite: bool = False,
         if_version: int | None = None,
     ) -> bool:
-        """Write ``result``; True when it is the stored state now, False when a newer or finished one stands.
+        """Write ``result``. True if it is now the stored state, False if a newer or finished one stands.
 
-        A record only advances: by (retries, rank) with pending < running = retrying < finished. Within
-        one try the first finished write wins; a write of an earlier try is a zombie and loses.
-        ``overwrite`` writes whatever stands. ``if_version`` writes only over that version (0: only
-        where there is no record) and raises VersionConflict otherwise. ``ttl`` in seconds from now,
-        None for ever; by default ``result.expires_at``, or else the backend's ttl.
+        A record only advances, by (retries, rank), where pending < running = retrying < finished. Within one
+        attempt the first finished write wins. A late write of an earlier attempt loses: its worker is a
+        zombie, fenced off by ``retries``. ``overwrite`` writes whatever stands. ``if_version`` writes only
+        over that version (0: only if there is no record) and otherwise raises VersionConflict. ``ttl`` is in
+        seconds from now, None for ever; the default is ``result.expires_at``, or else the backend's ttl.
 
-        FamilyConflict: the parent that is named descends from the task, or another one is known.
+        Raises FamilyConflict if ``parent_id`` is a descendant of the task, or not the parent that the record
+        has already.
 
-        Returning means durable as the backend promises. NotSerializable names the path of a value
-        that would not come back as it went in; then, as after any bad argument, nothing is written.
+        When it returns, the write is as durable as the backend promises. Raises NotSerializable, with the
+        path of the value, for a value that would not come back as it went in; then, as after any bad
+        argument, nothing is written.
         """
         return await storing.store(self._core, task_id, result, ttl, overwrite, if_version)
 
@@ -111,10 +113,11 @@ class BaseResultBackend:
         ttl: Ttl | DefaultTtl = DEFAULT_TTL,
         overwrite: bool = False,
     ) -> list[bool]:
-        """``store`` each, those of one id in order. All are checked and encoded before the first is sent.
+        """``store`` each result, those of one id in order; one bool per result, in order.
 
-        Each write is atomic, the whole is not: after a StorageError a part may have been stored, after
-        FamilyConflict or CorruptRecord, which names the first that could not be, all others.
+        All are checked and encoded before the first is sent. Each write is atomic, the whole is not: after a
+        StorageError some of them may have been stored; after FamilyConflict or CorruptRecord, which names the
+        first that failed, all the others have been.
         """
         return await storing.store_many(self._core, results, ttl, overwrite)
 
@@ -123,62 +126,62 @@ class BaseResultBackend:
         return await storing.get(self._core, task_id)
 
     async def get_many(self, task_ids: Iterable[str]) -> dict[str, TaskResult[Any]]:
-        """The records that exist, by id, in the order asked for. Raises UnreadableRecord."""
+        """The records that exist, by id, in the order of ``task_ids``. Raises UnreadableRecord."""
         return await storing.get_many(self._core, task_ids)
 
     async def exists(self, task_id: str) -> bool:
-        """Whether ``get`` would find a record; its value is not read."""
+        """Whether ``get`` would find a record. It is not decoded, so it may be unreadable."""
         return await storing.exists(self._core, task_id)
 
     async def wait_for(self, task_id: str, timeout: float | None = None) -> TaskResult[Any]:
-        """The finished result, as soon as it is stored; waiting may start before the id exists.
+        """The finished result, as soon as it is stored. The wait may begin before the id exists.
 
-        ``timeout`` in seconds; None or inf: for ever; 0 or less: one look. Raises WaitTimeout at the
-        deadline, ResultDeleted or ResultExpired when the record goes away during the wait, and
-        BackendClosed. A storage that cannot be reached is tried again until the deadline; but where this
-        call is the one that opens the backend, that is tried once, within ``op_timeout``. Waiters of
-        one id in one backend share one result object.
+        ``timeout`` is in seconds; None or inf: for ever; 0 or less: one read, then WaitTimeout. Raises
+        WaitTimeout at the deadline, ResultDeleted or ResultExpired if the record goes away during the wait,
+        and BackendClosed. If the storage cannot be reached, the wait goes on and retries until the deadline;
+        but if this call is the one that opens the backend, opening is attempted once, within ``op_timeout``.
+        Waiters of one id in one backend share one result object.
         """
         return await awaiting.wait_for(self._core, task_id, timeout)
 
     async def wait_for_many(
         self, task_ids: Iterable[str], timeout: float | None = None
     ) -> dict[str, TaskResult[Any]]:
-        """``wait_for`` all of them under one deadline; the results by id, in the order asked for.
+        """``wait_for`` all of them under one deadline; the results by id, in the order of ``task_ids``.
 
-        Raises what the first failing wait raises, WaitTimeout naming one that was late.
+        Raises the error of the first wait that fails. A WaitTimeout names one of the tasks that were late.
         """
         return await awaiting.wait_for_many(self._core, task_ids, timeout)
 
     def as_completed(
         self, task_ids: Iterable[str], timeout: float | None = None
     ) -> AsyncGenerator[TaskResult[Any], None]:
-        """Yield the results as they finish, in that order, under one deadline as in ``wait_for_many``."""
+        """Yield the results in the order in which they finish, under one deadline as in ``wait_for_many``."""
         return awaiting.as_completed(self._core, task_ids, timeout)
 
     async def delete(self, task_id: str, *, descendants: bool = False) -> bool:
-        """Remove the record and all that belongs to it; False when there was none. Wakes its waiters.
+        """Remove the record and everything that belongs to it; False if there was none. Wakes its waiters.
 
-        Its children stay, and keep their ``parent_id`` and ``root_id``. With ``descendants`` they go too,
-        in bounded steps: of a root all that ``page(root_id=...)`` shows, then of any task its
-        ``descendants``, the last generation first. The record itself goes last, so that a call that was
-        interrupted can be made again. A descendant that is stored meanwhile may stay.
+        Its children stay, with their ``parent_id`` and ``root_id``. With ``descendants`` they go too, in
+        bounded steps: for a root everything that ``page(root_id=...)`` shows, then for any task its
+        ``descendants``, the last generation first. The record itself goes last, so that an interrupted call
+        can be repeated. A descendant that is stored in the meantime may stay.
         """
         return await removing.delete(self._core, task_id, descendants)
 
     async def delete_many(self, task_ids: Iterable[str]) -> int:
-        """``delete`` each; the number of records that there were."""
+        """``delete`` each; returns the number of records removed."""
         return await removing.delete_many(self._core, task_ids)
 
     async def clear(self) -> int:
-        """Remove every record of this namespace, in bounded steps; the number of records that there were.
+        """Remove every record of this namespace, in bounded steps; returns the number of records removed.
 
-        What belongs to the namespace itself stays: its workers, and what its app said.
+        What belongs to the namespace itself stays: its workers and its app.
         """
         return await removing.clear(self._core)
 
     async def purge_expired(self, limit: int = PURGE_STEP) -> int:
-        """Free the room of at most ``limit`` expired records; how many. Stores do a little of it each."""
+        """Remove at most ``limit`` expired records; returns how many. Each store removes a few as well."""
         return await removing.purge_expired(self._core, limit)
 
     async def list_by_status(
@@ -186,9 +189,9 @@ class BaseResultBackend:
     ) -> list[TaskResult[Any]]:
         """The records in ``status``: newest ``submitted_at`` first, those without one last, ties by task_id.
 
-        ``limit`` None: all, 0: none. Skipping ``offset`` records costs time in proportion; to go
-        through many, use ``page`` or ``iter_by_status``, which never repeat or skip. UnreadableRecords
-        where one of them cannot be read; those two show the others.
+        ``limit`` None: all, 0: none. The cost grows with ``offset``. To go through many records use ``page``
+        or ``iter_by_status``, which neither repeat nor skip any. Raises UnreadableRecords if one cannot be
+        read; those two still show the others.
         """
         return await listing.list_by_status(self._core, status, limit, offset)
 
@@ -202,15 +205,15 @@ class BaseResultBackend:
         load_result: bool = True,
         **filters: Unpack[Filters],
     ) -> Page[Any]:
-        """One page of the records in ``statuses`` (None: any) that pass all ``filters`` (see Filters).
+        """One page of the records in ``statuses`` (None: any) that satisfy all ``filters`` (see Filters).
 
-        In the order of ``list_by_status``, or its exact reverse. ``limit`` is 1 to 10,000. ``cursor``
-        is the ``next_cursor`` of the page before, None for the first page; it belongs to its statuses,
-        filters and order, and anything else is refused with InvalidCursor. A record that keeps its
-        status and submission time during the walk is on exactly one page. With ``load_result`` False
-        the items' result, args and kwargs are NOT_LOADED. One filter costs what none costs, the range
-        that is shown; of several the first of parent_id, worker_id, root_id, label and name is walked
-        along, for what passes the others. A record that cannot be read is in ``Page.unreadable``.
+        The order is that of ``list_by_status``, or its exact reverse. ``limit`` is 1 to 10,000. ``cursor`` is
+        the ``next_cursor`` of the page before, None for the first page; it is bound to its statuses, filters
+        and order, and raises InvalidCursor with others. This is keyset pagination: a record that keeps its
+        status and submission time during the walk is on exactly one page. With ``load_result=False`` the
+        result, args and kwargs of the items are NOT_LOADED. With at most one filter a page costs what it
+        shows. With several, the first of parent_id, worker_id, root_id, label and name is walked, and what
+        does not satisfy the others is left out. A record that cannot be read is in ``Page.unreadable``.
         """
         query = query_of(statuses, where_of(filters), 0, newest_first, load_result)
         return await listing.page(self._core, query, limit, cursor)
@@ -226,17 +229,17 @@ class BaseResultBackend:
     ) -> AsyncGenerator[TaskResult[Any], None]:
         """All records that ``page`` would show, one by one, read ``batch_size`` at a time.
 
-        Where some cannot be read, UnreadableRecords names them at the end, when all others were yielded.
+        If some cannot be read, UnreadableRecords names them at the end, once all others have been yielded.
         """
         check_int("batch_size", batch_size, 1, MAX_PAGE)
         query = query_of(statuses, where_of(filters), batch_size, newest_first, load_result)
         return listing.results(self._core, listing.walk(self._core, query))
 
     async def count_by_status(self, **filters: Unpack[Filters]) -> dict[TaskStatus, int]:
-        """How many records there are in each status, of those that pass all ``filters`` (see Filters).
+        """How many records there are in each status, among those that satisfy all ``filters`` (see Filters).
 
-        Without filters at a cost that does not grow with them. Expired records may count until the
-        next purge step removes them.
+        Without filters the cost does not grow with the number of records. Expired records may be counted
+        until the next purge step removes them.
         """
         return await listing.count(self._core, filters)
 
@@ -249,35 +252,35 @@ class BaseResultBackend:
         *,
         retries: int | None = None,
     ) -> bool:
-        """Replace the progress of a task that is not finished; False when there is no such task.
+        """Replace the progress of a task that is not finished; False if there is no such task.
 
-        ``done`` out of ``total`` units, None: unknown. Nothing else of the record changes, neither its
-        version nor its history; a ``store`` replaces progress as all else. Meant to be called as often
-        as one likes: of reports made while one on the same task is under way only the newest is
-        written, and answers for all of them. ``retries``: only while that try is under way, so that a
-        zombie cannot report.
+        ``done`` out of ``total`` units, None: unknown. Nothing else in the record changes, neither its
+        version nor its history; a ``store`` replaces the progress like everything else. Call it as often as
+        you like: of the reports made while one for the same task is being written, only the newest is
+        written, and all of them return its outcome. ``retries``: only while that attempt is current, so that
+        a late report of an earlier one is ignored.
         """
         return await progress.set_progress(self._core, task_id, done, total, note, retries)
 
     def watch(self, task_id: str) -> AsyncGenerator[TaskResult[Any], None]:
-        """Yield the state of the task, then each change of status or progress; ends with a finished one.
+        """Yield the state of the task, then each change of status or progress, up to a finished one.
 
-        May begin before the task is stored. States that are not finished come without values
-        (NOT_LOADED). One that is followed by the next before it could be read is skipped, the last one
-        never. Raises ResultDeleted or ResultExpired when the record goes away, BackendClosed, and
-        UnreadableRecord; a storage that cannot be reached is tried again for ever. There is no other end:
-        an id that is never stored is watched for ever, but for an ``asyncio.timeout`` around it.
+        It may begin before the task is stored. States that are not finished come without values (NOT_LOADED).
+        A state that is replaced before it could be read is skipped; the last one never is. Raises
+        ResultDeleted or ResultExpired if the record goes away, BackendClosed, and UnreadableRecord. If the
+        storage cannot be reached, it retries for ever. There is no timeout: an id that is never stored is
+        watched for ever, unless you put ``asyncio.timeout`` around it.
         """
         return watching.watch(self._core, task_id)
 
     def watch_status(self, statuses: Statuses = None) -> AsyncGenerator[str, None]:
         """Yield the id of each task that is stored in one of ``statuses`` (None: any) from this call on.
 
-        As they are stored, as ``tail -f`` of the history: a task comes as often as it is stored there.
-        What was missed, before the first step of the iteration or as a connection was lost, is looked up
-        in the history, at the latest after ``recheck_interval``; where that is not kept
-        (``history=False``) it stays missed. Without end, but for no ``statuses``; raises BackendClosed. A
-        storage that cannot be reached is tried again for ever.
+        It is the ``tail -f`` of the history: ids come as the tasks are stored, each as often as it is stored.
+        What was missed, before the first step of the iteration or while a connection was lost, is looked up
+        in the history, at the latest after ``recheck_interval``; without a history (``history=False``) it
+        stays missed. It never ends, except for empty ``statuses``. Raises BackendClosed. If the storage
+        cannot be reached, it retries for ever.
         """
         return watching.watch_status(self._core, statuses)
 
@@ -291,24 +294,26 @@ class BaseResultBackend:
         parent_id: str | None = None,
         labels: Iterable[str] = (),
     ) -> TrackedTask:
-        """Use as ``async with backend.track(task_id) as task:`` around the code of one try of a task.
+        """Use as ``async with backend.track(task_id) as task:`` around the code of one attempt at a task.
 
-        Stores it as running; then, when the block ends: as success with ``task.result``; as cancelled
-        with asyncio.CancelledError; as failed with any other exception, SystemExit too. Exceptions
-        propagate. The outcome is stored even if the caller is cancelled meanwhile, within ``op_timeout``.
+        Stores the task as running. When the block ends, stores it as success with ``task.result``; as
+        cancelled after asyncio.CancelledError; as failed after any other exception, SystemExit included.
+        Exceptions propagate. The outcome is stored, within ``op_timeout``, even if the caller is cancelled in
+        the meantime.
 
-        What stands is read first, and kept where nothing else is given: name, arguments, submission
-        time, parent; ``labels`` are added to its labels. A task that nobody submitted is submitted when
-        it starts. ``parent_id`` is by default that of the stored record, or else the task around this
-        one, if it is in the same backend; also across ``asyncio.create_task``. ``retries`` None: the try
-        that stands, as ``workers.requeue`` left it, or the one after it where the task is retrying.
+        The stored record is read first, and its name, arguments, submission time and parent are kept unless
+        others are given; ``labels`` are added to its labels. A task that was never submitted is submitted
+        when it starts. The default ``parent_id`` is that of the stored record, or else the enclosing tracked
+        task of the same backend, also across ``asyncio.create_task``. ``retries`` None: the attempt that is
+        stored, as ``workers.requeue`` left it, or the next one if the task is retrying.
 
-        Nothing is claimed: the block runs, whoever runs the task as well and even if it is finished.
-        ``task.is_stored`` tells inside the block whether this try is what is stored.
+        Nothing is claimed: the block runs even if someone else runs the task, or has finished it. Inside the
+        block ``task.is_stored`` tells whether this attempt is the stored state.
 
-        A result that cannot be kept: stored as failed with NotSerializable, which is raised. An outcome
-        that cannot be stored: StorageError, or, if an exception propagates already, a note on that. A
-        coroutine or generator that is closed inside the block cannot wait for anything: the event loop
-        stores cancelled soon after; where none runs the task stays running, as if the process had died.
+        A result that cannot be encoded is stored as failed with NotSerializable, which is raised. If the
+        outcome cannot be stored, StorageError is raised, or added as a note to the exception that propagates
+        already. A coroutine or generator that is closed inside the block cannot await anything: the event
+        loop stores it as cancelled soon after; if no loop runs, the task stays running, as if the process had
+        died.
         """
         return tracking.track(self._core, task_id, name, worker_id, retries, parent_id, labels)

@@ -1,24 +1,24 @@
-"""Every error that flowstore raises. Each is also the builtin that a caller would expect.
+"""Every error that flowstore raises. Each is also the builtin exception that a caller would expect.
 
 FlowstoreError
 ├── WaitTimeout           TimeoutError      wait_for reached its deadline
 ├── ResultGone            LookupError
-│   ├── ResultDeleted                       deleted or cleared while somebody waited
-│   └── ResultExpired                       its ttl ran out while somebody waited
+│   ├── ResultDeleted                       deleted or cleared during a wait
+│   └── ResultExpired                       expired during a wait
 ├── TaskFailed            RuntimeError      unwrap() of a failed task
 ├── TaskCancelled         RuntimeError      unwrap() of a cancelled task
 ├── TaskNotFinished       RuntimeError      unwrap() of a task that has no outcome yet
 ├── VersionConflict       RuntimeError      compare-and-set (if_version=...) found another version
 ├── FamilyConflict        ValueError        a parent that the task cannot have
-├── UnknownTask           LookupError       data for a task that is not stored
+├── UnknownTask           LookupError       data or checkpoints for a task that is not stored
 ├── UnknownWorker         LookupError       a worker that is not registered
 ├── NotSerializable       TypeError         a value that would not come back as it went in
 │   └── PayloadTooLarge   ValueError        a value over the size limit
 ├── UnreadableRecord      ValueError        what is stored under an id cannot be read here
 │   ├── CorruptRecord                       it is damaged
 │   └── UnregisteredType  LookupError       it holds a type that this backend was not given
-├── UnreadableRecords     ValueError        a walk ended, and could not show all
-├── InvalidCursor         ValueError        a page token that is not of this query
+├── UnreadableRecords     ValueError        a walk ended; some records could not be shown
+├── InvalidCursor         ValueError        a cursor that was not made by this query
 ├── MissingDriver         ImportError       the storage needs a package that is not installed
 ├── BackendMisuse         RuntimeError
 │   ├── BackendClosed                       used after close()
@@ -27,8 +27,8 @@ FlowstoreError
 └── StorageError
     ├── StorageUnavailable ConnectionError  the storage cannot be reached
     │   └── StorageTimeout TimeoutError     the storage did not answer in time
-    ├── AccessDenied      PermissionError   credentials, ACL or file rights do not suffice
-    ├── StorageFull       OSError           no room; nothing was written
+    ├── AccessDenied      PermissionError   credentials, ACL or file permissions
+    ├── StorageFull       OSError           no space left; nothing was written
     ├── CorruptStore      ValueError        the file or database is not a flowstore one
     ├── StoreReplaced     FileNotFoundError the file under an open backend was deleted or replaced
     └── SchemaTooNew      RuntimeError      written by a newer flowstore
@@ -47,11 +47,11 @@ if TYPE_CHECKING:
 
 
 class FlowstoreError(Exception):
-    """The root of all errors of this package. ``args`` are the typed arguments, so errors pickle."""
+    """The root of all errors of this package. ``args`` are the typed arguments, so that errors pickle."""
 
 
 class WaitTimeout(FlowstoreError, TimeoutError):
-    """``wait_for`` reached its deadline; ``timeout`` is what the caller gave, in seconds."""
+    """``wait_for`` reached its deadline. ``timeout`` is the one that the caller gave, in seconds."""
 
     def __init__(self, task_id: str, timeout: float) -> None:
         super().__init__(task_id, timeout)
@@ -63,7 +63,7 @@ class WaitTimeout(FlowstoreError, TimeoutError):
 
 
 class ResultGone(FlowstoreError, LookupError):
-    """The awaited record does not exist any more."""
+    """The awaited record no longer exists."""
 
     why = "is gone"
 
@@ -88,7 +88,7 @@ class ResultExpired(ResultGone):
 
 
 class TaskFailed(FlowstoreError, RuntimeError):
-    """``unwrap()`` of a failed task; ``error`` is what the task left behind, None if it left nothing."""
+    """``unwrap()`` of a failed task. ``error`` is the stored error, None if there is none."""
 
     def __init__(self, task_id: str, error: TaskError | None) -> None:
         super().__init__(task_id, error)
@@ -124,9 +124,9 @@ class TaskNotFinished(FlowstoreError, RuntimeError):
 
 
 class VersionConflict(FlowstoreError, RuntimeError):
-    """Compare-and-set lost: ``actual`` is the stored version, 0 when there is none.
+    """Compare-and-set lost. ``actual`` is the stored version, 0 if there is none.
 
-    Of the record of the task, or of its data under ``key``.
+    It is the version of the task's record, or of its data under ``key``.
     """
 
     def __init__(self, task_id: str, expected: int, actual: int, key: str | None = None) -> None:
@@ -142,9 +142,10 @@ class VersionConflict(FlowstoreError, RuntimeError):
 
 
 class FamilyConflict(FlowstoreError, ValueError):
-    """A store named another parent than before, or one that descends from the task. Nothing was written.
+    """A store named a parent that differs from the stored one, or descends from the task. Nothing was
+    written.
 
-    ``standing_parent_id``: the parent that the task has; None where the named one descends from the task.
+    ``standing_parent_id``: the stored parent; None if the named one is the task itself or descends from it.
     """
 
     def __init__(self, task_id: str, parent_id: str, standing_parent_id: str | None) -> None:
@@ -164,7 +165,7 @@ class FamilyConflict(FlowstoreError, ValueError):
 
 
 class UnknownTask(FlowstoreError, LookupError):
-    """What belongs to a task can be kept only while its record is stored."""
+    """Data and checkpoints can be kept only for a task whose record is stored."""
 
     def __init__(self, task_id: str) -> None:
         super().__init__(task_id)
@@ -175,7 +176,7 @@ class UnknownTask(FlowstoreError, LookupError):
 
 
 class UnknownWorker(FlowstoreError, LookupError):
-    """A call about a worker that was not registered, or was removed."""
+    """The worker was never registered, or has been removed."""
 
     def __init__(self, worker_id: str) -> None:
         super().__init__(worker_id)
@@ -186,7 +187,7 @@ class UnknownWorker(FlowstoreError, LookupError):
 
 
 class NotSerializable(FlowstoreError, TypeError):
-    """A value that would not come back as it went in; ``path`` leads to it, as in ``result['rows'][3]``."""
+    """A value that would not come back as it went in. ``path`` leads to it, as in ``result['rows'][3]``."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, reason)
@@ -198,13 +199,13 @@ class NotSerializable(FlowstoreError, TypeError):
 
 
 class PayloadTooLarge(NotSerializable, ValueError):
-    """A value whose encoded form is over the limit of the backend."""
+    """A value whose encoded form exceeds the limit of the backend."""
 
 
 class UnreadableRecord(FlowstoreError, ValueError):
-    """What is stored under one id cannot be read here; other records are not affected.
+    """What is stored under one id cannot be read here. Other records are not affected.
 
-    ``kind`` says what ``task_id`` is the id of, where it is not a task's: a worker, or an app.
+    ``kind`` says what ``task_id`` identifies if it is not a task: a worker or an app.
     """
 
     def __init__(self, task_id: str, reason: str, kind: str = "record of task") -> None:
@@ -222,16 +223,16 @@ class CorruptRecord(UnreadableRecord):
 
 
 class UnregisteredType(UnreadableRecord, LookupError):
-    """The record is whole, but holds a value whose type this backend was not given.
+    """The record is intact, but holds a value of a type that this backend was not given.
 
-    ``reason`` names the type as it was registered where it was stored, and the cure.
+    ``reason`` gives the name under which the type was registered by the writer, and the remedy.
     """
 
 
 class UnreadableRecords(FlowstoreError, ValueError):
-    """A walk came to its end, and yielded all but ``count`` records that cannot be read.
+    """A walk reached its end and has yielded all but ``count`` records, which cannot be read.
 
-    ``errors`` has what ``get`` would raise for the first of them, at most 100.
+    ``errors`` are those that ``get`` would raise, for the first 100 of them at most.
     """
 
     MOST_ERRORS = 100
@@ -247,7 +248,7 @@ class UnreadableRecords(FlowstoreError, ValueError):
 
 
 class InvalidCursor(FlowstoreError, ValueError):
-    """A page token that was not made by this query on this backend."""
+    """A cursor that was not made by this query on this backend."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -258,7 +259,7 @@ class InvalidCursor(FlowstoreError, ValueError):
 
 
 class MissingDriver(FlowstoreError, ImportError):
-    """The package that speaks to this kind of storage is not installed; ``extra`` brings it."""
+    """The driver for this kind of storage is not installed. ``extra`` installs it."""
 
     def __init__(self, backend: str, package: str, extra: str) -> None:
         super().__init__(backend, package, extra)
@@ -276,7 +277,7 @@ class BackendMisuse(FlowstoreError, RuntimeError):
 
 
 class BackendClosed(BackendMisuse):
-    """The backend is closed; calls and waits in flight end with this error too."""
+    """The backend is closed. Waits that were in flight end with this error, too."""
 
 
 class WrongLoop(BackendMisuse):
@@ -288,11 +289,11 @@ class WrongProcess(BackendMisuse):
 
 
 class StorageError(FlowstoreError):
-    """The storage refused, failed or could not be reached; the driver's error is the ``__cause__``."""
+    """The storage refused, failed or could not be reached. The driver's error is the ``__cause__``."""
 
 
 class StorageUnavailable(StorageError, ConnectionError):
-    """The storage cannot be reached. What was being written may or may not have been stored."""
+    """The storage cannot be reached. A write in flight may or may not have been stored."""
 
 
 class StorageTimeout(StorageUnavailable, TimeoutError):
@@ -300,11 +301,11 @@ class StorageTimeout(StorageUnavailable, TimeoutError):
 
 
 class AccessDenied(StorageError, PermissionError):
-    """The credentials, the ACL or the file's rights do not suffice."""
+    """The credentials, the ACL or the permissions of the file are not sufficient."""
 
 
 class StorageFull(StorageError, OSError):
-    """There is no room left; nothing was written."""
+    """There is no space left. Nothing was written."""
 
 
 class CorruptStore(StorageError, ValueError):
@@ -312,14 +313,14 @@ class CorruptStore(StorageError, ValueError):
 
 
 class StoreReplaced(StorageError, FileNotFoundError):
-    """The file under an open backend was deleted, or another one is in its place.
+    """The file of an open backend was deleted or replaced.
 
-    What was being written may be in the old file, where nobody will find it. Open a new backend.
+    A write in flight may have gone into the old file, where nobody will find it. Open a new backend.
     """
 
 
 class SchemaTooNew(StorageError, RuntimeError):
-    """The storage was written by a newer flowstore. ``is_readable``: this one may read it, not write."""
+    """The storage was written by a newer flowstore. ``is_readable``: this one may read but not write it."""
 
     def __init__(self, where: str, found: int, known: int, is_readable: bool = False) -> None:
         super().__init__(where, found, known, is_readable)

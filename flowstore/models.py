@@ -21,7 +21,7 @@ MAX_LABELS: Final = 256
 
 
 class TaskStatus(StrEnum):
-    """Where a task stands. The last three are finished: they do not change within one try."""
+    """Where a task stands. The last three are finished: they do not change within one attempt."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -37,13 +37,13 @@ class TaskStatus(StrEnum):
 
 StatusName = Literal["pending", "running", "retrying", "success", "failed", "cancelled"]
 Statuses = TaskStatus | StatusName | Iterable[TaskStatus | StatusName] | None
-"""One status or several, by member or by value; None: all of them."""
+"""One status or several, as members or values; None: all of them."""
 
 FINISHED: Final = frozenset({TaskStatus.SUCCESS, TaskStatus.FAILED, TaskStatus.CANCELLED})
 
 
 class NotLoaded:
-    """The type of ``NOT_LOADED``, which stands for a value that a listing left in the storage."""
+    """The type of ``NOT_LOADED``, which stands for a value that was not read from the storage."""
 
     def __repr__(self) -> str:
         return "<not loaded>"
@@ -60,7 +60,7 @@ _MAYBE_LEFT_OUT: Final = WrapValidator(_left_out)
 
 
 class Progress(Record):
-    """How far a task is: ``done`` out of ``total`` units, None when the total is unknown."""
+    """How far a task is: ``done`` out of ``total`` units; None if the total is unknown."""
 
     done: Amount
     total: Amount | None = None
@@ -68,7 +68,7 @@ class Progress(Record):
 
 
 class Fields(TypedDict, total=False):
-    """What the constructors of TaskResult take besides their own arguments, as its fields of these names."""
+    """The fields of TaskResult that its constructors take besides their own arguments."""
 
     task_name: str | None
     args: Iterable[Any]
@@ -84,7 +84,7 @@ class Fields(TypedDict, total=False):
 
 
 class FieldsWithValue(Fields, total=False):
-    """The same, and a value: also what did not succeed may leave one."""
+    """The same, and a value: a task that did not succeed may leave one, too."""
 
     result: Any
 
@@ -93,18 +93,18 @@ _NOT_CARRIED_OVER: Final = frozenset({"status", "result", "error", "finished_at"
 
 
 class TaskResult(Record, Generic[T]):
-    """What is known of one task. Frozen; a stored one comes back equal, but for ``version``, ``expires_at``
-    and the family, as told below.
+    """What is known of one task. Frozen. A stored one comes back equal, except for ``version``,
+    ``expires_at``, ``parent_id`` and ``root_id`` as described below.
 
-    Timestamps are aware and kept in UTC to the microsecond. ``retries`` is the number of the try,
-    from 0. ``labels`` is a set. ``version`` counts the writes of this record from 1; it is 0 on a
-    result that was not read from a backend, and ignored by ``store``. ``expires_at`` is None for
-    never; ``store`` honours it when no ``ttl`` is given. ``parent_id`` is fixed by the first write that
-    names one, and kept by those that name none. ``root_id`` is the first ancestor, found out by
-    ``store`` and ignored there; None on a task without a parent, which is a root itself.
+    Timestamps are aware and kept in UTC to the microsecond. ``retries`` is the number of the attempt, from 0.
+    ``labels`` is a set. ``version`` counts the writes of this record from 1; it is 0 on a result that was not
+    read from a backend, and ``store`` ignores it. ``expires_at`` is None for never; ``store`` uses it if no
+    ``ttl`` is given. ``parent_id`` is fixed by the first write that names one, and kept by writes that name
+    none. ``root_id`` is the topmost ancestor; ``store`` determines it and ignores the one given. It is None
+    for a task without a parent, which is a root itself.
 
-    The constructors (``pending`` ... ``cancelled``) take a task id, or an earlier result whose
-    task name, arguments, times and so on they carry over.
+    The constructors (``pending`` ... ``cancelled``) take a task id, or an earlier result, whose task name,
+    arguments, times and other fields they carry over.
     """
 
     task_id: Identifier
@@ -136,11 +136,11 @@ class TaskResult(Record, Generic[T]):
 
     @property
     def is_loaded(self) -> bool:
-        """False on an item of a listing that was asked for without results."""
+        """False for an item of a listing with ``load_result=False``."""
         return not isinstance(self.args, NotLoaded)
 
     def unwrap(self) -> T:
-        """The value of a successful task. Raises TaskFailed, TaskCancelled or TaskNotFinished otherwise."""
+        """The value of a successful task. Otherwise raises TaskFailed, TaskCancelled or TaskNotFinished."""
         if not self.is_loaded:
             raise TypeError(f"task {self.task_id!r} was listed with load_result=False; get() it first")
         if self.is_success:
@@ -155,7 +155,7 @@ class TaskResult(Record, Generic[T]):
     def pending(
         cls, task: str | TaskResult[Any], *, at: datetime | None = None, **fields: Unpack[FieldsWithValue]
     ) -> Self:
-        """Submitted at ``at`` (default: now); what an earlier try was about is not carried over."""
+        """Submitted at ``at`` (default: now). Drops start, worker and progress of an earlier attempt."""
         own = {"submitted_at": at or _now(), "started_at": None, "worker_id": None, "progress": None}
         return cls._next(task, TaskStatus.PENDING, fields, **own)
 
@@ -173,7 +173,7 @@ class TaskResult(Record, Generic[T]):
         error: BaseException | TaskError,
         **fields: Unpack[FieldsWithValue],
     ) -> Self:
-        """Failed with ``error`` and about to be tried again; the next try has ``retries`` one higher."""
+        """Failed with ``error`` and about to be retried; the next attempt has ``retries`` one higher."""
         return cls._next(task, TaskStatus.RETRYING, fields, error=as_error(error))
 
     @classmethod
@@ -220,8 +220,8 @@ def _carried_over(earlier: TaskResult[Any]) -> dict[str, Any]:
 
 
 def as_error(error: BaseException | TaskError) -> TaskError:
-    """As data. Raises TypeError for anything else than an exception or that."""
-    if isinstance(error, BaseException):  # asked first: an exception's own __class__ may raise
+    """The error as data. Raises TypeError for anything but an exception or a TaskError."""
+    if isinstance(error, BaseException):  # first: the __class__ of an exception may raise when it is read
         return TaskError.from_exception(error)
     if isinstance(error, TaskError):
         return error
@@ -233,10 +233,10 @@ def _now() -> datetime:
 
 
 class Transition(Record):
-    """A stored change of status: when, to what, in which try, by which worker.
+    """A stored change of status: when, to what, in which attempt, by which worker.
 
-    ``at`` is the time of the store on the clock of its backend. ``seq`` is the version of the record that
-    was written, so that among equal times it is the order of writing.
+    ``at`` is the time of the store, on the clock of its backend. ``seq`` is the version of the record that
+    was written: for transitions at the same time it gives the order.
     """
 
     task_id: str
@@ -248,16 +248,16 @@ class Transition(Record):
 
 
 class Unreadable(Record):
-    """A record of a listing that cannot be read here, and why; ``get`` of its id raises the same reason."""
+    """A record of a listing that cannot be read, and why. ``get`` of its id raises the same reason."""
 
     task_id: str
     reason: str
 
 
 class Page(Record, Generic[T]):
-    """One page of a listing, in its order. ``next_cursor`` is None at the end, and only there.
+    """One page of a listing, in order. ``next_cursor`` is None at the end, and only there.
 
-    ``unreadable``: the records of this page that are not among its items, because they cannot be read.
+    ``unreadable``: the records that belong on this page but cannot be read.
     """
 
     items: list[TaskResult[T]]
@@ -266,10 +266,10 @@ class Page(Record, Generic[T]):
 
 
 class Workflow(Record):
-    """A run of a workflow: its root task, and what is known of its whole family, the root included.
+    """A run of a workflow: its root task, and a summary of its whole family, the root included.
 
-    ``counts`` has every status. ``data`` is what is kept for the root task. ``tasks`` is the first page
-    of the family, newest first, without results; its cursor goes on with ``page(root_id=...)``.
+    ``counts`` has every status. ``data`` is the data of the root task. ``tasks`` is the first page of the
+    family, newest first, without results; continue with its cursor in ``page(root_id=...)``.
     """
 
     root: TaskResult[Any]

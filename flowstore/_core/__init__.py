@@ -1,1 +1,1 @@
-"""The verbs about tasks, and what features stand on."""
+"""The verbs about tasks, and the core that features are built on."""

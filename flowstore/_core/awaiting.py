@@ -1,4 +1,4 @@
-"""Waiting for results: of one task, of several under one deadline, or one after the other as they finish."""
+"""Waiting for results: of one task, of several under one deadline, or of each as it finishes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flowstore.text import check_text
 async def wait_for(core: Core, task_id: str, timeout: float | None) -> TaskResult[Any]:
     check_text("task_id", task_id)
     seconds = check_timeout(timeout)
-    if seconds is not None and seconds <= 0:
+    if seconds is not None and seconds <= 0:  # nothing to register for: one read decides
         return (await _look_once(core, [task_id], seconds))[task_id]
     async with core.life:
         wait = core.waiters.register(task_id, seconds)
@@ -26,7 +26,7 @@ async def wait_for(core: Core, task_id: str, timeout: float | None) -> TaskResul
         return await wait
     finally:
         core.waiters.release(task_id, wait)
-        del wait  # the traceback of its error would hold this frame, and the frame the error
+        del wait  # breaks the cycle: the error's traceback holds this frame, and the frame holds the error
 
 
 async def wait_for_many(
@@ -67,7 +67,7 @@ async def _as_completed(
         for wait in waits.values():
             wait.add_done_callback(done.put_nowait)
         for _ in range(len(waits)):
-            core.life.check_place()  # whoever takes the next need not be who took the last
+            core.life.check_place()  # each step may be taken by another task, and in another loop
             try:
                 async with asyncio.timeout_at(deadline):
                     wait = await done.get()

@@ -1,4 +1,4 @@
-"""What every verb and every feature of one backend stands on. It is handed in, and inherited by nobody."""
+"""The core that every verb and every feature of one backend is built on: handed in, never inherited."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from flowstore.text import check_text
 Item = TypeVar("Item")
 
 STEP: Final = 500
-"""How many records one call of an engine carries."""
+"""How many records one call of the engine carries."""
 
 
 class Core:
     """The engine of a backend, its records, its waiters, its clock and its life.
 
-    Every call of the engine stands inside of ``async with core.life``.
+    Every call of the engine must be inside ``async with core.life``, or ``close`` may close it underneath.
     """
 
     def __init__(self, engine: Engine, options: BackendOptions) -> None:
@@ -50,6 +50,7 @@ class Core:
             redact=None if redact is None else check_callable("redact", redact),
         )
         self.op_timeout = op_timeout(options)
+        # Lambdas, so that the engine may still be wrapped after the backend was made.
         self.waiters = Waiters(
             lambda ids: self.engine.watch(ids),
             lambda ids: self.engine.fetch(ids),
@@ -76,7 +77,7 @@ def steps(items: list[Item]) -> Iterator[list[Item]]:
 
 
 def applied(commit: Commit, outcome: Outcome) -> bool:
-    """Raises what the storage refused for another reason than the rules of ``store``."""
+    """Whether the commit was applied. Raises if the reason it was not lies outside the rules of ``store``."""
     if outcome.version == FAMILY:
         raise FamilyConflict(commit.id, str(commit.parent), outcome.reason or None)
     if outcome.version == UNREADABLE:

@@ -1,4 +1,4 @@
-"""Values kept under a key, of a task or of the namespace: what data, checkpoints, workers and apps share."""
+"""Values under a key, of a task or of the namespace: what data, checkpoints, workers and apps share."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from flowstore.errors import CorruptRecord, UnknownTask, UnreadableRecord, Unreg
 from flowstore.times import from_micros
 
 NAMESPACE: Final = ""
-"""The owner of what belongs to no task."""
+"""The owner of values that belong to no task."""
 
 
 class Keeping:
-    """One section of what is kept: the verbs ``put`` and ``kept`` of the engine, with what they raise."""
+    """One section of values: the engine's ``put`` and ``kept``, with their errors raised."""
 
     def __init__(self, core: Core, section: Section) -> None:
         self._core = core
@@ -32,7 +32,7 @@ class Keeping:
         if_version: int | None = None,
         keep: int | None = None,
     ) -> PutOutcome:
-        """As Put says. Raises UnknownTask and CorruptRecord."""
+        """Put one value; the arguments are the fields of ``Put``. Raises UnknownTask or CorruptRecord."""
         async with self._core.life:
             await self._core.engine.room()
             put = Put(self._section, owner, key, value, if_version, keep)
@@ -50,11 +50,11 @@ class Keeping:
             return await self._core.engine.kept(Asked(self._section, owner, keys, last), self._core.clock())
 
     def encode(self, value: object, name: str = "value") -> bytes:
-        """Raises NotSerializable with a path that begins with ``name``."""
+        """The bytes of a value. Raises NotSerializable with a path that begins with ``name``."""
         return self._core.records.codec.encode_fields({name: value})
 
     def decode(self, owner: str, kept: Kept, name: str = "value") -> tuple[Any, datetime]:
-        """What was encoded under ``name``, and when it was stored. Raises UnreadableRecord."""
+        """The value encoded under ``name``, and when it was stored. Raises UnreadableRecord."""
         try:
             return self._core.records.codec.decode_fields(kept.value, {name})[name], from_micros(kept.at)
         except KeyError as error:
@@ -64,7 +64,7 @@ class Keeping:
             raise self.unreadable(kind, owner, kept.key, str(error)) from error
 
     def unreadable(self, kind: type[UnreadableRecord], owner: str, key: str, reason: str) -> UnreadableRecord:
-        """The error about the value at ``key``, naming whose it is."""
+        """An error about the value at ``key`` that names its owner."""
         if owner == NAMESPACE:
             name = self._core.namespace if self._section is Section.APP else key
             return kind(name, reason, self._section)

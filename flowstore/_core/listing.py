@@ -1,7 +1,7 @@
-"""Listings: the records of some statuses, in the order of submission, page after page.
+"""Listings: the records of some statuses, in order of submission, page after page (keyset pagination).
 
-A record that cannot be read hides no other: a page names it beside its items, a walk goes on and raises
-UnreadableRecords when it has yielded all others.
+A record that cannot be read never hides the others: a page names it beside its items, and a walk goes on and
+raises UnreadableRecords once it has yielded the rest.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from flowstore.text import check_text
 
 
 class Filters(TypedDict, total=False):
-    """What the records of a listing have in common; all that is given, and not None, must hold.
+    """Conditions on the records of a listing. All that are given, and not None, must hold.
 
-    ``name``: the task name. ``root_id``: the task of that id and all that have it as their ``root_id``, so
-    of a root the whole family, of any other task itself alone. ``label``: one of the task's labels.
+    ``name``: the task name. ``root_id``: the task with that id and all whose ``root_id`` it is, so the whole
+    family of a root, but only itself for any other task. ``label``: one of the task's labels.
     """
 
     name: str | None
@@ -37,7 +37,7 @@ class Filters(TypedDict, total=False):
 def where_of(filters: Filters) -> Where:
     if unknown := filters.keys() - Filters.__annotations__:
         known = ", ".join(Filters.__annotations__)
-        raise TypeError(f"{min(unknown)}: is no filter; expected one of {known}")
+        raise TypeError(f"{min(unknown)}: unknown filter; expected one of {known}")
     for name, value in filters.items():
         if value is not None:
             check_text(name, cast(str, value))
@@ -65,8 +65,8 @@ async def walk(
 ) -> AsyncGenerator[list[Row], None]:
     """The rows of ``query``, at most ``most`` (None: all), in steps of its limit, none of them empty.
 
-    Each step is a call of its own, so that ``close`` need not wait for whoever takes the next one; with
-    ``is_inside`` all belong to the call that the caller has begun.
+    Each step is a call of its own, since ``close`` waits for calls in flight and must not wait for a caller
+    who never asks for the next step. With ``is_inside`` all steps belong to a call that is already in flight.
     """
     while most is None or most > 0:
         step = query.limit if most is None else min(query.limit, most)
@@ -81,14 +81,14 @@ async def walk(
 
 
 def behind(row: Row, query: Query) -> Position:
-    """Where the listing goes on. Raises CorruptRecord where that is where it came from: not in circles."""
+    """Where the listing goes on. Raises CorruptRecord if it did not move: it would go round in circles."""
     if row.position == query.after:
         raise CorruptRecord(row.id, f"submitted at {row.submitted_at}, it has no place in a listing")
     return row.position
 
 
 class Reading:
-    """Decodes the rows of one walk, and remembers those that cannot be."""
+    """Decodes the rows of one walk, and remembers those that cannot be read."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -96,7 +96,7 @@ class Reading:
         self._count = 0
 
     def decoded(self, rows: list[Row]) -> list[TaskResult[Any]]:
-        """Those that can be read, in order."""
+        """The results of those that can be read, in order."""
         results = []
         for row in rows:
             try:
@@ -112,13 +112,13 @@ class Reading:
         return [Unreadable(task_id=error.task_id, reason=error.reason) for error in self._errors]
 
     def end(self) -> None:
-        """Raise UnreadableRecords where any could not be read."""
+        """Raise UnreadableRecords if any could not be read."""
         if self._errors:
             raise UnreadableRecords(self._errors, self._count)
 
 
 async def results(core: Core, rows: AsyncIterator[list[Row]]) -> AsyncGenerator[TaskResult[Any], None]:
-    """The records of a walk, one by one. Raises UnreadableRecords at the end."""
+    """The records of a walk, one by one. May raise UnreadableRecords at the end."""
     reading = Reading(core)
     async for step in rows:
         for result in reading.decoded(step):
@@ -127,7 +127,7 @@ async def results(core: Core, rows: AsyncIterator[list[Row]]) -> AsyncGenerator[
 
 
 async def page(core: Core, query: Query, limit: int, cursor: str | None) -> Page[Any]:
-    """``limit`` records of ``query``, whose own limit is one more, to know whether another follows."""
+    """``limit`` records of ``query``. One more is read, only to know whether the listing goes on."""
     check_int("limit", limit, 1, MAX_PAGE)
     query = replace(query, limit=limit + 1)
     bound_to = (core.namespace, query.statuses, query.where, query.newest_first)
@@ -153,6 +153,7 @@ async def list_by_status(
         if most == 0:
             return []
         last: Row | None = None
+        # No engine can skip by number; the rows before the offset are read without their bodies.
         async for rows in walk(core, replace(wanted, with_body=False), offset, is_inside=True):
             last, offset = rows[-1], offset - len(rows)
         if offset:

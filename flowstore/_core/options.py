@@ -12,18 +12,18 @@ from flowstore._values.records import Ttl
 class BackendOptions(TypedDict, total=False):
     """The options that every backend takes.
 
-    ``namespace``: which of the stores that share a storage; each has records, workers and an app of its
-    own ("default"). ``ttl``: how long records are kept after a store, seconds or timedelta; None (default):
-    for ever. ``failure_ttl``: the same for failed ones; by default ``ttl``. ``types``: dataclasses, enums
-    and pydantic models that values may hold, or a mapping of stable names to them. ``max_result_bytes``:
-    the limit of result, args and kwargs together, encoded (64 MiB). ``recheck_interval``: how often, in
-    seconds, awaited ids are read again whatever was heard (15). ``op_timeout``: the longest that a call
-    may take in seconds, with its wait for a trip to the storage (10). Both are a week at most.
-    ``history``: whether each store leaves a Transition behind (True), ``history_limit``: of each task only
-    so many, the newest; None (default): all. ``clock``: microseconds since the epoch. ``redact``: called
-    with each result before it is encoded, returns the one to store, of the same task_id, status and
-    retries; what it raises, ``store`` raises, and nothing is stored. It does not see what
-    ``workers.requeue`` and ``workers.fail_lost`` change.
+    ``namespace``: the name of this store among those that share a storage; each has its own records, workers
+    and app ("default"). ``ttl``: how long a record is kept after a store, in seconds or as a timedelta; None
+    (default): for ever. ``failure_ttl``: the same for failed records; ``ttl`` by default. ``types``: the
+    dataclasses, enums and pydantic models that values may hold, or a mapping of stable names to them.
+    ``max_result_bytes``: the limit on result, args and kwargs together, encoded (64 MiB).
+    ``recheck_interval``: every how many seconds all awaited ids are read again, even without a notification
+    (15). ``op_timeout``: how many seconds a call may take at most, including its wait for a round trip (10).
+    Both are a week at most. ``history``: whether each store leaves a Transition behind (True).
+    ``history_limit``: how many of the newest transitions of each task to keep; None (default): all.
+    ``clock``: returns microseconds since the epoch. ``redact``: called with each result before it is encoded,
+    and returns the one to store, with the same task_id, status and retries; if it raises, so does ``store``,
+    and nothing is stored. It is not called for what ``workers.requeue`` and ``workers.fail_lost`` change.
     """
 
     namespace: str
@@ -40,10 +40,10 @@ class BackendOptions(TypedDict, total=False):
 
 
 def check_known(options: Mapping[str, object]) -> None:
-    """A misspelled ``redact`` would store what must not be, a misspelled ``ttl`` would keep it for ever."""
+    """Raise TypeError for an unknown option: a misspelled ``redact`` would store what must not be stored."""
     known = list(BackendOptions.__annotations__)
     if unknown := options.keys() - known:
-        raise TypeError(f"{min(unknown)}: is no option of this backend; expected one of {', '.join(known)}")
+        raise TypeError(f"{min(unknown)}: unknown option; expected one of {', '.join(known)}")
 
 
 def op_timeout(options: BackendOptions) -> float:
@@ -55,7 +55,7 @@ def recheck_interval(options: BackendOptions) -> float:
 
 
 def kept_transitions(options: BackendOptions) -> int | None:
-    """How many to keep of each task; None: all of them."""
+    """How many transitions to keep of each task; None: all, 0: none."""
     limit = options.get("history_limit")
     if limit is not None:
         check_int("history_limit", limit, 1)

@@ -1,4 +1,4 @@
-"""Progress of running tasks: the newest report, in as few writes as the storage keeps up with."""
+"""Progress of running tasks: always the newest report, in no more writes than the storage keeps up with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Removing: records one by one, families, whole namespaces, and what has expired."""
+"""Removing: single records, families, whole namespaces, and whatever has expired."""
 
 from __future__ import annotations
 
@@ -30,17 +30,21 @@ async def _delete_descendants(core: Core, task_id: str) -> None:
         family = query_of(None, Where(root=task_id), STEP, newest_first=True, load_result=False)
         async for rows in walk(core, family):
             await delete_many(core, (row.id for row in rows if row.id != task_id))
+    # Children before parents: what an interrupted call leaves can still be found from the task.
     found = [row.id async for rows in descend(core, task_id, load_result=False) for row in rows]
     await delete_many(core, reversed(found))
 
 
 async def descend(core: Core, task_id: str, load_result: bool) -> AsyncGenerator[list[Row], None]:
-    """The children of a task, then their children, and so on: each once, breadth first."""
+    """The children of a task, then their children, and so on: each once, breadth first.
+
+    ``found`` ends the walk whatever is stored, even a circle.
+    """
     found, parents = {task_id}, deque([task_id])
     while parents:
         query = query_of(None, Where(parent=parents.popleft()), _CHILDREN, False, load_result)
         async for rows in walk(core, query):
-            new = [row for row in rows if row.id not in found]  # one rearranged during the walk repeats
+            new = [row for row in rows if row.id not in found]  # one moved during the walk may repeat
             found.update(row.id for row in new)
             parents.extend(row.id for row in new)
             yield new
@@ -51,7 +55,7 @@ async def delete_many(core: Core, task_ids: Iterable[str]) -> int:
     deleted = 0
     async with core.life:
         for step in steps(ids):
-            await core.engine.room()  # behind a store of the same id that waits for room
+            await core.engine.room()  # not to overtake a store of the same id that waits for room
             deleted += sum(await core.engine.remove(step, core.clock()))
     return deleted
 

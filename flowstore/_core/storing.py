@@ -47,6 +47,7 @@ async def store_many(
     check_bool("overwrite", overwrite)
     now = core.clock()
     checked = [check_result(result) for result in results]
+    # All are encoded before the first is sent: a bad one must not leave half of them stored.
     commits = [core.records.commit(result, now, ttl, overwrite) for result in checked]
     outcomes: list[Outcome] = []
     async with core.life:

@@ -1,4 +1,23 @@
-"""Tracking: a block of code that is a task, its outcome stored however the block ends."""
+"""Tracking: a block of code that is a task, its outcome stored however the block ends.
+
+The outcome is stored in ``to_its_end``. If a cancellation could cut that short, the task would stay running
+for ever, and so would its waiters. ``op_timeout`` bounds it, or a dead storage would make the task
+uncancellable.
+
+The task around a block, which becomes the parent, is kept in a context variable. asyncio copies the context
+into each task created in the block, so children find their parent across ``create_task`` and ``gather``, and
+blocks that run side by side do not see each other.
+
+Async generators break the nesting. A block inside one runs in the context of whoever iterates it; two of them
+may end in another order than they began, or in another context, where a token cannot be reset. So scopes are
+linked outwards, and one that cannot be taken off the top is marked as over and skipped.
+
+A generator or coroutine that is being closed (GeneratorExit) cannot await anything. The event loop stores its
+outcome soon after; where no loop runs, the task stays running, as after a crash.
+
+Nothing is claimed. Two workers may run the same attempt, and the rules of ``store`` decide whose outcome
+counts. A claim would need a lease that expires and is renewed: that is the business of the queue.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +51,7 @@ def track(
 ) -> TrackedTask:
     named = {"name": name, "worker_id": worker_id, "parent_id": parent_id}
     given = {argument: check_text(argument, text) for argument, text in named.items() if text is not None}
-    try_ = _Try(
+    attempt = _Attempt(
         core,
         check_text("task_id", task_id),
         given.get("name"),
@@ -41,11 +60,11 @@ def track(
         given.get("parent_id"),
         frozenset(check_ids(labels, "labels")),
     )
-    return TrackedTask(try_)
+    return TrackedTask(attempt)
 
 
-class _Try(NamedTuple):
-    """What is said of a task where it is tracked."""
+class _Attempt(NamedTuple):
+    """The arguments of ``track``."""
 
     core: Core
     task_id: str
@@ -56,69 +75,69 @@ class _Try(NamedTuple):
     labels: frozenset[str]
 
     def running(self, earlier: TaskResult[Any] | None, around: str | None, at: datetime) -> TaskResult[Any]:
-        """``earlier``: what stands. ``around``: the task that this one runs inside of."""
+        """The record to store at the start. ``earlier``: what stands. ``around``: the enclosing task."""
         known = earlier or TaskResult.pending(self.task_id, at=at)
         return TaskResult.running(
             known,
             at=at,
             task_name=self.name or known.task_name,
             worker_id=self.worker_id,
-            retries=_next_try(known) if self.retries is None else self.retries,
+            retries=_next_attempt(known) if self.retries is None else self.retries,
             parent_id=self.parent_id or known.parent_id or around,
             labels=known.labels | self.labels,
             progress=None,
         )
 
 
-def _next_try(known: TaskResult[Any]) -> int:
+def _next_attempt(known: TaskResult[Any]) -> int:
     return known.retries + (known.status is TaskStatus.RETRYING)
 
 
 @dataclass(eq=False)
-class _Place:
-    """Which task the code runs inside of, and which is around that."""
+class _Scope:
+    """The task that a block of code belongs to, and the scope around it."""
 
     core: Core
     task_id: str
-    outer: _Place | None
+    outer: _Scope | None
     is_over: bool = False
-    """It ended, as blocks of generators do, while another one was the innermost or in another context."""
+    """Ended while it was not the innermost scope, or in another context, as blocks in generators may."""
 
 
-_PLACE: Final[ContextVar[_Place | None]] = ContextVar("flowstore_place", default=None)
-_LEFT: Final[set[asyncio.Task[None]]] = set()
-"""What the event loop still stores for coroutines and generators that were closed."""
+_SCOPE: Final[ContextVar[_Scope | None]] = ContextVar("flowstore_scope", default=None)
+_HANDED_OVER: Final[set[asyncio.Task[None]]] = set()
+"""Tasks that store the outcome of closed generators. The event loop itself keeps only weak references."""
 
 
 class TrackedTask:
-    """One try of a task while it runs. Assign what comes out of it to ``result``; the default is None.
+    """One attempt at a task while it runs. Assign its outcome to ``result``; the default is None.
 
-    ``is_stored``: whether what was stored last is the stored state. It is not when the task was finished
-    by somebody else, or a later try has begun: then nothing was written.
+    ``is_stored``: whether the last store was applied. It was not if someone else has finished the task, or a
+    later attempt has begun: then nothing was written.
     """
 
-    def __init__(self, try_: _Try) -> None:
+    def __init__(self, attempt: _Attempt) -> None:
         self.result: Any = None
         self.is_stored = False
-        self._try = try_
-        self._core = try_.core
+        self._attempt = attempt
+        self._core = attempt.core
         self._is_entered = False
         self._running: TaskResult[Any]
         self._progress: Progress | None = None
-        self._place: _Place | None = None
-        self._entry: Token[_Place | None]
+        self._scope: _Scope | None = None
+        self._entry: Token[_Scope | None]
 
     @property
     def task_id(self) -> str:
-        return self._try.task_id
+        return self._attempt.task_id
 
     @property
     def retries(self) -> int:
-        """The number of this try, from 0; AttributeError before the block has begun."""
+        """The number of this attempt, from 0; AttributeError before the block has begun."""
         return self._running.retries
 
     async def progress(self, done: float, total: float | None = None, note: str | None = None) -> bool:
-        """As ``set_progress`` of the backend, in this try. What was told last stays with the outcome."""
+        """``set_progress`` of the backend, for this attempt. The last report is stored with the outcome."""
         is_applied = await set_progress(self._core, self.task_id, done, total, note, self.retries)
         self._progress = Progress(done=done, total=total, note=note)
         return is_applied
@@ -131,38 +150,40 @@ class TrackedTask:
             raise RuntimeError(f"task {self.task_id!r}: entered twice; call track for each block")
         self._is_entered = True
         earlier = await get(self._core, self.task_id)
-        self._running = self._try.running(earlier, _around(self._try), self._now())
+        self._running = self._attempt.running(earlier, _enclosing(self._attempt), self._now())
         try:
             await self._store(self._running)
-        except (asyncio.CancelledError, GeneratorExit) as error:  # it may have been written
-            await self._leave(error)
+        except (asyncio.CancelledError, GeneratorExit) as error:
+            # It may have been written, and without a block nothing else would ever end it.
+            await self._end(error)
             raise
-        self._place = _Place(self._core, self.task_id, _innermost())
-        self._entry = _PLACE.set(self._place)
+        self._scope = _Scope(self._core, self.task_id, _innermost())
+        self._entry = _SCOPE.set(self._scope)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._place is not None:
-            self._step_out(self._place)
-        await self._leave(error)
+        if self._scope is not None:
+            self._exit_scope(self._scope)
+        await self._end(error)
 
-    def _step_out(self, place: _Place) -> None:
+    def _exit_scope(self, scope: _Scope) -> None:
         try:
-            place.is_over = place is not _innermost()
-            if not place.is_over:
-                _PLACE.reset(self._entry)
-        except ValueError:  # a generator may be closed in another context than it was begun in
-            place.is_over = True
+            scope.is_over = scope is not _innermost()
+            if not scope.is_over:
+                _SCOPE.reset(self._entry)
+        except ValueError:  # the block ends in another context than it began in
+            scope.is_over = True
 
-    async def _leave(self, error: BaseException | None) -> None:
+    async def _end(self, error: BaseException | None) -> None:
         if isinstance(error, GeneratorExit):
             self._hand_over(error)
             return
         try:
             await to_its_end(self._finish(error))
         except Exception as trouble:
+            # An exception of the block goes first: it is what the caller has to handle.
             if error is None:
                 raise
             error.add_note(f"task {self.task_id!r}: this was not stored: {type(trouble).__name__}: {trouble}")
@@ -171,10 +192,10 @@ class TrackedTask:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            return  # nobody is left to do it
+            return  # no loop is left to store it
         storing = loop.create_task(self._finish(error))
-        _LEFT.add(storing)
-        storing.add_done_callback(_LEFT.discard)
+        _HANDED_OVER.add(storing)
+        storing.add_done_callback(_HANDED_OVER.discard)
 
     async def _finish(self, error: BaseException | None) -> None:
         seconds = self._core.op_timeout
@@ -197,7 +218,7 @@ class TrackedTask:
         else:
             try:
                 await self._store(TaskResult.success(running, self.result, at=at))
-            except NotSerializable as refused:
+            except NotSerializable as refused:  # the task is over all the same, and must not stay running
                 await self._store(TaskResult.failed(running, refused, at=at))
                 raise
 
@@ -209,14 +230,14 @@ class TrackedTask:
         return from_micros(self._core.clock())
 
 
-def _innermost(of: Callable[[_Place], bool] = lambda place: True) -> _Place | None:
-    place = _PLACE.get()
-    while place is not None and (place.is_over or not of(place)):
-        place = place.outer
-    return place
+def _innermost(of: Callable[[_Scope], bool] = lambda scope: True) -> _Scope | None:
+    scope = _SCOPE.get()
+    while scope is not None and (scope.is_over or not of(scope)):
+        scope = scope.outer
+    return scope
 
 
-def _around(try_: _Try) -> str | None:
-    """The innermost other task of the same backend that the code runs inside of."""
-    place = _innermost(lambda place: place.core is try_.core and place.task_id != try_.task_id)
-    return None if place is None else place.task_id
+def _enclosing(attempt: _Attempt) -> str | None:
+    """The innermost enclosing task of the same backend, other than the task itself."""
+    scope = _innermost(lambda scope: scope.core is attempt.core and scope.task_id != attempt.task_id)
+    return None if scope is None else scope.task_id

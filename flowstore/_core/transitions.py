@@ -13,7 +13,7 @@ END_OF_TIME: Final = 2**62
 
 
 async def walk_transitions(core: Core, span: Span) -> AsyncGenerator[list[TransitionRow], None]:
-    """The transitions of ``span`` and all that follow up to its end, in steps of its limit, none empty."""
+    """The transitions of ``span``, in steps of its limit, none of them empty."""
     while True:
         async with core.life:
             rows = await core.engine.history(span, core.clock())

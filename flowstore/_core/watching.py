@@ -1,4 +1,4 @@
-"""Watching tasks: their states as they change, and which of them enter a status, for whoever looks on."""
+"""Watching: the states of one task as they change, and the ids of all tasks that enter a status."""
 
 from __future__ import annotations
 
@@ -60,6 +60,6 @@ async def _fill_gap(core: Core, tail: Tail) -> None:
             for row in rows:
                 tail.found((row.id, row.status), row.at)
     except StorageUnavailable:
-        tail.has_gap = True  # filled at the next news, at the latest when all is looked at again
+        tail.has_gap = True  # retried with the next change, or at the latest after the recheck interval
     else:
         tail.compared()
