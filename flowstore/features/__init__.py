@@ -1,4 +1,4 @@
-"""What a backend has besides its verbs about tasks: one object each, found by its name on the backend."""
+"""What a backend offers besides its verbs about tasks: one object each, an attribute of the backend."""
 
 from flowstore.features.app import App, AppInfo
 from flowstore.features.checkpoints import Checkpoint, Checkpoints

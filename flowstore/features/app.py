@@ -1,4 +1,4 @@
-"""Apps: what a namespace says of itself, and which namespaces a storage has."""
+"""Apps: how a namespace describes itself, and which namespaces a storage has."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEY: Final = "info"
 
 
 class AppInfo(BaseModel, frozen=True, extra="forbid"):
-    """What an app said of itself, and when it last did; ``info`` {} and None when it never did."""
+    """How an app describes itself, and when it last did. ``info`` is {} and the time None if it never did."""
 
     namespace: str
     info: dict[str, Any]
@@ -25,16 +25,16 @@ class AppInfo(BaseModel, frozen=True, extra="forbid"):
 
 
 class App:
-    """The app whose tasks are in this namespace: ``backend.app``. ``clear`` leaves what it said."""
+    """The app whose tasks are in this namespace: ``backend.app``. ``clear`` does not remove its info."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self._keeping = Keeping(core, Section.APP)
 
     async def register(self, info: Mapping[str, Any]) -> None:
-        """Say what the app of this namespace is, in the place of what was said before.
+        """Describe the app of this namespace. Replaces an earlier description.
 
-        Values are as those of results; whoever reads one of a registered type needs that type as well.
+        Values are encoded like results; to read one of a registered type, a backend needs that type as well.
         """
         if not isinstance(info, Mapping):
             raise TypeError(f"info: expected a mapping, got {type(info).__name__}")
@@ -44,7 +44,7 @@ class App:
         await self._keeping.put(NAMESPACE, _KEY, self._keeping.encode(dict(info), "info"))
 
     async def info(self) -> AppInfo | None:
-        """What the app of this namespace said of itself; None when it never did."""
+        """The description of this namespace's app; None if it was never registered."""
         found = await self._keeping.kept(NAMESPACE, keys=[_KEY])
         if not found:
             return None
@@ -56,9 +56,9 @@ class App:
         return AppInfo(namespace=self._core.namespace, info=info, registered_at=at)
 
     async def namespaces(self) -> list[str]:
-        """All namespaces of the storage in ascending order, this one among them, also when it is empty.
+        """All namespaces of the storage, sorted. This one is among them even if it is empty.
 
-        The storage of a memory backend has no other. ``flowstore.discover_apps`` tells what each says.
+        A memory backend has no other. ``flowstore.discover_apps`` returns the info of each.
         """
         async with self._core.life:
             return sorted(await self._core.engine.namespaces())

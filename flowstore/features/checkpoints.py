@@ -1,4 +1,4 @@
-"""Checkpoints of tasks: values in the order in which they were saved, gone with the task."""
+"""Checkpoints of tasks: values in the order in which they were saved, removed with the task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flowstore.text import check_text
 
 
 class Checkpoint(BaseModel, frozen=True, extra="forbid"):
-    """What a task saved, to go on from there. ``seq`` counts the checkpoints of the task from 1."""
+    """A value that a task saved, to resume from. ``seq`` numbers the checkpoints of the task from 1."""
 
     seq: int
     at: Timestamp
@@ -23,16 +23,16 @@ class Checkpoint(BaseModel, frozen=True, extra="forbid"):
 
 
 class Checkpoints:
-    """What a task saves along its way, for whoever tries it again: ``backend.checkpoints``."""
+    """What a task saves along the way, for a later attempt to resume from: ``backend.checkpoints``."""
 
     def __init__(self, core: Core) -> None:
         self._keeping = Keeping(core, Section.CHECKPOINT)
 
     async def save(self, task_id: str, value: Any, *, keep: int | None = None) -> int:
-        """Add ``value`` behind all others; its seq. Any number may be saved at the same time.
+        """Append ``value``; returns its seq. Concurrent saves each get one of their own.
 
-        ``keep``: no more than so many stay, the last ones; None: all. UnknownTask when the task is not
-        stored. NotSerializable names the path of a value that would not come back as it went in.
+        ``keep``: only so many of the latest are kept; None: all. Raises UnknownTask if the task is not
+        stored, NotSerializable with the path of a value that would not come back as it went in.
         """
         check_text("task_id", task_id)
         if keep is not None:
@@ -41,12 +41,12 @@ class Checkpoints:
         return int(outcome.key)
 
     async def latest(self, task_id: str) -> Checkpoint | None:
-        """The one saved last; None when there is none or no such task. The others are not read."""
+        """The last one saved; None if there is none or no such task. The others are not read."""
         found = await self._keeping.kept(check_text("task_id", task_id), last=1)
         return self._checkpoint(task_id, found[0]) if found else None
 
     async def all(self, task_id: str) -> list[Checkpoint]:
-        """All that are kept, in the order in which they were saved; empty for an unknown id."""
+        """All checkpoints, in the order in which they were saved; empty for an unknown id."""
         found = await self._keeping.kept(check_text("task_id", task_id))
         return [self._checkpoint(task_id, kept) for kept in found]
 

@@ -1,4 +1,4 @@
-"""Data of tasks: values under a key, each with a version of its own, gone with the task."""
+"""Data of tasks: values under keys, each with a version of its own, removed with the task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flowstore.text import check_text
 
 
 class DataEntry(BaseModel, frozen=True, extra="forbid"):
-    """A value of a task's data. ``version`` counts the writes of its key from 1, ``at`` is the last."""
+    """A value of a task's data. ``version`` counts the writes of its key from 1; ``at`` is the last one."""
 
     key: str
     value: Any
@@ -25,22 +25,22 @@ class DataEntry(BaseModel, frozen=True, extra="forbid"):
 
 
 class Data:
-    """What is kept for a task besides its result, under keys: ``backend.data``.
+    """Values of a task besides its result, under keys: ``backend.data``.
 
-    A key is any str of 1 to 512 UTF-8 bytes. Values are as those of results: what comes back equals what
-    went in. All is gone when the record is deleted, cleared or expired, and a record stored anew under
-    the same id begins with none.
+    A key is any str of 1 to 512 UTF-8 bytes. Values are encoded like results: what comes back equals what
+    went in. They are removed when the record is deleted, cleared or expires; a new record with the same id
+    begins with none.
     """
 
     def __init__(self, core: Core) -> None:
         self._keeping = Keeping(core, Section.DATA)
 
     async def set(self, task_id: str, key: str, value: Any, *, if_version: int | None = None) -> int:
-        """Keep ``value``, None included, in the place of what is there; the version that it has now.
+        """Set the value, which may be None; returns its new version.
 
-        ``if_version`` writes only over that version (0: only where there is no such key) and raises
-        VersionConflict otherwise; ``entry`` tells the version. UnknownTask when the task is not
-        stored. NotSerializable names the path of a value that would not come back as it went in.
+        ``if_version`` writes only over that version (0: only if there is no such key) and otherwise raises
+        VersionConflict; ``entry`` returns the current version. Raises UnknownTask if the task is not stored,
+        NotSerializable with the path of a value that would not come back as it went in.
         """
         check_text("task_id", task_id)
         check_text("key", key)
@@ -53,25 +53,25 @@ class Data:
         return outcome.version
 
     async def get(self, task_id: str, key: str, default: Any = None) -> Any:
-        """The value; ``default`` when there is no such key or no such task. Always a fresh object."""
+        """The value; ``default`` if there is no such key or no such task. Always a fresh object."""
         entry = await self.entry(task_id, key)
         return default if entry is None else entry.value
 
     async def entry(self, task_id: str, key: str) -> DataEntry | None:
-        """The value with its version, for ``if_version``; None when there is no such key or no such task."""
+        """The value with its version, for ``if_version``; None if there is no such key or no such task."""
         check_text("task_id", task_id)
         check_text("key", key)
         found = await self._keeping.kept(task_id, keys=[key])
         return self._entry(task_id, found[0]) if found else None
 
     async def all(self, task_id: str) -> dict[str, Any]:
-        """All values by key, in the order of keys; empty when there are none or no such task."""
+        """All values by key, in the order of the keys; empty if there are none or no such task."""
         check_text("task_id", task_id)
         found = await self._keeping.kept(task_id)
         return {kept.key: self._entry(task_id, kept).value for kept in found}
 
     async def delete(self, task_id: str, key: str) -> bool:
-        """Remove the value; False when there was no such key or no such task. Its version begins anew."""
+        """Remove the value; False if there was no such key or no such task. Its version starts again at 1."""
         check_text("task_id", task_id)
         check_text("key", key)
         try:

@@ -1,4 +1,4 @@
-"""Families: the tasks that a task has started, those that these have started, and so on."""
+"""Families: the tasks that a task has started, the tasks that those have started, and so on."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _BATCH: Final = 100
 
 
 class Families:
-    """Who started whom: ``backend.families``. A task names its parent when it is stored, or by ``track``."""
+    """Which task started which: ``backend.families``. ``store`` names a parent, ``track`` finds it."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
 
     def children(self, task_id: str, *, load_result: bool = True) -> AsyncGenerator[TaskResult[Any], None]:
-        """The tasks that have ``task_id`` as their ``parent_id``, oldest submitted first.
+        """The tasks whose ``parent_id`` is ``task_id``, the oldest submission first.
 
-        That is the reverse of the order of ``page``, so those without a submission time come first. A
-        child that keeps its submission time during the walk comes exactly once. Children stay when
-        their parent goes: there may be some of a task that is not stored. What cannot be read is told
-        at the end, as by ``iter_by_status``.
+        That is the reverse of the order of ``page``, so those without a submission time come first. A child
+        that keeps its submission time during the walk comes exactly once. Children outlive their parent, so a
+        task that is not stored may have some. Unreadable records are reported at the end, as in
+        ``iter_by_status``.
         """
         where = Where(parent=check_text("task_id", task_id))
         return results(self._core, walk(self._core, query_of(None, where, _BATCH, False, load_result)))
 
     def descendants(self, task_id: str, *, load_result: bool = True) -> AsyncGenerator[TaskResult[Any], None]:
-        """The children, then their children, and so on: breadth first, of each parent as in ``children``.
+        """The children, then their children, and so on: breadth first, each generation as in ``children``.
 
-        Each task once, at one trip or more for each. The walk ends at a task that is not stored any
-        more; what is behind it ``page(root_id=...)`` still shows.
+        Each task comes once, and costs at least one round trip. The walk does not get past a task that is no
+        longer stored; ``page(root_id=...)`` still shows what is beyond it.
         """
         check_text("task_id", task_id)
         check_bool("load_result", load_result)

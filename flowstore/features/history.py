@@ -1,4 +1,4 @@
-"""The history of tasks: each stored change of status, when it was stored and by which worker."""
+"""The history of tasks: every stored change of status, with its time and worker."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ _EVER: Final = (-END_OF_TIME, END_OF_TIME)
 
 
 class History:
-    """What became of tasks, and when: ``backend.history``. Empty with the option ``history=False``."""
+    """What happened to tasks, and when: ``backend.history``. Empty with the option ``history=False``."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
 
     async def of(self, task_id: str) -> list[Transition]:
-        """What was stored of the task: ascending by time, by order of writing where times are equal.
+        """The transitions of the task, by time, and in the order of writing if times are equal.
 
-        Every applied store is in it. Empty for an unknown id.
+        Every store that was applied is among them, as far as ``history_limit`` allows. Empty for an unknown
+        id.
         """
         first, last = _EVER
         span = Span(STEP, first, last, check_text("task_id", task_id))
@@ -36,20 +37,20 @@ class History:
     def iter(
         self, start: datetime | None = None, end: datetime | None = None, *, batch_size: int = 100
     ) -> AsyncGenerator[Transition, None]:
-        """The history of all tasks from ``start`` to ``end``, both included, in the order of time.
+        """The history of all tasks from ``start`` to ``end``, both included, in order of time.
 
-        Read ``batch_size`` at a time. None: no bound. Each transition that is there from the beginning to
-        the end of the walk comes exactly once, whatever is stored meanwhile.
+        None: no bound. It is read ``batch_size`` at a time. A transition that exists throughout the walk
+        comes exactly once, whatever is stored in the meantime.
         """
         return self._transitions(_span(start, end, batch_size))
 
     def iter_ids(
         self, start: datetime | None = None, end: datetime | None = None, *, batch_size: int = 100
     ) -> AsyncGenerator[str, None]:
-        """The ids of the tasks with history from ``start`` to ``end``, both included.
+        """The ids of the tasks with a transition from ``start`` to ``end``, both included.
 
-        Each once, in the order of its first transition in that time. Only one whose oldest transitions
-        are dropped meanwhile, because of ``history_limit``, may come again.
+        Each comes once, in the order of the first transition in that time. Only an id whose oldest
+        transitions are dropped during the walk, because of ``history_limit``, may come again.
         """
         return self._ids(replace(_span(start, end, batch_size), first_only=True))
 

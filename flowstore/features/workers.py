@@ -1,4 +1,4 @@
-"""Workers: who they are, when they were last seen, and what becomes of the tasks of a dead one."""
+"""Workers: which there are, when they were last seen, and what to do with the tasks of a dead one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from flowstore.times import from_iso, from_micros
 _BATCH: Final = 100
 
 Step = Callable[[TaskResult[Any], datetime], TaskResult[Any]]
-"""From a task, and the time, to its next state."""
+"""Maps a task and the current time to its next state."""
 
 
 class Worker(BaseModel, frozen=True, extra="forbid"):
@@ -44,10 +44,10 @@ class Worker(BaseModel, frozen=True, extra="forbid"):
 
 
 class Workers:
-    """Who works on the tasks, and what becomes of those of a dead one: ``backend.workers``.
+    """The workers and their heartbeats, and the recovery of a dead one's tasks: ``backend.workers``.
 
-    A worker id is any str of 1 to 512 UTF-8 bytes; tasks name it as their ``worker_id``, registered or not.
-    Workers belong to the namespace; ``clear`` leaves them.
+    A worker id is any str of 1 to 512 UTF-8 bytes. Tasks name it as their ``worker_id``, whether it is
+    registered or not. Workers belong to the namespace; ``clear`` does not remove them.
     """
 
     def __init__(self, core: Core) -> None:
@@ -63,10 +63,10 @@ class Workers:
         parent_id: str | None = None,
         labels: Iterable[str] = (),
     ) -> Worker:
-        """Say that the worker runs, seen now. By default on this host, in this process.
+        """Register a running worker, as last seen now; by default with this host and this process.
 
-        The same process may register again: it keeps its ``started_at`` and takes on the other fields.
-        One on another host or with another pid starts now.
+        The same process may register again: ``started_at`` is kept, the other fields are replaced. On another
+        host or with another pid it is a new process, which starts now.
         """
         check_text("worker_id", worker_id)
         host = socket.gethostname() if host is None else check_text("host", host)
@@ -74,6 +74,7 @@ class Workers:
         if parent_id is not None:
             check_text("parent_id", parent_id)
         names = frozenset(check_texts("labels", labels))
+        # Compare-and-set: a heartbeat or a registration in between is read again, never overwritten.
         while True:
             now = from_micros(self._core.clock())
             standing = await self._kept_worker(worker_id)
@@ -90,7 +91,7 @@ class Workers:
                 return worker
 
     async def heartbeat(self, worker_id: str) -> None:
-        """Say that the worker is seen now. UnknownWorker when it is not registered, or was removed."""
+        """Record that the worker is alive. Raises UnknownWorker if it is not registered, or was removed."""
         check_text("worker_id", worker_id)
         while True:
             standing = await self._kept_worker(worker_id)
@@ -100,62 +101,62 @@ class Workers:
                 return
 
     async def delete(self, worker_id: str) -> bool:
-        """Forget the worker, not its tasks; False when it was not registered."""
+        """Remove the worker but not its tasks; False if it was not registered."""
         check_text("worker_id", worker_id)
         return (await self._keeping.put(NAMESPACE, worker_id, None)).is_applied
 
     async def get(self, worker_id: str) -> Worker | None:
-        """None when it is not registered."""
+        """The worker; None if it is not registered."""
         standing = await self._kept_worker(check_text("worker_id", worker_id))
         return None if standing is None else _worker(standing)
 
     async def all(self) -> list[Worker]:
-        """All that are registered, in the order of their ids."""
+        """All registered workers, in the order of their ids."""
         return [_worker(kept) for kept in await self._keeping.kept(NAMESPACE)]
 
     async def find(self, text: str) -> list[Worker]:
-        """Those with ``text`` in their id, in the order of ids. No character of it is a wildcard."""
+        """The workers with ``text`` in their id, in the order of ids. There are no wildcards."""
         check_text("text", text)
         return [worker for worker in await self.all() if text in worker.worker_id]
 
     async def stale(self, older_than: float | timedelta) -> list[Worker]:
-        """Those not seen for longer than ``older_than``, in seconds; the one not seen for longest first."""
+        """The workers without a heartbeat for more than ``older_than`` seconds, the longest silent first."""
         limit = from_micros(self._core.clock() - check_age("older_than", older_than))
         stale = [worker for worker in await self.all() if worker.last_seen < limit]
         return sorted(stale, key=lambda worker: worker.last_seen)
 
     def running_tasks(self, worker_id: str) -> AsyncGenerator[TaskResult[Any], None]:
-        """The running tasks of the worker, registered or not: the one submitted first comes first.
+        """The running tasks of the worker, registered or not, the oldest submission first.
 
-        What cannot be read is told at the end, as by ``iter_by_status``.
+        Unreadable records are reported at the end, as in ``iter_by_status``.
         """
         running = _running(check_text("worker_id", worker_id))
         return results(self._core, walk(self._core, running))
 
     async def requeue(self, worker_id: str) -> list[str]:
-        """Make the worker's running tasks pending, for another try; their ids, the first submitted first.
+        """Make the worker's running tasks pending, for another attempt; returns their ids, oldest first.
 
-        ``retries`` is one higher, so that what the worker may still store of the earlier try loses;
-        worker_id, started_at and progress are None. The backend's ttl begins anew, as with any store. A
-        task that anybody else changes meanwhile is left alone. Values are not read: their types need not
-        be known here, and ``redact`` is not called. Each task is changed atomically, the whole is not:
-        after a StorageError a part may have been changed, after CorruptRecord, which names the first that
-        cannot be read, all others.
+        ``retries`` is one higher, so that a late write of the lost attempt loses; worker_id, started_at and
+        progress are None. The backend's ttl starts again, as with any store. A task that someone else changes
+        in the meantime is left alone. Values are not decoded: their types need not be registered here, and
+        ``redact`` is not called. Each task is changed atomically, the whole is not: after a StorageError some
+        of them may have been changed; after CorruptRecord, which names the first that cannot be read, all the
+        others have been.
         """
-        return await self._step_all(worker_id, _again)
+        return await self._step_all(worker_id, _requeued)
 
     async def fail_lost(self, worker_id: str, error: BaseException | TaskError | None = None) -> list[str]:
-        """Fail the worker's running tasks; their ids, and all else, as of ``requeue``. Wakes their waiters.
+        """Fail the worker's running tasks, and wake their waiters. Otherwise like ``requeue``.
 
-        ``error`` None: a TaskError of the type "WorkerLost" that names the worker.
+        ``error`` None: a TaskError of type "WorkerLost" that names the worker.
         """
         check_text("worker_id", worker_id)
         if error is None:
             error = TaskError(
                 type="WorkerLost", message=f"worker {worker_id!r} was lost while it ran the task"
             )
-        told = as_error(error)
-        return await self._step_all(worker_id, lambda task, at: TaskResult.failed(task, told, at=at))
+        lost = as_error(error)
+        return await self._step_all(worker_id, lambda task, at: TaskResult.failed(task, lost, at=at))
 
     async def _step_all(self, worker_id: str, step: Step) -> list[str]:
         changed: list[str] = []
@@ -177,7 +178,10 @@ class Workers:
         return changed
 
     def _stepped(self, row: Row, step: Step, now: int) -> Commit:
-        """The write of the task's next state over this very version. Its values stay the bytes they are."""
+        """The write of the task's next state over exactly this version.
+
+        A worker that is alive after all may have stored meanwhile. The values are passed on as bytes.
+        """
         task = step(self._core.records.decode(row._replace(body=None)), from_micros(now))
         return self._core.records.commit(task, now, if_version=row.version, body=row.body)
 
@@ -186,7 +190,7 @@ class Workers:
         return found[0] if found else None
 
     async def _put_worker(self, worker_id: str, value: bytes, standing: Kept | None) -> bool:
-        """False when ``standing`` does not stand any more."""
+        """False if ``standing`` is no longer what is stored."""
         version = standing.version if standing else 0
         return (await self._keeping.put(NAMESPACE, worker_id, value, if_version=version)).is_applied
 
@@ -203,18 +207,18 @@ def _running(worker_id: str) -> Query:
     return Query((TaskStatus.RUNNING,), _BATCH, Where(worker=worker_id), newest_first=False)
 
 
-def _again(task: TaskResult[Any], at: datetime) -> TaskResult[Any]:
+def _requeued(task: TaskResult[Any], at: datetime) -> TaskResult[Any]:
     return TaskResult.pending(task, submitted_at=task.submitted_at, retries=task.retries + 1)
 
 
 def _started_at(standing: Kept | None, host: str, pid: int) -> datetime | None:
-    """When the registered process started, if it is this one."""
+    """When the registered process started, if it is the same process."""
     known = None if standing is None else _worker(standing)
     return known.started_at if known is not None and (known.host, known.pid) == (host, pid) else None
 
 
 _ELSEWHERE: Final = {"worker_id", "last_seen"}
-"""What the key and the time of the last write say."""
+"""The fields that are stored as the key and as the time of the last write."""
 _STORED: Final = Worker.model_fields.keys() - _ELSEWHERE
 
 

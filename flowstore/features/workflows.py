@@ -1,4 +1,4 @@
-"""Workflows: a task without a parent is a run, its name the type of the workflow, its family the steps."""
+"""Workflows: a task without a parent is a run, its name is the type of workflow, its family are the steps."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _TASKS: Final = 50
 
 
 class Workflows:
-    """Runs by their type: ``backend.workflows``. Nothing makes one but tasks that name their parents."""
+    """Runs by their type: ``backend.workflows``. They come from tasks that name their parents."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self._data = Data(core)
 
     async def types(self) -> list[str]:
-        """The task names of all tasks that have no parent, sorted, each once.
+        """The distinct task names of all tasks without a parent, sorted.
 
-        One whose runs have all expired may be among them until the next purge step.
+        A name whose runs have all expired may be among them until the next purge step.
         """
         async with self._core.life:
             return sorted(await self._core.engine.names())
@@ -39,17 +39,17 @@ class Workflows:
         newest_first: bool = True,
         load_result: bool = True,
     ) -> Page[Any]:
-        """One page of the tasks named ``type`` that have no parent; arguments and order as of ``page``.
+        """One page of the tasks named ``type`` without a parent; arguments and order as in ``page``.
 
-        Tasks of that name that have a parent cost nothing. The cursor belongs to this listing alone.
+        Tasks of that name with a parent cost nothing. The cursor is valid for this listing only.
         """
         where = Where(name=check_text("type", type), is_root=True)
         return await page(self._core, query_of(statuses, where, 0, newest_first, load_result), limit, cursor)
 
     async def get(self, root_id: str) -> Workflow | None:
-        """A run with all that is known of it; None where no task of this id is stored that has no parent.
+        """A run and a summary of its family; None if there is no such task, or it has a parent.
 
-        These are several reads: of a run that goes on, the later ones may know more than the first.
+        It takes several reads. While the run goes on, the later ones may be newer than the first.
         """
         async with self._core.life:
             [row] = await self._core.engine.fetch([check_text("root_id", root_id)])
