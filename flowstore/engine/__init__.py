@@ -1,4 +1,4 @@
-"""What the author of a storage reads: the verbs, the data that they take and give, and a wrapper."""
+"""The interface for authors of storages: the verbs, the data that they take and return, and a wrapper."""
 
 from flowstore.engine.belongings import (
     OWNERLESS,

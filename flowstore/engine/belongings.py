@@ -1,4 +1,4 @@
-"""What belongs to a record, as engines carry it: progress, history, and values kept under a key."""
+"""What belongs to a record: progress, history, and values under keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 
 class Report(NamedTuple):
-    """New progress of a record, JSON. ``stages``: only in these, both included; None: in any."""
+    """New progress of a record, as JSON. ``stages``: the lowest and highest stage allowed; None: any."""
 
     id: str
     progress: bytes
@@ -29,11 +29,11 @@ class TransitionRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of the history, from ``start`` to ``end``, both included, in the order of (at, seq).
+    """The history from ``start`` to ``end``, both included, in the order of (at, seq).
 
-    At most ``limit`` transitions behind ``after``. ``id`` None: of all tasks; those with equal time and
-    seq are in an order that an engine chooses, and keeps.
-    ``first_only``: of each task only its first in the stretch; not together with ``id``.
+    At most ``limit`` transitions after ``after``. ``id`` None: of all tasks; where time and seq are equal,
+    the engine chooses an order and sticks to it. ``first_only``: only the first transition of each task in
+    this time; never together with ``id``.
     """
 
     limit: int
@@ -45,7 +45,7 @@ class Span:
 
 
 class Section(StrEnum):
-    """What a value is kept as."""
+    """The purpose of a value. Keys are unique within the section of an owner."""
 
     DATA = "data"
     CHECKPOINT = "checkpoint"
@@ -54,11 +54,11 @@ class Section(StrEnum):
 
 
 class Put(NamedTuple):
-    """A value to keep for a record under a key, gone when the record goes.
+    """A value to store for a record under a key. It is removed with the record.
 
-    ``owner`` is the record's id, "" the namespace itself. ``key`` None: the next number of the section,
-    16 digits. ``value`` None removes the key. ``if_version`` as in Commit, of this key. ``keep``: no more
-    than so many, the last by key, stay in the section; None: all.
+    ``owner`` is the record's id, "" the namespace itself. ``key`` None: the next number of the section, in 16
+    digits. ``value`` None removes the key. ``if_version`` as in Commit, for this key. ``keep``: only so many
+    of the section are kept, the last ones by key; None: all.
     """
 
     section: Section
@@ -70,7 +70,7 @@ class Put(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """Which values of a section: at ``keys``, the ``last`` ones by key, or with both None all."""
+    """The values to read: those at ``keys``, the ``last`` ones by key, or all if both are None."""
 
     section: Section
     owner: str
@@ -79,7 +79,7 @@ class Asked(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A value as stored. ``version`` counts the writes of its key from 1, ``at`` is the time of the last."""
+    """A value as stored. ``version`` counts the writes of its key from 1; ``at`` is that of the last one."""
 
     key: str
     version: int
@@ -88,9 +88,10 @@ class Kept(NamedTuple):
 
 
 class PutOutcome(NamedTuple):
-    """``key``: where the value is. ``version``: of what stands there now, 0: nothing does.
+    """``key``: that of the value. ``version``: the one that stands there now, 0 if none does.
 
-    OWNERLESS: there is no live record to keep it for. UNREADABLE: ``reason`` says what stands in the way.
+    Two versions mean a refusal. OWNERLESS: there is no live record to store it for. UNREADABLE: ``reason``
+    says why it cannot be stored.
     """
 
     is_applied: bool

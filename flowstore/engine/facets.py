@@ -1,7 +1,7 @@
-"""What records are listed under besides their status, as strings such as ``worker:w1``.
+"""Facets: what records are indexed by besides their status, as strings such as ``worker:w1``.
 
-A name is listed apart for roots (``run:``) and for records with a parent (``step:``): the runs of a
-workflow are one range, and so many steps of the same name do not slow their listing down.
+A name is indexed separately for roots (``run:``) and for records with a parent (``step:``). So the runs of a
+workflow are one range, and however many steps share their name, listing the runs is not slowed down.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ def facets_of(
 
 
 def groups_of(where: Where) -> list[tuple[str, ...]]:
-    """Of each group a record has one; those first that are likely to hold the fewest.
+    """Groups of facets: a record satisfies ``where`` if it has one of each. The most selective come first.
 
-    Besides, where ``where.root`` is given, the record of that id has all it needs of its group.
+    The root itself has no facet ``root:``; with ``where.root``, the record of that id satisfies its group all
+    the same.
     """
     groups: list[tuple[str, ...]] = []
     if where.parent is not None:

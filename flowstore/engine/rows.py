@@ -1,7 +1,7 @@
-"""The data that an engine takes and gives: records, writes and what became of them, listings.
+"""The data that an engine takes and returns: records, writes and their outcomes, listings.
 
-Times are int microseconds since the Unix epoch. What a field means is the business of the layers above; an
-engine compares and stores it.
+Times are int microseconds since the Unix epoch. What a field means is known only in the layers above: an
+engine stores and compares.
 """
 
 from __future__ import annotations
@@ -10,32 +10,32 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 UNSORTED: Final = 2**63 - 1
-"""The sort key of a record without ``submitted_at``: after all others, newest first."""
+"""The sort key of a record without ``submitted_at``: after all others when the newest come first."""
 
 ANY_STAGE: Final = 2**53 - 1
-"""The ceiling of a write that replaces whatever stands; no stage is higher."""
+"""The ceiling of a write that replaces whatever stands. No stage is higher."""
 
 
 class Position(NamedTuple):
-    """A place in every listing. Newest first is ascending: the sort key is minus the submission time."""
+    """A place in every listing. The sort key is minus the submission time, so newest first is ascending."""
 
     sort: int
     id: str
 
 
 def sort_key(submitted_at: int | None) -> int:
-    """Of 64 bits, whatever somebody else wrote for a time."""
+    """The sort key of a record, kept within 64 bits even for a time that no flowstore has written."""
     return UNSORTED if submitted_at is None else max(-UNSORTED, min(-submitted_at, UNSORTED))
 
 
 class Row(NamedTuple):
-    """One record as stored. ``head`` is JSON of the small fields, ``body`` JSON of the values.
+    """One record as stored. ``head`` is JSON of the small fields, ``body`` is JSON of the values.
 
-    ``body`` is None when it was not asked for. ``stage`` orders the states of a task (see records.py).
-    ``expires_at`` None: never; a row whose time has come may still be handed out by ``fetch`` and
-    ``watch``, the caller checks it. ``status`` "" marks stored bytes that are no record of this
-    format; ``head`` then holds their beginning. ``progress`` is JSON. ``parent`` and ``root`` are ids
-    of other records; a record without a parent is a root itself and has None for both.
+    ``body`` is None if it was not asked for. ``stage`` orders the states of a task (see records.py).
+    ``expires_at`` None: never. ``fetch`` and ``watch`` may return a row that has expired; the caller checks.
+    ``status`` "" marks stored bytes that are no record of this format, and ``head`` holds the beginning of
+    them. ``progress`` is JSON. ``parent`` and ``root`` are ids of other records; a record without a parent is
+    a root itself and has None for both.
     """
 
     id: str
@@ -55,7 +55,7 @@ class Row(NamedTuple):
 
     @property
     def position(self) -> Position:
-        """Its place in every listing that it was found in, also of what is no record of this format."""
+        """Its place in every listing it was found in, even if it is no record of this format."""
         return Position(sort_key(self.submitted_at), self.id)
 
     def is_expired(self, now: int) -> bool:
@@ -65,19 +65,19 @@ class Row(NamedTuple):
 class Commit(NamedTuple):
     """One write, applied whole or not at all.
 
-    ``if_version`` None: written when there is no live record of this id, or the standing one has
-    ``stage <= ceiling``. Otherwise written when the standing version is exactly ``if_version``,
-    0 meaning that there is no live record; ``ceiling`` is then ignored. ``token`` names the call:
-    when the standing record was written with the same token, this write is already applied.
+    ``if_version`` None: applied if there is no live record of this id, or if the standing one has ``stage <=
+    ceiling``. Otherwise applied if the standing version is exactly ``if_version``, where 0 means that there
+    is no live record; ``ceiling`` is then ignored. ``token`` identifies the write. An engine whose driver may
+    send it twice must recognise that the standing record has the same token: it is applied already.
 
-    ``parent`` None keeps the standing record's. The first write that names one fixes it: its root is
-    the parent's root, and moves along to all descendants that the record has. Where the parent has none
-    or is not stored it is the parent itself; also where that root is the record itself, or a descendant,
-    as what was between it and the parent is deleted. A parent that is a descendant, or another one than
-    the standing record's, is refused (FAMILY).
+    ``parent`` None keeps that of the standing record. The first write that names one fixes it, and gives the
+    parent's root to the record and to all descendants that it has. The root is the parent itself if the
+    parent has none or is not stored; and also if the parent's root is the record itself or a descendant of
+    it, as can happen when what was between them has been deleted. A parent that descends from the record, or
+    differs from that of the standing record, is refused (FAMILY).
 
-    With ``history`` other than 0 the write appends a TransitionRow at ``at``; no more than the newest
-    ``history`` stay, None: all of them.
+    Unless ``history`` is 0, the write appends a TransitionRow at ``at``, and only the newest ``history`` ones
+    are kept; None: all.
     """
 
     id: str
@@ -105,12 +105,12 @@ class Commit(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Whether a commit is the stored state now, and where it is not, the version that stands in its way.
+    """Whether a commit is now the stored state; if not, ``version`` is the one that it lost against.
 
-    0: there is no live record. UNREADABLE: what stands cannot be read or written over, ``reason`` says why.
-    FAMILY: the parent cannot be; ``reason`` is the id of the standing one, "" when the named one descends
-    from the record or is the record itself. What stands was left alone, and the other writes of the call
-    were not affected.
+    0: there is no live record. UNREADABLE: the standing record can be neither read nor replaced, ``reason``
+    says why. FAMILY: the parent is refused; ``reason`` is the id of the standing parent, "" if the named one
+    is the record itself or descends from it. Nothing was written, and other writes of the call were not
+    affected.
     """
 
     is_applied: bool
@@ -124,14 +124,14 @@ FAMILY: Final = -2
 APPLIED: Final = Outcome(is_applied=True, version=0)
 
 SWEPT_PER_COMMIT: Final = 2
-"""How many expired records a write removes on the way, at the most: twice what it can add."""
+"""How many expired records a write removes along the way: twice what it adds, so the backlog shrinks."""
 
 
 class Where(NamedTuple):
-    """What the records of a listing have in common; None: anything. Each alone is an index.
+    """Conditions on the records of a listing; None: any. Each field alone is served by an index.
 
-    ``root``: the record of this id and all that have it as their root. ``is_root``: without a parent;
-    goes only with ``name``, and with it is an index as well.
+    ``root``: the record of this id and all whose root it is. ``is_root``: only records without a parent; used
+    only together with ``name``, and then an index as well.
     """
 
     name: str | None = None
@@ -147,10 +147,10 @@ ANYWHERE: Final = Where()
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A range of the listing of some statuses, merged: at most ``limit`` live rows behind ``after``.
+    """A range of the merged listing of some statuses: at most ``limit`` live rows after ``after``.
 
-    ``after`` None: from the start. ``newest_first`` False is the exact reverse of the order.
-    ``with_body`` False leaves ``Row.body`` None.
+    ``after`` None: from the start. ``newest_first`` False: in exactly the reverse order. ``with_body`` False
+    leaves ``Row.body`` None.
     """
 
     statuses: tuple[str, ...]
@@ -163,7 +163,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """What one bounded step removed. ``is_done``: nothing was left to remove when it ended."""
+    """What one bounded step removed. ``is_done``: nothing was left to remove at its end."""
 
     live: int
     expired: int

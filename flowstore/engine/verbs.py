@@ -1,8 +1,9 @@
-"""What a storage must speak: a few verbs over lists of plain data.
+"""The interface of a storage: a few verbs over lists of plain data.
 
-The rules of flowstore live above and reach a storage as data: a write carries the highest ``stage`` it may
-replace, an expiry is a number to compare with ``now``. An engine compares and stores; it never interprets.
-Times are int microseconds since the Unix epoch, given by the caller.
+The rules of flowstore live in the layers above and reach a storage as data: a write carries the highest
+``stage`` that it may replace, an expiry is a number to compare with ``now``. An engine stores and compares,
+and never interprets. Times are int microseconds since the Unix epoch, and come from the caller: an engine
+reads no clock.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from flowstore.engine.rows import ANYWHERE, Commit, Outcome, Purged, Query, Row,
 
 
 class Change(StrEnum):
-    """What happened to an id: it was stored in a status, its progress was reported, it is gone."""
+    """What happened to an id: it was stored in a status, its progress was reported, or it was removed."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -31,74 +32,75 @@ class Change(StrEnum):
 
 
 ANY_ID: Final = ""
-"""Watched, it stands for all ids: each that is stored in a status is reported, whether watched or not."""
+"""To watch this id is to watch all ids: every store in a status is reported."""
 
 
 class Hints(Protocol):
-    """Where an engine reports changes of watched ids. Hints may be lost or doubled, never invented.
+    """Where an engine reports changes of watched ids. Hints may be lost, late or doubled, but never invented.
 
-    What happens to an id that is not watched may be reported as well.
+    Changes of ids that are not watched may be reported as well.
     """
 
     def changed(self, ids: Iterable[str], change: Change) -> None: ...
 
     def look_again(self) -> None:
-        """Something may have been missed: every watched id has to be read again."""
+        """Changes may have been missed: all watched ids must be read again."""
 
     @property
     def is_waiting(self) -> bool:
-        """Whether anybody waits; while False an engine need not listen."""
+        """Whether anyone waits. While False, an engine need not listen."""
 
 
 class Engine(ABC):
-    """A storage of one namespace. Lists in, lists of the same length and order out.
+    """The storage of one namespace. Lists in, lists of the same length and order out.
 
-    Every verb is atomic per item; one bad item fails its own call, before anything is written.
-    Errors are StorageError, with the driver's error as the cause.
+    Every verb is atomic per item. A bad item fails its own call, before anything is written. Errors are
+    StorageError, with the driver's error as the cause.
     """
 
     @abstractmethod
     async def open(self, hints: Hints) -> None:
-        """Connect and prepare the storage. A failed open leaves nothing behind."""
+        """Connect and prepare the storage. A failed open leaves nothing behind and may be retried."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Release everything this engine made, and nothing else. Called once, never with verbs in flight."""
+        """Release everything this engine has made, and nothing else. Called once, with no verb in flight."""
 
-    async def room(self) -> None:  # noqa: B027  # where writes never queue up there is always room
-        """Return when one more write may be encoded: a storage that falls behind holds its callers up."""
+    async def room(self) -> None:  # noqa: B027  # writes that never queue always have room
+        """Return when one more write may be encoded: the backpressure of a storage that falls behind."""
 
     @abstractmethod
     async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
-        """Apply each write in order, tell its watchers, and purge a few expired records on the way."""
+        """Apply each write in order, notify its watchers, and purge a few expired records along the way."""
 
     @abstractmethod
     async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
-        """The stored rows, expired ones included; None where there is no record."""
+        """The stored rows, including expired ones; None where there is no record."""
 
     @abstractmethod
     async def watch(self, ids: Sequence[str]) -> list[Row | None]:
-        """From now on report changes of ``ids``; then ``fetch`` them.
+        """Report changes of ``ids`` from now on, and ``fetch`` them.
 
-        The body may be left out (None) while the record is not finished. Between registering and
-        reading no change is lost. Watching an id again renews it.
+        No change is lost between the registration and the read. The body may be left out (None) while the
+        record is not finished. A registration may end with a hint that ends the wait, or after a while;
+        watching an id again renews it.
         """
 
     @abstractmethod
     async def scan(self, query: Query, now: int) -> list[Row]:
-        """The live rows of a range, in order. Fewer than ``limit`` only at the end of the listing."""
+        """The live rows of a range, in order; fewer than ``limit`` only at the end of the listing."""
 
     @abstractmethod
     async def count(self, where: Where = ANYWHERE) -> dict[str, int]:
-        """Records per status; one without any may be missing. ANYWHERE at a cost that does not grow."""
+        """Records per status; one without any may be left out. ANYWHERE must not cost more as they grow."""
 
     @abstractmethod
     async def names(self) -> list[str]:
-        """The names of all records without a parent, expired ones too, each once, in any order."""
+        """The distinct names of all records without a parent, including expired ones, in any order."""
 
     @abstractmethod
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
-        """Delete records and all that belongs to them; True where a live one was deleted."""
+        """Delete records and everything that belongs to them; True where a live one was deleted."""
 
     @abstractmethod
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
@@ -106,23 +108,23 @@ class Engine(ABC):
 
     @abstractmethod
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
-        """Replace the progress of live, unfinished records and tell their watchers; nothing else changes."""
+        """Replace the progress of live, unfinished records, notify their watchers, change nothing else."""
 
     @abstractmethod
     async def history(self, span: Span, now: int) -> list[TransitionRow]:
-        """Fewer than ``limit`` only at the end of the stretch.
+        """The transitions of a span; fewer than ``limit`` only at its end.
 
-        What an expired record leaves may be among that of all tasks; of its own id there is nothing.
+        Those of an expired record may still be among those of all tasks; asked for by its id, it has none.
         """
 
     @abstractmethod
     async def put(self, puts: Sequence[Put], now: int) -> list[PutOutcome]:
-        """Keep or remove each value, in order."""
+        """Store or remove each value, in order."""
 
     @abstractmethod
     async def kept(self, asked: Asked, now: int) -> list[Kept]:
-        """In the order of keys by code point."""
+        """The values asked for, in the order of their keys by code point; none for a record that expired."""
 
     @abstractmethod
     async def namespaces(self) -> list[str]:
-        """All namespaces of the storage, this one included, in any order."""
+        """All namespaces of the storage, including this one, in any order."""

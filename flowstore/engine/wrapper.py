@@ -1,4 +1,4 @@
-"""An engine around another one: the start of whatever adds something to any storage."""
+"""An engine around another one: the base of everything that adds something to any storage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flowstore.engine.verbs import Engine, Hints
 
 
 class EngineWrapper(Engine):
-    """Forwards every verb to ``inner``. Override those that are to do something else."""
+    """Forwards every verb to ``inner``. Override those that should do something else."""
 
     def __init__(self, inner: Engine) -> None:
         self.inner = inner
