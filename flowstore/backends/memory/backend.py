@@ -1,4 +1,4 @@
-"""The backend whose results are gone with the process."""
+"""The memory backend: results in this process, lost when it ends."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from flowstore.base import BaseResultBackend
 
 
 class InMemoryBackend(BaseResultBackend):
-    """Results in the memory of this process, gone with it. Values still go through the codec.
+    """Results in the memory of this process. Values go through the codec all the same, as on other backends.
 
-    ``max_results``: beyond so many finished results the ones finished first are dropped; None: never.
+    ``max_results``: how many finished results to keep; the one that finished first is dropped first. None:
+    all.
     """
 
     def __init__(self, *, max_results: int | None = None, **options: Unpack[BackendOptions]) -> None:

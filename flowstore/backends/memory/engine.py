@@ -1,4 +1,8 @@
-"""Results in this process: dicts and sorted indexes, each verb one step of the event loop."""
+"""Results in this process: dicts and sorted indexes.
+
+No verb awaits anything, so each is one step of the event loop, and atomic without a lock. An await inside a
+verb would let other calls see half a write.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +40,7 @@ from flowstore.models import TaskStatus
 
 
 class MemoryEngine(Engine):
-    """One namespace in dicts. ``max_results``: as of InMemoryBackend."""
+    """One namespace in dicts. ``max_results``: see InMemoryBackend."""
 
     def __init__(self, namespace: str = "default", max_results: int | None = None) -> None:
         self._namespace = namespace
@@ -146,18 +150,18 @@ class MemoryEngine(Engine):
         return APPLIED
 
     def _refusal(self, commit: Commit, standing: Row | None) -> Outcome | None:
-        """When the record cannot have the commit's parent."""
+        """The refusal of a commit whose parent the record cannot have, else None."""
         other = standing.parent if standing is not None else None
         if other is None and not self._is_ancestor(commit.id, commit.parent):
             return None
         return Outcome(is_applied=False, version=FAMILY, reason=other or "")
 
-    def _is_ancestor(self, task_id: str, ancestor: str | None) -> bool:
-        """Of the second, or that itself."""
-        while ancestor is not None and ancestor != task_id:
-            row = self._rows.get(ancestor)
-            ancestor = row.parent if row else None
-        return ancestor is not None
+    def _is_ancestor(self, task_id: str, descendant: str | None) -> bool:
+        """Whether ``task_id`` is ``descendant`` or one of its ancestors."""
+        while descendant is not None and descendant != task_id:
+            row = self._rows.get(descendant)
+            descendant = row.parent if row else None
+        return descendant is not None
 
     def _row(self, commit: Commit, standing: Row | None) -> Row:
         parent = commit.parent or (standing.parent if standing else None)
@@ -166,6 +170,7 @@ class MemoryEngine(Engine):
             root = standing.root
         else:
             root = (above.root if above else None) or parent
+            # The parent's root may descend from this record, if what was between them has been deleted.
             if root is not None and self._is_ancestor(commit.id, root):
                 root = parent
         return Row(
@@ -186,7 +191,7 @@ class MemoryEngine(Engine):
         )
 
     def _move_descendants(self, row: Row) -> None:
-        """To the root that the record has now."""
+        """Give the record's root to all its descendants."""
         found = [row.id]
         for parent in found:
             children = self._listings.with_parent(parent, TaskStatus)
@@ -240,7 +245,7 @@ class MemoryEngine(Engine):
         self._finished.pop(row.id, None)
 
     def _drop(self, task_id: str) -> Row | None:
-        """The record with all that belongs to it."""
+        """Remove the record and everything that belongs to it; returns it, None if there was none."""
         row = self._rows.get(task_id)
         if row is not None:
             self._unlist(row)
@@ -250,6 +255,7 @@ class MemoryEngine(Engine):
         return row
 
     def _sweep(self, limit: int, now: int) -> int:
+        # A list: dropping changes the index that it iterates over.
         due = list(islice(self._expiries.irange(maximum=(now + 1, ""), inclusive=(True, False)), limit))
         self._tell_removed([row for _, task_id in due if (row := self._drop(task_id))], now)
         return len(due)

@@ -16,7 +16,7 @@ _RUN = "run:"
 
 
 class Listings:
-    """The positions of records, by status and facet."""
+    """The positions of records, sorted, by status and facet."""
 
     def __init__(self, rows: Mapping[str, Row]) -> None:
         self._rows = rows
@@ -37,7 +37,7 @@ class Listings:
         self._index.clear()
 
     def scan(self, query: Query) -> Iterator[Row]:
-        """The rows of a range in order, whatever ``query.limit`` is."""
+        """The rows of a range, in order and without a limit: the caller knows which of them are live."""
         ranges = [
             self._range(index, query)
             for status in query.statuses
@@ -75,7 +75,7 @@ class Listings:
 
 
 class Log:
-    """The history: of all tasks in the order of time, of each in the order of writing."""
+    """The history: of all tasks in order of time, and of each task in order of writing."""
 
     def __init__(self) -> None:
         self._all: SortedList[TransitionRow] = SortedList()
@@ -115,7 +115,7 @@ class Log:
 
 
 def _bound(at: int) -> TransitionRow:
-    """Before all transitions of this time."""
+    """A bound before all transitions at this time."""
     return TransitionRow(at, 0, "", "", 0, None)
 
 
