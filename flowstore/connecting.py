@@ -1,4 +1,4 @@
-"""From a URL to a backend, and to the apps that its storage has."""
+"""From a URL to a backend, and to the apps in its storage."""
 
 from __future__ import annotations
 
@@ -18,30 +18,31 @@ _FORMS: Final = (
     "memory://, sqlite:///file.db, redis://host:port/db, rediss://..., valkey://..., valkeys://..., "
     "unix:///path/to.sock"
 )
-_SCHEME: Final = re.compile(r"[a-z]{1,20}")  # anything else may be a part of a password
+_SCHEME: Final = re.compile(r"[a-z]{1,20}")  # anything else may be part of a password
 _SERVERS: Final = ("redis", "rediss", "valkey", "valkeys", "unix")
 _WORDS: Final = {"true": True, "false": False}
 
 
 class ConnectOptions(BackendOptions, total=False):
-    """Those of every backend, and ``durability`` of SQLiteBackend, ``max_results`` of InMemoryBackend."""
+    """Those of every backend, ``durability`` of SQLiteBackend and ``max_results`` of InMemoryBackend."""
 
     durability: Literal["full", "normal"]
     max_results: int | None
 
 
 def connect(url: str | None = None, **options: Unpack[ConnectOptions]) -> BaseResultBackend:
-    """The backend that ``url`` names; it opens with ``async with`` or at its first call.
+    """The backend that ``url`` names. It opens with ``async with`` or at its first call.
 
     ``url`` None: the environment variable FLOWSTORE_URL. ``sqlite:///file.db`` is relative to the working
-    directory, ``sqlite:////var/file.db`` absolute; what is special in URLs, as ``?``, is percent-encoded.
+    directory, ``sqlite:////var/file.db`` is absolute. Special characters of URLs, such as ``?``, are
+    percent-encoded.
 
-    Options that are plain values can stand in the URL, as in ``sqlite:///x.db?durability=normal&ttl=3600``:
-    seconds and counts as numbers, ``none`` for None, ``history`` as ``true`` or ``false``. An argument goes
-    before what the URL says. Other names in the URL of a server are options of redis-py.
+    Options with plain values may be given in the URL, as in ``sqlite:///x.db?durability=normal&ttl=3600``:
+    seconds and counts as numbers, ``none`` for None, ``history`` as ``true`` or ``false``. An argument takes
+    precedence over the URL. Other names in the URL of a server are options of redis-py.
 
-    Raises ValueError for a URL of another form, ValueError or TypeError naming an option that is not known or
-    not of its type, MissingDriver where the package for this kind of storage is not installed.
+    Raises ValueError for a URL of another form, ValueError or TypeError naming an option that is unknown or
+    of the wrong type, MissingDriver if the package for this kind of storage is not installed.
     """
     url = _given(url)
     scheme, separator, rest = url.partition("://")
@@ -66,10 +67,10 @@ def connect(url: str | None = None, **options: Unpack[ConnectOptions]) -> BaseRe
 
 
 async def discover_apps(url: str | None = None, **options: Unpack[ConnectOptions]) -> list[AppInfo]:
-    """What the apps of a storage say of themselves, in the order of their namespaces.
+    """The apps of a storage, in the order of their namespaces. The arguments are those of ``connect``.
 
-    Each namespace is an app; one that never said anything has the info {}. The one that ``options`` name,
-    or else "default", is always among them; memory:// has no other. Arguments are those of ``connect``.
+    Each namespace is an app; one that was never registered has the info {}. The namespace in ``options``, or
+    else "default", is always among them; memory:// has no other.
     """
     async with connect(url, **options) as backend:
         namespaces = await backend.app.namespaces()
@@ -86,7 +87,7 @@ def _given(url: str | None) -> str:
     if url is None:
         url = os.environ.get(ENVIRONMENT)
         if not url:
-            raise ValueError(f"url: expected one, as the environment variable {ENVIRONMENT} is not set")
+            raise ValueError(f"url: expected a URL, as the environment variable {ENVIRONMENT} is not set")
     if not isinstance(url, str):
         raise TypeError(f"url: expected str, got {type(url).__name__}")
     return url
@@ -108,15 +109,15 @@ PLAIN_OPTIONS: Final[Mapping[str, Callable[[str], object]]] = {
     "durability": str,
     "max_results": int,
 }
-"""The options that can stand in a URL, and what reads their text."""
+"""The options that may be given in a URL, and the functions that parse them."""
 _TAKE_NONE: Final = frozenset({"ttl", "failure_ttl", "history_limit", "max_results"})
 
 
 def _divided(query: str) -> tuple[dict[str, Any], str]:
-    """The options of flowstore in ``query``, and the rest of it as it stands: it may be a password."""
+    """The options of flowstore in ``query``, and the rest of it unchanged: it may be part of a password."""
     parts = query.split("&") if query else []
     own = [part for part in parts if part.partition("=")[0] in PLAIN_OPTIONS]
-    if any("@" in part for part in own):  # the end of a password with a '?' in it, perhaps
+    if any("@" in part for part in own):  # perhaps the end of a password with a '?' in it
         raise ValueError("url: percent-encode @ in an option, and ? in a password")
     return _all_own("&".join(own)), "&".join(part for part in parts if part not in own)
 
@@ -125,14 +126,14 @@ def _all_own(query: str) -> dict[str, Any]:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
     except ValueError:
-        raise ValueError("url: expected options behind '?' as in name=value&name=value") from None
+        raise ValueError("url: expected options after '?' as in name=value&name=value") from None
     options: dict[str, Any] = {}
     for name, text in pairs:
         if name not in PLAIN_OPTIONS:
             known = ", ".join(PLAIN_OPTIONS)
-            raise ValueError(f"{name}: is no option that can stand in this URL; expected one of {known}")
+            raise ValueError(f"{name}: unknown option in this URL; expected one of {known}")
         if name in options:
-            raise ValueError(f"{name}: stands twice in the URL")
+            raise ValueError(f"{name}: given twice in the URL")
         options[name] = _value(name, text)
     return options
 
@@ -148,5 +149,5 @@ def _value(name: str, text: str) -> object:
 
 
 def _joined(own: dict[str, Any], options: ConnectOptions) -> Any:
-    """Checked by the backend's constructor, which says what it does not know."""
+    """Not checked here: the backend's constructor names the options that it does not know."""
     return {**own, **options}

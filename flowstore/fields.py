@@ -1,4 +1,4 @@
-"""What the models are made of: their base, and fields that any storage can keep."""
+"""The base of the models, and types of fields that any storage can keep."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from flowstore.text import MAX_NOTE_BYTES, check_text
 
 
 class Record(BaseModel):
-    """Frozen and strict about its fields; values inside are the caller's."""
+    """Frozen and strict about its own fields. Values inside belong to the caller."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """As pydantic's, but what it returns is as valid as what the constructor returns."""
+        """As pydantic's, but the copy is validated like a new object."""
         copied = super().model_copy(deep=deep)
         return type(self)(**{**dict(copied), **update}) if update else copied
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What was made as ``TaskResult[int]`` pickles as TaskResult: no module has such a class by name."""
+        """``TaskResult[int]`` pickles as TaskResult: no module has a class of that name."""
         origin = self.__pydantic_generic_metadata__["origin"] or type(self)
         return _unpickled, (origin, self.__getstate__())
 

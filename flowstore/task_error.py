@@ -1,4 +1,4 @@
-"""TaskError: an exception as data, whatever the exception does about it."""
+"""TaskError: an exception as data, however the exception itself behaves."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _bounded_chain(cause: TaskError | None) -> TaskError | None:
     return cause
 
 
-# What fits passes by the first branch, which calls no Python. That halves the time to read an error.
+# A text that fits takes the first branch, which calls no Python. That halves the time to read an error.
 _FIRST_THAT_FITS: Final = Field(union_mode="left_to_right")
 _Message = Annotated[
     Annotated[Text, Field(max_length=MAX_MESSAGE_CHARS)]
@@ -55,14 +55,13 @@ _Traceback = Annotated[
 
 
 class TaskError(Record):
-    """An exception as data. Reading one never imports or calls what it names.
+    """An exception as data. Reading one never imports or calls anything that it names.
 
-    ``type`` is the qualified name of the class. ``args`` are the exception's arguments when all of
-    them are None, bool, int, float or str, else empty. ``traceback`` is text without local variables, and
-    of an exception group also tells the first exceptions in it, without what caused those.
-    ``cause`` is what the exception was raised from, or during. Text, arguments and chain are bounded:
-    of a longer text the head and the tail are kept, of a longer chain the first links, of more or
-    longer arguments none.
+    ``type`` is the qualified name of the class. ``args`` are the exception's arguments if all of them are
+    None, bool, int, float or str, else empty. ``traceback`` is text without local variables; for an exception
+    group it includes the first exceptions of the group, without their causes. ``cause`` is the exception from
+    which, or during which, this one was raised. Text, arguments and chain are bounded: of a longer text the
+    head and the tail are kept, of a longer chain the first links, of more or longer arguments none.
     """
 
     type: _Message
@@ -75,8 +74,9 @@ class TaskError(Record):
     def from_exception(cls, error: BaseException) -> Self:
         """Describe ``error`` and its chain of causes, whatever the exception's own methods do.
 
-        Of those only ``__str__`` is called; an Exception that it raises is told in place of the message,
-        anything else, such as KeyboardInterrupt, goes through. Raises TypeError for what is no exception.
+        Only its ``__str__`` is called. If that raises an Exception, this is described in place of the
+        message; anything else, such as KeyboardInterrupt, propagates. Raises TypeError for anything but an
+        exception.
         """
         if not isinstance(error, BaseException):
             raise TypeError(f"error: expected an exception, got {_qualname_of(type(error))}")
@@ -84,7 +84,7 @@ class TaskError(Record):
         for link in reversed(list(_chain(error))):
             described = cls(
                 type=_type_name(link),
-                message=_told("message", partial(str, link)),
+                message=_described("message", partial(str, link)),
                 args=_plain_args(link),
                 traceback=_traceback_text(link),
                 cause=described,
@@ -92,15 +92,15 @@ class TaskError(Record):
         return cast(Self, described)
 
     def chain(self) -> Iterator[TaskError]:
-        """This error, then what caused it, and so on."""
+        """This error, then its cause, then the cause of that, and so on."""
         link: TaskError | None = self
         while link is not None:
             yield link
             link = link.cause
 
 
-def _kept(error: BaseException, name: str) -> Any:
-    """What Python keeps on every exception, past a property of that name in the exception's class."""
+def _own(error: BaseException, name: str) -> Any:
+    """An attribute that Python keeps on every exception, even if its class has a property of that name."""
     return vars(BaseException)[name].__get__(error)
 
 
@@ -110,9 +110,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while link is not None and id(link) not in seen and len(seen) < MAX_CAUSES:
         seen.add(id(link))
         yield link
-        cause = _kept(link, "__cause__")
-        if cause is None and not _kept(link, "__suppress_context__"):
-            cause = _kept(link, "__context__")
+        cause = _own(link, "__cause__")
+        if cause is None and not _own(link, "__suppress_context__"):
+            cause = _own(link, "__context__")
         link = cause
 
 
@@ -121,15 +121,15 @@ def _type_name(error: BaseException) -> str:
     return f"{module}.{name}" if type(module) is str and module != "builtins" else name
 
 
-def _told(what: str, tell: Callable[[], str]) -> str:
+def _described(what: str, describe: Callable[[], str]) -> str:
     try:
-        return tell()
+        return describe()
     except Exception as failure:
         return f"<no {what}: reading it raised {_type_name(failure)}>"
 
 
 def _plain_args(error: BaseException) -> tuple[Plain, ...]:
-    args: tuple[Any, ...] = _kept(error, "args")
+    args: tuple[Any, ...] = _own(error, "args")
     return args if len(args) <= MAX_ERROR_ARGS and all(map(_is_plain, args)) else ()
 
 
@@ -142,16 +142,16 @@ def _is_plain(value: object) -> bool:
 
 
 def _traceback_text(error: BaseException) -> str | None:
-    """Its frames, then the exceptions of a group, each with its place in the group, such as 2.1."""
+    """The frames, then the exceptions of a group, each with its place in the group, such as 2.1."""
     texts = [_frames(error)]
     for place, member in islice(_members(error), MAX_GROUP_MEMBERS):
-        message = _told("message", partial(str, member))
+        message = _described("message", partial(str, member))
         texts += [place, ": ", _type_name(member), ": ", message, "\n", _frames(member)]
     return "".join(texts) or None
 
 
 def _members(error: BaseException) -> Iterator[tuple[str, BaseException]]:
-    """The exceptions of a group, in place of a group in it those of that; nothing if it is no group."""
+    """The exceptions of a group with their places, nested groups flattened; none if it is no group."""
     ahead = [("", error)]
     while ahead:
         place, member = ahead.pop()
@@ -164,5 +164,5 @@ def _members(error: BaseException) -> Iterator[tuple[str, BaseException]]:
 
 
 def _frames(error: BaseException) -> str:
-    trace = _kept(error, "__traceback__")
-    return _told("traceback", lambda: "".join(traceback.format_tb(trace))) if trace else ""
+    trace = _own(error, "__traceback__")
+    return _described("traceback", lambda: "".join(traceback.format_tb(trace))) if trace else ""

@@ -13,7 +13,7 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def check_text(name: str, value: str, max_bytes: int = MAX_ID_BYTES) -> str:
-    """Return ``value`` if it can serve as an identifier: 1 to ``max_bytes`` bytes of valid UTF-8.
+    """Return ``value`` if it can be an identifier: 1 to ``max_bytes`` bytes of valid UTF-8.
 
     Raises TypeError or ValueError naming the argument.
     """
@@ -31,7 +31,7 @@ def check_text(name: str, value: str, max_bytes: int = MAX_ID_BYTES) -> str:
 
 
 def cut(text: str, limit: int) -> str:
-    """Valid Unicode of at most ``limit`` characters; of a longer text the head and the tail."""
+    """Valid Unicode of at most ``limit`` characters: of a longer text its head and its tail."""
     if len(text) > limit:
         half = (limit - _MARK_CHARS) // 2
         text = f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"

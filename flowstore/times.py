@@ -1,4 +1,4 @@
-"""Times as the storage keeps them: int microseconds since the Unix epoch."""
+"""Times as they are stored: int microseconds since the Unix epoch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def to_micros(at: datetime) -> int:
 
 
 def from_iso(text: object) -> datetime:
-    """Raises ValueError for what is no time in ISO format."""
+    """Raises ValueError for anything but a time in ISO format."""
     try:
         return datetime.fromisoformat(cast(str, text))
     except (TypeError, ValueError):

@@ -70,7 +70,7 @@ class Isolation:
                 await waiter.delete("t")
 
     async def test_cursors_of_another_are_refused(self, share: Share) -> None:
-        """A page token is of its namespace, though the other has the same records."""
+        """A cursor belongs to its namespace, though the other has the same records."""
         async with AsyncExitStack() as stack:
             backends = [await stack.enter_async_context(share(namespace=name)) for name in NAMES]
             cursors = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flowstore._core.core import Core
 from flowstore._trips.deadlines import in_time
 from flowstore._values.arguments import check_amount, check_int
-from flowstore._values.records import encode_progress, stages_of_try
+from flowstore._values.records import encode_progress, stages_of_attempt
 from flowstore.engine import Report
 from flowstore.models import MAX_RETRIES, Progress
 from flowstore.text import MAX_NOTE_BYTES, check_text
@@ -22,7 +22,7 @@ async def set_progress(
     )
     stages = None
     if retries is not None:
-        stages = stages_of_try(check_int("retries", retries, 0, MAX_RETRIES))
+        stages = stages_of_attempt(check_int("retries", retries, 0, MAX_RETRIES))
 
     async def send(newest: bytes) -> bool:
         [is_applied] = await core.engine.report([Report(task_id, newest, stages)], core.clock())

@@ -1,1 +1,1 @@
-"""Values and arguments: what users hand in, checked; and the bytes that it becomes."""
+"""Values and arguments: the checks of what users pass in, and its encoding as bytes."""

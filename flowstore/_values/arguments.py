@@ -1,4 +1,4 @@
-"""Checks of what callers pass in. Each raises TypeError or ValueError naming the argument."""
+"""Checks of arguments. Each returns what it checked, or raises TypeError or ValueError naming it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_TTL_SECONDS: Final = 100 * 366 * 86_400
 
 
 def check_number(name: str, value: object) -> float:
-    """A finite or infinite number; an int too large for a float is infinite."""
+    """A finite or infinite float. An int too large for a float becomes infinite."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}: expected a number of seconds, got {type(value).__name__}")
     if isinstance(value, float) and math.isnan(value):
@@ -32,7 +32,7 @@ def check_number(name: str, value: object) -> float:
 
 
 def check_amount(name: str, value: object) -> int | float:
-    """A finite number that is not negative, as it is; an int of less than 64 bits."""
+    """The number, unchanged: finite and not negative, an int below 2**63."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
     if not 0 <= value < math.inf:
@@ -43,7 +43,7 @@ def check_amount(name: str, value: object) -> int | float:
 
 
 def check_timeout(value: object) -> float | None:
-    """Seconds from now; None for ever."""
+    """Seconds from now; None: for ever."""
     if value is None:
         return None
     seconds = check_number("timeout", value)
@@ -51,7 +51,7 @@ def check_timeout(value: object) -> float | None:
 
 
 def check_duration(name: str, value: object) -> float:
-    """Seconds that the timers of every driver can count."""
+    """Seconds, few enough for the timers of every driver."""
     seconds = check_number(name, value)
     if not 0 < seconds <= MAX_DURATION_SECONDS:
         raise ValueError(
@@ -61,7 +61,7 @@ def check_duration(name: str, value: object) -> float:
 
 
 def check_ttl(name: str, value: object) -> int | None:
-    """Microseconds, at least 1; None for never."""
+    """Microseconds, at least 1; None: never."""
     if value is None:
         return None
     seconds = _seconds(name, value)
@@ -110,11 +110,11 @@ def check_status(name: str, value: object) -> TaskStatus:
         return TaskStatus(value)
     except ValueError:
         known = ", ".join(TaskStatus)
-        raise ValueError(f"{name}: {value[:80]!r} is no status; expected one of {known}") from None
+        raise ValueError(f"{name}: expected one of {known}; got {value[:80]!r}") from None
 
 
 def check_statuses(value: Statuses) -> tuple[TaskStatus, ...]:
-    """Distinct, in the order of TaskStatus. None means all of them; an empty iterable means none."""
+    """The distinct statuses, in the order of TaskStatus. None: all of them; an empty iterable: none."""
     if value is None:
         return tuple(TaskStatus)
     if isinstance(value, str):
@@ -130,8 +130,8 @@ _NAMES: Final = ("task_name", "worker_id", "parent_id")
 
 
 def check_result(result: object) -> TaskResult[Any]:
-    """With the fields that a storage takes as columns, which ``model_construct`` does not check: one that
-    it cannot take would fail the writes of others in the same trip.
+    """Check the fields that a storage keeps in columns, because ``model_construct`` does not: one bad field
+    would fail the writes of others in the same trip.
     """
     if not isinstance(result, TaskResult):
         raise TypeError(f"result: expected TaskResult, got {type(result).__name__}")
@@ -155,7 +155,7 @@ def check_callable(name: str, value: Function) -> Function:
 
 
 def check_ids(task_ids: Iterable[str], name: str = "task_ids") -> list[str]:
-    """Distinct, in order."""
+    """The distinct ids, in order."""
     return list(dict.fromkeys(check_texts(name, task_ids)))
 
 
@@ -170,7 +170,7 @@ def _seconds(name: str, value: object) -> float:
 
 
 def shown(value: object) -> str:
-    """For a message. Python refuses to print an int of more than 4,300 digits."""
+    """The value in an error message. Python refuses to print an int of more than 4,300 digits."""
     if isinstance(value, int) and value.bit_length() > 256:
         return f"an int of {value.bit_length()} bits"
     return repr(value)

@@ -19,15 +19,15 @@ with one key, its tag:
     {"$dataclass": [type, fields]}
     {"$model": [type, fields, names of the fields set, extra or null, private or null]}
 
-Types are matched exactly: a subclass would come back as its base, so it is refused. That two parts
-of a value are one object is not kept. Reading finds types among the registered ones: it imports
+Types are matched exactly: a subclass would come back as its base, so it is refused. It is not kept that two
+parts of a value are the same object. Types are looked up among the registered ones when reading: it imports
 nothing and runs no ``__init__``.
 
-Values without any tag take a short way: pydantic's JSON, written in Rust, writes and reads them.
+Values without any tag take a fast path: pydantic's JSON, in Rust, writes and reads them.
 
-Reading is no proof of who wrote. Bytes that this module did not write are refused, or read as a value
-that it could have written: white space, escapes and digits may be spelled in any way that JSON allows,
-without a tag in the record the last of equal keys counts, and 1e999 is infinity.
+Reading does not prove who wrote. Bytes that this module did not write are either refused or read as a value
+that it could have written: white space, escapes and digits may be spelled in any way that JSON allows, the
+last of equal keys counts if the record has no tag, and 1e999 is infinity.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ from flowstore.text import cut
 __all__ = ["MAX_DEPTH", "Codec", "DecodeError", "UnknownType"]
 
 MAX_DEPTH: Final = 100
-"""The greatest depth that every supported Python can read back from deep within a call stack."""
+"""The greatest depth that every supported Python can read back, even from deep within a call stack."""
 
 # JSON levels of the deepest container, a model whose extra has odd keys: {"$model":[{"$dict":[[
 _LEVELS: Final = 5
@@ -78,18 +78,18 @@ def _key_step(key: object) -> str:
 
 
 def _are_plain(keys: Collection[Any]) -> bool:
-    """Whether a dict with these keys can be a JSON object that nothing takes for a tag."""
+    """Whether a dict with these keys can be a plain JSON object, which cannot be mistaken for a tag."""
     for key in keys:
         if type(key) is not str:
             return False
-    names = "".join(keys)  # two looks at all the keys together cost much less than two at each
+    names = "".join(keys)  # two checks of all keys at once are much cheaper than two of each
     if not names.isascii() and has_surrogates(names):
         return False
     return "$" not in names or not any(key.startswith("$") for key in keys)
 
 
 def _nesting(data: bytes) -> int:
-    """How deep brackets outside of strings nest; in bad JSON at least as deep as a parser gets."""
+    """How deep brackets outside of strings nest. In bad JSON, at least as deep as a parser would get."""
     bare = data.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2]
     steps = b"".join(bare).translate(None, _NOT_BRACKETS)
     return max(accumulate(map(_BRACKETS.__getitem__, steps)), default=0)
@@ -106,11 +106,11 @@ class _TooLarge(Refused):
 class Codec:
     """Encodes records of several values.
 
-    ``types``: the enums, dataclasses and pydantic models that may occur in values. Each is stored
-    under "module:qualname", or under the name that a mapping gives it; one with several names is
-    written under the first and read under all, so that it can be renamed. ``max_bytes``: of the
-    encoded record. ``max_depth``, up to ``MAX_DEPTH``: how deep containers nest within one value;
-    on read, where a container may take several levels of JSON, it is enforced in those.
+    ``types``: the enums, dataclasses and pydantic models that may occur in values. Each is stored under
+    "module:qualname", or under its name in a mapping. A type with several names is written under the first
+    and read under all of them, so that it can be renamed. ``max_bytes``: the limit on the encoded record.
+    ``max_depth``, up to ``MAX_DEPTH``: how deep containers may nest within one value. On read it is enforced
+    in levels of JSON, of which a container may take several.
     """
 
     def __init__(
@@ -147,8 +147,8 @@ class Codec:
     def encode_fields(self, fields: Mapping[str, object]) -> bytes:
         """One JSON object of ``fields``, whose names must not start with "$".
 
-        Raises NotSerializable with the path of the first value that cannot be stored, or
-        PayloadTooLarge with the name of the largest field; both begin with a name of ``fields``.
+        Raises NotSerializable with the path of the first value that cannot be stored, or PayloadTooLarge with
+        the name of the largest field; both paths begin with a name of ``fields``.
         """
         data = plain_json(fields, self._max_depth, self._max_bytes) or self._tagged_json(fields)
         if len(data) > self._max_bytes:
@@ -161,9 +161,8 @@ class Codec:
     def decode_fields(self, data: bytes, known: Set[str] | None = None) -> dict[str, Any]:
         """The fields given to ``encode_fields``.
 
-        Where a newer program wrote others than the ``known`` ones, which cannot be read, they are left out.
-
-        Raises DecodeError, and nothing else, whatever the bytes.
+        Fields that a newer program wrote, which are not among the ``known`` ones, are left out if they cannot
+        be read. Raises DecodeError, and nothing else, whatever the bytes.
         """
         if len(data) > self._max_bytes:
             raise DecodeError(f"{len(data)} bytes; the limit is {self._max_bytes}")
@@ -177,7 +176,7 @@ class Codec:
     def _read_tagged_fields(self, data: bytes, known: Set[str] | None) -> Any:
         try:
             return self._read_json(data)
-        except DecodeError:  # perhaps only because of a field that is not known here
+        except DecodeError:  # perhaps only because of a field that is unknown here
             try:
                 fields = loads(data)
             except (ValueError, RecursionError):
@@ -238,14 +237,15 @@ class Codec:
         if depth == self._max_depth:
             raise Refused(f"nested deeper than {depth} levels, or contains itself")
         text = write(value, depth + 1)
-        if len(text) > self._max_bytes:  # not later: what holds one value twice, and so on, grows without end
+        # At each level, not at the end: a value that holds another twice, and so on, grows without bound.
+        if len(text) > self._max_bytes:
             raise _TooLarge(f"takes more bytes than that; the limit is {self._max_bytes}")
         return text
 
     def _items(
         self, values: Iterable[object], depth: int, step: Callable[[int], str] = "[{}]".format
     ) -> list[str]:
-        leaves = self._leaves  # the body of _text, inlined: this loop and that of _dict are the hot ones
+        leaves = self._leaves  # _text inlined: this loop and that of _dict are the hot ones
         texts: list[str] = []
         try:
             for value in values:
@@ -260,7 +260,7 @@ class Codec:
         return f"[{','.join(self._items(value, depth))}]"
 
     def _set(self, tag: str, value: Iterable[object], depth: int) -> str:
-        members = sorted(self._items(value, depth, lambda _: "{...}"))  # equal sets have the same bytes
+        members = sorted(self._items(value, depth, lambda _: "{...}"))  # so that equal sets have equal bytes
         return f'{{"{tag}":[{",".join(members)}]}}'
 
     def _dict(self, value: dict[Any, object], depth: int, step: Callable[[object], str] = _key_step) -> str:
@@ -311,8 +311,8 @@ class Codec:
         try:
             return read(payload)
         except (DecodeError, RecursionError, MemoryError):
-            raise  # the last two say that the caller ran out of room, not that the bytes are bad
-        except Exception as error:  # also what the __hash__ and __eq__ of a registered type raise
+            raise  # the last two mean that the caller ran out of stack or memory, not that the bytes are bad
+        except Exception as error:  # including those of the __hash__ and __eq__ of a registered type
             raise DecodeError(f"{tag} {short(payload)}: {short(str(error))}") from error
 
     def _read_registered(self, tag: str, payload: object) -> object:

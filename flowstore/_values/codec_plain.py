@@ -1,4 +1,4 @@
-"""The short way of the codec: values that need no tag, written and read by pydantic's JSON."""
+"""The fast path of the codec: values that need no tag, written and read by pydantic's JSON."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ _PLAIN_LEAVES: Final = frozenset({str, float, bool, type(None)})
 
 
 def plain_json(fields: Mapping[str, object], depth: int, max_bytes: int) -> bytes | None:
-    """The bytes of fields that need no tag at all; None when one may be needed, or something is wrong."""
-    if _room_left(fields.values(), depth, max_bytes // 2) < 0:  # each value takes two bytes or more
+    """The bytes of fields that need no tag; None if one may be needed, or if anything is wrong."""
+    if _room_left(fields.values(), depth, max_bytes // 2) < 0:  # each value takes at least two bytes
         return None
     try:
         data = to_json(fields)
     except ValueError:  # lone surrogates
         return None
-    # what may be a tag, or a float that is not finite; each may as well be part of a str
+    # Perhaps a tag, or a float that is not finite. It may also be part of a str, which the slow path finds
+    # out.
     return None if b'"$' in data or b"NaN" in data or b"Infinity" in data else data
 
 
@@ -32,9 +33,9 @@ def read_plain(data: bytes) -> Any:
 
 
 def _room_left(values: Collection[Any], depth: int, room: int) -> int:
-    """``room`` minus the number of values, those within them included; -1 when one is not plain.
+    """``room`` minus the number of values, nested ones included; below 0 if one of them is not plain.
 
-    Without the count a list that holds another twice, and so on, would be walked for ever.
+    Without the count, a list that holds another list twice, and so on, would be walked for ever.
     """
     room -= len(values)
     for value in values:

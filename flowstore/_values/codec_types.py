@@ -1,7 +1,7 @@
-"""What the codec knows of single types: the text of each, and how a value comes back from it.
+"""What the codec knows about single types: how a value becomes text, and text a value.
 
-A leaf holds no other values. A registered type is taken apart into what a codec can write, and put
-together again without running its ``__init__`` or its validators.
+A leaf holds no other values. A registered type is taken apart into values that a codec can write, and is put
+together again without running its ``__init__`` or its validators: reading must not execute what was stored.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _REPR.maxstring = _REPR.maxother = 80
 
 
 class DecodeError(ValueError):
-    """Bytes that this codec did not write, or that hold a type it does not know."""
+    """Bytes that this codec did not write, or that hold a type that it does not know."""
 
 
 class UnknownType(DecodeError):
-    """Bytes that a codec wrote which knows a type that this one does not."""
+    """Bytes written by a codec that knows a type which this one does not."""
 
 
 quoted: Final[Callable[[str], str]] = encode_basestring
 
 
 class Refused(Exception):
-    """A value that cannot be stored. The containers around it add their ``steps`` while they unwind."""
+    """A value that cannot be stored. The containers around it add their ``steps`` as the stack unwinds."""
 
     def __init__(self, reason: str, *steps: str) -> None:
         super().__init__(reason)
@@ -55,7 +55,7 @@ class Refused(Exception):
 def short(value: object) -> str:
     try:
         text = _REPR.repr(value)
-    except Exception:  # a broken repr must not hide the error that wanted to show it
+    except Exception:  # a broken repr must not hide the error it was to be shown in
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
@@ -66,7 +66,7 @@ def as_type(kind: type[T], payload: object) -> T:
     return payload
 
 
-# --- Leaves: values that hold no others
+# --- Leaves: values that hold no other values
 
 
 def has_surrogates(text: str) -> bool:
@@ -86,7 +86,7 @@ def _str(value: str) -> str:
 def _int(value: int) -> str:
     if -0x8000_0000_0000_0000 <= value <= 0x7FFF_FFFF_FFFF_FFFF:
         return int.__repr__(value)
-    return f'{{"$int":"{value:#x}"}}'  # Python limits the length of decimal text, not of hexadecimal
+    return f'{{"$int":"{value:#x}"}}'  # Python limits the length of decimals, but not of hexadecimals
 
 
 _NON_FINITE: Final = ("nan", "inf", "-inf")
@@ -123,7 +123,7 @@ def _timezone(zone: timezone) -> str:
 
 def _zoneinfo(zone: ZoneInfo) -> str:
     try:
-        zone.__reduce__()  # fails on what from_file() made, whatever its key says
+        zone.__reduce__()  # fails for one made by from_file(), whatever its key
     except Exception:
         raise Refused("made by ZoneInfo.from_file(), so no key finds it again; use ZoneInfo(key)") from None
     return f'{{"$zoneinfo":{_str(zone.key)}}}'
@@ -167,9 +167,8 @@ def unique(pairs: list[tuple[T, object]]) -> dict[T, object]:
 
 
 _CONSTANTS: Final = {None: "null", True: "true", False: "false"}
-_TRAPPING: Final = Context(
-    traps=[InvalidOperation]
-)  # the caller's context may turn bad text into NaN instead
+_TRAPPING: Final = Context(traps=[InvalidOperation])
+"""The context of the caller might turn bad text into NaN."""
 
 LEAVES: Final[dict[type, Callable[[Any], str]]] = {
     type(None): _CONSTANTS.__getitem__,
@@ -236,7 +235,7 @@ class DataclassType:
     def __init__(self, cls: type) -> None:
         self._cls = cls
         self._names = {field.name: None for field in dataclasses.fields(cls)}
-        object.__new__(cls)  # fails here, not at the first read, if cls is abstract or extends a builtin
+        object.__new__(cls)  # fails now, and not at the first read, if cls is abstract or extends a builtin
 
     def parts(self, value: object) -> list[object]:
         return [_fields(value, _state(value), self._names)]
@@ -262,7 +261,7 @@ class ModelType:
         return [_fields(value, state, self._cls.model_fields), sorted(fields_set or ()), extra, private]
 
     def build(self, fields: object, fields_set: object, extra: object, private: object) -> object:
-        """Set what ``model_construct`` sets, and call nothing."""
+        """Set what ``model_construct`` sets, without calling anything of the model."""
         held = _same_fields(self._cls, fields, self._cls.model_fields)
         for part in (extra, private):
             if part is not None:
@@ -273,7 +272,7 @@ class ModelType:
         object.__setattr__(model, "__dict__", held)
         names = {as_type(str, name) for name in as_type(list, fields_set)}
         for name, part in zip(self._SLOTS, (names, extra, private), strict=True):
-            if part is not None or not self._cls.__pydantic_root_model__:  # there the class has the None
+            if part is not None or not self._cls.__pydantic_root_model__:  # where the class provides the None
                 object.__setattr__(model, name, part)
         return model
 
@@ -285,7 +284,7 @@ _UNSET: Final = object()
 
 
 def _state(value: object) -> dict[str, Any]:
-    """Everything that ``value`` carries, in its ``__dict__`` and in slots."""
+    """All state of ``value``, from its ``__dict__`` and its slots."""
     state = object.__getstate__(value)
     instance, slots = state if isinstance(state, tuple) else (state, None)
     return {**(instance or {}), **(slots or {})}
@@ -294,7 +293,7 @@ def _state(value: object) -> dict[str, Any]:
 def _fields(value: object, state: dict[str, Any], names: Mapping[str, object]) -> dict[str, object]:
     cls = type(value)
     for name in state.keys() - names.keys():
-        if not isinstance(getattr(cls, name, None), cached_property):  # that is computed again when needed
+        if not isinstance(getattr(cls, name, None), cached_property):  # computed again when needed
             raise Refused(f"not a field of {cls.__name__}, so it would be lost; make it one", f".{name}")
     return {name: state[name] if name in state else getattr(value, name, _UNSET) for name in names}
 
@@ -321,7 +320,7 @@ def registered_type(cls: type) -> RegisteredType:
 
 
 def reason(value: object) -> str:
-    """Why ``value`` cannot be stored, and what to do instead."""
+    """Why ``value`` cannot be stored, and what to do about it."""
     if value is _UNSET:
         return "the field has no value on this instance"
     kind = type(value)

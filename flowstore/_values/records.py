@@ -1,8 +1,8 @@
-"""A TaskResult as the storage keeps it: columns, a head of small fields, a body of values.
+"""A TaskResult as it is stored: columns, a head of small fields, a body of values.
 
-What a column holds is in no other place. The head is a JSON object of error, started_at and
-finished_at; the body one of result, args and kwargs, by the codec; progress is one of its own. What is
-None or empty is left out.
+A field in a column is stored nowhere else. The head is a JSON object of error, started_at and finished_at;
+the body is one of result, args and kwargs, written by the codec; progress is one of its own. Fields that are
+None or empty are left out.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from flowstore.times import from_iso, from_micros, to_micros
 Ttl = float | timedelta | None
 
 MAX_HEAD_BYTES: Final = 4 * 2**20
-"""More than the models let the small fields take, even where JSON spells each character as six."""
+"""More than the models allow for the small fields, even if JSON escapes every character as six."""
 
 _HEAD: Final = frozenset({"error", "started_at", "finished_at"})
 _BODY: Final = frozenset({"result", "args", "kwargs"})
 _TIMES_IN_HEAD: Final = frozenset({"started_at", "finished_at"})
 _MAX_REASON_CHARS: Final = 300
-_STAGES_PER_TRY: Final = 4
+_STAGES_PER_ATTEMPT: Final = 4
 _VALIDATE: Final = TypeAdapter(TaskResult).validator.validate_python
 _RANK: Final = {status: 2 if status in FINISHED else 1 for status in TaskStatus} | {TaskStatus.PENDING: 0}
-"""States of a task are ordered by (retries, rank), as ``stage``: pending < running = retrying < finished."""
+"""``stage`` orders the states of a task by (retries, rank): pending < running = retrying < finished."""
 
 
 class DefaultTtl:
@@ -51,7 +51,7 @@ DEFAULT_TTL: Final = DefaultTtl()
 
 
 class Records:
-    """Results to commits and rows to results; ttls in microseconds, None: never.
+    """Turns results into commits, and rows into results. ttls are in microseconds, None: never.
 
     ``history``: how many transitions to keep of each task, None: all.
     """
@@ -83,16 +83,17 @@ class Records:
     ) -> Commit:
         """The write that stores ``result`` under the rules of ``BaseResultBackend.store``.
 
-        ``body``: the values of a result that was read without them, as they stand; they are not redacted
-        again, as ``redact`` could not see them.
+        ``body``: the encoded values of a result that was read without them. ``redact`` is not called for it,
+        since it could not see them.
         """
         if self._redact is not None and result.is_loaded:
             result = _redacted(result, self._redact)
         status, submitted_at = result.status, result.submitted_at
-        stage = result.retries * _STAGES_PER_TRY + _RANK[status]
+        stage = result.retries * _STAGES_PER_ATTEMPT + _RANK[status]
         is_finished = status in FINISHED
-        ceiling = stage - 1 if is_finished else stage  # its own; but the first finished write wins
-        return Commit(  # in the order of its fields: to name them would take a store 0.8 us longer
+        # A write may replace its own stage, except that the first finished write of an attempt wins.
+        ceiling = stage - 1 if is_finished else stage
+        return Commit(  # by position, in the order of its fields: keywords cost 0.8 us per store
             result.task_id,
             status,
             stage,
@@ -114,7 +115,7 @@ class Records:
         )
 
     def decode(self, row: Row) -> TaskResult[Any]:
-        """Raises CorruptRecord. Without a body the values are NOT_LOADED."""
+        """The result of a row. Without a body its values are NOT_LOADED. Raises UnreadableRecord."""
         return decode(row, self.codec)
 
     def _expiry(self, result: TaskResult[Any], now: int, ttl: Ttl | DefaultTtl) -> int | None:
@@ -133,7 +134,7 @@ def transition(row: TransitionRow) -> Transition:
             task_id=row.id,
             at=from_micros(row.at),
             status=TaskStatus(row.status),
-            retries=row.stage // _STAGES_PER_TRY,
+            retries=row.stage // _STAGES_PER_ATTEMPT,
             worker_id=row.worker,
             seq=row.seq,
         )
@@ -141,10 +142,10 @@ def transition(row: TransitionRow) -> Transition:
         raise CorruptRecord(row.id, f"history: {error}") from error
 
 
-def stages_of_try(retries: int) -> tuple[int, int]:
-    """The lowest and the highest stage of a try."""
-    first = retries * _STAGES_PER_TRY
-    return first, first + _STAGES_PER_TRY - 1
+def stages_of_attempt(retries: int) -> tuple[int, int]:
+    """The lowest and the highest stage of an attempt."""
+    first = retries * _STAGES_PER_ATTEMPT
+    return first, first + _STAGES_PER_ATTEMPT - 1
 
 
 def _redacted(result: TaskResult[Any], redact: Redact) -> TaskResult[Any]:
@@ -190,7 +191,7 @@ def encode_progress(progress: Progress) -> bytes:
 
 
 def encode_body(result: TaskResult[Any], codec: Codec) -> bytes:
-    """Raises NotSerializable naming the path of what cannot be kept."""
+    """The encoded values. Raises NotSerializable with the path of one that cannot be stored."""
     if not result.is_loaded:
         raise NotSerializable("result", "was not loaded (load_result=False); get() the record first")
     body: dict[str, object] = {}
@@ -208,7 +209,7 @@ def decode(row: Row, codec: Codec) -> TaskResult[Any]:
         head, values, columns = _head(row), _values(row, codec), _columns(row)
         try:
             result: TaskResult[Any] = _VALIDATE({**head, **values, **columns})
-        except ValidationError:  # perhaps only because of a key that a newer program wrote
+        except ValidationError:  # perhaps only because of a key written by a newer program
             result = _VALIDATE(_known_fields(head, values, columns))
         return result
     except ValidationError as error:
@@ -220,7 +221,7 @@ def decode(row: Row, codec: Codec) -> TaskResult[Any]:
 
 
 def first_of(error: ValidationError) -> str:
-    """What is wrong with the first field, in one line."""
+    """The first error, as a line that names the field."""
     first = error.errors(include_url=False, include_input=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     return cut(f"{field}: {first['msg']}", _MAX_REASON_CHARS)
@@ -230,7 +231,7 @@ def _columns(row: Row) -> dict[str, Any]:
     columns: dict[str, Any] = {
         "task_id": row.id,
         "status": row.status,
-        "retries": row.stage // _STAGES_PER_TRY,
+        "retries": row.stage // _STAGES_PER_ATTEMPT,
         "version": row.version,
     }
     if row.name is not None:
@@ -273,7 +274,7 @@ def _known_fields(head: dict[str, Any], values: dict[str, Any], columns: dict[st
 
 
 def _known_error(error: Any) -> Any:
-    """Without the keys that are not known, of its causes neither."""
+    """The error, and its causes, without unknown keys."""
     first = only_known(error, TaskError.model_fields.keys())
     link = first
     while isinstance(link, dict) and "cause" in link:
@@ -289,7 +290,7 @@ def _values(row: Row, codec: Codec) -> dict[str, Any]:
 
 
 def only_known(fields: Any, names: Set[str]) -> Any:
-    """Without the keys that a newer program wrote; what is no dict is left for others to refuse."""
+    """Without the keys that a newer program wrote. Anything but a dict is returned for others to refuse."""
     if not isinstance(fields, dict) or fields.keys() <= names:
         return fields
     return {name: value for name, value in fields.items() if name in names}

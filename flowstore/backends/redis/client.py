@@ -82,7 +82,7 @@ def client_from(url: str, timeout: float) -> tuple[Redis, str]:
     except (ValueError, TypeError, AttributeError, driver.RedisError):
         pass  # raised below, so that this error, whose text may have the password, is not its context
     if unknown is not None:
-        raise ValueError(f"{unknown}: is an option neither of flowstore nor of redis-py")
+        raise ValueError(f"{unknown}: unknown option, neither of flowstore nor of redis-py")
     advice = "check host, port, database and options, and percent-encode @ : / ? # % in a password"
     raise ValueError(f"url: not a usable {scheme}:// URL; {advice}")
 
