@@ -32,6 +32,7 @@ from typing import Any, Final, NamedTuple, Self
 from flowstore._core.core import Core
 from flowstore._core.progress import set_progress
 from flowstore._core.storing import get, store
+from flowstore._trips.background import in_background
 from flowstore._trips.lifecycle import to_its_end
 from flowstore._values.arguments import check_ids, check_int
 from flowstore.errors import NotSerializable, StorageTimeout
@@ -190,10 +191,10 @@ class TrackedTask:
 
     def _hand_over(self, error: GeneratorExit) -> None:
         try:
-            loop = asyncio.get_running_loop()
+            asyncio.get_running_loop()
         except RuntimeError:
             return  # no loop is left to store it
-        storing = loop.create_task(self._finish(error))
+        storing = in_background(self._finish(error))
         _HANDED_OVER.add(storing)
         storing.add_done_callback(_HANDED_OVER.discard)
 

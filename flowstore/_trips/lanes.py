@@ -26,6 +26,7 @@ from copy import copy
 from itertools import chain
 from typing import Any, Final
 
+from flowstore._trips.background import in_background
 from flowstore._trips.deadlines import Deadline, no_answer
 from flowstore.errors import (
     AccessDenied,
@@ -98,7 +99,7 @@ class Lane:
 
     def _start(self) -> None:
         if self._queue and self._driver is None:
-            self._driver = asyncio.get_running_loop().create_task(self._drive())
+            self._driver = in_background(self._drive())
             self._driver.add_done_callback(self._driver_done)
 
     def _driver_done(self, driver: asyncio.Task[None]) -> None:

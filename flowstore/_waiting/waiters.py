@@ -29,6 +29,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
+from flowstore._trips.background import in_background
 from flowstore._waiting.subscribers import Subscriber, Watcher
 from flowstore._waiting.tails import Tail
 from flowstore._waiting.waitlist import REMOVALS, Waiting, Waitlist
@@ -219,7 +220,7 @@ class Waiters:
 
     def _start_reading(self) -> None:
         if self._stale and self._reader is None and not self._is_closed:
-            self._reader = asyncio.get_running_loop().create_task(self._read_stale())
+            self._reader = in_background(self._read_stale())
             self._reader.add_done_callback(self._reader_done)
 
     def _reader_done(self, reader: asyncio.Task[None]) -> None:

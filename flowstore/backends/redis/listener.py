@@ -24,6 +24,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
+from flowstore._trips.background import in_background
 from flowstore.engine import Change, Hints
 
 _QUIET: Final = 2.5
@@ -55,7 +56,7 @@ class Listener:
         Raises the driver's error if this user is not allowed to subscribe.
         """
         if self._task is None or self._task.done():  # done: all tasks were cancelled
-            self._task = asyncio.get_running_loop().create_task(self._listen())
+            self._task = in_background(self._listen())
         await self._subscribed.wait()
         if self._refusal is not None:
             raise self._refusal

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from flowstore._trips.background import in_background
 from flowstore.backends.sqlite.connection import Connection
 from flowstore.backends.sqlite.doorbell import LOOK_AT_EVERYTHING, MOST_BYTES, Doorbell
 from flowstore.engine import Change, Hints
@@ -64,7 +65,7 @@ class Changes:
         connection = await self._connect()
         seen = await connection.run(_data_version)
         if self._asking is None:
-            self._asking = self._loop.create_task(self._keep_asking(connection, seen))
+            self._asking = in_background(self._keep_asking(connection, seen))
             self._asking.add_done_callback(self._asked)
 
     def tell(self, changes: Mapping[Change, Sequence[str]]) -> None:
