@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,6 +34,19 @@ def _group(name: str) -> list[str]:
 
 def _install(session: nox.Session) -> None:
     session.install("-e", ".[testing,examples]", *_group("test"))
+
+
+def _newest_python() -> str:
+    """Of those that run, which a shim of pyenv need not do."""
+    named = {version: shutil.which(f"python{version}") for version in PYTHONS}
+    return max(
+        (
+            version
+            for version, found in named.items()
+            if found and not subprocess.call([found, "-c", ""], stderr=subprocess.DEVNULL)
+        ),
+        key=PYTHONS.index,
+    )
 
 
 def _pytest(session: nox.Session, *arguments: str) -> None:
@@ -67,8 +82,16 @@ def stress(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def matrix(session: nox.Session) -> None:
-    """The tests on every supported CPython; one that is not found is reported as skipped."""
+    """The tests on every supported CPython; one that is not found is reported as skipped.
+
+    The newest that is found runs them on other event loops as well: uvloop, and tasks that begin at once.
+    """
     tests(session)
+    if session.python == _newest_python():
+        session.install(*_group("uvloop"))
+        for loop in ("uvloop", "eager"):
+            session.env["FLOWSTORE_LOOP"] = loop
+            _pytest(session)
 
 
 @nox.session(python=PYTHONS[0])

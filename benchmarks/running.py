@@ -117,7 +117,7 @@ async def _said(command: list[str], environment: Mapping[str, str], timeout: flo
     except TimeoutError:
         return {"error": f"timed out after {timeout:g} s"}
     except OSError as error:
-        return {"error": f"failed: {error}"}
+        return {"error": f"failed: {command[0]}: {error.strerror}"}  # uvloop's does not name the program
     lines = output.splitlines() or [""]
     try:
         said: dict[str, Any] = json.loads(lines[-1])

@@ -17,6 +17,7 @@ from blockbuster import BlockBuster, BlockBusterFunction
 from hypothesis import HealthCheck, settings
 
 from tests.servers import SERVER_KINDS, Server, start_server
+from tests.support.loops import LOOP, LOOPS
 
 EXTERNAL = os.environ.get("FLOWSTORE_TEST_REDIS_URL")
 KINDS = ["external"] if EXTERNAL else SERVER_KINDS
@@ -35,6 +36,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_configure(config: pytest.Config) -> None:
     """A database that was given cannot be shared: tests empty it, and look at what its server did."""
+    if LOOP not in LOOPS:
+        raise pytest.UsageError(f"FLOWSTORE_LOOP={LOOP}: expected one of {', '.join(LOOPS)}")
     if EXTERNAL and config.getoption("numprocesses", None):
         raise pytest.UsageError("FLOWSTORE_TEST_REDIS_URL is one database for one process: use -n 0")
 
@@ -43,6 +46,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.fixturenames.insert(0, "no_task_left")
+
+
+if LOOP != "asyncio":  # the lowest pytest-asyncio does not know the hook, and needs none for asyncio's
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+        return {LOOP: LOOPS[LOOP]}
 
 
 @pytest.fixture(scope="session")

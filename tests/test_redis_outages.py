@@ -34,6 +34,7 @@ from tests import forgetful
 from tests.conftest import EXTERNAL
 from tests.redis_whole import check_whole
 from tests.servers import SERVER_KINDS, Server, start_server
+from tests.support.loops import not_on_uvloop
 
 pytestmark = pytest.mark.skipif(EXTERNAL is not None, reason="needs a server of its own to break")
 
@@ -157,6 +158,7 @@ async def test_stalled_connections_are_declared_dead(
         assert time.monotonic() - began < 9
 
 
+@not_on_uvloop("it asks the transport of asyncio to fail, as the kernel would")
 @pytest.mark.parametrize("is_awaited", [False, True])
 async def test_keepalive_timeout_is_a_dead_connection(
     server: Server, monkeypatch: pytest.MonkeyPatch, is_awaited: bool

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flowstore import BaseResultBackend, Page, TaskResult, TaskStatus
+from flowstore.testing.faults.shuffling import ShuffleLoop
 
 IS_STRESS = bool(os.environ.get("FLOWSTORE_STRESS"))
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -57,6 +59,29 @@ async def seen(backend: BaseResultBackend, task: asyncio.Task[Any], task_id: str
     await backend.store(marker, TaskResult.success(marker))
     await backend.wait_for(marker, 30)
     assert not task.done()
+
+
+def loop_like(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+    """A new one of the same kind, which begins its tasks in the same way."""
+    made = type(loop)()
+    made.set_task_factory(loop.get_task_factory())
+    return made
+
+
+async def in_any_order(seed: int, live: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run ``live`` on a ShuffleLoop of its own, which begins its tasks as the loop here does."""
+    begins = asyncio.get_running_loop().get_task_factory()
+
+    def shuffled() -> asyncio.AbstractEventLoop:
+        loop = ShuffleLoop(seed)
+        loop.set_task_factory(begins)
+        return loop
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=shuffled) as runner:
+            runner.run(live())
+
+    await asyncio.to_thread(run)
 
 
 async def follow(watcher: BaseResultBackend, worker: BaseResultBackend) -> None:

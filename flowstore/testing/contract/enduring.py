@@ -12,13 +12,12 @@ from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.faults import (
     History,
     Recorder,
-    ShuffleLoop,
     UnreliableHints,
     cancel_at_each_await,
     crowd,
 )
 from flowstore.testing.insides import calls_in_flight, wrap_engine
-from flowstore.testing.support import EFFORT
+from flowstore.testing.support import EFFORT, in_any_order
 
 SEEDS = range(20 * EFFORT)
 
@@ -68,12 +67,7 @@ class FaultsContract(Contract):
     @pytest.mark.parametrize("seed", SEEDS)
     async def test_tasks_in_any_order(self, make_backend: MakeBackend, seed: int) -> None:
         """Writers, waiters and those who give up, all at once: each wait ends as the records say."""
-
-        def run() -> None:
-            with asyncio.Runner(loop_factory=lambda: ShuffleLoop(seed)) as runner:
-                runner.run(self._crowd(make_backend()))
-
-        await asyncio.to_thread(run)
+        await in_any_order(seed, lambda: self._crowd(make_backend()))
 
     @pytest.mark.parametrize("seed", SEEDS)
     async def test_an_order_of_all_calls_explains_them(self, make_backend: MakeBackend, seed: int) -> None:
@@ -86,11 +80,7 @@ class FaultsContract(Contract):
             history.check()
             assert len(history) > 200
 
-        def run() -> None:
-            with asyncio.Runner(loop_factory=lambda: ShuffleLoop(seed)) as runner:
-                runner.run(live())
-
-        await asyncio.to_thread(run)
+        await in_any_order(seed, live)
 
     @pytest.mark.parametrize("seed", SEEDS)
     async def test_hints_that_get_lost(self, make_backend: MakeBackend, seed: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import pytest
@@ -15,7 +15,7 @@ from flowstore import TaskResult, TaskStatus, VersionConflict
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.model import EMPTY, Register
-from flowstore.testing.support import START, ids, walk
+from flowstore.testing.support import START, ids, loop_like, walk
 
 T = TypeVar("T")
 
@@ -38,9 +38,11 @@ class MachineContract(Contract):
     async def test_against_a_model(self, make_backend: MakeBackend) -> None:
         """Random histories of calls answer as a dict with the advance rule would."""
 
+        loop = asyncio.get_running_loop()
+
         class Machine(BackendMachine):
             def __init__(self) -> None:
-                super().__init__(make_backend)
+                super().__init__(make_backend, lambda: loop_like(loop))
 
         limits = settings(
             max_examples=25,
@@ -55,10 +57,10 @@ class MachineContract(Contract):
 class BackendMachine(RuleBasedStateMachine):
     """``model`` is id to (what stands, expiry in microseconds or None)."""
 
-    def __init__(self, make_backend: MakeBackend) -> None:
+    def __init__(self, make_backend: MakeBackend, make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
         super().__init__()
         self.clock = ManualClock()
-        self.runner = asyncio.Runner()
+        self.runner = asyncio.Runner(loop_factory=make_loop)
         self.model: dict[str, tuple[Register, int | None]] = {}
         self.backend = make_backend(clock=self.clock)
         self.run(self.backend.open())

@@ -19,8 +19,9 @@ from flowstore import (
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.contract.enduring import SEEDS
-from flowstore.testing.faults import ShuffleLoop, UnreliableHints
+from flowstore.testing.faults import UnreliableHints
 from flowstore.testing.insides import wrap_engine
+from flowstore.testing.support import in_any_order
 
 FOR_EVER: Any = 30
 
@@ -229,11 +230,7 @@ class WatchContract(Contract):
                         assert marks[-1] == (3, f"t{n}")
                 assert backend.waiting == 0
 
-        def run() -> None:
-            with asyncio.Runner(loop_factory=lambda: ShuffleLoop(seed)) as runner:
-                runner.run(live())
-
-        await asyncio.to_thread(run)
+        await in_any_order(seed, live)
 
 
 class WatchStatusContract(Contract):
@@ -296,11 +293,7 @@ class WatchStatusContract(Contract):
                     found = await watching
                 assert sorted(found) == sorted([f"t{n}" for n in range(20)] * 2)
 
-        def run() -> None:
-            with asyncio.Runner(loop_factory=lambda: ShuffleLoop(seed)) as runner:
-                runner.run(live())
-
-        await asyncio.to_thread(run)
+        await in_any_order(seed, live)
 
 
 async def _entered(backend: BaseResultBackend, number: int) -> list[str]:
