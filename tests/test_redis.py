@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
-from redis import DriverInfo
 
 from flowstore import (
     AccessDenied,
@@ -24,6 +23,7 @@ from flowstore import (
     WaitTimeout,
 )
 from flowstore.backends.redis import listener as redis_listener
+from flowstore.backends.redis.driver import OWN_NAME
 from flowstore.testing import ManualClock
 from flowstore.testing.contract import BackendContract, MakeBackend, SharedTripsContract
 from flowstore.testing.insides import core_of, engine_of
@@ -172,16 +172,13 @@ async def test_health_checks_of_the_driver_are_no_lost_connections(
     """Their answers come as nothing at all; the listener stays subscribed."""
     monkeypatch.setattr(redis_listener, "_QUIET", 0.2)
     client.config_resetstat()
-    named = DriverInfo()  # else the driver looks for its version on the disk
-    async with redis.asyncio.Redis.from_url(redis_url, health_check_interval=0.05, driver_info=named) as mine:
+    async with redis.asyncio.Redis.from_url(redis_url, health_check_interval=0.05, **OWN_NAME) as mine:
         pool: Any = mine.connection_pool
         async with RedisBackend(client=mine) as backend:
             with pytest.raises(WaitTimeout):
                 await backend.wait_for("never", 1)
             assert client.info("commandstats")["cmdstat_subscribe"]["calls"] == 1
-        lent = await pool.get_connection()
-        assert lent.health_check_interval == 0.05
-        await pool.release(lent)
+        assert {lent.health_check_interval for lent in pool._available_connections} == {0.05}
 
 
 async def test_ids_are_no_namespaces(redis_url: str) -> None:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from inspect import signature
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.asyncio import SSLConnection
 
 from flowstore import RedisBackend, StorageUnavailable, connect
+from flowstore.backends.redis.client import client_from
 
 HALVES = ("s3cret", "t0ken")
+FROM_7_2 = pytest.mark.skipif(
+    "ssl_password" not in signature(SSLConnection).parameters, reason="redis-py before 7.2 has no such option"
+)
 USABLE = [
     "redis://:s3crett0ken@127.0.0.1:1/0",
     "redis://user:s3cret@t0ken@127.0.0.1:1",
@@ -20,7 +27,7 @@ USABLE = [
     "redis://127.0.0.1:1/0?password=s3crett0ken",
     "redis://127.0.0.1:1/0?password=s3cret@t0ken",
     "redis://127.0.0.1:1?username=t0ken&password=s3cret/?t0ken",
-    "rediss://:s3cret%23t0ken@[::1]:1/0?ssl_password=s3cret",
+    pytest.param("rediss://:s3cret%23t0ken@[::1]:1/0?ssl_password=s3cret", marks=FROM_7_2),
     "unix://user:s3crett0ken@/tmp/no such.sock?db=0",
     "unix:///tmp/no such.sock?password=s3cret@t0ken",
 ]
@@ -141,3 +148,14 @@ def test_shown_form() -> None:
     }
     for url, where in shown.items():
         assert repr(RedisBackend(url)) == f"RedisBackend({where!r}, namespace='default')"
+
+
+@pytest.mark.parametrize(
+    ("query", "is_checked"), [("", True), ("?ssl_cert_reqs=none", False), ("?ssl_check_hostname=no", False)]
+)
+@pytest.mark.parametrize("scheme", ["rediss", "valkeys"])
+def test_the_name_in_a_certificate_is_checked(scheme: str, query: str, is_checked: bool) -> None:
+    """Whatever the installed redis-py does by default, unless the URL says otherwise."""
+    client, _ = client_from(f"{scheme}://h:1/0{query}", 1)
+    pool: Any = client.connection_pool
+    assert pool.make_connection().ssl_context.get().check_hostname is is_checked

@@ -8,12 +8,10 @@ from functools import cache
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
-import redis.exceptions as driver
-from redis import DriverInfo
+from redis import exceptions
 from redis.asyncio import ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
 
+from flowstore.backends.redis.driver import new_client, text_of
 from flowstore.errors import (
     AccessDenied,
     CorruptStore,
@@ -51,18 +49,8 @@ _KINDS: Final[dict[str, type[StorageError]]] = {
 _KIND: Final = re.compile(rf"\b({'|'.join(_KINDS)})\b")
 
 
-class _Client(Redis):
-    """Without the driver's finaliser, which needs a running loop. The connections close by themselves."""
-
-    def __del__(self, *_: object) -> None:
-        pass
-
-
 def client_from(url: str, timeout: float) -> tuple[Redis, str]:
-    """A client, and where it connects to. No more of ``url`` may be shown: a password can be anywhere in it.
-
-    The client has no socket timeout, which would cost 20 to 30 us per call: every trip has its deadline.
-    """
+    """A client, and where it connects to. No more of ``url`` may be shown: a password can be anywhere in it."""
     if not isinstance(url, str):
         raise TypeError(f"url: expected str, got {type(url).__name__}")
     scheme, separator, rest = url.partition("://")
@@ -71,15 +59,10 @@ def client_from(url: str, timeout: float) -> tuple[Redis, str]:
     unknown = None
     try:
         unknown = _check_url(url)
-        pool = ConnectionPool.from_url(
-            f"{_SCHEMES[scheme]}://{rest}",
-            socket_timeout=None,
-            socket_connect_timeout=timeout,
-            retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), _RETRIES),
-            driver_info=_DRIVER,
-        )
-        return _Client.from_pool(pool), _location(scheme, pool.connection_class(**pool.connection_kwargs))
-    except (ValueError, TypeError, AttributeError, driver.RedisError):
+        client = new_client(f"{_SCHEMES[scheme]}://{rest}", timeout)
+        pool = client.connection_pool
+        return client, _location(scheme, pool.connection_class(**pool.connection_kwargs))
+    except (ValueError, TypeError, AttributeError, exceptions.RedisError):
         pass  # raised below, so that this error, whose text may have the password, is not its context
     if unknown is not None:
         raise ValueError(f"{unknown}: unknown option, neither of flowstore nor of redis-py")
@@ -119,25 +102,20 @@ def _location(scheme: str, connection: Any) -> str:
 
 def storage_error(error: Exception, prefix: str) -> StorageError:
     """The flowstore error for the driver's. ``prefix``: of the keys, for the advice on ACL rules."""
-    if isinstance(error, (driver.TimeoutError, TimeoutError)):
+    if isinstance(error, (exceptions.TimeoutError, TimeoutError)):
         return StorageTimeout(f"Redis did not answer in time: {error}")
     kind = _kind(error)
-    text = f"Redis: {_text(error)}"
+    text = f"Redis: {text_of(error)}"
     if kind is AccessDenied:
         rules = f"~{prefix}* &{prefix}inbox:* +@read +@write +@scripting +@pubsub +@connection"
         text += f"; flowstore needs a user with the ACL rules {rules}"
     return kind(text)
 
 
-def _text(error: Exception) -> str:
-    """The server's own words: the driver cuts off the codes that it knows."""
-    return f"{getattr(error, 'status_code', None) or ''} {error}".strip()
-
-
 def _kind(error: Exception) -> type[StorageError]:
     if isinstance(error, _REFUSED):
         return AccessDenied
-    if isinstance(error, (driver.ConnectionError, OSError)):
+    if isinstance(error, (exceptions.ConnectionError, OSError)):
         return StorageUnavailable
-    found = _KIND.search(_text(error))
+    found = _KIND.search(text_of(error))
     return _KINDS[found[0]] if found else StorageError

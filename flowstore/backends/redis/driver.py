@@ -1,0 +1,93 @@
+"""redis-py from 5.0 to the newest: what differs between its versions is evened out here, and nowhere else.
+
+The extras of other queues hold redis-py at different versions, so each of them has to do.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+import redis
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    ConnectionError,
+    MasterDownError,
+    MovedError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TimeoutError,
+    TryAgainError,
+)
+
+_RETRIES: Final = 3
+_CODES: Final[tuple[tuple[type[Exception], str, str], ...]] = (
+    (AuthenticationError, "Authentication required", "NOAUTH"),
+    (AuthenticationError, "invalid username-password pair", "WRONGPASS"),
+    (BusyLoadingError, "", "LOADING"),
+    (ClusterDownError, "", "CLUSTERDOWN"),
+    (MasterDownError, "", "MASTERDOWN"),
+    (MovedError, "", "MOVED"),
+    (NoPermissionError, "", "NOPERM"),
+    (OutOfMemoryError, "", "OOM"),
+    (ReadOnlyError, "", "READONLY"),
+    (TryAgainError, "", "TRYAGAIN"),
+)
+"""The code that the driver cut off, from the class that it chose and the beginning of what it left."""
+
+
+class _Client(Redis):
+    """When forgotten, its connections end by themselves; the driver's own way needs a running loop."""
+
+    def __del__(self, *_: object) -> None:
+        pass
+
+
+def new_client(url: str, timeout: float) -> Redis:
+    """Its calls have no time-out of their own: one costs 20 to 30 us, and a trip has one already."""
+    pool = ConnectionPool.from_url(
+        url,
+        socket_timeout=None,
+        socket_connect_timeout=timeout,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), _RETRIES),
+        retry_on_error=[ConnectionError, TimeoutError],  # before 6.0 none is sent again unless it stands here
+        **OWN_NAME,
+        **_verified(url),
+    )
+    return _Client.from_pool(pool)
+
+
+def _own_name() -> dict[str, Any]:
+    """From 7.2 on the driver reads its own version from disk for each connection that is not told it."""
+    return {"driver_info": redis.DriverInfo()} if hasattr(redis, "DriverInfo") else {}
+
+
+OWN_NAME: Final = _own_name()
+
+
+def _verified(url: str) -> dict[str, Any]:
+    """The name in the certificate is looked at, as by default from 6.0 on, unless ``url`` says otherwise.
+
+    Where ``url`` wants no certificate the name must not be asked for: before 6.1 that is an error.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "rediss":
+        return {}
+    return {"ssl_check_hostname": parse_qs(parts.query).get("ssl_cert_reqs") != ["none"]}
+
+
+def text_of(error: Exception) -> str:
+    """As the server put it: the driver cuts off the codes that it knows, and keeps them only from 7.2 on."""
+    code = getattr(error, "status_code", None) or _code(error, str(error))
+    return f"{code} {error}".strip()
+
+
+def _code(error: Exception, text: str) -> str:
+    found = (code for kind, start, code in _CODES if isinstance(error, kind) and text.startswith(start))
+    return next(found, "")
