@@ -33,7 +33,7 @@ def _group(name: str) -> list[str]:
 
 
 def _install(session: nox.Session) -> None:
-    session.install("-e", ".[testing,examples]", *_group("test"))
+    session.install("-e", ".[redis,testing,examples]", *_group("test"))
 
 
 def _newest_python() -> str:
@@ -61,7 +61,7 @@ def demo(session: nox.Session) -> None:
     """An example by its name, as in ``-- pipeline --files 50``; the task queue of quickstart by default."""
     is_named = session.posargs and not session.posargs[0].startswith("-")
     example, *arguments = session.posargs if is_named else ["quickstart", *session.posargs]
-    session.install(".[examples]")
+    session.install(".[redis,examples]")
     session.run("python", f"examples/{example}.py", *arguments)
 
 
@@ -100,7 +100,7 @@ def lowest(session: nox.Session) -> None:
     project = nox.project.load_toml("pyproject.toml")["project"]
     allowed = [*project["dependencies"], *project["optional-dependencies"]["testing"]]
     oldest = [re.sub(r">=([\d.]+).*", r"==\1", requirement) for requirement in allowed]
-    session.install("-e", ".[testing,examples]", *_group("test"), *oldest)
+    session.install("-e", ".[redis,testing,examples]", *_group("test"), *oldest)
     _pytest(session)
 
 
@@ -154,7 +154,7 @@ def bench_pynenc_redis(session: nox.Session) -> None:
 @nox.session(reuse_venv=True, requires=list(BESIDE.values()))
 def bench(session: nox.Session) -> None:
     """flowstore side by side with its peers, in under 5 minutes; about 35 with ``-- --full``."""
-    session.install("-e", ".[testing]", *_group("bench"))
+    session.install("-e", ".[redis,testing]", *_group("bench"))
     environments = Path(session.cache_dir).parent
     pythons = {peer: environments / name / "bin" / "python" for peer, name in BESIDE.items()}
     found = [f"--python={peer}={python}" for peer, python in pythons.items() if python.exists()]

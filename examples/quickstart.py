@@ -4,7 +4,7 @@ The producer and its workers share one SQLite file (or, with --url, a Redis data
 Workers claim pending tasks with a compare-and-set. A few files that are not Python are included, so that
 some tasks fail.
 
-    pip install '.[examples]'  # installs rich; nox -s demo does both steps
+    pip install '.[redis,examples]'  # for --url, and rich; nox -s demo does both steps
     python examples/quickstart.py [--url redis://localhost:6379/0] [--db results.db] [--limit 200]
 """
 

@@ -19,7 +19,7 @@ FlowstoreError
 │   └── UnregisteredType  LookupError       it holds a type that this backend was not given
 ├── UnreadableRecords     ValueError        a walk ended; some records could not be shown
 ├── InvalidCursor         ValueError        a cursor that was not made by this query
-├── MissingDriver         ImportError       the storage needs a package that is not installed
+├── MissingDriver         ImportError       the storage needs a package that is not installed, or a newer one
 ├── BackendMisuse         RuntimeError
 │   ├── BackendClosed                       used after close()
 │   ├── WrongLoop                           used from another event loop or thread
@@ -259,17 +259,22 @@ class InvalidCursor(FlowstoreError, ValueError):
 
 
 class MissingDriver(FlowstoreError, ImportError):
-    """The driver for this kind of storage is not installed. ``extra`` installs it."""
+    """The driver for this kind of storage is not installed, or is too old. ``extra`` installs it.
 
-    def __init__(self, backend: str, package: str, extra: str) -> None:
-        super().__init__(backend, package, extra)
+    ``package`` is a requirement as pip reads it. ``found`` is the version that is too old, None where
+    there is none.
+    """
+
+    def __init__(self, backend: str, package: str, extra: str, found: str | None = None) -> None:
+        super().__init__(backend, package, extra, found)
         self.backend = backend
         self.package = package
         self.extra = extra
+        self.found = found
 
     def __str__(self) -> str:
-        cure = f"pip install 'flowstore[{self.extra}]'"
-        return f"{self.backend} needs {self.package}, which is not installed: {cure}"
+        trouble = "which is not installed" if self.found is None else f"but version {self.found} is installed"
+        return f"{self.backend} needs {self.package}, {trouble}: pip install 'flowstore[{self.extra}]'"
 
 
 class BackendMisuse(FlowstoreError, RuntimeError):

@@ -26,11 +26,13 @@ async def main(url):
 for url in ("memory://", "sqlite:///x.db"):
     asyncio.run(main(url))
 assert "site-packages" in flowstore.__file__
-try:
-    asyncio.run(main("redis://127.0.0.1:1/0"))
-except flowstore.StorageUnavailable:
-    print("works")
+for url in ("redis://127.0.0.1:1/0", "valkey://127.0.0.1:1/0"):
+    try:
+        asyncio.run(main(url))
+    except (flowstore.MissingDriver, flowstore.StorageUnavailable) as error:
+        print(type(error).__name__, str(error).rpartition(": ")[2])
 """
+WITHOUT_EXTRA = "MissingDriver pip install 'flowstore[redis]'\n" * 2
 
 
 def run(*command: str, folder: Path) -> str:
@@ -42,7 +44,7 @@ def run(*command: str, folder: Path) -> str:
 
 
 def test_wheel(tmp_path: Path) -> None:
-    """py.typed, SQL and Lua are in it, and store, get and wait work from it."""
+    """py.typed, SQL and Lua are in it, and store, get and wait work from it; for Redis with the extra."""
     run(sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT), folder=tmp_path)
     [wheel] = tmp_path.glob("flowstore-*.whl")
     package = Path(flowstore.__file__).parent
@@ -54,4 +56,8 @@ def test_wheel(tmp_path: Path) -> None:
     python = str(tmp_path / "clean" / "bin" / "python")
     run(sys.executable, "-m", "venv", "clean", folder=tmp_path)
     run(python, "-m", "pip", "install", "-q", str(wheel), folder=tmp_path)
-    assert run(python, "-W", "error", "-c", PROGRAM, folder=tmp_path) == "works\n"
+    assert run(python, "-W", "error", "-c", PROGRAM, folder=tmp_path) == WITHOUT_EXTRA
+    run(python, "-m", "pip", "install", "-q", f"{wheel}[redis]", folder=tmp_path)
+    (tmp_path / "with").mkdir()
+    told = run(python, "-W", "error", "-c", PROGRAM, folder=tmp_path / "with").splitlines()
+    assert [line.partition(" ")[0] for line in told] == ["StorageUnavailable"] * 2
