@@ -16,8 +16,10 @@ import redis
 from blockbuster import BlockBuster, BlockBusterFunction
 from hypothesis import HealthCheck, settings
 
-from tests.servers import SERVER_KINDS, Server, start_server
-from tests.support.loops import LOOP, LOOPS
+pytest.register_assert_rewrite("tests.support")
+
+from tests.servers import SERVER_KINDS, Server, start_server  # noqa: E402
+from tests.support.loops import LOOP, LOOPS  # noqa: E402
 
 EXTERNAL = os.environ.get("FLOWSTORE_TEST_REDIS_URL")
 KINDS = ["external"] if EXTERNAL else SERVER_KINDS

@@ -6,9 +6,10 @@ import pytest
 
 from flowstore import InMemoryBackend, TaskResult, TaskStatus
 from flowstore.testing.contract import BackendContract, MakeBackend
+from tests.support.limits import Limits
 
 
-class TestMemory(BackendContract):
+class TestMemory(BackendContract, Limits):
     @pytest.fixture
     def make_backend(self) -> MakeBackend:
         return InMemoryBackend

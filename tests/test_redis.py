@@ -27,10 +27,12 @@ from flowstore.backends.redis.driver import OWN_NAME
 from flowstore.testing import ManualClock
 from flowstore.testing.contract import BackendContract, MakeBackend, SharedTripsContract
 from flowstore.testing.insides import core_of, engine_of
-from flowstore.testing.support import failed, follow, seen, waiting
+from flowstore.testing.support import failed, seen, waiting
+from tests.support.following import follow
+from tests.support.limits import Limits
 
 
-class TestRedis(BackendContract, SharedTripsContract):
+class TestRedis(BackendContract, SharedTripsContract, Limits):
     @pytest.fixture
     def make_backend(self, redis_url: str) -> MakeBackend:
         numbers = itertools.count()

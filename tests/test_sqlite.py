@@ -24,11 +24,13 @@ from flowstore import (
 from flowstore.testing import ManualClock
 from flowstore.testing.contract import BackendContract, MakeBackend, SharedTripsContract
 from flowstore.testing.insides import storage_of
-from flowstore.testing.support import failed, follow, seen, waiting
+from flowstore.testing.support import failed, seen, waiting
+from tests.support.following import follow
+from tests.support.limits import Limits
 from tests.test_sqlite_outages import look
 
 
-class TestSQLite(BackendContract, SharedTripsContract):
+class TestSQLite(BackendContract, SharedTripsContract, Limits):
     @pytest.fixture
     def make_backend(self, tmp_path: Path) -> MakeBackend:
         numbers = itertools.count()

@@ -70,7 +70,7 @@ async def plant(backend: BaseResultBackend, result: TaskResult[Any], **parts: An
     commit = core.records.commit(result, core.clock())
     async with core.life:
         [outcome] = await core.engine.commit([commit._replace(**parts)], core.clock())
-    assert outcome.is_applied
+    assert outcome.is_applied, f"the storage refused it: {outcome}"
 
 
 async def plant_kept(
@@ -79,7 +79,7 @@ async def plant_kept(
     """Keep ``value`` behind the back of the codec. ``owner`` "" is the namespace."""
     async with backend._core.life:
         [outcome] = await backend._core.engine.put([Put(Section(section), owner, key, value)], 0)
-    assert outcome.is_applied
+    assert outcome.is_applied, f"the storage refused it: {outcome}"
 
 
 def registered_types(backend: BaseResultBackend) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def ids(results: list[TaskResult[Any]]) -> list[str]:
 
 async def stored(backend: BaseResultBackend, task_id: str) -> TaskResult[Any]:
     result = await backend.get(task_id)
-    assert result is not None
+    assert result is not None, f"there is no record of {task_id!r}"
     return result
 
 
@@ -58,7 +58,7 @@ async def seen(backend: BaseResultBackend, task: asyncio.Task[Any], task_id: str
     marker = f"marker of {task_id}"
     await backend.store(marker, TaskResult.success(marker))
     await backend.wait_for(marker, 30)
-    assert not task.done()
+    assert not task.done(), f"the wait for {task_id!r} ended before anything was stored: {task!r}"
 
 
 def loop_like(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
@@ -82,20 +82,3 @@ async def in_any_order(seed: int, live: Callable[[], Coroutine[Any, Any, None]])
             runner.run(live())
 
     await asyncio.to_thread(run)
-
-
-async def follow(watcher: BaseResultBackend, worker: BaseResultBackend) -> None:
-    """What ``worker`` stores, ``watcher`` on the same storage sees, long before it looks by itself."""
-    states = watcher.watch("t")
-    async with asyncio.timeout(10):
-        first = asyncio.ensure_future(anext(states))
-        await seen(watcher, first, "t")
-        await worker.store("t", TaskResult.running("t"))
-        assert (await first).status is TaskStatus.RUNNING
-        for done in range(1, 20):
-            assert await worker.set_progress("t", done) is True
-            progress = (await anext(states)).progress
-            assert progress is not None
-            assert progress.done == done
-        await worker.store("t", TaskResult.success("t", 1))
-        assert [state.unwrap() async for state in states] == [1]

@@ -27,7 +27,7 @@ def existing() -> set[str]:
     contract = {name for path in (ROOT / "flowstore" / "testing").rglob("*.py") for name in names_in(path)}
     own = {
         f"{path.relative_to(ROOT).as_posix()}::{name}"
-        for path in (ROOT / "tests").rglob("test_*.py")
+        for path in (ROOT / "tests").rglob("*.py")
         for name in names_in(path)
     }
     return {name for name in contract | own if name.rpartition("::")[2].startswith("test_")}

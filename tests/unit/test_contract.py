@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
+import pytest
+
+from flowstore import SQLiteBackend
 from flowstore.testing.contract import BackendContract
+from flowstore.testing.contract.making import MakingContract
 
 
 def test_no_part_hides_a_test_of_another() -> None:
@@ -14,3 +19,11 @@ def test_no_part_hides_a_test_of_another() -> None:
     )
     assert [name for name, count in names.items() if count > 1] == []
     assert len(names) > 100
+
+
+async def test_a_storage_that_is_given_twice_is_noticed(tmp_path: Path) -> None:
+    """The failure says what make_backend must do instead."""
+    with pytest.raises(pytest.fail.Exception, match=r"gave one storage twice.*at each call.*empty storage"):
+        await MakingContract().test_each_backend_is_made_on_an_empty_storage(
+            lambda **options: SQLiteBackend(tmp_path / "x.db", **options)
+        )

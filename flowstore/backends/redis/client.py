@@ -30,13 +30,11 @@ _SCHEMES: Final = {
 }
 """The name that the driver has for each."""
 _OPTION: Final = re.compile(r"[a-z_]{1,40}")  # anything else may be part of a password
-_RETRIES: Final = 3
-_DRIVER: Final = DriverInfo()  # once: it is read from disk, for each connection otherwise
 _REFUSED: Final = (
-    driver.AuthenticationError,
-    driver.AuthorizationError,
-    driver.AuthenticationWrongNumberOfArgsError,
-    driver.NoPermissionError,
+    exceptions.AuthenticationError,
+    exceptions.AuthorizationError,
+    exceptions.AuthenticationWrongNumberOfArgsError,
+    exceptions.NoPermissionError,
 )
 _KINDS: Final[dict[str, type[StorageError]]] = {
     "OOM": StorageFull,
@@ -50,7 +48,7 @@ _KIND: Final = re.compile(rf"\b({'|'.join(_KINDS)})\b")
 
 
 def client_from(url: str, timeout: float) -> tuple[Redis, str]:
-    """A client, and where it connects to. No more of ``url`` may be shown: a password can be anywhere in it."""
+    """A client, and where it connects to. No more of ``url`` may be shown: the password can be anywhere."""
     if not isinstance(url, str):
         raise TypeError(f"url: expected str, got {type(url).__name__}")
     scheme, separator, rest = url.partition("://")

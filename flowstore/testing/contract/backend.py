@@ -18,6 +18,7 @@ from flowstore.testing.contract.leaving import LeavingContract
 from flowstore.testing.contract.listing import ListingContract
 from flowstore.testing.contract.lost import LostWorkersContract
 from flowstore.testing.contract.machine import MachineContract
+from flowstore.testing.contract.making import MakingContract
 from flowstore.testing.contract.misuse import MisuseContract
 from flowstore.testing.contract.redacting import RedactingContract
 from flowstore.testing.contract.registering import WorkersContract
@@ -31,6 +32,7 @@ from flowstore.testing.contract.workflows import WorkflowContract
 
 
 class BackendContract(
+    MakingContract,
     StoringContract,
     WaitingContract,
     ListingContract,

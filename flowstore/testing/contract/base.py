@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from typing import Final
 
 import pytest
 import pytest_asyncio
@@ -10,7 +11,15 @@ import pytest_asyncio
 from flowstore import BaseResultBackend
 
 MakeBackend = Callable[..., BaseResultBackend]
-"""Gives an unopened backend on an empty storage of its own; takes BackendOptions as keywords."""
+"""Takes BackendOptions as keywords. Each call gives an unopened backend on an empty storage of its own, be it
+a new file, a new database or a new namespace, which no backend of an earlier or later call shares.
+"""
+
+
+WHAT_TO_MAKE: Final = (
+    "takes BackendOptions as keywords and gives at each call an unopened backend on an empty storage of its "
+    "own, such as a new file or a new namespace"
+)
 
 
 class Contract:
@@ -20,7 +29,7 @@ class Contract:
 
     @pytest.fixture
     def make_backend(self) -> MakeBackend:
-        pytest.fail("override the fixture make_backend: a callable that gives an unopened backend")
+        pytest.fail(f"override the fixture make_backend with a callable, which {WHAT_TO_MAKE}")
 
     @pytest_asyncio.fixture
     async def backend(self, make_backend: MakeBackend) -> AsyncIterator[BaseResultBackend]:
