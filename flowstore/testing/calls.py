@@ -1,4 +1,4 @@
-"""Every public call of a backend, for the parts of the contract that go through all of them."""
+"""Every public call of a backend, for the parts of the contract that try all of them."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ CALLS: dict[str, Call] = {
     "history.iter_ids": lambda backend: _drain(backend.history.iter_ids(batch_size=3)),
     "track": lambda backend: _tracked(backend),
 }
-"""Each public method of a backend and its features but open and close, on one that holds the finished t0
-to t9, each the child of the one before.
+"""Every public method of a backend and its features except open and close, for a backend that holds the
+finished tasks t0 to t9, each a child of the one before.
 """
 
 IDLE_CALLS: dict[str, Call] = {
@@ -96,4 +96,4 @@ IDLE_CALLS: dict[str, Call] = {
     "iter_by_status": lambda backend: _drain(backend.iter_by_status([])),
     "watch_status": lambda backend: _drain(backend.watch_status([])),
 }
-"""Those that may ask for nothing, doing so."""
+"""Those calls that can ask for nothing, doing so."""

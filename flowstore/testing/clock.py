@@ -8,7 +8,7 @@ from flowstore.testing.support import START
 
 
 class ManualClock:
-    """A clock that moves when told to. Backends take it as ``clock=``."""
+    """A clock that only moves when told to. Pass it to a backend as ``clock=``."""
 
     def __init__(self, start: datetime = START) -> None:
         self._micros = int(start.timestamp()) * 1_000_000

@@ -1,7 +1,7 @@
-"""The one place where the kit reaches behind the public face of a backend.
+"""The only module of the kit that uses private parts of a backend.
 
-What a test breaks, counts or plants there goes through a function of this module, so that a change inside of
-flowstore is met here, and nowhere else in the kit.
+Whatever a test breaks, counts or plants there goes through a function of this module, so that a change inside
+flowstore affects this module and nothing else in the kit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def engine_of(backend: BaseResultBackend) -> Any:
 
 
 def storage_of(backend: BaseResultBackend) -> Any:
-    """The engine that speaks to the storage, whatever is wrapped around it."""
+    """The engine that talks to the storage, without the wrappers around it."""
     engine: Any = backend._core.engine
     while hasattr(engine, "inner"):
         engine = engine.inner
@@ -33,7 +33,7 @@ def storage_of(backend: BaseResultBackend) -> Any:
 
 
 def wrap_engine(backend: BaseResultBackend, wrap: Callable[[Engine], Engine]) -> None:
-    """Before the backend opens."""
+    """Wrap the engine. To be called before the backend opens."""
     backend._core.engine = wrap(backend._core.engine)
 
 
@@ -41,7 +41,7 @@ def wrap_engine(backend: BaseResultBackend, wrap: Callable[[Engine], Engine]) ->
 def replaced_verb(
     backend: BaseResultBackend, verb: str, replace: Callable[[Callable[..., Any]], Callable[..., Any]]
 ) -> Iterator[None]:
-    """Calls of the engine's ``verb`` go to what ``replace`` makes of it."""
+    """Replace the engine's ``verb`` by ``replace`` of it."""
     engine = engine_of(backend)
     setattr(engine, verb, replace(getattr(engine, verb)))
     try:
@@ -51,7 +51,7 @@ def replaced_verb(
 
 
 def meanwhile(backend: BaseResultBackend, verb: str, step: Callable[[], Awaitable[object]]) -> None:
-    """Let ``step`` happen right after the engine's next ``verb``, before what follows from it is written."""
+    """Run ``step`` right after the engine's next ``verb``, before its caller acts on the answer."""
     engine = engine_of(backend)
     plain = getattr(engine, verb)
 
@@ -65,7 +65,7 @@ def meanwhile(backend: BaseResultBackend, verb: str, step: Callable[[], Awaitabl
 
 
 async def plant(backend: BaseResultBackend, result: TaskResult[Any], **parts: Any) -> None:
-    """Store ``result`` behind the back of the codec: ``parts`` are the bytes of head, body and progress."""
+    """Store ``result`` past the codec, with ``parts`` as the bytes of head, body or progress."""
     core = backend._core
     commit = core.records.commit(result, core.clock())
     async with core.life:
@@ -76,14 +76,14 @@ async def plant(backend: BaseResultBackend, result: TaskResult[Any], **parts: An
 async def plant_kept(
     backend: BaseResultBackend, section: str, owner: str, key: str | None, value: bytes
 ) -> None:
-    """Keep ``value`` behind the back of the codec. ``owner`` "" is the namespace."""
+    """Put ``value`` past the codec. ``owner`` "" is the namespace."""
     async with backend._core.life:
         [outcome] = await backend._core.engine.put([Put(Section(section), owner, key, value)], 0)
     assert outcome.is_applied, f"the storage refused it: {outcome}"
 
 
 def registered_types(backend: BaseResultBackend) -> dict[str, Any]:
-    """By name, to be emptied and filled: a type that is not in it cannot be read."""
+    """The registered types by name, to be changed: a type that is not among them cannot be read."""
     return backend._core.records.codec._types
 
 
@@ -101,7 +101,7 @@ def calls_in_flight(backend: BaseResultBackend) -> int:
 
 
 def count_decodes(backend: BaseResultBackend) -> list[str]:
-    """The ids of the rows that waits decode from now on."""
+    """A list that collects the ids of the rows that waits decode from now on."""
     waiters = backend._core.waiters
     decode, decoded = waiters._decode, []
 

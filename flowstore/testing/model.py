@@ -1,4 +1,4 @@
-"""What every call must answer: one record and its rule, apart from the product's own words for it."""
+"""The model of one record: what every call must return, written independently of the product."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ _RANK: Final = {status: 2 if status.is_finished else 1 for status in TaskStatus}
 
 
 class Register(NamedTuple):
-    """What stands for one id, if anything, and its version: 0 where nothing does."""
+    """What stands under one id, if anything, and its version, 0 if nothing does."""
 
     standing: TaskResult[Any] | None = None
     version: int = 0
 
     def stored(self, result: TaskResult[Any], *, overwrite: bool = False) -> Register | None:
-        """As it is after ``store``; None where the store loses."""
+        """The register after ``store``; None if the store loses."""
         wins = overwrite or self.standing is None or _advances(self.standing, result)
         return self.written(result) if wins else None
 
     def written(self, result: TaskResult[Any]) -> Register:
-        """As it is after a write that nothing stood in the way of."""
+        """The register after a write that is applied."""
         return Register(result, self.version + 1)
 
     def shows(self, read: TaskResult[Any] | None) -> bool:
-        """Whether ``get`` may answer ``read``."""
+        """Whether ``get`` may return ``read``."""
         if read is None or self.standing is None:
             return read is self.standing
         return (read.status, read.retries, read.result, read.version) == (

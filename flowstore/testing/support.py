@@ -1,4 +1,4 @@
-"""Small makers and steps that tests of backends share."""
+"""Small factories and steps that tests of backends share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IS_STRESS = bool(os.environ.get("FLOWSTORE_STRESS"))
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 EFFORT = 10 if IS_STRESS else 1
-"""How many times as many examples and seeds as usual."""
+"""The factor for the number of examples and seeds."""
 
 
 def failed(task_id: str, second: int | None = 0, **fields: Any) -> TaskResult[Any]:
@@ -47,14 +47,14 @@ async def walk(
 async def waiting(
     backend: BaseResultBackend, task_id: str, timeout: float = 30
 ) -> asyncio.Task[TaskResult[Any]]:
-    """A wait in a task of its own, begun and registered."""
+    """A task that waits, and has registered its wait."""
     task = asyncio.ensure_future(backend.wait_for(task_id, timeout))
     await asyncio.sleep(0)  # its first step registers
     return task
 
 
 async def seen(backend: BaseResultBackend, task: asyncio.Task[Any], task_id: str) -> None:
-    """Return once the waits here have looked at the storage: another id, looked up later, is answered."""
+    """Return once the waits of this backend have read the storage: a later wait has been answered."""
     marker = f"marker of {task_id}"
     await backend.store(marker, TaskResult.success(marker))
     await backend.wait_for(marker, 30)
@@ -62,14 +62,14 @@ async def seen(backend: BaseResultBackend, task: asyncio.Task[Any], task_id: str
 
 
 def loop_like(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
-    """A new one of the same kind, which begins its tasks in the same way."""
+    """A new loop of the same kind, which starts its tasks in the same way."""
     made = type(loop)()
     made.set_task_factory(loop.get_task_factory())
     return made
 
 
 async def in_any_order(seed: int, live: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run ``live`` on a ShuffleLoop of its own, which begins its tasks as the loop here does."""
+    """Run ``live`` on a ShuffleLoop of its own, which starts its tasks as the current loop does."""
     begins = asyncio.get_running_loop().get_task_factory()
 
     def shuffled() -> asyncio.AbstractEventLoop:

@@ -23,7 +23,7 @@ def test_no_part_hides_a_test_of_another() -> None:
 
 async def test_a_storage_that_is_given_twice_is_noticed(tmp_path: Path) -> None:
     """The failure says what make_backend must do instead."""
-    with pytest.raises(pytest.fail.Exception, match=r"gave one storage twice.*at each call.*empty storage"):
+    with pytest.raises(pytest.fail.Exception, match=r"returned one storage twice.*each call.*empty storage"):
         await MakingContract().test_each_backend_is_made_on_an_empty_storage(
             lambda **options: SQLiteBackend(tmp_path / "x.db", **options)
         )

@@ -8,9 +8,9 @@ Subclass ``BackendContract`` in a test module and give it one fixture, ``make_ba
             return MyBackend
 
 ``make_backend`` is called with BackendOptions as keywords, often more than once in a test. Each call must
-give an unopened backend on an empty storage of its own, which no other one shares.
+return an unopened backend on an empty storage of its own, which no other backend shares.
 
-Where calls at once share trips, ``SharedTripsContract`` holds as well. Where several namespaces share a
+If concurrent calls share trips, ``SharedTripsContract`` applies as well. If several namespaces share a
 storage, ``NamespacesContract`` does, with the fixture ``make_neighbour``.
 
 It needs the extra ``flowstore[testing]``: pytest, pytest-asyncio and hypothesis.

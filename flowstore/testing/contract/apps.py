@@ -1,4 +1,4 @@
-"""The contract of apps: what a namespace says of itself, and which namespaces there are."""
+"""The contract of apps: how a namespace describes itself, and which namespaces there are."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def names(workers: list[Worker]) -> list[str]:
 
 class AppsContract(Contract):
     async def test_app_says_what_it_is(self, make_backend: MakeBackend) -> None:
-        """None until it does; then with the time, and as it went in. The last word stands, also {}."""
+        """None until registered; then with its time, and equal to what went in. The last one wins."""
         clock = ManualClock()
         info = {"version": (1, 2), "$tuple": [1], "since": START, "": None}
         async with make_backend(clock=clock) as backend:
@@ -45,7 +45,7 @@ class AppsContract(Contract):
             assert (app.info, app.registered_at) == ({}, START + timedelta(seconds=5))
 
     async def test_clear_leaves_the_app(self, backend: BaseResultBackend) -> None:
-        """What it says of itself is no result."""
+        """The description of an app is no result."""
         await backend.app.register({"name": "x"})
         assert await backend.clear() == 0
         app = await backend.app.info()
@@ -53,13 +53,13 @@ class AppsContract(Contract):
         assert app.info == {"name": "x"}
 
     async def test_own_namespace_is_listed(self, backend: BaseResultBackend) -> None:
-        """Once, also while there is nothing in it."""
+        """Exactly once, even while it is empty."""
         assert (await backend.app.namespaces()).count(backend.namespace) == 1
         await backend.app.register({})
         assert (await backend.app.namespaces()).count(backend.namespace) == 1
 
     async def test_bad_info_of_an_app(self, backend: BaseResultBackend) -> None:
-        """Is named, with the path of what cannot be kept; what was said before stands."""
+        """Named, with the path of the value; the earlier description stands."""
         await backend.app.register({"name": "x"})
         bad: list[tuple[Any, type[Exception], str]] = [
             (None, TypeError, r"^info: expected a mapping"),
@@ -85,7 +85,7 @@ class AppsContract(Contract):
             assert caught.value.task_id == backend.namespace
 
     async def test_unreadable_app(self, backend: BaseResultBackend) -> None:
-        """Raises CorruptRecord with the namespace, until it says again what it is."""
+        """Raises CorruptRecord with the namespace, until it is registered again."""
         for bad in (b"[]", b"{}", b'{"info":7}'):
             await plant_kept(backend, "app", "", "info", bad)
             with pytest.raises(CorruptRecord, match=f"stored app {backend.namespace!r} cannot be read"):

@@ -1,4 +1,4 @@
-"""What the parts of the contract share: their fixtures."""
+"""The fixtures that all parts of the contract share."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest_asyncio
 from flowstore import BaseResultBackend
 
 MakeBackend = Callable[..., BaseResultBackend]
-"""Takes BackendOptions as keywords. Each call gives an unopened backend on an empty storage of its own, be it
-a new file, a new database or a new namespace, which no backend of an earlier or later call shares.
+"""Takes BackendOptions as keywords. Each call returns an unopened backend on an empty storage of its own, say
+a new file, a new database or a new namespace, which no backend of another call shares.
 """
 
 
 WHAT_TO_MAKE: Final = (
-    "takes BackendOptions as keywords and gives at each call an unopened backend on an empty storage of its "
-    "own, such as a new file or a new namespace"
+    "takes BackendOptions as keywords and returns at each call an unopened backend on an empty storage "
+    "of its own, such as a new file or a new namespace"
 )
 
 

@@ -1,4 +1,4 @@
-"""The contract of checkpoints: values that a task saves in order, and that go with it."""
+"""The contract of checkpoints: values that a task saves in order, and that are removed with it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from flowstore.testing.support import START
 
 class CheckpointsContract(Contract):
     async def test_checkpoints_are_kept_in_order(self, make_backend: MakeBackend) -> None:
-        """Any number in one moment, each with a number of its own, a time and a value as it went in."""
+        """Any number at the same time, each with its own number, a time and a value equal to what went in."""
         async with make_backend(clock=ManualClock()) as backend:
             await backend.store("t", TaskResult.running("t"))
             assert [await backend.checkpoints.save("t", {"step": (n,)}) for n in range(12)] == [*range(1, 13)]
@@ -43,7 +43,7 @@ class CheckpointsContract(Contract):
             assert (latest.seq, latest.at, latest.value) == (1, START + timedelta(seconds=5), None)
 
     async def test_concurrent_checkpoints_are_all_kept(self, backend: BaseResultBackend) -> None:
-        """100 at once: no number twice, none left out, and each has the value that was saved under it."""
+        """100 at once: no number twice, none missing, and each has the value that was saved under it."""
         await backend.store("t", TaskResult.running("t"))
         seqs = await asyncio.gather(*(backend.checkpoints.save("t", n) for n in range(100)))
         assert sorted(seqs) == [*range(1, 101)]
@@ -52,7 +52,7 @@ class CheckpointsContract(Contract):
         assert {one.seq: one.value for one in found} == dict(zip(seqs, range(100), strict=True))
 
     async def test_keep_bounds_the_checkpoints(self, backend: BaseResultBackend) -> None:
-        """Of one task: the last ones stay, and the numbers go on."""
+        """The last ones of the task are kept, and the numbers go on."""
         await backend.store_many([TaskResult.running("t"), TaskResult.running("other")])
         for n in range(5):
             await backend.checkpoints.save("other", n)
@@ -72,7 +72,7 @@ class CheckpointsContract(Contract):
         assert len(await backend.checkpoints.all("other")) == 5
 
     async def test_keep_holds_under_concurrency(self, backend: BaseResultBackend) -> None:
-        """50 at once that keep 3 each: the last 3 numbers are left."""
+        """50 at once that keep 3 each: the last 3 numbers remain."""
         await backend.store("t", TaskResult.running("t"))
         seqs = await asyncio.gather(*(backend.checkpoints.save("t", n, keep=3) for n in range(50)))
         assert sorted(seqs) == [*range(1, 51)]
@@ -80,7 +80,7 @@ class CheckpointsContract(Contract):
 
     @pytest.mark.parametrize("ending", ENDINGS)
     async def test_checkpoints_go_with_their_task(self, make_backend: MakeBackend, ending: str) -> None:
-        """Nothing is found or saved after it; a record stored anew under the same id begins at 1."""
+        """Nothing is found or saved afterwards; a new record with the same id starts at 1."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             await backend.store("t", TaskResult.running("t"), ttl=60)
@@ -95,7 +95,7 @@ class CheckpointsContract(Contract):
             assert await backend.checkpoints.save("t", "new") == 1
 
     async def test_checkpoints_outlive_a_failed_try(self, backend: BaseResultBackend) -> None:
-        """The next try reads what the one before saved; data under the same name is another thing."""
+        """The next attempt reads what the last one saved; data under the same name is separate."""
         await backend.store("t", TaskResult.running("t", worker_id="w1"))
         await backend.checkpoints.save("t", 7)
         await backend.data.set("t", f"{1:016}", "data")
@@ -130,7 +130,7 @@ class CheckpointsContract(Contract):
         assert await backend.checkpoints.all("t") == []
 
     async def test_checkpoints_are_one_trip_each(self, backend: BaseResultBackend) -> None:
-        """One to save, also where it drops others, one to read the latest."""
+        """One to save, even if it drops others, and one to read the latest."""
         await backend.store("t", TaskResult.running("t"))
         trips = count_trips(backend)
         await backend.checkpoints.save("t", 1, keep=1)

@@ -1,4 +1,4 @@
-"""The contract of very many waits: what they end with, and what it takes to wake them."""
+"""The contract of very many waits: how they end, and what it costs to wake them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LARGE: Final = ["x" * 100] * 10_000
 
 class CrowdsContract(Contract):
     async def test_waits_that_end_in_each_way(self, backend: BaseResultBackend) -> None:
-        """Finished, timed out and cancelled, a third each, all at once: nothing is left of any."""
+        """Finished, timed out and cancelled, a third each, all at once: none leaves anything behind."""
         await wait_in_each_way(backend, [f"t{n}" for n in range(1_500)])
         assert backend.waiting == 0
 
@@ -35,7 +35,7 @@ class CrowdsContract(Contract):
 
 
 async def wait_10000_times(backend: BaseResultBackend) -> list[asyncio.Task[TaskResult[Any]]]:
-    """For "t", begun and registered."""
+    """Waits for "t", begun and registered."""
     waits: list[asyncio.Task[TaskResult[Any]]] = []
     for _ in range(10):
         waits += [asyncio.ensure_future(backend.wait_for("t")) for _ in range(1_000)]
@@ -45,7 +45,7 @@ async def wait_10000_times(backend: BaseResultBackend) -> list[asyncio.Task[Task
 
 
 async def wait_in_each_way(backend: BaseResultBackend, names: list[str]) -> None:
-    """At once, a third each for what finishes, what comes too late, and what is given up."""
+    """Wait for all at once: a third each finishes, times out, and is cancelled."""
     finished, late, cancelled = names[::3], names[1::3], names[2::3]
     waits = {
         name: asyncio.ensure_future(backend.wait_for(name, 0.01 if name in late else 600)) for name in names

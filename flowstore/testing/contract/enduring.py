@@ -1,4 +1,4 @@
-"""The contract under faults: calls that are cancelled anywhere, tasks in any order, hints that get lost."""
+"""The contract under faults: calls cancelled at any await, tasks in any order, lost hints."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SEEDS = range(20 * EFFORT)
 class FaultsContract(Contract):
     @pytest.mark.parametrize("name", CALLS)
     async def test_cancelled_at_each_await(self, backend: BaseResultBackend, name: str) -> None:
-        """No waiter is left, the cancellation is not swallowed, and the next call works."""
+        """No waiter is left behind, the cancellation is not swallowed, and the next call works."""
         results = [
             TaskResult[int].success(f"t{n}", n, task_name="run", parent_id=f"t{n - 1}" if n else None)
             for n in range(10)
@@ -41,7 +41,7 @@ class FaultsContract(Contract):
         await cancel_at_each_await(lambda: CALLS[name](backend), check)
 
     async def test_opening_and_closing_cancelled_at_each_await(self, make_backend: MakeBackend) -> None:
-        """An opening that was cancelled can be made again, and so can a closing."""
+        """A cancelled open can be repeated, and so can a cancelled close."""
         made: list[BaseResultBackend] = []
 
         async def live() -> None:
@@ -66,7 +66,7 @@ class FaultsContract(Contract):
 
     @pytest.mark.parametrize("seed", SEEDS)
     async def test_tasks_in_any_order(self, make_backend: MakeBackend, seed: int) -> None:
-        """Writers, waiters and those who give up, all at once: each wait ends as the records say."""
+        """Writers, waiters and waiters that give up, all at once: every wait ends as the records say."""
         await in_any_order(seed, lambda: self._crowd(make_backend()))
 
     @pytest.mark.parametrize("seed", SEEDS)
@@ -84,7 +84,7 @@ class FaultsContract(Contract):
 
     @pytest.mark.parametrize("seed", SEEDS)
     async def test_hints_that_get_lost(self, make_backend: MakeBackend, seed: int) -> None:
-        """Or come twice, or late: no wait is missed, and none ends with what was not stored."""
+        """Lost, doubled or late: no wait is missed, and none ends with anything that was not stored."""
         backend = make_backend(recheck_interval=0.2)
         wrap_engine(backend, lambda engine: UnreliableHints(engine, seed))
         await self._crowd(backend)

@@ -15,7 +15,7 @@ from flowstore.testing.support import START, failed, ids, walk
 
 class ExpiringContract(Contract):
     async def test_expired_records_are_never_returned(self, make_backend: MakeBackend) -> None:
-        """Not by get, exists, list or page, though nothing has purged them."""
+        """Not by get, exists, list or page, even before they are purged."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             await backend.store("t", failed("t"), ttl=10)
@@ -29,7 +29,7 @@ class ExpiringContract(Contract):
             assert await backend.delete("t") is False
 
     async def test_ttl_of_backend_failure_and_store(self, make_backend: MakeBackend) -> None:
-        """The store's ttl goes before the result's expires_at, that before the backend's ttls."""
+        """The ttl of the store wins over the result's expires_at, and that over the backend's ttls."""
         clock = ManualClock()
         own: TaskResult[Any] = TaskResult.success("own", expires_at=START + timedelta(seconds=7))
         async with make_backend(clock=clock, ttl=timedelta(minutes=1), failure_ttl=3600) as backend:
@@ -44,14 +44,14 @@ class ExpiringContract(Contract):
             assert seconds == {"plain": 60, "failed": 3600, "own": 7, "ever": None, "short": 5}
 
     async def test_expires_at_in_the_past_is_refused(self, backend: BaseResultBackend) -> None:
-        """It would expire unseen."""
+        """It would expire before anyone could see it."""
         past = TaskResult[Any].success("t", expires_at=START - timedelta(days=1000))
         with pytest.raises(ValueError, match="expires_at"):
             await backend.store("t", past)
         assert await backend.exists("t") is False
 
     async def test_expired_record_counts_as_absent(self, make_backend: MakeBackend) -> None:
-        """Whatever stood there, a new record begins at version 1, also by compare-and-set."""
+        """Whatever stood there, a new record starts at version 1, even by compare-and-set."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             for if_version in (None, 0):
@@ -66,7 +66,7 @@ class ExpiringContract(Contract):
                 await backend.delete("t")
 
     async def test_pages_stay_full_sized(self, make_backend: MakeBackend) -> None:
-        """Expired neighbours take no place on a page, in either direction."""
+        """Expired neighbours take up no place on a page, in either direction."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             await backend.store_many((failed(f"gone{n:03}", n) for n in range(400)), ttl=10)
@@ -78,7 +78,7 @@ class ExpiringContract(Contract):
                 assert all(name.startswith("kept") for page in pages for name in ids(page.items))
 
     async def test_purge_is_bounded_and_exact(self, make_backend: MakeBackend) -> None:
-        """At most so many at a time; then the counts are right and clear has only live ones to count."""
+        """At most ``limit`` at a time; then the counts are right and clear counts only live ones."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             await backend.store_many((failed(f"gone{n}") for n in range(50)), ttl=10)
@@ -92,7 +92,7 @@ class ExpiringContract(Contract):
             assert await backend.clear() == 5
 
     async def test_clear_does_not_count_expired_records(self, make_backend: MakeBackend) -> None:
-        """They were gone already, purged or not."""
+        """They count as gone, purged or not."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             await backend.store_many((failed(f"gone{n}") for n in range(7)), ttl=10)
@@ -102,7 +102,7 @@ class ExpiringContract(Contract):
             assert set((await backend.count_by_status()).values()) == {0}
 
     async def test_stores_purge_a_little_each(self, make_backend: MakeBackend) -> None:
-        """Writing alone gets rid of what expired."""
+        """Writes alone get rid of expired records."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             await backend.store_many((failed(f"gone{n}") for n in range(20)), ttl=10)

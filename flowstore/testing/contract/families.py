@@ -23,7 +23,7 @@ from flowstore.testing.support import failed, ids, stored, walk
 
 
 async def _plant(backend: BaseResultBackend, *edges: str) -> None:
-    """Each "parent child", or "root", a second after the one before."""
+    """Each is "parent child" or "root", submitted a second after the one before."""
     for second, edge in enumerate(edges):
         *parent, task_id = edge.split()
         await backend.store(task_id, failed(task_id, second, parent_id=parent[0] if parent else None))
@@ -34,7 +34,7 @@ async def _roots(backend: BaseResultBackend, names: Iterable[str]) -> dict[str, 
 
 
 async def _everything(backend: BaseResultBackend, names: list[str]) -> object:
-    """All that a refused write might have touched."""
+    """Everything that a refused write might have touched."""
     return (
         await backend.get_many(names),
         [await backend.history.of(name) for name in names],
@@ -48,7 +48,7 @@ async def _everything(backend: BaseResultBackend, names: list[str]) -> object:
 
 class FamilyContract(Contract):
     async def test_children_oldest_first(self, backend: BaseResultBackend) -> None:
-        """Only those of this parent; the reverse of a page; values are left out when not wanted."""
+        """Only those of this parent, in the reverse order of a page; without values if not wanted."""
         await _plant(backend, "p", "p c1", "p c2", "q", "q other", "c1 grandchild", "p c3")
         await backend.store("c0", failed("c0", None, parent_id="p"))
         children = [child async for child in backend.families.children("p")]
@@ -71,7 +71,7 @@ class FamilyContract(Contract):
         assert lean == [NOT_LOADED] * 6
 
     async def test_root_is_known_of_each_task(self, backend: BaseResultBackend) -> None:
-        """In get and in listings; None on a root. What the caller says it is does not matter."""
+        """In get and in listings; None for a root. The root_id that the caller gives is ignored."""
         await _plant(backend, "r", "r a", "a b", "b c")
         assert await _roots(backend, "rabc") == {"r": None, "a": "r", "b": "r", "c": "r"}
         listed = (await backend.page(root_id="r")).items
@@ -80,7 +80,7 @@ class FamilyContract(Contract):
         assert await _roots(backend, "d") == {"d": "r"}
 
     async def test_child_before_its_parent_and_grandparent(self, backend: BaseResultBackend) -> None:
-        """The root is the topmost ancestor known so far, and moves along when it gets a parent itself."""
+        """The root is the topmost ancestor known so far, and is replaced when it gets a parent itself."""
         await _plant(backend, "parent child", "child grandchild")
         assert await _roots(backend, ["child", "grandchild"]) == {"child": "parent", "grandchild": "parent"}
         await _plant(backend, "grandparent parent")
@@ -93,7 +93,7 @@ class FamilyContract(Contract):
         assert (await backend.count_by_status(root_id="grandparent"))[TaskStatus.FAILED] == 4
 
     async def test_parent_that_is_given_later(self, backend: BaseResultBackend) -> None:
-        """The first write that names one fixes it, for the task and all that stand below."""
+        """The first write that names one fixes it, for the task and everything below it."""
         await _plant(backend, "r", "a", "a b", "b c")
         assert ids((await backend.page(root_id="a", newest_first=False)).items) == ["a", "b", "c"]
         later = TaskResult[Any].failed("a", ValueError(), retries=1, parent_id="r")
@@ -103,7 +103,7 @@ class FamilyContract(Contract):
         assert ids((await backend.page(root_id="a")).items) == ["a"]
 
     async def test_any_order_gives_the_same_families(self, make_backend: MakeBackend) -> None:
-        """Forests that are stored in any order, parents named at once or later: the roots come out right."""
+        """Forests stored in any order, with parents named at once or later: all roots end up right."""
         for seed in range(20):
             choose = random.Random(seed)
             names = [f"t{n}" for n in range(12)]
@@ -124,7 +124,7 @@ class FamilyContract(Contract):
                     assert below == family - {root}
 
     async def test_no_parent_named_keeps_the_standing_one(self, backend: BaseResultBackend) -> None:
-        """Advancing, overwriting and compare-and-set alike; a new record begins without."""
+        """Advancing, overwriting and compare-and-set alike; a new record starts without one."""
         await _plant(backend, "p", "p c")
         assert await backend.store("c", TaskResult.running("c", retries=1))
         assert await backend.store("c", TaskResult.pending("c"), overwrite=True)
@@ -141,7 +141,7 @@ class FamilyContract(Contract):
         assert [child async for child in backend.families.children("p")] == []
 
     async def test_different_parent_is_refused(self, backend: BaseResultBackend) -> None:
-        """Whatever way it is written; the error names task, parent and the standing one; nothing changed."""
+        """In every way to write; the error names task, parent and standing parent; nothing has changed."""
         await _plant(backend, "first", "second", "first c")
         before = await _everything(backend, ["first", "second", "c"])
         other = TaskResult[Any].success("c", retries=1, parent_id="second")
@@ -181,7 +181,7 @@ class FamilyContract(Contract):
         assert await _everything(backend, names) == before
 
     async def test_cycle_of_tasks_that_are_not_all_stored(self, backend: BaseResultBackend) -> None:
-        """A task that is stored for the first time may descend from itself by what its children say."""
+        """A task that is stored for the first time may be its own descendant, according to its children."""
         with pytest.raises(FamilyConflict, match="'lone' cannot be the parent of 'lone'"):
             await backend.store("lone", failed("lone", parent_id="lone"))
         assert await backend.exists("lone") is False
@@ -196,7 +196,7 @@ class FamilyContract(Contract):
     async def test_root_that_joins_what_it_was_cut_off_from(
         self, backend: BaseResultBackend, below: list[str]
     ) -> None:
-        """No task is its own root, nor listed twice: neither the old root nor what it joined since."""
+        """No task is its own root or listed twice: neither the old root nor the one it joined since."""
         await backend.store_many([failed("m", parent_id="r"), failed("p", parent_id="m"), failed("r")])
         await backend.delete("m")
         joining = "r"
@@ -212,7 +212,7 @@ class FamilyContract(Contract):
             assert sum((await backend.count_by_status(root_id=root_id)).values()) == len(members)
 
     async def test_refused_item_of_many(self, backend: BaseResultBackend) -> None:
-        """store_many raises for it; all others are stored, and what it refused is as before."""
+        """store_many raises for it; all others are stored, and the refused one is unchanged."""
         await _plant(backend, "p", "p c")
         before = await backend.get("p")
         results = [failed("x"), failed("p", retries=1, parent_id="c"), failed("y", parent_id="c")]
@@ -222,7 +222,7 @@ class FamilyContract(Contract):
         assert await _roots(backend, "xyp") == {"x": None, "y": "p", "p": None}
 
     async def test_write_that_loses_joins_no_family(self, backend: BaseResultBackend) -> None:
-        """A zombie's parent is not taken over, and not complained of."""
+        """The parent in a late write of an earlier attempt is neither applied nor refused."""
         await backend.store("t", TaskResult.success("t", 1, retries=1))
         assert await backend.store("t", TaskResult.running("t", parent_id="p")) is False
         assert await backend.store("t", TaskResult.running("t", parent_id="t")) is False
@@ -230,7 +230,7 @@ class FamilyContract(Contract):
         assert [child async for child in backend.families.children("p")] == []
 
     async def test_bad_arguments_of_families(self, backend: BaseResultBackend) -> None:
-        """Each is named, and nothing was deleted."""
+        """Each is named, and nothing is deleted."""
         await _plant(backend, "p", "p c")
         bad_id: Any
         for bad_id in ("", None, 7):
@@ -261,7 +261,7 @@ class FamilyContract(Contract):
         assert await backend.store("c", TaskResult.success("c", retries=1, parent_id="p"))
 
     async def test_deletion_of_a_family_takes_all(self, backend: BaseResultBackend) -> None:
-        """And nothing else; of a root also those whose parent was deleted before. Then it does nothing."""
+        """Nothing else; for a root also those whose parent was deleted before. A second call does nothing."""
         await _plant(backend, "r", "r a", "r b", "a x", "x y", "s", "s t", "r gone", "gone left")
         await backend.delete("gone")
         assert await backend.delete("a", descendants=True) is True
@@ -273,14 +273,14 @@ class FamilyContract(Contract):
             assert await backend.history.of(name) == []
 
     async def test_deletion_of_what_a_deleted_root_left(self, backend: BaseResultBackend) -> None:
-        """False, as there was no such record; but what was left of the family is gone."""
+        """False, as there was no such record; but the rest of its family is gone."""
         await _plant(backend, "r", "r a", "a b")
         await backend.delete("r")
         assert await backend.delete("r", descendants=True) is False
         assert (await backend.page()).items == []
 
     async def test_deletion_of_a_root_that_was_stored_anew(self, backend: BaseResultBackend) -> None:
-        """Takes the children that have kept the root of the family that it was in before."""
+        """Deletes the children that have kept the root of its former family."""
         await backend.store_many([failed("m", parent_id="r"), failed("c", parent_id="m")])
         await backend.store("d", failed("d", parent_id="c"))
         await backend.delete("m")
@@ -304,7 +304,7 @@ class FamilyContract(Contract):
     async def test_interrupted_deletion_can_be_made_again(
         self, backend: BaseResultBackend, top: str, rest: list[str]
     ) -> None:
-        """After any number of removals before the interruption nothing is out of reach."""
+        """However many were removed before the interruption, nothing is out of reach."""
         for removals in range(5):
             await _plant(backend, "r", "r a", "a b", "b c", "b d", "a e")
             with interrupted_after(backend, removals), pytest.raises(Interruption):
@@ -322,7 +322,7 @@ class Interruption(Exception):
 
 @contextmanager
 def interrupted_after(backend: BaseResultBackend, removals: int) -> Iterator[None]:
-    """The engine removes so many records, then raises."""
+    """The engine removes this many records, then raises."""
     left = removals
 
     def interrupted(plain: Callable[..., Any]) -> Callable[..., Any]:

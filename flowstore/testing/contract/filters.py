@@ -1,4 +1,4 @@
-"""The contract of filters: what listings and counts show of parents, roots, names, workers and labels."""
+"""The contract of filters: listings and counts by parent, root, name, worker and label."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILTERS = ("name", "parent_id", "root_id", "worker_id", "label")
 
 class FilterContract(Contract):
     async def test_10000_children(self, backend: BaseResultBackend) -> None:
-        """Page by cursor: each once, in order, full pages, beside as many that are not of the family."""
+        """Page by cursor: each once, in order, in full pages, next to as many outside of the family."""
         names = [f"c{n:05}" for n in range(10_000)]
         await backend.store_many(failed(name, -n % 5_000, parent_id="p") for n, name in enumerate(names))
         await backend.store_many(failed(f"x{n}", n, parent_id="other") for n in range(2_000))
@@ -30,7 +30,7 @@ class FilterContract(Contract):
         assert children == listed[::-1]
 
     async def test_filters_intersect(self, backend: BaseResultBackend) -> None:
-        """Any filters together, with any statuses, in page, iteration and counts, both ways round."""
+        """Any filters together, with any statuses, in pages, iteration and counts, in both directions."""
         choose = random.Random(5)
         for n in range(120):
             fields: Any = {
@@ -69,7 +69,7 @@ class FilterContract(Contract):
             assert await backend.count_by_status(**wanted) == counts, wanted
 
     async def test_walks_that_stop_at_the_root(self, backend: BaseResultBackend) -> None:
-        """A family in steps of any size, both ways round, has its root once, wherever it is listed."""
+        """A family in steps of any size, in both directions, has its root exactly once."""
         for n in range(5):
             await backend.store(f"c{n}", failed(f"c{n}", n, parent_id="r"))
         for place in (-1, 2, 9):
@@ -84,7 +84,7 @@ class FilterContract(Contract):
                     assert await anext(walked, None) is None
 
     async def test_filters_follow_the_record(self, backend: BaseResultBackend) -> None:
-        """A write that changes worker and labels moves the record from the old ones to the new."""
+        """A write that changes worker and labels moves the record from the old listings to the new ones."""
         first = TaskResult[Any].running("t", worker_id="w1", labels={"x", "y"}, task_name="a")
         await backend.store("t", first)
         await backend.store("t", TaskResult.running("t", worker_id="w2", labels={"y", "z"}))
@@ -110,7 +110,7 @@ class FilterContract(Contract):
 
     @pytest.mark.parametrize("name", FILTERS)
     async def test_bad_filters_are_named(self, backend: BaseResultBackend, name: str) -> None:
-        """Of the wrong type, empty, too long, or none that exists; also children and the family's delete."""
+        """Of the wrong type, empty, too long or unknown; also for children and the deletion of a family."""
         bad: list[tuple[Any, type[Exception]]] = [(7, TypeError), ("", ValueError), ("x" * 513, ValueError)]
         for value, error in bad:
             filters: Any = {name: value}

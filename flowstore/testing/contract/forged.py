@@ -1,4 +1,4 @@
-"""The contract of records that somebody else wrote into the storage: data or CorruptRecord, never a call."""
+"""The contract of records that others wrote into the storage: they are data or corrupt, never executed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flowstore.testing.support import failed, waiting
 
 PICKLE = "cos\nsystem\n(S'true'\ntR."
 NOT_IMPORTED = "this"
-"""A module of the standard library that nobody imports."""
+"""A module of the standard library that nothing else imports."""
 
 HEADS_REFUSED = [
     "",
@@ -98,7 +98,7 @@ class ForgedContract(Contract):
         body: str,
         is_data: bool,
     ) -> None:
-        """Read as data, or UnreadableRecord to all who ask for it; others are read, and it can be deleted."""
+        """Read as data, or UnreadableRecord for every reader; others stay readable, and it can be deleted."""
         called: list[object] = []
         monkeypatch.setattr(os, "system", called.append)
         monkeypatch.setattr(subprocess, "Popen", called.append)

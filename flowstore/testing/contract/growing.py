@@ -1,4 +1,4 @@
-"""The contract of what a newer program wrote, and of what cannot be read: neither hides anything else."""
+"""The contract of records by newer programs, and of unreadable ones: neither hides any other record."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NEW: Any = {"new": {"nested": [1, None]}, "$new": 1, "\N{SNAKE}": "x"}
 
 
 def grown(**fields: object) -> bytes:
-    """JSON with keys that nobody knows yet, before and behind those that are known."""
+    """JSON with unknown keys before and after the known ones."""
     return json.dumps({"a new one": 1, **fields, **NEW}).encode()
 
 
@@ -43,7 +43,7 @@ WALKS: dict[str, Walk] = {
 
 class GrowingContract(Contract):
     async def test_unknown_keys_of_a_record_are_ignored(self, backend: BaseResultBackend) -> None:
-        """In its head, its error and what caused that, its body and its progress, by every way to read it."""
+        """In its head, its error and the causes of it, its body and its progress, in every way to read it."""
         cause = grown(type="KeyError", message="k")
         error = grown(type="ValueError", message="no", args=["no"], cause=json.loads(cause))
         head = grown(error=json.loads(error), started_at="2026-01-01T00:00:00+00:00")
@@ -60,7 +60,7 @@ class GrowingContract(Contract):
             assert read.started_at is not None
 
     async def test_unknown_keys_of_what_is_kept_are_ignored(self, backend: BaseResultBackend) -> None:
-        """Of data, checkpoints, workers, and what the app says."""
+        """Those of data, checkpoints, workers and apps."""
         await backend.store("t", TaskResult.running("t"))
         await plant_kept(backend, "data", "t", "k", b'{"a new one":1,"value":7}')
         await plant_kept(backend, "checkpoint", "t", None, b'{"value":8,"new":{"$tuple":[1]}}')
@@ -77,7 +77,7 @@ class GrowingContract(Contract):
         await backend.workers.heartbeat("w")
 
     async def test_what_a_newer_program_wrote_can_be_written_over(self, backend: BaseResultBackend) -> None:
-        """By a store, a report of progress, and by whoever frees the tasks of a dead worker."""
+        """By a store, by a report of progress, and by the rescue of a dead worker's tasks."""
         running = TaskResult.running("t", worker_id="w")
         await plant(backend, running, head=grown(), body=grown_body(), progress=grown(done=1))
         assert await backend.set_progress("t", 2)
@@ -109,7 +109,7 @@ class GrowingContract(Contract):
     async def test_a_walk_goes_on_and_names_it_at_the_end(
         self, backend: BaseResultBackend, name: str
     ) -> None:
-        """All others are yielded first; who reads no further is not bothered."""
+        """All others are yielded first; a caller who stops earlier gets no error."""
         for n in range(20):
             result = TaskResult.running(f"t{n:02}", parent_id="p", worker_id="w")
             if n in (0, 7, 19):
@@ -149,7 +149,7 @@ class GrowingContract(Contract):
         assert workflow.counts[TaskStatus.RUNNING] == 2
 
     async def test_a_type_that_is_not_registered_is_no_corruption(self, make_backend: MakeBackend) -> None:
-        """An error of its own names the type and the cure; nothing else is affected."""
+        """An error of its own names the type and the remedy; nothing else is affected."""
         async with make_backend(types=SAMPLE_TYPES) as backend:
             await backend.store_many(
                 [TaskResult.success("p", Point(1, 2)), TaskResult.success("q", 1), TaskResult.pending("r")]

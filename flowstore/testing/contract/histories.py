@@ -1,4 +1,4 @@
-"""The contract of the history: each applied store, in the order of time, once, for as long as its record."""
+"""The contract of the history: every applied store, in order of time, once, as long as its record lives."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _states(transitions: list[Transition]) -> list[tuple[str, int]]:
 
 
 async def _live(backend: BaseResultBackend, clock: ManualClock, *names: str) -> None:
-    """Each is pending, then running, then done; a second before each of these."""
+    """Each is pending, then running, then done, with a second before each."""
     for make in (TaskResult.pending, TaskResult.running, TaskResult.success):
         for name in names:
             clock.advance(1)
@@ -36,13 +36,13 @@ async def _live(backend: BaseResultBackend, clock: ManualClock, *names: str) -> 
 
 
 def _place(step: Transition) -> tuple[datetime, int, str]:
-    """Tasks with equal time and seq are in any order."""
+    """Tasks with equal time and seq may come in any order."""
     return step.at, step.seq, step.task_id
 
 
 class HistoryContract(Contract):
     async def test_history_is_what_was_stored(self, make_backend: MakeBackend) -> None:
-        """Status, time, try and worker of each applied store; what was refused left nothing."""
+        """Status, time, attempt and worker of every applied store; a refused one leaves nothing."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             await _live(backend, clock, "t")
@@ -56,7 +56,7 @@ class HistoryContract(Contract):
             assert {step.at.tzinfo for step in history} == {UTC}
 
     async def test_ties_are_in_the_order_of_writing(self, make_backend: MakeBackend) -> None:
-        """Equal times and statuses are all kept; a clock that goes back sorts what came later before."""
+        """Equal times and statuses are all kept; a clock that goes back sorts later stores first."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             for worker in "abc":
@@ -77,7 +77,7 @@ class HistoryContract(Contract):
         assert await backend.history.of("nobody") == []
 
     async def test_iter_history_in_batches(self, make_backend: MakeBackend) -> None:
-        """All tasks in the order of time, each transition once, however many are read at a time."""
+        """All tasks in order of time, each transition once, however many are read at a time."""
         clock = ManualClock()
         names = [f"t{n}" for n in range(30)]
         async with make_backend(clock=clock) as backend:
@@ -114,7 +114,7 @@ class HistoryContract(Contract):
                 assert ids == (["t"] if expected else [])
 
     async def test_iter_task_ids(self, make_backend: MakeBackend) -> None:
-        """Each once over all batches, in the order of its first transition within the bounds."""
+        """Each once across all batches, in the order of its first transition within the bounds."""
         clock = ManualClock()
         names = [f"t{n}" for n in range(25)]
         async with make_backend(clock=clock) as backend:
@@ -127,7 +127,7 @@ class HistoryContract(Contract):
             assert walked == names[20:] + names[:15]
 
     async def test_walks_under_change(self, make_backend: MakeBackend) -> None:
-        """What is there from the beginning to the end of a walk comes exactly once, others come and go."""
+        """What exists throughout the walk comes exactly once, while others come and go."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             kept, going = [f"kept{n}" for n in range(300)], [f"going{n}" for n in range(300)]
@@ -157,7 +157,7 @@ class HistoryContract(Contract):
 
     @pytest.mark.parametrize("way", ["delete", "delete_many", "clear", "expiry"])
     async def test_history_goes_with_the_record(self, make_backend: MakeBackend, way: str) -> None:
-        """Also where the id is stored anew: its history begins again, and no walk shows the old one."""
+        """Even if the id is stored again: its history starts again, and no walk shows the old one."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             await backend.store("other", TaskResult.pending("other"))
@@ -179,7 +179,7 @@ class HistoryContract(Contract):
             assert [step.task_id for step in walked if step.task_id != "t"] == ["other"][: way != "clear"]
 
     async def test_purge_removes_history(self, make_backend: MakeBackend) -> None:
-        """What expired leaves nothing for a walk once it is purged."""
+        """An expired task leaves nothing for a walk once it is purged."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             await backend.store_many((failed(f"gone{n}") for n in range(20)), ttl=10)
@@ -190,7 +190,7 @@ class HistoryContract(Contract):
             assert await _drained(backend.history.iter_ids()) == ["kept"]
 
     async def test_without_history(self, make_backend: MakeBackend) -> None:
-        """history=False keeps nothing; all else is as ever."""
+        """history=False keeps nothing; everything else works as usual."""
         async with make_backend(history=False) as backend:
             assert await backend.store("t", TaskResult.running("t"))
             assert await backend.store("t", TaskResult.success("t", 1))
@@ -200,7 +200,7 @@ class HistoryContract(Contract):
             assert (await backend.wait_for("t", 0)).unwrap() == 1
 
     async def test_history_limit(self, make_backend: MakeBackend) -> None:
-        """Of each task the newest so many stay, for every walk; others are not affected."""
+        """The newest transitions of each task are kept, for every walk; other tasks are not affected."""
         clock = ManualClock()
         async with make_backend(clock=clock, history_limit=3) as backend:
             await backend.store("other", TaskResult.pending("other"))

@@ -1,4 +1,4 @@
-"""The contract under hostile input: results, texts and cursors made to break what handles them."""
+"""The contract under hostile input: results, texts and cursors made to break their readers."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class HostileContract(Contract):
     async def test_whatever_went_wrong_is_stored_and_wakes(
         self, backend: BaseResultBackend, name: str
     ) -> None:
-        """Exceptions that cannot be described: a bounded error, stored as failed, and the waiter has it."""
+        """Exceptions that cannot be described: a bounded error, stored as failed, reaches the waiter."""
         task = await waiting(backend, "t")
         result = TaskResult[Any].failed("t", RUDE_ERRORS[name]())
         assert await backend.store("t", result) is True
@@ -108,7 +108,7 @@ class HostileContract(Contract):
                 TaskResult.failed("t", wrong)  # type: ignore[arg-type]  # on purpose
 
     async def test_small_fields_at_their_bounds(self, backend: BaseResultBackend) -> None:
-        """The largest error, labels and note, of characters that JSON spells as six, come back."""
+        """The largest error, labels and note, in characters that JSON escapes as six, come back."""
         error = None
         for _ in range(16):
             texts = {"type": "\1" * 4_096, "message": "\1" * 4_096, "traceback": "\1" * 16_384}
@@ -131,7 +131,7 @@ class HostileContract(Contract):
     async def test_small_fields_beyond_their_bounds(
         self, backend: BaseResultBackend, fields: dict[str, Any]
     ) -> None:
-        """Such a result cannot be made, also not as a copy of another."""
+        """Such a result cannot be made, not even as a copy of another one."""
         sound = TaskResult[Any].pending("t")
         with pytest.raises(ValueError, match=next(iter(fields))):
             TaskResult(**{"task_id": "t", "status": "pending", **fields})
@@ -143,7 +143,7 @@ class HostileContract(Contract):
     async def test_a_result_that_nothing_checked_harms_no_other(
         self, backend: BaseResultBackend, fields: dict[str, Any]
     ) -> None:
-        """Made by model_construct: refused, and the stores that share its trip go on."""
+        """Made by model_construct: refused, and the stores in the same trip succeed."""
         sound = dict(TaskResult[Any].pending("bad"))
         bad: TaskResult[Any] = TaskResult.model_construct(**{**sound, **fields})
         stores = [backend.store(f"t{n}", TaskResult.pending(f"t{n}")) for n in range(5)]
@@ -159,7 +159,7 @@ class HostileContract(Contract):
     async def test_values_that_hold_another_twice_and_so_on(
         self, make_backend: MakeBackend, hold: Callable[[Any], Any]
     ) -> None:
-        """Few objects that would be 2 to the power of 40 when written out: over the limit, not for ever."""
+        """A few objects that would be 2 to the power of 40 when written out: refused, and soon."""
         value: Any = 0
         for _ in range(40):
             value = hold(value)
@@ -170,7 +170,7 @@ class HostileContract(Contract):
             assert await backend.exists("t") is False
 
     async def test_values_that_break_what_looks_at_them(self, backend: BaseResultBackend) -> None:
-        """Refused by a short message; their own methods are not called."""
+        """Refused with a short message; their own methods are not called."""
         rude = [make() for name, make in RUDE_ERRORS.items() if name not in OF_OTHER_KINDS]
         for value in rude:
             with pytest.raises(NotSerializable, match=r"^result\['x'\]") as caught:
@@ -179,7 +179,7 @@ class HostileContract(Contract):
         assert await backend.exists("t") is False
 
     async def test_limits_hold_on_read(self, backend: BaseResultBackend) -> None:
-        """What somebody with higher limits stored is a CorruptRecord here; its neighbours are readable."""
+        """What a backend with higher limits stored is a CorruptRecord here; its neighbours are readable."""
         values = {"long": "x" * 2_000, "deep": [[[[[[[1]]]]]]], "deep and tagged": (((((((1,),),),),),),)}
         await backend.store_many(TaskResult.success(name, value) for name, value in values.items())
         await backend.store("t", TaskResult.success("t", 1))
@@ -192,7 +192,7 @@ class HostileContract(Contract):
         assert len((await backend.page(load_result=False)).items) == 4
 
     async def test_text_of_any_kind(self, make_backend: MakeBackend) -> None:
-        """Ids, names, workers, parents and labels are data: found by the letter, deleted by the letter."""
+        """Ids, names, workers, parents and labels are data: found and deleted literally."""
         loop = asyncio.get_running_loop()
 
         @settings(
@@ -207,7 +207,7 @@ class HostileContract(Contract):
             await asyncio.to_thread(is_kept_apart)
 
     async def test_forged_cursors(self, backend: BaseResultBackend) -> None:
-        """Whatever bit of one is another: InvalidCursor."""
+        """Whichever bit is flipped: InvalidCursor."""
         await backend.store_many(failed(f"t{n}", n) for n in range(3))
         cursor = (await backend.page(TaskStatus.FAILED, limit=1)).next_cursor
         assert cursor is not None

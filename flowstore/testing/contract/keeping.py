@@ -1,4 +1,4 @@
-"""The contract of data: values that belong to a task under keys, and go with it."""
+"""The contract of data: values that a task has under keys, and that are removed with it."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ ENDINGS: dict[str, Ending] = {
     "expiry": _expire,
     "purge": _expire_and_purge,
 }
-"""How the record "t", which lives for a minute, can go."""
+"""The ways in which the record "t", which lives for a minute, can go away."""
 
 
 class DataContract(Contract):
     async def test_data_comes_back_as_it_went_in(self, backend: BaseResultBackend) -> None:
-        """Type included; a fresh object each time, of which neither writer nor reader holds a part."""
+        """Type included; a fresh object each time, which shares no part with the writer or other readers."""
         await backend.store("t", TaskResult.pending("t"))
         rows = [1]
         assert await backend.data.set("t", "nested", NESTED) == 1
@@ -64,7 +64,7 @@ class DataContract(Contract):
         assert await backend.data.all("t") == {"nested": NESTED, "rows": [1]}
 
     async def test_stored_none_is_not_missing(self, backend: BaseResultBackend) -> None:
-        """None is a value like others; the default, of any kind, only stands in for what is not there."""
+        """None is a value like any other; the default, of any type, is only returned for a missing key."""
         await backend.store("t", TaskResult.pending("t"))
         await backend.data.set("t", "none", None)
         assert await backend.data.get("t", "none", "default") is None
@@ -81,7 +81,7 @@ class DataContract(Contract):
         assert await backend.data.get("t", "none", "default") == "default"
 
     async def test_datum_tells_version_and_time(self, make_backend: MakeBackend) -> None:
-        """Of its own key; a key that was deleted begins anew."""
+        """Each key has its own; after a deletion it starts again at 1."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             await backend.store("t", TaskResult.pending("t"))
@@ -97,7 +97,7 @@ class DataContract(Contract):
             assert await backend.data.set("t", "k", 40) == 1
 
     async def test_compare_and_set_of_data(self, backend: BaseResultBackend) -> None:
-        """Only over the version named, 0 only where there is no such key; a conflict tells what stands."""
+        """Only over the given version, 0 only if there is no such key; a conflict has the actual version."""
         await backend.store("t", TaskResult.pending("t"))
         with pytest.raises(VersionConflict, match=r"data 'k' of task 't' is at version 0, not 1"):
             await backend.data.set("t", "k", "x", if_version=1)
@@ -111,7 +111,7 @@ class DataContract(Contract):
         assert await backend.data.get("t", "k") == "b"
 
     async def test_one_of_20_concurrent_writers_wins_each_version(self, backend: BaseResultBackend) -> None:
-        """Whose value then stands; all others are told so."""
+        """Its value stands; all others get VersionConflict."""
         await backend.store("t", TaskResult.pending("t"))
         for version in range(10):
             writes = (backend.data.set("t", "k", n, if_version=version) for n in range(20))
@@ -123,7 +123,7 @@ class DataContract(Contract):
             assert (datum.value, datum.version) == (outcomes.index(version + 1), version + 1)
 
     async def test_concurrent_counting_loses_nothing(self, backend: BaseResultBackend) -> None:
-        """20 tasks read, add one and set it again until nobody was in between: none is lost."""
+        """20 tasks read, add one and set, until no other came in between: no increment is lost."""
         await backend.store("t", TaskResult.pending("t"))
         await backend.data.set("t", "count", 0)
 
@@ -142,7 +142,7 @@ class DataContract(Contract):
 
     @pytest.mark.parametrize("ending", ENDINGS)
     async def test_data_goes_with_its_task(self, make_backend: MakeBackend, ending: str) -> None:
-        """Nothing is found or written after it, and a record stored anew under the same id has none of it."""
+        """Nothing is found or written afterwards, and a new record with the same id has none of it."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             await backend.store("t", TaskResult.pending("t"), ttl=60)
@@ -159,7 +159,7 @@ class DataContract(Contract):
             assert await backend.data.set("t", "k", "new") == 1
 
     async def test_data_stays_while_the_record_changes(self, backend: BaseResultBackend) -> None:
-        """Through every state, an overwrite included; it belongs to the task, not to a write."""
+        """Through every state and an overwrite; it belongs to the task, not to a single write."""
         await backend.store("t", TaskResult.pending("t"))
         await backend.data.set("t", "k", 1)
         await backend.store("t", TaskResult.running("t"))
@@ -171,7 +171,7 @@ class DataContract(Contract):
         assert record.version == 4
 
     async def test_data_of_a_task_that_is_not_stored(self, backend: BaseResultBackend) -> None:
-        """Writing says so, whatever the version; reading finds nothing."""
+        """Writing raises UnknownTask, whatever the version; reading finds nothing."""
         for if_version in (None, 0, 1):
             with pytest.raises(UnknownTask, match="'t'"):
                 await backend.data.set("t", "k", 1, if_version=if_version)
@@ -181,7 +181,7 @@ class DataContract(Contract):
         assert await backend.data.all("t") == {}
 
     async def test_odd_ids_and_keys_are_kept_apart(self, backend: BaseResultBackend) -> None:
-        """Of tasks and of data; all of a task's come in the order of keys."""
+        """Of tasks and of data; ``all`` returns them in the order of their keys."""
         odd = [*ODD_IDS, "\uffff"]
         await backend.store_many(TaskResult.pending(task_id) for task_id in odd)
         await asyncio.gather(*(backend.data.set(id_, key, [id_, key]) for id_ in odd for key in odd))
@@ -190,7 +190,7 @@ class DataContract(Contract):
             assert list(found.items()) == [(key, [task_id, key]) for key in sorted(odd)]
 
     async def test_refused_values_are_not_kept(self, make_backend: MakeBackend) -> None:
-        """What cannot come back, or is too large, is named by its path, and what stood there stays."""
+        """A value that cannot come back, or is too large, is named by its path; the old value stays."""
         async with make_backend(max_result_bytes=1_000) as backend:
             await backend.store("t", TaskResult.pending("t"))
             await backend.data.set("t", "k", "old")

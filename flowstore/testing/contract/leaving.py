@@ -1,4 +1,4 @@
-"""The contract of leaving a tracked block: whatever way it ends, its task does not stay running."""
+"""The contract of leaving a tracked block: however it ends, its task does not stay running."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Commit = Callable[..., Coroutine[Any, Any, Any]]
 
 
 def commits_by(backend: BaseResultBackend, make: Callable[[Commit], Commit]) -> AbstractContextManager[None]:
-    """Writes go through what ``make`` makes of the engine's verb."""
+    """Replace the engine's commit by ``make`` of it."""
     return replaced_verb(backend, "commit", make)
 
 
@@ -42,7 +42,7 @@ def unavailable(_: Commit) -> Commit:
 
 
 class Stall:
-    """Makes writes wait for ``go``; ``reached`` when the first one does."""
+    """Makes writes wait for ``go``; ``reached`` is set when the first one waits."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
@@ -64,7 +64,7 @@ class LeavingContract(Contract):
     async def test_exceptions_that_end_the_program(
         self, backend: BaseResultBackend, error: BaseException
     ) -> None:
-        """Stored as failed, and on their way."""
+        """Stored as failed, and they propagate."""
         with pytest.raises(type(error)) as caught:
             await fail(backend.track("t"), error)
         assert caught.value is error
@@ -73,7 +73,7 @@ class LeavingContract(Contract):
         assert (failed.status, failed.error.type) == (TaskStatus.FAILED, type(error).__name__)
 
     async def test_cancellation(self, backend: BaseResultBackend) -> None:
-        """Stored as cancelled, by task.cancel and by a timeout; it propagates."""
+        """Stored as cancelled, after task.cancel and after a timeout; it propagates."""
         inside = asyncio.Event()
 
         async def work() -> None:
@@ -98,7 +98,7 @@ class LeavingContract(Contract):
         assert (await stored(backend, "late")).status is TaskStatus.CANCELLED
 
     async def test_cancelled_again_and_again(self, backend: BaseResultBackend) -> None:
-        """Cancels that arrive while the outcome is stored are heard when it is."""
+        """Cancellations that arrive while the outcome is being stored take effect afterwards."""
         for way, status in {
             "cancel": TaskStatus.CANCELLED,
             "fail": TaskStatus.FAILED,
@@ -170,7 +170,7 @@ class LeavingContract(Contract):
         assert (await stored(backend, "t")).status is TaskStatus.CANCELLED
 
     async def test_result_that_cannot_be_kept(self, backend: BaseResultBackend) -> None:
-        """The task failed with the reason, which is raised."""
+        """The task is stored as failed with the reason, which is raised."""
         with pytest.raises(NotSerializable, match=r"result\['rows'\]\[1\]"):
             async with backend.track("t") as task:
                 task.result = {"rows": [1, object()]}
@@ -184,7 +184,7 @@ class LeavingContract(Contract):
     async def test_outcome_that_cannot_be_stored(
         self, make_backend: MakeBackend, stalls: bool, trouble: type[StorageError]
     ) -> None:
-        """The storage's error is raised, within op_timeout; or it is a note on what propagates already."""
+        """The storage's error is raised, within op_timeout, or added as a note to a propagating exception."""
         make = Stall() if stalls else unavailable
         async with make_backend(op_timeout=0.5) as backend:
             tracked = backend.track("t")
@@ -200,7 +200,7 @@ class LeavingContract(Contract):
             assert (await stored(backend, "t")).status is TaskStatus.RUNNING
 
     async def test_storage_that_fails_at_the_beginning(self, backend: BaseResultBackend) -> None:
-        """The error is raised, the block does not run."""
+        """The error is raised, and the block does not run."""
         await backend.open()
         entered: list[str] = []
         with commits_by(backend, unavailable), pytest.raises(StorageUnavailable):
@@ -222,7 +222,7 @@ class LeavingContract(Contract):
         assert (await backend.wait_for("t", 30)).status is TaskStatus.CANCELLED
 
     async def test_generators_that_are_closed_in_any_order(self, backend: BaseResultBackend) -> None:
-        """What runs behind them is a child of what is still around it, not of what has ended."""
+        """Code after them is a child of the task still around it, not of one that has ended."""
 
         async def stream(name: str) -> AsyncIterator[str]:
             async with backend.track(name):
@@ -250,7 +250,7 @@ class LeavingContract(Contract):
             await backend.wait_for(name, 30)
 
     async def test_coroutine_that_is_closed(self, backend: BaseResultBackend) -> None:
-        """It must not wait for anything, and does not; the loop stores the task as cancelled."""
+        """It must not await anything, and does not; the loop stores the task as cancelled."""
 
         async def work() -> None:
             async with backend.track("t"):
@@ -268,7 +268,7 @@ async def _end(
     make: Callable[[Commit], Commit],
     error: BaseException | None = None,
 ) -> None:
-    """Run a block at whose end, with ``error`` or without, writes go through what ``make`` makes."""
+    """Run a block that ends with or without ``error``, while the engine's commit is ``make`` of it."""
     with ExitStack() as broken:
         async with tracked:
             broken.enter_context(commits_by(backend, make))
@@ -286,6 +286,6 @@ class _Here:
 
 @types.coroutine
 def _until_here(coroutine: Coroutine[Any, Any, None]) -> Generator[Any, None, None]:
-    """Drive it by hand until it waits for ``_Here``."""
+    """Step through it by hand until it awaits ``_Here``."""
     while (awaited := coroutine.send(None)) is not _HERE:
         yield awaited

@@ -17,7 +17,7 @@ BAD_CURSORS = ["", "x", "=", "AAAA", "\N{SNAKE}", "A" * 2_000, "AQ" * 20, "' OR 
 
 class ListingContract(Contract):
     async def test_order(self, backend: BaseResultBackend) -> None:
-        """Newest submission first, ties by task_id, those without one last; and the exact reverse."""
+        """Newest submission first, ties by task_id, those without one last; or exactly the reverse."""
         seconds = {"b": 5, "a": 5, "z": 9, "\N{SNAKE}": 5, "old": -(10**9), "none2": None, "none1": None}
         for task_id, second in seconds.items():
             await backend.store(task_id, failed(task_id, second))
@@ -31,7 +31,7 @@ class ListingContract(Contract):
             assert all(len(page.items) == limit for page in forward[:-1])
 
     async def test_limit_and_offset(self, backend: BaseResultBackend) -> None:
-        """None is all, 0 is none, an offset behind the end is empty."""
+        """None is all, 0 is none, and an offset beyond the end gives nothing."""
         await backend.store_many(failed(f"t{n:04}", -n) for n in range(1_203))
         expected = [f"t{n:04}" for n in range(1_203)]
         assert ids(await backend.list_by_status(TaskStatus.FAILED)) == expected
@@ -41,7 +41,7 @@ class ListingContract(Contract):
         assert await backend.list_by_status(TaskStatus.SUCCESS) == []
 
     async def test_bad_arguments(self, backend: BaseResultBackend) -> None:
-        """Each is named; strings that are a status are taken."""
+        """Each is named; strings that are the value of a status are accepted."""
         bad: list[tuple[Any, type[Exception], str]] = [
             (backend.list_by_status(TaskStatus.FAILED, -1), ValueError, "limit"),
             (backend.list_by_status(TaskStatus.FAILED, True), TypeError, "limit"),
@@ -72,7 +72,7 @@ class ListingContract(Contract):
         assert [item.task_id async for item in backend.iter_by_status(some, batch_size=3)] == wanted
 
     async def test_name_filter(self, backend: BaseResultBackend) -> None:
-        """Only tasks of that name, whatever characters it has; a change of name moves the record."""
+        """Only tasks of that name, whatever its characters; a change of name moves the record."""
         for n, name in enumerate(["a", "a", "b", "a b", 'q"\n', None] * 3):
             await backend.store(f"t{n}", failed(f"t{n}", n, task_name=name))
         for name, count in {"a": 6, "b": 3, "a b": 3, 'q"\n': 3, "%": 0}.items():
@@ -85,7 +85,7 @@ class ListingContract(Contract):
         assert len((await backend.page(name="b")).items) == 4
 
     async def test_cursor_belongs_to_its_query(self, backend: BaseResultBackend) -> None:
-        """Other statuses, name or order, or a token that was never made: InvalidCursor."""
+        """Other statuses, name or order, or a cursor that was never issued: InvalidCursor."""
         await backend.store_many(failed(f"t{n}", n) for n in range(4))
         cursor = (await backend.page(TaskStatus.FAILED, limit=2)).next_cursor
         assert cursor is not None
@@ -104,7 +104,7 @@ class ListingContract(Contract):
                 await backend.page(TaskStatus.FAILED, cursor=bad)
 
     async def test_walk_under_change_sees_each_kept_record_once(self, backend: BaseResultBackend) -> None:
-        """5,000 records keep their status while 1,000 others come, change and go: exactly once each."""
+        """5,000 records that keep their status, while 1,000 others come, change and go: exactly once each."""
         kept = [f"kept{n:04}" for n in range(5_000)]
         moving = [f"moving{n:04}" for n in range(1_000)]
         await backend.store_many(failed(name, n % 97) for n, name in enumerate(kept))
@@ -123,7 +123,7 @@ class ListingContract(Contract):
         assert len(found) == len(set(found))
 
     async def test_listing_without_results(self, backend: BaseResultBackend) -> None:
-        """The values stay in the storage; what an operator looks at is there."""
+        """The values stay in the storage; the fields that an operator looks at are there."""
         record = TaskResult[Any].failed("t", ValueError("why"), args=(1,), kwargs={"a": 1}, worker_id="w")
         await backend.store("t", record)
         [item] = (await backend.page(load_result=False)).items
@@ -134,7 +134,7 @@ class ListingContract(Contract):
         assert item.error == record.error
 
     async def test_counts(self, backend: BaseResultBackend) -> None:
-        """One number for each status, right after every kind of change."""
+        """One number per status, correct after every kind of change."""
         assert await backend.count_by_status() == dict.fromkeys(TaskStatus, 0)
         await backend.store_many(failed(f"t{n}", n) for n in range(10))
         await backend.store("t0", TaskResult.success("t0"), overwrite=True)

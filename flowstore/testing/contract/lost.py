@@ -1,4 +1,4 @@
-"""The contract of dead workers: what they held is tried again or failed, and nothing is done twice."""
+"""The contract of dead workers: their tasks are requeued or failed, and nothing is done twice."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RESCUES: dict[str, Rescue] = {
 
 
 def running(task_id: str, second: int = 0, **fields: Any) -> TaskResult[Any]:
-    """Submitted ``second`` seconds after START, and run by "w"."""
+    """Submitted ``second`` seconds after START, and running on "w"."""
     at = START + timedelta(seconds=second)
     return TaskResult.running(task_id, **{"submitted_at": at, "worker_id": "w", **fields})
 
@@ -46,7 +46,7 @@ async def read(backend: BaseResultBackend, task_id: str) -> TaskResult[Any]:
 
 
 async def crowd(backend: BaseResultBackend) -> None:
-    """Two tasks that "w" runs, t1 before t2, and others that it does not run, or not any more."""
+    """Two tasks running on "w", t1 before t2, and others that do not run on it, or no longer."""
     others: Iterable[TaskResult[Any]] = (
         TaskResult.pending("pending", worker_id="w"),
         TaskResult.retrying("retrying", ValueError(), worker_id="w"),
@@ -59,7 +59,7 @@ async def crowd(backend: BaseResultBackend) -> None:
 
 class LostWorkersContract(Contract):
     async def test_running_tasks(self, backend: BaseResultBackend) -> None:
-        """Those that the worker runs now, registered or not, with their values; first submitted, first."""
+        """Those running on the worker, registered or not, with their values, in order of submission."""
         await crowd(backend)
         await backend.store("t1", running("t1", 1, args=(1,)))
         found = [task async for task in backend.workers.running_tasks("w")]
@@ -68,7 +68,7 @@ class LostWorkersContract(Contract):
         assert [task async for task in backend.workers.running_tasks("w*")] == []
 
     async def test_requeued_task_is_pending_for_the_next_try(self, make_backend: MakeBackend) -> None:
-        """One retry more, no worker, no start, no progress; all else as it was."""
+        """The next attempt, without worker, start and progress; everything else as it was."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             task = running(
@@ -94,7 +94,7 @@ class LostWorkersContract(Contract):
             assert entry.at == START + timedelta(seconds=5)
 
     async def test_failed_task_says_that_its_worker_was_lost(self, make_backend: MakeBackend) -> None:
-        """Who waits for it is woken; the worker, its try and how far it came stay to be seen."""
+        """Its waiters are woken; the worker, the attempt and the progress remain visible."""
         clock = ManualClock()
         async with make_backend(clock=clock, failure_ttl=60) as backend:
             await backend.store("t", running("t", args=(1,), progress=Progress(done=1)))
@@ -110,7 +110,7 @@ class LostWorkersContract(Contract):
             assert failed.expires_at == START + timedelta(seconds=65)
 
     async def test_failed_with_an_error_of_the_operator(self, backend: BaseResultBackend) -> None:
-        """An exception, or a TaskError as it is; anything else is refused, and nothing is changed."""
+        """An exception or a TaskError; anything else is refused, and nothing is changed."""
         own = TaskError(type="OOMKilled", message="137")
         for task_id, error in (("t1", own), ("t2", ValueError("gone"))):
             await backend.store(task_id, running(task_id))
@@ -128,7 +128,7 @@ class LostWorkersContract(Contract):
     async def test_only_what_the_worker_runs_is_changed(
         self, backend: BaseResultBackend, rescue: str
     ) -> None:
-        """In the order of submission, each once; nothing is left to do for a second call."""
+        """In order of submission, each once; a second call has nothing left to do."""
         await crowd(backend)
         untouched = ["pending", "retrying", "done", "of another", "of nobody"]
         before = await backend.get_many(untouched)
@@ -138,7 +138,7 @@ class LostWorkersContract(Contract):
 
     @pytest.mark.parametrize("rescue", RESCUES)
     async def test_more_tasks_than_one_step(self, backend: BaseResultBackend, rescue: str) -> None:
-        """A worker that held 250 tasks: all of them are changed, in order."""
+        """A worker with 250 tasks: all of them are changed, in order."""
         await backend.store_many(running(f"t{n:03}", n) for n in range(250))
         assert await RESCUES[rescue](backend) == [f"t{n:03}" for n in range(250)]
         assert (await backend.count_by_status())[TaskStatus.RUNNING] == 0
@@ -147,7 +147,7 @@ class LostWorkersContract(Contract):
     async def test_task_that_finishes_meanwhile_stays_finished(
         self, backend: BaseResultBackend, rescue: str
     ) -> None:
-        """Between the look at it and the write: its result stands, and the others are changed."""
+        """Finished between the read and the write: its result stands, and the others are changed."""
         await backend.store_many(running(f"t{n}", n) for n in range(3))
         meanwhile(backend, "scan", lambda: backend.store("t1", TaskResult.success("t1", "result")))
         assert await RESCUES[rescue](backend) == ["t0", "t2"]
@@ -157,7 +157,7 @@ class LostWorkersContract(Contract):
     async def test_task_that_goes_or_moves_meanwhile_is_left_alone(
         self, backend: BaseResultBackend, rescue: str
     ) -> None:
-        """Deleted, or begun anew by another worker in the same try: it is not this worker's any more."""
+        """Deleted, or restarted by another worker in the same attempt: it is not this worker's any more."""
         await backend.store_many(running(f"t{n}", n) for n in range(3))
         meanwhile(backend, "scan", lambda: _delete_and_move(backend))
         assert await RESCUES[rescue](backend) == ["t2"]
@@ -167,7 +167,7 @@ class LostWorkersContract(Contract):
 
     @pytest.mark.parametrize("rescue", RESCUES)
     async def test_each_task_has_one_outcome(self, backend: BaseResultBackend, rescue: str) -> None:
-        """While the worker, not dead at all, stores its results: each task is rescued or done, never both."""
+        """While the worker, still alive, stores its results: each task is either rescued or done."""
         names = [f"t{n:03}" for n in range(150)]
         await backend.store_many(running(name, n) for n, name in enumerate(names))
 
@@ -186,7 +186,7 @@ class LostWorkersContract(Contract):
         assert {name for name, result in found.items() if result.is_success} == set(done)
 
     async def test_zombie_loses_after_requeue(self, backend: BaseResultBackend) -> None:
-        """What the worker stores of the try that was taken from it changes nothing."""
+        """A late write of the attempt that was taken from the worker changes nothing."""
         await backend.store("t", running("t"))
         await backend.workers.requeue("w")
         assert await backend.store("t", TaskResult.success("t", "late", worker_id="w")) is False
@@ -194,7 +194,7 @@ class LostWorkersContract(Contract):
 
     @pytest.mark.parametrize("rescue", RESCUES)
     async def test_values_are_left_as_they_are(self, make_backend: MakeBackend, rescue: str) -> None:
-        """Who rescues need not know the types of the arguments."""
+        """The rescuer need not know the types of the arguments."""
         async with make_backend(types=SAMPLE_TYPES) as backend:
             await backend.store("t", running("t", args=(Point(1, 2),), kwargs={"p": Point(3, 4)}))
             types = registered_types(backend)
@@ -209,7 +209,7 @@ class LostWorkersContract(Contract):
     async def test_unreadable_task_does_not_hold_up_the_others(
         self, backend: BaseResultBackend, rescue: str
     ) -> None:
-        """It is named when all others are changed."""
+        """It is named once all others have been changed."""
         await backend.store_many(running(f"t{n}", n) for n in range(3))
         await plant(backend, running("t1", 1), head=b"[]")
         with pytest.raises(CorruptRecord, match="'t1'"):

@@ -1,4 +1,4 @@
-"""A backend against a plain dict, driven by hypothesis: the model of what every call must answer."""
+"""A backend against a plain dict, driven by hypothesis: the model says what every call must return."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TTLS = st.sampled_from([None, 5, 50])
 
 class MachineContract(Contract):
     async def test_against_a_model(self, make_backend: MakeBackend) -> None:
-        """Random histories of calls answer as a dict with the advance rule would."""
+        """Random sequences of calls return what a dict with the advance rule would."""
 
         loop = asyncio.get_running_loop()
 
@@ -55,7 +55,7 @@ class MachineContract(Contract):
 
 
 class BackendMachine(RuleBasedStateMachine):
-    """``model`` is id to (what stands, expiry in microseconds or None)."""
+    """``model`` maps an id to the standing result and its expiry, in microseconds or None."""
 
     def __init__(self, make_backend: MakeBackend, make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The contract of misuse: where a backend cannot work every call says so at once, whatever it asks for."""
+"""The contract of misuse: where a backend cannot work, every call raises at once, whatever it asks for."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALL_CALLS: dict[str, Call] = {**CALLS_TO_REFUSE, "close": lambda backend: backen
 
 class MisuseContract(Contract):
     async def test_longest_times(self, make_backend: MakeBackend) -> None:
-        """What is not refused as an option suits the timers of the driver and of the storage."""
+        """Every option that is accepted suits the timers of driver and storage."""
         week, century = 7 * 86_400, 100 * 366 * 86_400
         options = {"op_timeout": week, "recheck_interval": week, "ttl": century, "failure_ttl": century}
         async with make_backend(**options) as backend:
@@ -39,7 +39,7 @@ class MisuseContract(Contract):
 
     @pytest.mark.parametrize("is_opened", [True, False])
     async def test_after_close(self, make_backend: MakeBackend, is_opened: bool) -> None:
-        """Every call raises BackendClosed, but for a second close, which does nothing."""
+        """Every call raises BackendClosed, except a second close, which does nothing."""
         backend = make_backend()
         if is_opened:
             await backend.store("t0", TaskResult.success("t0"))
@@ -50,7 +50,7 @@ class MisuseContract(Contract):
         assert backend.waiting == 0
 
     async def test_in_another_loop(self, backend: BaseResultBackend) -> None:
-        """Every call from a thread with a loop of its own raises WrongLoop; here the backend works on."""
+        """Every call from a thread with a loop of its own raises WrongLoop; here the backend still works."""
         await backend.store("t0", TaskResult.success("t0", 1))
 
         async def elsewhere() -> dict[str, Any]:
@@ -61,13 +61,13 @@ class MisuseContract(Contract):
         assert (await backend.wait_for("t0", 30)).unwrap() == 1
 
     async def test_in_a_thread_without_a_loop(self, backend: BaseResultBackend) -> None:
-        """The same where no loop of asyncio runs at all."""
+        """The same if no asyncio loop runs at all."""
         await backend.open()
         _assert_each(await asyncio.to_thread(_first_steps, backend), WrongLoop)
         assert await backend.get("t0") is None
 
     async def test_iterators_stay_in_their_loop(self, backend: BaseResultBackend) -> None:
-        """One that was begun here cannot be gone on with elsewhere."""
+        """An iteration that was begun here cannot be continued elsewhere."""
         names = [f"t{n}" for n in range(3)]
         await backend.store_many(TaskResult.success(name) for name in names)
         iterators = [
@@ -83,7 +83,7 @@ class MisuseContract(Contract):
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
     @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
     async def test_after_fork(self, backend: BaseResultBackend) -> None:
-        """Every call in the child raises WrongProcess; the parent's backend works on."""
+        """Every call in the child raises WrongProcess; the parent's backend still works."""
         await backend.store("t0", TaskResult.success("t0", 1))
         wait = asyncio.ensure_future(backend.wait_for("later", 30))
         parent, child = os.pipe()
@@ -126,7 +126,7 @@ def _read_all(pipe: int) -> str:
 
 
 def _first_steps(backend: BaseResultBackend) -> dict[str, Any]:
-    """What each call raises at its first step, without a loop to wait in."""
+    """The error of each call at its first step, without a loop to wait in."""
     outcomes: dict[str, Any] = {}
     for name, call in ALL_CALLS.items():
         started = call(backend)

@@ -1,4 +1,4 @@
-"""The contract of namespaces that share a storage: each has its own of everything, whatever its name."""
+"""The contract of namespaces that share a storage: they share nothing else, whatever their names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flowstore.testing.contract.base import Contract
 from flowstore.testing.support import START, failed
 
 MakeNeighbour = Callable[..., BaseResultBackend]
-"""Gives an unopened backend of the namespace that is its argument, on one storage, the same for all.
+"""Returns an unopened backend of the given namespace, on one storage that is the same for all of them.
 
 Takes BackendOptions as keywords. The storage is empty at first.
 """
@@ -42,13 +42,13 @@ NAMES = [
     "\N{SNAKE}",
     " ",
 ]
-"""Wildcards, escapes and separators of storages; many match the name of another."""
+"""Wildcards, escapes and separators of storages; many of these names match others."""
 
 Neighbours = dict[str, BaseResultBackend]
 
 
 class NamespacesContract(Contract):
-    """Holds where several namespaces share a storage. Override the fixture ``make_neighbour``."""
+    """For storages that several namespaces share. Override the fixture ``make_neighbour``."""
 
     @pytest.fixture
     def make_neighbour(self) -> MakeNeighbour:
@@ -66,7 +66,7 @@ class NamespacesContract(Contract):
             yield {name: await stack.enter_async_context(make_neighbour(name, clock=clock)) for name in NAMES}
 
     async def test_clear_and_delete_never_cross_namespaces(self, neighbours: Neighbours) -> None:
-        """Each counts and removes its own, while the neighbours keep theirs."""
+        """Each counts and removes its own records; the neighbours keep theirs."""
         for name, backend in neighbours.items():
             await backend.store_many([failed("t", result=name), failed("u")])
         left = dict(neighbours)
@@ -80,7 +80,7 @@ class NamespacesContract(Contract):
                 assert {key: record.result for key, record in found.items()} == {"t": other, "u": None}
 
     async def test_purge_never_crosses_namespaces(self, neighbours: Neighbours, clock: ManualClock) -> None:
-        """Each frees what expired in it, and nothing else."""
+        """Each removes its own expired records, and no others."""
         for backend in neighbours.values():
             await backend.store("kept", failed("kept"))
             await backend.store("gone", failed("gone"), ttl=10)
@@ -92,7 +92,7 @@ class NamespacesContract(Contract):
             assert await backend.exists("kept") is True
 
     async def test_what_belongs_to_tasks_never_crosses_namespaces(self, neighbours: Neighbours) -> None:
-        """Data, checkpoints and history of the same id are each namespace's own, and go with it."""
+        """Data, checkpoints and history of the same id are separate, and removed with their record."""
         for name, backend in neighbours.items():
             await backend.store("t", TaskResult.pending("t"))
             await backend.data.set("t", "k", name)
@@ -109,7 +109,7 @@ class NamespacesContract(Contract):
                 assert len(await neighbour.history.of("t")) == 1
 
     async def test_workers_and_apps_never_cross_namespaces(self, neighbours: Neighbours) -> None:
-        """Each has its own, removing and rescuing included; clear leaves them."""
+        """Each has its own, for removal and rescue as well; clear does not remove them."""
         for name, backend in neighbours.items():
             await backend.workers.register("w", host=name)
             await backend.app.register({"name": name})
@@ -125,7 +125,7 @@ class NamespacesContract(Contract):
             assert (app.namespace, app.info, app.registered_at) == (name, {"name": name}, START)
 
     async def test_all_namespaces_are_listed(self, neighbours: Neighbours, clock: ManualClock) -> None:
-        """By each of them, whatever is in it: records, a worker, or what the app says; in order."""
+        """By each of them, whatever it holds: records, a worker, or the app's info; sorted."""
         fill: list[Callable[[BaseResultBackend], Any]] = [
             lambda backend: backend.store("t", failed("t"), ttl=timedelta(hours=1)),
             lambda backend: backend.workers.register("w"),

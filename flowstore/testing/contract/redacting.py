@@ -1,4 +1,4 @@
-"""The contract of ``redact``: what it returns is stored, and the original nowhere."""
+"""The contract of ``redact``: what it returns is stored, and the original is stored nowhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowstore.testing.support import failed, waiting
 
 
 def mask(result: TaskResult[Any]) -> TaskResult[Any]:
-    """Without values, and without the texts of errors."""
+    """Without values and without the text of errors."""
     error = TaskError(type=result.error.type, message="masked") if result.error else None
     kwargs = dict.fromkeys(result.kwargs, "masked")
     return result.model_copy(update={"result": "masked", "args": (), "kwargs": kwargs, "error": error})
@@ -21,7 +21,7 @@ def mask(result: TaskResult[Any]) -> TaskResult[Any]:
 
 class RedactingContract(Contract):
     async def test_redacted_results_are_stored(self, make_backend: MakeBackend) -> None:
-        """By store and store_many; waiters, get and listings have what the storage has."""
+        """By store and store_many; waiters, get and listings show what is stored."""
         async with make_backend(redact=mask) as backend:
             task = await waiting(backend, "a")
             result = failed("a", args=("secret",), kwargs={"password": "secret"})
@@ -39,7 +39,7 @@ class RedactingContract(Contract):
     async def test_what_the_rules_go_by_stays(
         self, make_backend: MakeBackend, changed: dict[str, Any]
     ) -> None:
-        """Another id, status or try: a ValueError that says which, and nothing is stored."""
+        """Another id, status or attempt: a ValueError that says which, and nothing is stored."""
         async with make_backend(redact=lambda result: result.model_copy(update=changed)) as backend:
             await self._stores_nothing(backend, ValueError, f"redact: must not change {next(iter(changed))}")
 
@@ -50,7 +50,7 @@ class RedactingContract(Contract):
             await self._stores_nothing(backend, TypeError, "redact: expected it to return a TaskResult")
 
     async def test_what_it_raises_is_raised(self, make_backend: MakeBackend) -> None:
-        """As it is, and nothing is stored."""
+        """Raised unchanged, and nothing is stored."""
 
         def refuse(result: TaskResult[Any]) -> TaskResult[Any]:
             raise LookupError("no rule for this task")
@@ -59,7 +59,7 @@ class RedactingContract(Contract):
             await self._stores_nothing(backend, LookupError, "no rule for this task")
 
     async def test_an_operator_does_not_need_it(self, make_backend: MakeBackend) -> None:
-        """It is not shown what requeue and fail_lost change, as they do not read the values."""
+        """It is not called for what requeue and fail_lost change, as they do not read the values."""
 
         def mask_first(result: TaskResult[Any]) -> TaskResult[Any]:
             return result.model_copy(update={"args": ("masked", *result.args[1:]), "result": None})
@@ -79,7 +79,7 @@ class RedactingContract(Contract):
             }
 
     async def test_its_result_is_checked_as_any_other(self, make_backend: MakeBackend) -> None:
-        """A value that cannot be kept is refused; a listed result without its values is not even shown."""
+        """A value that cannot be stored is refused; for a listed result without values it is not called."""
 
         def break_it(result: TaskResult[Any]) -> TaskResult[Any]:
             assert result.is_loaded

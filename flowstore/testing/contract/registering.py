@@ -1,4 +1,4 @@
-"""The contract of workers and apps: who registered, and when each was last seen."""
+"""The contract of workers: which are registered, and when each was last seen."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def names(workers: list[Worker]) -> list[str]:
 
 class WorkersContract(Contract):
     async def test_registered_worker_comes_back_whole(self, make_backend: MakeBackend) -> None:
-        """Every field; by default it is this process on this host. An unknown one is None."""
+        """Every field; by default this process on this host. An unknown worker is None."""
         async with make_backend(clock=ManualClock()) as backend:
             assert await backend.workers.get("w1") is None
             assert await backend.workers.all() == []
@@ -44,7 +44,7 @@ class WorkersContract(Contract):
             assert await backend.workers.all() == [w1, w2]
 
     async def test_registration_is_idempotent(self, make_backend: MakeBackend) -> None:
-        """The same process keeps when it started, and takes on the other fields; another starts anew."""
+        """The same process keeps started_at and replaces the other fields; another process starts now."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             await backend.workers.register("w", host="h", pid=7, labels=["old"])
@@ -62,7 +62,7 @@ class WorkersContract(Contract):
             assert await backend.workers.all() == [other_host]
 
     async def test_concurrent_registrations_are_one_worker(self, backend: BaseResultBackend) -> None:
-        """20 at once by one process agree on when it started, as does what is kept."""
+        """20 at once by one process agree on when it started, and so does what is stored."""
         made = await asyncio.gather(*(backend.workers.register("w", host="h", pid=7) for _ in range(20)))
         kept = await backend.workers.get("w")
         assert kept is not None
@@ -70,7 +70,7 @@ class WorkersContract(Contract):
         assert names(await backend.workers.all()) == ["w"]
 
     async def test_registration_that_meets_another(self, make_backend: MakeBackend) -> None:
-        """Of the same process, after the look at what stands: the first says when it started."""
+        """By the same process, between read and write: the first one determines started_at."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
 
@@ -84,7 +84,7 @@ class WorkersContract(Contract):
             assert await backend.workers.all() == [worker]
 
     async def test_heartbeat_that_meets_another_write(self, make_backend: MakeBackend) -> None:
-        """A registration by a new process is not undone, and after a removal the worker stays away."""
+        """The registration of a new process is not undone, and after a removal the worker stays away."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             await backend.workers.register("w", host="h", pid=7)
@@ -99,7 +99,7 @@ class WorkersContract(Contract):
             assert await backend.workers.all() == []
 
     async def test_heartbeat_moves_last_seen_only(self, make_backend: MakeBackend) -> None:
-        """Of that worker and no other."""
+        """It moves last_seen of that worker and of no other."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             before = await backend.workers.register("w", host="h", pid=7, parent_id="p", labels=["x"])
@@ -110,7 +110,7 @@ class WorkersContract(Contract):
             assert await backend.workers.all() == [other, seen]
 
     async def test_heartbeat_of_an_unknown_worker(self, backend: BaseResultBackend) -> None:
-        """Says so, whether it never registered or was removed, and brings none back."""
+        """Raises UnknownWorker, whether it never registered or was removed, and brings none back."""
         with pytest.raises(UnknownWorker, match="'w' is not registered"):
             await backend.workers.heartbeat("w")
         await backend.workers.register("w")
@@ -121,7 +121,7 @@ class WorkersContract(Contract):
         assert await backend.workers.all() == []
 
     async def test_concurrent_heartbeats(self, backend: BaseResultBackend) -> None:
-        """All are heard; one that meets the removal ends with UnknownWorker, and nobody comes back."""
+        """All are recorded; one that meets the removal ends with UnknownWorker, and no worker comes back."""
         await backend.workers.register("w")
         await asyncio.gather(*(backend.workers.heartbeat("w") for _ in range(20)))
         beats = [backend.workers.heartbeat("w") for _ in range(10)]
@@ -133,7 +133,7 @@ class WorkersContract(Contract):
         assert await backend.workers.get("w") is None
 
     async def test_odd_worker_ids_are_just_ids(self, backend: BaseResultBackend) -> None:
-        """Kept apart, and listed in their order."""
+        """Kept apart, and listed in order."""
         for odd in ODD_IDS:
             await backend.workers.register(odd, host=odd, labels=[odd])
         assert names(await backend.workers.all()) == sorted(ODD_IDS)
@@ -147,7 +147,7 @@ class WorkersContract(Contract):
 
     @pytest.mark.parametrize("special", ["%", "_", "*", "?", "[x]", "\\", ".", "^", "$", "\0", "\N{SNAKE}"])
     async def test_find_workers_takes_text_literally(self, backend: BaseResultBackend, special: str) -> None:
-        """What is a wildcard or an escape somewhere else finds itself only, anywhere in the id."""
+        """Wildcards and escapes of other languages only find themselves, anywhere in the id."""
         for name in ("ab", "axb", "a-b", "xx"):
             await backend.workers.register(name)
         expected = sorted([f"a{special}b", f"{special}b", f"a{special}", special])
@@ -157,7 +157,7 @@ class WorkersContract(Contract):
         assert names(await backend.workers.find(f"a{special}b")) == [f"a{special}b"]
 
     async def test_find_workers_by_a_part_of_the_id(self, backend: BaseResultBackend) -> None:
-        """In the order of ids; upper and lower case differ."""
+        """In the order of ids; upper and lower case are distinct."""
         for name in ("host-2:worker", "Host-1:worker", "host-1:worker", "other"):
             await backend.workers.register(name)
         assert names(await backend.workers.find("host-")) == ["host-1:worker", "host-2:worker"]
@@ -165,7 +165,7 @@ class WorkersContract(Contract):
         assert await backend.workers.find("nobody") == []
 
     async def test_stale_workers(self, make_backend: MakeBackend) -> None:
-        """Not seen for longer than that, not for just that long; the one not seen for longest first."""
+        """Silent for more than the given time, not exactly as long; the longest silent first."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             for name in ("c", "a", "b"):
@@ -180,7 +180,7 @@ class WorkersContract(Contract):
             assert await backend.workers.stale(timedelta(days=36_500)) == []
 
     async def test_unreadable_worker(self, backend: BaseResultBackend) -> None:
-        """Is named as the worker that it is, leaves the others readable, and can be removed."""
+        """The error names the worker; the others stay readable, and it can be removed."""
         await backend.workers.register("good")
         for bad in (b"[]", b"{}", b'{"host":"h","pid":7,"started_at":"soon"}'):
             await plant_kept(backend, "worker", "", "bad", bad)
@@ -191,7 +191,7 @@ class WorkersContract(Contract):
             assert await backend.workers.delete("bad") is True
 
     async def test_clear_leaves_the_workers(self, backend: BaseResultBackend) -> None:
-        """They run on, and what they say next must find them."""
+        """They are still running, and their next heartbeat must find them."""
         await backend.workers.register("w")
         assert await backend.clear() == 0
         assert await backend.purge_expired() == 0
@@ -217,7 +217,7 @@ class WorkersContract(Contract):
         assert await backend.workers.all() == []
 
     async def test_bad_arguments_of_workers(self, backend: BaseResultBackend) -> None:
-        """Are named, and nothing is registered."""
+        """They are named, and nothing is registered."""
         fields: list[tuple[dict[str, Any], type[Exception]]] = [
             ({"host": ""}, ValueError),
             ({"host": 1}, TypeError),

@@ -41,7 +41,7 @@ class ValuesContract(Contract):
             await asyncio.to_thread(comes_back)
 
     async def test_refusals_name_the_path(self, backend: BaseResultBackend) -> None:
-        """What cannot be kept is refused with where it is and what to do, and nothing is stored."""
+        """A value that cannot be stored is refused with its path and a remedy, and nothing is stored."""
         cyclic: list[Any] = []
         cyclic.append(cyclic)
         refused: list[tuple[Any, str]] = [
@@ -66,7 +66,7 @@ class ValuesContract(Contract):
         assert await backend.exists("t") is False
 
     async def test_size_limit(self, make_backend: MakeBackend) -> None:
-        """A value over max_result_bytes is refused, one below it is kept; nothing is half written."""
+        """A value over max_result_bytes is refused, one below it is stored; nothing is half written."""
         async with make_backend(max_result_bytes=1_000) as backend:
             with pytest.raises(PayloadTooLarge, match=r"result: .* limit is 1000"):
                 await backend.store("t", TaskResult.success("t", "x" * 1_000))
@@ -80,7 +80,7 @@ class ValuesContract(Contract):
         assert (await backend.wait_for("t", 30)).unwrap() == value
 
     async def test_type_unknown_to_the_reader(self, make_backend: MakeBackend) -> None:
-        """Without the type a record cannot be read, says so, and leaves its neighbours readable."""
+        """Without the type the record is UnregisteredType, and its neighbours stay readable."""
         backend = make_backend(types=SAMPLE_TYPES)
         async with backend:
             await backend.store_many([TaskResult.success("p", Point(1, 2)), TaskResult.success("q", 1)])

@@ -1,4 +1,4 @@
-"""Exceptions that do what they can so as not to be described."""
+"""Exceptions that do their best not to be described."""
 
 from __future__ import annotations
 
@@ -143,4 +143,4 @@ RUDE_ERRORS: dict[str, Callable[[], BaseException | TaskError]] = {
     ),
     "1,000 causes made by hand": lambda: _errors_in_a_row(1_000),
 }
-"""By what is wrong with them; also TaskErrors that were made by hand."""
+"""By what is wrong with them; TaskErrors made by hand as well."""

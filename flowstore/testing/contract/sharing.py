@@ -1,4 +1,4 @@
-"""The contract of many calls at once: they share trips to the storage, and none feels its neighbours."""
+"""The contract of concurrent calls: they share round trips, and none is affected by its neighbours."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VERBS = (
 
 
 def count_trips(backend: BaseResultBackend) -> Counter[str]:
-    """Counts the calls of each verb that the storage itself sees from now on."""
+    """Count, from now on, the calls of each verb that reach the storage."""
     engine = storage_of(backend)
     trips: Counter[str] = Counter()
 
@@ -49,7 +49,7 @@ def count_trips(backend: BaseResultBackend) -> Counter[str]:
 
 
 class ConcurrencyContract(Contract):
-    """Holds on every backend, whether its calls share trips or not."""
+    """For every backend, whether its calls share trips or not."""
 
     async def test_lone_calls_are_one_trip_each(self, backend: BaseResultBackend) -> None:
         """One trip for a store, a get, a page, a count, a delete, and the registration of a wait."""
@@ -68,7 +68,7 @@ class ConcurrencyContract(Contract):
         assert trips["watch"] == 1
 
     async def test_many_waits_register_together(self, backend: BaseResultBackend) -> None:
-        """A thousand waits that begin at once are a few trips, not a thousand."""
+        """A thousand waits that begin at once take a few trips, not a thousand."""
         await backend.store_many(TaskResult.success(f"t{n}", n) for n in range(1_000))
         trips = count_trips(backend)
         results = await asyncio.gather(*(backend.wait_for(f"t{n}", 60) for n in range(1_000)))
@@ -106,7 +106,7 @@ class ConcurrencyContract(Contract):
         assert await backend.get("b") is None
 
     async def test_cancelled_calls_leave_their_neighbours(self, backend: BaseResultBackend) -> None:
-        """Of calls under way at once, a third is cancelled at different moments; the others all succeed."""
+        """A third of the calls in flight are cancelled at different moments; all others succeed."""
         for steps in range(6):
             stores = [
                 asyncio.ensure_future(backend.store(f"{steps}.{n}", TaskResult.success(f"{steps}.{n}", n)))
@@ -126,7 +126,7 @@ class ConcurrencyContract(Contract):
             assert {f"{steps}.{n}" for n in range(90) if n % 3} <= found.keys()
 
     async def test_close_answers_every_call(self, make_backend: MakeBackend) -> None:
-        """Calls under way end with their own answer, later ones with BackendClosed; nothing hangs."""
+        """Calls in flight end with their own answer, later ones with BackendClosed; nothing hangs."""
         backend = make_backend()
         await backend.open()
         waiter = await waiting(backend, "never")
@@ -145,10 +145,10 @@ class ConcurrencyContract(Contract):
 
 
 class SharedTripsContract(Contract):
-    """Holds where a trip costs something: calls at once take fewer trips than they are."""
+    """For storages where a trip costs something: concurrent calls take fewer trips than calls."""
 
     async def test_calls_at_once_share_trips(self, backend: BaseResultBackend) -> None:
-        """A thousand stores, gets and deletes at once are a few trips each."""
+        """A thousand concurrent stores, gets or deletes take a few trips."""
         await backend.open()
         trips = count_trips(backend)
         await asyncio.gather(*(backend.store(f"t{n}", TaskResult.success(f"t{n}", n)) for n in range(1_000)))
@@ -157,7 +157,7 @@ class SharedTripsContract(Contract):
         assert all(1 <= trips[verb] <= 4 for verb in ("commit", "fetch", "remove")), trips
 
     async def test_one_event_is_one_trip(self, backend: BaseResultBackend) -> None:
-        """A store with its history, family, labels, worker and progress is one commit, each time."""
+        """A store with history, family, labels, worker and progress is one commit, every time."""
         await backend.store("p", TaskResult.running("p"))
         trips = count_trips(backend)
         running = TaskResult[Any].running("t", task_name="n", parent_id="p", worker_id="w", labels={"a", "b"})
@@ -167,7 +167,7 @@ class SharedTripsContract(Contract):
         assert len(await backend.history.of("t")) == 3
 
     async def test_progress_is_coalesced(self, backend: BaseResultBackend) -> None:
-        """A thousand reports at once on one task are two trips, on a thousand tasks a few."""
+        """A thousand concurrent reports take two trips for one task, and a few for a thousand tasks."""
         await backend.store_many(TaskResult[Any].running(f"t{n}") for n in range(1_000))
         trips = count_trips(backend)
         await asyncio.gather(*(backend.set_progress("t0", n) for n in range(1_000)))
@@ -176,7 +176,7 @@ class SharedTripsContract(Contract):
         assert trips["report"] <= 8
 
     async def test_a_loop_of_calls_keeps_sharing(self, backend: BaseResultBackend) -> None:
-        """A hundred tasks that store one result after the other travel dozens to a trip."""
+        """A hundred tasks that store one result after another share trips by the dozen."""
         await backend.open()
         trips = count_trips(backend)
 
@@ -188,7 +188,7 @@ class SharedTripsContract(Contract):
         assert trips["commit"] <= 100, trips
 
     async def test_a_clock_that_jumped_ahead_and_back(self, make_backend: MakeBackend) -> None:
-        """Each trip happens at the time of its own calls, so that nothing expires by a jump that is over."""
+        """Each trip has the time of its own calls: a jump of the clock that is over expires nothing."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             await backend.store("kept", TaskResult.success("kept", 1), ttl=3_600)

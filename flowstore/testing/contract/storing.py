@@ -1,4 +1,4 @@
-"""The contract of store, get, delete and clear: who wins, what stands, what is refused."""
+"""The contract of store, get, delete and clear: which write wins, what stands, what is refused."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class StoringContract(Contract):
         assert await backend.get_many(["t", "u"]) == {}
 
     async def test_read_values_are_fresh(self, backend: BaseResultBackend) -> None:
-        """Neither what was stored nor what was read before is aliased."""
+        """It aliases neither what was stored nor what was read before."""
         value = [1]
         await backend.store("t", TaskResult.success("t", value))
         value.append(2)
@@ -87,7 +87,7 @@ class StoringContract(Contract):
                 assert (standing.status, standing.retries) == ((new, new_try) if wins else (old, old_try))
 
     async def test_late_running_and_late_pending_change_nothing(self, backend: BaseResultBackend) -> None:
-        """A zombie's running after success, and the producer's pending after running, are refused."""
+        """A late running after success, and the producer's pending after running, are refused."""
         await backend.store("t", TaskResult.running("t", worker_id="w"))
         assert await backend.store("t", TaskResult.pending("t")) is False
         await backend.store("t", TaskResult.success("t", 1))
@@ -96,7 +96,7 @@ class StoringContract(Contract):
         assert await backend.get("t") == before
 
     async def test_one_of_200_concurrent_writers_wins(self, backend: BaseResultBackend) -> None:
-        """First finished write wins, exactly once, and its value stands."""
+        """The first finished write wins, exactly once, and its value stands."""
         writes = (backend.store("t", TaskResult.success("t", n)) for n in range(200))
         outcomes = await asyncio.gather(*writes)
         assert outcomes.count(True) == 1
@@ -105,7 +105,7 @@ class StoringContract(Contract):
         assert standing.result == outcomes.index(True)
 
     async def test_overwrite_writes_whatever_stands(self, backend: BaseResultBackend) -> None:
-        """overwrite=True replaces a finished record, also by an earlier state."""
+        """overwrite=True replaces a finished record, even by an earlier state."""
         await backend.store("t", TaskResult.success("t", 1, retries=5))
         assert await backend.store("t", TaskResult.pending("t"), overwrite=True) is True
         standing = await backend.get("t")
@@ -113,7 +113,7 @@ class StoringContract(Contract):
         assert (standing.status, standing.retries, standing.version) == (TaskStatus.PENDING, 0, 2)
 
     async def test_if_version_is_compare_and_set(self, backend: BaseResultBackend) -> None:
-        """Only over the version named; 0 only where nothing stands; a conflict tells the actual version."""
+        """Only over the given version; 0 only if there is no record; a conflict has the actual version."""
         with pytest.raises(VersionConflict, match="version 0, not 1"):
             await backend.store("t", TaskResult.success("t"), if_version=1)
         assert await backend.exists("t") is False
@@ -142,13 +142,13 @@ class StoringContract(Contract):
         assert await backend.exists(names[-1]) is True
 
     async def test_store_many_checks_all_before_it_sends_any(self, backend: BaseResultBackend) -> None:
-        """One value that cannot be kept, and nothing of the batch is stored."""
+        """With one value that cannot be stored, nothing of the batch is."""
         with pytest.raises(NotSerializable):
             await backend.store_many([TaskResult.success("good", 1), TaskResult.success("bad", object())])
         assert await backend.get_many(["good", "bad"]) == {}
 
     async def test_delete_and_clear_count_exactly(self, backend: BaseResultBackend) -> None:
-        """delete says whether there was one, clear how many there were; both leave nothing to list."""
+        """delete returns whether there was one, clear how many; both leave nothing to list."""
         await backend.store_many(failed(f"t{n}") for n in range(2_345))
         assert await backend.delete("t7") is True
         assert await backend.delete("t7") is False
@@ -187,7 +187,7 @@ class StoringContract(Contract):
         assert set((await backend.count_by_status()).values()) == {0}
 
     async def test_bad_arguments_of_store_write_nothing(self, backend: BaseResultBackend) -> None:
-        """Wrong result, foreign id, bad ttl, version and flags: a clear error each, and no record."""
+        """Wrong result, foreign id, bad ttl, version and flags: a clear error for each, and no record."""
         record: Any = TaskResult.success("t", 1)
         calls: list[tuple[dict[str, Any], type[Exception], str]] = [
             ({"ttl": 0}, ValueError, "ttl"),

@@ -1,4 +1,4 @@
-"""The contract of track: what is stored of a block, what of an earlier record is kept, who is the parent."""
+"""The contract of track: what is stored for a block, what is kept of an earlier record, who is the parent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def fail(tracked: TrackedTask, error: BaseException) -> None:
 
 class TrackContract(Contract):
     async def test_success(self, make_backend: MakeBackend) -> None:
-        """Running inside the block, then success with what was assigned; a waiter is woken by that."""
+        """Running inside the block, then success with the assigned result, which wakes a waiter."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             waiter = await waiting(backend, "t")
@@ -43,7 +43,7 @@ class TrackContract(Contract):
             assert [step.status.value for step in await backend.history.of("t")] == ["running", "success"]
 
     async def test_failure(self, backend: BaseResultBackend) -> None:
-        """The exception itself propagates, without a note, and is stored with cause and traceback."""
+        """The exception propagates unchanged, without a note, and is stored with cause and traceback."""
         error = ValueError("why")
         error.__cause__ = KeyError("cause")
         with pytest.raises(ValueError, match="why") as caught:
@@ -57,7 +57,7 @@ class TrackContract(Contract):
         assert "raise error" in str(failed.error.traceback)
 
     async def test_what_stands_is_kept(self, make_backend: MakeBackend) -> None:
-        """Arguments, submission time, name, parent and labels of the producer; labels are added to."""
+        """Arguments, submission time, name, parent and labels of the producer; new labels are added."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             pending: TaskResult[Any] = TaskResult.pending(
@@ -79,7 +79,7 @@ class TrackContract(Contract):
             assert (running.worker_id, running.labels) == (None, frozenset("ab"))
 
     async def test_error_and_progress_of_an_earlier_try_are_not(self, backend: BaseResultBackend) -> None:
-        """A new try begins without them."""
+        """A new attempt begins without them."""
         retrying = TaskResult.retrying("t", ValueError("first"), progress=Progress(done=3))
         await backend.store("t", retrying)
         async with backend.track("t", retries=1):
@@ -88,7 +88,7 @@ class TrackContract(Contract):
 
     @pytest.mark.parametrize("retries", [0, 3])
     async def test_the_try_that_stands_goes_on(self, backend: BaseResultBackend, retries: int) -> None:
-        """Also after requeue; a retrying task is in the next one, and the zombie of each is fenced."""
+        """Also after requeue; a retrying task is in its next attempt; late writes of the one before lose."""
         await backend.store("t", TaskResult.pending("t", retries=retries))
         async with backend.track("t", worker_id="dead") as zombie:
             assert (zombie.retries, zombie.is_stored) == (retries, True)
@@ -105,7 +105,7 @@ class TrackContract(Contract):
         assert (done.unwrap(), done.retries) == ("last", retries + 2)
 
     async def test_a_block_is_entered_once(self, backend: BaseResultBackend) -> None:
-        """What it stored the first time stands."""
+        """The first outcome stands."""
         async with backend.track("t") as task:
             task.result = 1
         with pytest.raises(RuntimeError, match="'t': entered twice"):
@@ -114,7 +114,7 @@ class TrackContract(Contract):
         assert (await stored(backend, "t")).unwrap() == 1
 
     async def test_finished_by_somebody_else(self, backend: BaseResultBackend) -> None:
-        """What they stored stands, and is_stored tells; whether the block succeeds or fails."""
+        """Their outcome stands, and is_stored shows it, whether the block succeeds or fails."""
         async with backend.track("t") as task:
             await backend.store("t", TaskResult.cancelled("t"))
             task.result = "late"
@@ -129,7 +129,7 @@ class TrackContract(Contract):
         assert [step.status.value for step in await backend.history.of("t")] == ["running", "cancelled"]
 
     async def test_taken_over_by_a_later_try(self, backend: BaseResultBackend) -> None:
-        """The zombie's outcome is refused, the later one's stands."""
+        """The late outcome of the earlier attempt is refused, that of the later one stands."""
         async with backend.track("t") as zombie:
             async with backend.track("t", retries=1) as later:
                 later.result = "later"
@@ -139,7 +139,7 @@ class TrackContract(Contract):
         assert (done.unwrap(), done.retries, done.parent_id) == ("later", 1, None)
 
     async def test_nested_blocks_are_a_family(self, backend: BaseResultBackend) -> None:
-        """The task around is the parent, also across create_task; after a block it is none any more."""
+        """The enclosing task is the parent, also across create_task, but not once its block has ended."""
 
         async def step(task_id: str) -> None:
             async with backend.track(task_id), backend.track(f"{task_id} inner"):
@@ -170,7 +170,7 @@ class TrackContract(Contract):
         assert sum((await backend.count_by_status(root_id="r")).values()) == 9
 
     async def test_parents_that_are_given(self, backend: BaseResultBackend) -> None:
-        """What is said goes before what stands, that before the task around; a conflict is refused."""
+        """An argument wins over the stored parent, that over the enclosing task; a conflict is refused."""
         await backend.store("known", TaskResult.pending("known", parent_id="p"))
         async with backend.track("r"):
             async with backend.track("known"), backend.track("given", parent_id="q"):
@@ -182,7 +182,7 @@ class TrackContract(Contract):
         assert {name: task.parent_id for name, task in found.items()} == {"known": "p", "given": "q"}
 
     async def test_tasks_of_another_backend_are_no_parents(self, make_backend: MakeBackend) -> None:
-        """Neither directly around nor in between."""
+        """Neither directly around it nor further out."""
         async with make_backend() as one, make_backend() as other:
             async with one.track("r"), other.track("x"), one.track("t"):
                 pass
@@ -190,7 +190,7 @@ class TrackContract(Contract):
             assert (await stored(other, "x")).parent_id is None
 
     async def test_three_trips(self, backend: BaseResultBackend) -> None:
-        """One look at what stands, and a store at each end."""
+        """One read of what stands, and a store at each end."""
         await backend.open()
         trips = count_trips(backend)
         async with backend.track("t"):

@@ -1,4 +1,4 @@
-"""Values of every native type, nested, and what it means that one came back as it went in."""
+"""Values of every native type, nested, and what it means for one to come back as it went in."""
 
 from __future__ import annotations
 

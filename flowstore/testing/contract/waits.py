@@ -1,4 +1,4 @@
-"""The contract of wait_for and its companions: every wait ends, rightly, and leaves nothing."""
+"""The contract of wait_for and its companions: every wait ends as it should, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ TIMED: dict[str, Callable[[BaseResultBackend, str, Any], Coroutine[Any, Any, Tas
 
 class WaitingContract(Contract):
     async def test_finished_result_is_returned_at_once(self, backend: BaseResultBackend) -> None:
-        """Also with a timeout of 0, which is one look."""
+        """Also with a timeout of 0, which means one read."""
         await backend.store("t", TaskResult.success("t", 42))
         for timeout in (None, 5, 0):
             assert (await backend.wait_for("t", timeout)).unwrap() == 42
         assert backend.waiting == 0
 
     async def test_wait_begins_before_the_id_exists(self, backend: BaseResultBackend) -> None:
-        """The wait goes on over pending and running, and ends with each kind of finish."""
+        """The wait continues through pending and running, and ends with each finished status."""
         finishes = {
             "s": TaskResult.success("s", 1),
             "f": TaskResult.failed("f", ValueError("no")),
@@ -69,7 +69,7 @@ class WaitingContract(Contract):
         assert backend.waiting == 0
 
     async def test_unwrap(self, backend: BaseResultBackend) -> None:
-        """The value of a success; an error that tells the story of every other state."""
+        """The value of a success; an error that describes every other state."""
         await backend.store("f", TaskResult.failed("f", ValueError("no")))
         with pytest.raises(TaskFailed, match="ValueError: no"):
             (await backend.wait_for("f")).unwrap()
@@ -79,7 +79,7 @@ class WaitingContract(Contract):
             TaskResult.running("r").unwrap()
 
     async def test_deadline(self, backend: BaseResultBackend) -> None:
-        """WaitTimeout is a TimeoutError that names the task; 0 and less look once."""
+        """WaitTimeout is a TimeoutError that names the task; 0 and less read once."""
         await backend.store("t", TaskResult.pending("t"))
         for timeout in (0.05, 0):
             for task_id in ("t", "nobody"):
@@ -91,7 +91,7 @@ class WaitingContract(Contract):
 
     @pytest.mark.parametrize("name", TIMED)
     async def test_every_timeout(self, backend: BaseResultBackend, name: str) -> None:
-        """None, infinite and huge ones wait for ever; 0 and less look once; others are named at once."""
+        """None, infinite and huge ones wait for ever; 0 and less read once; bad ones are named at once."""
         for n, timeout in enumerate((None, math.inf, 10**400, 1e308, 86_400)):
             wait = asyncio.ensure_future(TIMED[name](backend, f"t{n}", timeout))
             await asyncio.sleep(0)
@@ -109,7 +109,7 @@ class WaitingContract(Contract):
         assert backend.waiting == 0
 
     async def test_delete_wakes_waiters(self, backend: BaseResultBackend) -> None:
-        """ResultDeleted, a LookupError, for one that was there; an id that never was is waited for on."""
+        """ResultDeleted, a LookupError, for a record that existed; the wait for any other id goes on."""
         await backend.store("t", TaskResult.pending("t"))
         task = await waiting(backend, "t")
         await seen(backend, task, "t")
@@ -120,7 +120,7 @@ class WaitingContract(Contract):
         assert backend.waiting == 0
 
     async def test_clear_wakes_waiters(self, backend: BaseResultBackend) -> None:
-        """Clearing is deleting, for whoever waits."""
+        """For a waiter, clear is the same as delete."""
         await backend.store("t", TaskResult.running("t"))
         task = await waiting(backend, "t")
         await seen(backend, task, "t")
@@ -129,14 +129,14 @@ class WaitingContract(Contract):
             await task
 
     async def test_expiry_wakes_waiters_by_itself(self, backend: BaseResultBackend) -> None:
-        """A pending record that runs out ends its waits, though nobody purges."""
+        """A pending record that expires ends its waits, even if nothing purges it."""
         await backend.store("t", TaskResult.pending("t"), ttl=1)
         with pytest.raises(ResultExpired):
             await backend.wait_for("t", 30)
         assert backend.waiting == 0
 
     async def test_purge_wakes_waiters(self, make_backend: MakeBackend) -> None:
-        """When the purge comes first, it tells the waiters."""
+        """If the purge comes first, it notifies the waiters."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             await backend.store("t", TaskResult.pending("t"), ttl=60)
@@ -157,7 +157,7 @@ class WaitingContract(Contract):
                 await task
 
     async def test_close_while_opening(self, make_backend: MakeBackend) -> None:
-        """A close that overtakes the opening call ends that call, and leaves nothing open."""
+        """A close that overtakes the call that opens ends that call, and leaves nothing open."""
         backend = make_backend()
         calls = [asyncio.ensure_future(call) for call in (backend.wait_for("t"), backend.get("t"))]
         await asyncio.sleep(0)
@@ -167,7 +167,7 @@ class WaitingContract(Contract):
         assert done[1] is None or isinstance(done[1], BackendClosed)
 
     async def test_cancelled_wait_leaves_nothing(self, backend: BaseResultBackend) -> None:
-        """A cancel is never swallowed, not even together with the result, and the others wait on."""
+        """A cancellation is never swallowed, not even one that arrives with the result; other waits go on."""
         one, two = await waiting(backend, "t"), await waiting(backend, "t")
         one.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -184,7 +184,7 @@ class WaitingContract(Contract):
         assert backend.waiting == 0
 
     async def test_thousand_waiters_on_one_id(self, backend: BaseResultBackend) -> None:
-        """All wake, with one object between them."""
+        """All wake up, and share one object."""
         waits = [asyncio.ensure_future(backend.wait_for("t", 30)) for _ in range(1_000)]
         await asyncio.sleep(0)
         await backend.store("t", TaskResult.success("t", [1]))
@@ -202,7 +202,7 @@ class WaitingContract(Contract):
         assert backend.waiting == 0
 
     async def test_wait_for_many(self, backend: BaseResultBackend) -> None:
-        """All results by id in the order asked for; no ids, no wait; one gone ends it."""
+        """All results by id in the order of the ids; no wait without ids; a deleted record ends it."""
         assert await backend.wait_for_many([]) == {}
         await backend.store("b", TaskResult.success("b", 2))
         both = asyncio.ensure_future(backend.wait_for_many(["a", "b", "a"], 30))
@@ -214,7 +214,7 @@ class WaitingContract(Contract):
         assert backend.waiting == 0
 
     async def test_as_completed_yields_in_order_of_completion(self, backend: BaseResultBackend) -> None:
-        """And under one deadline: what is late ends it with WaitTimeout."""
+        """Under one deadline: the first that is late ends it with WaitTimeout."""
         results = backend.as_completed(["a", "b", "never"], 2)
         await backend.store("b", TaskResult.success("b"))
         assert (await anext(results)).task_id == "b"
@@ -225,7 +225,7 @@ class WaitingContract(Contract):
         assert backend.waiting == 0
 
     async def test_finished_and_deleted_at_once(self, backend: BaseResultBackend) -> None:
-        """The record is gone before the waiter could read it: the wait ends all the same."""
+        """The record is gone before the waiter could read it: the wait still ends."""
         for n in range(20):
             task = await waiting(backend, f"t{n}")
             await seen(backend, task, f"t{n}")
@@ -236,7 +236,7 @@ class WaitingContract(Contract):
         assert backend.waiting == 0
 
     async def test_who_is_told_of_a_deletion_may_wait_anew(self, backend: BaseResultBackend) -> None:
-        """As a new wait: for the next record of that id, whoever else still holds on to the old one."""
+        """It is a new wait, for the next record of that id, even if others still hold the old wait."""
         await backend.store("t", TaskResult.running("t"))
         states = backend.watch("t")
         await anext(states)  # whoever looks on is busy with this state
@@ -257,7 +257,7 @@ class WaitingContract(Contract):
         assert backend.waiting == 0
 
     async def test_consumed_and_submitted_again(self, backend: BaseResultBackend) -> None:
-        """Within as_completed, which still waits for others."""
+        """Within as_completed, which is still waiting for others."""
         await backend.store("t", TaskResult.success("t", 1))
         async for result in backend.as_completed(["t", "never"], 30):
             assert result.unwrap() == 1

@@ -1,4 +1,4 @@
-"""Contract: progress, and what a watcher sees of a task."""
+"""The contract of progress, and of what a watcher sees of a task."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FOR_EVER: Any = 30
 
 class ProgressContract(Contract):
     async def test_progress_changes_nothing_else(self, backend: BaseResultBackend) -> None:
-        """It is in the record and in listings; version, history and values are as before."""
+        """It is in the record and in listings; version, history and values do not change."""
         running = TaskResult[Any].running("t", task_name="n", args=(1,), labels={"x"})
         await backend.store("t", running)
         before, history = await backend.get("t"), await backend.history.of("t")
@@ -47,7 +47,7 @@ class ProgressContract(Contract):
         assert after.progress is None
 
     async def test_no_progress_without_a_task_that_goes_on(self, make_backend: MakeBackend) -> None:
-        """Unknown, expired, finished: False, and nothing is written; pending and retrying tasks have some."""
+        """Unknown, expired, finished: False, and nothing is written; pending and retrying tasks have it."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             await backend.store("expired", TaskResult.running("expired"), ttl=1)
@@ -66,7 +66,7 @@ class ProgressContract(Contract):
             assert await backend.set_progress("p", 1) is await backend.set_progress("r", 1) is True
 
     async def test_a_zombie_cannot_report(self, backend: BaseResultBackend) -> None:
-        """With ``retries`` only the try that is under way can."""
+        """With ``retries``, only the current attempt can report."""
         await backend.store("t", TaskResult.running("t", retries=1))
         assert await backend.set_progress("t", 9, retries=0) is False
         assert await backend.set_progress("t", 9, retries=2) is False
@@ -76,7 +76,7 @@ class ProgressContract(Contract):
         assert read.progress == Progress(done=5)
 
     async def test_the_last_of_many_reports_wins(self, backend: BaseResultBackend) -> None:
-        """And each of them is answered."""
+        """And each of them gets an answer."""
         await backend.store("t", TaskResult.running("t"))
         reports = [backend.set_progress("t", n, 1_000) for n in range(1_000)]
         assert await asyncio.gather(*reports) == [True] * 1_000
@@ -112,7 +112,7 @@ class ProgressContract(Contract):
         assert read.progress is None
 
     async def test_progress_of_a_tracked_task(self, backend: BaseResultBackend) -> None:
-        """What was told last stays with the outcome, also of a task that failed."""
+        """The last report is stored with the outcome, even if the task failed."""
 
         async def fail() -> None:
             async with backend.track("t") as task:
@@ -129,7 +129,7 @@ class ProgressContract(Contract):
 
 class WatchContract(Contract):
     async def test_each_change_is_shown(self, backend: BaseResultBackend) -> None:
-        """The state at the beginning, then status and progress as they change, and the value at the end."""
+        """The current state, then status and progress as they change, and the value at the end."""
         await backend.store("t", TaskResult.pending("t", args=(1,)))
         states = backend.watch("t")
         first = await anext(states)
@@ -147,12 +147,12 @@ class WatchContract(Contract):
         assert backend.waiting == 0
 
     async def test_what_is_finished_is_shown_once(self, backend: BaseResultBackend) -> None:
-        """And that is all."""
+        """That one state, and nothing else."""
         await backend.store("t", TaskResult.success("t", 1))
         assert [state.unwrap() async for state in backend.watch("t")] == [1]
 
     async def test_watching_begins_before_the_task(self, backend: BaseResultBackend) -> None:
-        """The first state is the first that is stored."""
+        """The first state is the first one that is stored."""
         states = backend.watch("t")
         first = asyncio.ensure_future(anext(states))
         await asyncio.sleep(0)
@@ -162,7 +162,7 @@ class WatchContract(Contract):
         assert backend.waiting == 0
 
     async def test_watching_ends_with_the_record(self, make_backend: MakeBackend) -> None:
-        """Deleted, expired, closed: as a wait does; waits of the same task go on beside it."""
+        """Deleted, expired, closed: as for a wait; waits for the same task work alongside."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             for name in ("d", "e", "c"):
@@ -185,7 +185,7 @@ class WatchContract(Contract):
                 await ended
 
     async def test_waits_and_watchers_share_a_task(self, backend: BaseResultBackend) -> None:
-        """Whoever goes first takes nothing from the others."""
+        """One that leaves takes nothing away from the others."""
         states, others = backend.watch("t"), backend.watch("t")
         pending = [asyncio.ensure_future(anext(each)) for each in (states, others)]
         wait = asyncio.ensure_future(backend.wait_for("t", FOR_EVER))
@@ -201,7 +201,7 @@ class WatchContract(Contract):
         assert backend.waiting == 0
 
     async def test_deleted_and_stored_anew(self, backend: BaseResultBackend) -> None:
-        """A new record has the versions of the one before; its end is shown, or else the deletion."""
+        """A new record repeats the versions of the old one; its end is shown, or else the deletion."""
         await backend.store("t", TaskResult.running("t"))
         states = backend.watch("t")
         assert (await anext(states)).status == "running"
@@ -215,7 +215,7 @@ class WatchContract(Contract):
 
     @pytest.mark.parametrize("seed", SEEDS)
     async def test_no_final_state_is_missed(self, make_backend: MakeBackend, seed: int) -> None:
-        """Tasks in any order, hints that get lost: states only go forward, and the last one is shown."""
+        """Tasks in any order, lost hints: states only move forward, and the last one is shown."""
 
         async def live() -> None:
             backend = make_backend(recheck_interval=0.2)
@@ -235,7 +235,7 @@ class WatchContract(Contract):
 
 class WatchStatusContract(Contract):
     async def test_ids_come_as_they_are_stored(self, make_backend: MakeBackend) -> None:
-        """In the statuses asked for, from the call on, though the iteration begins later, each time."""
+        """In the given statuses, each time, from the call on, even if the iteration begins later."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             await backend.store("before", TaskResult.failed("before", ValueError()))
@@ -260,7 +260,7 @@ class WatchStatusContract(Contract):
             assert backend.waiting == 0
 
     async def test_no_status_and_any(self, backend: BaseResultBackend) -> None:
-        """None of them ends at once, all of them see each store; closing ends the watching."""
+        """Without statuses it ends at once, with all it sees every store; close ends the iteration."""
         assert [name async for name in backend.watch_status([])] == []
         entering = backend.watch_status()
         first = asyncio.ensure_future(anext(entering))
@@ -274,13 +274,13 @@ class WatchStatusContract(Contract):
             await rest
 
     async def test_bad_statuses(self, backend: BaseResultBackend) -> None:
-        """Named, before anything is iterated over."""
+        """Named at the call, before any iteration."""
         with pytest.raises(ValueError, match="statuses"):
             backend.watch_status(["done"])  # type: ignore[list-item]  # on purpose
 
     @pytest.mark.parametrize("seed", SEEDS)
     async def test_ids_are_found_though_hints_get_lost(self, make_backend: MakeBackend, seed: int) -> None:
-        """Or come late: each store is shown, as often as it was made; doubled hints may show one twice."""
+        """Lost or late: every store is shown exactly once. Only doubled hints may show one twice."""
 
         async def live() -> None:
             backend = make_backend(recheck_interval=0.2)
@@ -297,7 +297,7 @@ class WatchStatusContract(Contract):
 
 
 async def _entered(backend: BaseResultBackend, number: int) -> list[str]:
-    """So many ids that were stored as running or success."""
+    """The first ``number`` ids that are stored as running or success."""
     found: list[str] = []
     async for name in backend.watch_status([TaskStatus.RUNNING, TaskStatus.SUCCESS]):
         found.append(name)

@@ -14,7 +14,7 @@ from flowstore.testing.support import failed, ids
 
 class WorkflowContract(Contract):
     async def test_types_are_names_of_roots(self, backend: BaseResultBackend) -> None:
-        """Sorted, each once; a name that only tasks with a parent have is none, nor is a deleted one."""
+        """Sorted and distinct; without names that only tasks with a parent have, and without deleted ones."""
         assert await backend.workflows.types() == []
         for n, name in enumerate(["b", "a", "b", "\N{SNAKE}", "B", None]):
             await backend.store(f"t{n}", failed(f"t{n}", n, task_name=name))
@@ -39,7 +39,7 @@ class WorkflowContract(Contract):
             assert await backend.workflows.types() == ["kept"]
 
     async def test_runs(self, backend: BaseResultBackend) -> None:
-        """Root tasks of that name, newest first, page after page; statuses intersect, none gives nothing."""
+        """Root tasks of that name, newest first, page after page; further restricted by statuses."""
         for n in range(20):
             run = failed(f"run{n:02}", n, task_name="import")
             await backend.store(run.task_id, run if n % 4 else TaskResult.running(run))
@@ -65,7 +65,7 @@ class WorkflowContract(Contract):
         assert (await backend.workflows.runs("nobody")).items == []
 
     async def test_cursor_of_runs(self, backend: BaseResultBackend) -> None:
-        """It belongs to this listing, not to that of all tasks of the name."""
+        """It is valid for this listing, not for that of all tasks of the name."""
         await backend.store_many(failed(f"t{n}", n, task_name="a") for n in range(4))
         cursor = (await backend.workflows.runs("a", limit=2)).next_cursor
         assert cursor is not None
@@ -76,7 +76,7 @@ class WorkflowContract(Contract):
             await backend.workflows.runs("b", cursor=cursor)
 
     async def test_workflow(self, backend: BaseResultBackend) -> None:
-        """Root with its result, counts of the whole family, and a first page that page() goes on from."""
+        """The root with its result, the counts of the whole family, and a first page to continue from."""
         root: TaskResult[Any] = TaskResult.success("r", {"sum": 3}, task_name="import")
         await backend.store("r", root)
         await backend.store_many(failed(f"c{n:02}", n, parent_id="r") for n in range(70))
@@ -95,7 +95,7 @@ class WorkflowContract(Contract):
         assert len(whole.items) == 76
 
     async def test_no_workflow(self, make_backend: MakeBackend) -> None:
-        """None for an unknown id, for a task that has a parent, and for a root that is gone."""
+        """None for an unknown id, for a task with a parent, and for a root that is gone."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             await backend.store("c", failed("c", parent_id="r"))

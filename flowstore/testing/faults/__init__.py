@@ -1,11 +1,11 @@
-"""The means to break what a backend stands on, on purpose and repeatably.
+"""Fault injection: breaks what a backend depends on, deliberately and reproducibly.
 
-``Proxy`` stands between client and server: delays, stalls, cuts. ``ShuffleLoop`` runs what is ready in
-another order. ``cancel_at_each_await`` ends a call wherever it can be ended. ``UnreliableHints`` loses,
-doubles and delays what an engine reports to its waiters.
+``Proxy`` sits between client and server: delays, stalls, cuts. ``ShuffleLoop`` is an event loop that runs
+ready tasks in random order. ``cancel_at_each_await`` cancels a call at each of its awaits.
+``UnreliableHints`` loses, doubles and delays the hints of an engine.
 
-``Recorder`` and ``History`` write down what clients were told meanwhile, and find what no order of their
-calls explains; ``crowd`` are such clients.
+``Recorder`` and ``History`` record the calls of clients and check that they are linearizable; ``crowd`` is a
+crowd of such clients.
 """
 
 from flowstore.testing.faults.cancelling import cancel_at_each_await

@@ -1,4 +1,4 @@
-"""A call that is cancelled wherever it waits."""
+"""A call that is cancelled at each of its awaits."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 async def cancel_at_each_await(
     call: Callable[[], Coroutine[Any, Any, object]], check: Callable[[], Awaitable[None]]
 ) -> int:
-    """Make the call again and again, cancelled at its first await, its second, and so on until it completes.
+    """Repeat the call, cancelled at its first await, its second, and so on, until it completes.
 
-    ``check`` runs after each. Returns how many awaits there were. Raises AssertionError when the call
-    swallows a cancellation, and whatever else the call or ``check`` raises.
+    ``check`` runs after each. Returns the number of awaits. Raises AssertionError if the call swallows a
+    cancellation, and whatever else the call or ``check`` raises.
     """
     for at in count(1):
         cancelled = _CancelledAt(call(), at)

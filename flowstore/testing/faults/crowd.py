@@ -1,4 +1,4 @@
-"""Clients that do with one storage what workers, producers and operators do, all with the same few ids."""
+"""Clients that act as workers, producers and operators on one storage, all with the same few ids."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ async def crowd(
     disturb: Callable[[], Awaitable[None]] | None = None,
     disturb_every: int = 100,
 ) -> None:
-    """Each client makes ``calls`` calls, by random generators with ``seed``; then one reads every id.
+    """Each client makes ``calls`` random calls, determined by ``seed``; then one of them reads every id.
 
-    They go from id to id, six calls each, so at one time they mostly have the same. Some calls are
-    cancelled, and a storage that fails is borne. After every ``disturb_every`` calls of all, one client
-    awaits ``disturb``.
+    They move from id to id, with six calls for each, so that most of the time they use the same one. Some
+    calls are cancelled, and failures of the storage are tolerated. After every ``disturb_every`` calls in
+    total, one client awaits ``disturb``.
     """
     made = count(1)
 
@@ -59,7 +59,7 @@ def _call(client: Recorder, chance: random.Random, task_id: str, value: str) -> 
 
 
 async def _borne(call: Coroutine[Any, Any, object], chance: random.Random) -> None:
-    """The end of the call, be it good or not; one in twenty is cancelled on the way."""
+    """Await the end of the call and tolerate expected errors; one call in twenty is cancelled."""
     task = asyncio.ensure_future(call)
     if chance.random() < 0.05:
         for _ in range(chance.randrange(8)):

@@ -1,4 +1,4 @@
-"""An engine whose hints get lost, come twice and come late."""
+"""An engine whose hints are lost, doubled and late."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from flowstore.engine import Change, Engine, EngineWrapper, Hints
 
 
 class UnreliableHints(EngineWrapper):
-    """``inner`` as it is, but for what it reports to its waiters.
+    """``inner``, except for its hints.
 
-    Of each hint, by a random generator with ``seed``: ``lost`` and ``doubled`` are the shares that get
-    lost and that come twice, ``delay`` the most seconds by which one comes late.
+    ``lost`` and ``doubled`` are the shares of hints that are lost or come twice, ``delay`` is the longest
+    delay in seconds. They are drawn by a random generator with ``seed``.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class UnreliableHints(EngineWrapper):
         await self.inner.open(_Unreliable(hints, self._times))
 
     def _times(self) -> list[float]:
-        """In how many seconds, and so how often, the next hint comes."""
+        """The delays after which the next hint arrives: none, one or two."""
         if self._random.random() < self._lost:
             return []
         times = 2 if self._random.random() < self._doubled else 1
@@ -37,7 +37,7 @@ class UnreliableHints(EngineWrapper):
 
 
 class _Unreliable:
-    """Hints on their way to ``hints``; ``times`` draws when and how often each arrives."""
+    """Passes hints on to ``hints``; ``times`` draws the delays of each."""
 
     def __init__(self, hints: Hints, times: Callable[[], list[float]]) -> None:
         self._hints = hints
@@ -53,6 +53,6 @@ class _Unreliable:
                 asyncio.get_running_loop().call_later(delay, self._hints.changed, (task_id,), change)
 
     def look_again(self) -> None:
-        # it says that something was lost: lost itself, it would be a lie
+        # Never lost: it is the sign that others were.
         for delay in self._times() or [0.0]:
             asyncio.get_running_loop().call_later(delay, self._hints.look_again)

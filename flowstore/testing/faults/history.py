@@ -1,9 +1,9 @@
-"""What clients asked and were told while things broke, and whether any order of their calls explains it.
+"""Checks that the calls of concurrent clients are linearizable, while things break.
 
-A ``Recorder`` around each client's backend writes down every call, when it began, and when and how it
-ended. The outcome of a call that raised, or whose process died, is unknown: it may have taken effect at
-any time after it began, or never. ``History.check`` looks for an order of the calls of each id, one after
-the other, in which each would have been answered as it was (linearizability, found as Wing and Gong do).
+A ``Recorder`` around the backend of each client records every call: when it began, and when and how it ended.
+The outcome of a call that raised, or whose process died, is unknown: it may have taken effect at any time
+after it began, or never. ``History.check`` searches for an order of the calls of each id, one after the
+other, in which every call returns what it did return (the algorithm of Wing and Gong).
 
     history = History()
     client = Recorder(backend, history.note)
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Began(NamedTuple):
-    """A call, as it is made. ``client`` and ``number`` name it; ``at`` is monotonic, in nanoseconds."""
+    """A call that begins. ``client`` and ``number`` identify it; ``at`` is monotonic, in nanoseconds."""
 
     client: str
     number: int
@@ -52,7 +52,7 @@ Note = Callable[[Began | Ended], object]
 
 
 class Recorder:
-    """A client of ``backend`` whose calls go to ``note``: ``History.note``, or a pipe's ``send`` to it."""
+    """A client of ``backend`` that reports its calls to ``note``: ``History.note``, or a pipe's ``send``."""
 
     def __init__(self, backend: BaseResultBackend, note: Note) -> None:
         self._backend = backend
@@ -88,19 +88,19 @@ class Recorder:
         return outcome
 
     def _tell(self, event: Began | Ended) -> None:
-        self._note(event)  # may wait for a pipe
+        self._note(event)  # may block on a pipe
 
 
 class NotExplained(AssertionError):
-    """No order of the calls of ``task_id`` explains what their callers were told."""
+    """The calls of ``task_id`` are not linearizable: no order of them explains their outcomes."""
 
     def __init__(self, task_id: str, calls: list[Call]) -> None:
         lines = "\n".join(map(str, calls))
-        super().__init__(f"no order of these calls of {task_id!r} explains what they were told:\n{lines}")
+        super().__init__(f"no order of these calls of {task_id!r} explains their outcomes:\n{lines}")
 
 
 class History:
-    """The calls of all clients, of one or of several processes of one machine."""
+    """The calls of all clients, in one or in several processes of one machine."""
 
     def __init__(self) -> None:
         self._began: dict[tuple[str, int], Began] = {}
@@ -111,16 +111,16 @@ class History:
         noted[event.client, event.number] = event
 
     def __len__(self) -> int:
-        """How many calls returned."""
+        """The number of calls that returned."""
         return len(self._ended)
 
     @property
     def ids(self) -> list[str]:
-        """Of all tasks that somebody asked for."""
+        """The ids of all tasks in any call."""
         return list({began.task_id: None for began in self._began.values()})
 
     def check(self) -> None:
-        """Raise NotExplained with the calls of an id that no order explains."""
+        """Raise NotExplained with the calls of an id that are not linearizable."""
         for task_id, calls in self._by_id().items():
             if not explains(calls):
                 raise NotExplained(task_id, calls)
@@ -138,6 +138,6 @@ class History:
                 began.result,
                 began.overwrite,
             )
-            if call.is_known or call.verb in ("store", "delete"):  # who read nothing says nothing
+            if call.is_known or call.verb in ("store", "delete"):  # a read without an outcome says nothing
                 by_id[began.task_id].append(call)
         return by_id

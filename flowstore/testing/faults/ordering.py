@@ -1,4 +1,4 @@
-"""The search for an order of calls on one register: as Wing and Gong do it, but no place is visited twice."""
+"""The search for an order of calls on one register: Wing and Gong's, but no state is visited twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Verb = Literal["store", "get", "wait_for", "delete"]
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a history: what it asked, what it was told, and when. ``ended`` is inf while unknown."""
+    """One call of a history, with its outcome and its times. ``ended`` is inf if the outcome is unknown."""
 
     verb: Verb
     began: float
@@ -29,7 +29,7 @@ class Call:
         return self.ended < inf
 
     def after(self, register: Register) -> Register | None:
-        """What stands when it was carried out there; None where its outcome says that it was not."""
+        """The register after the call; None if its outcome is not possible here."""
         if self.verb == "store":
             assert self.result is not None
             stored = register.stored(self.result, overwrite=self.overwrite)
@@ -51,9 +51,9 @@ class Call:
 
 
 def explains(calls: Sequence[Call]) -> bool:
-    """Whether some order of ``calls``, each taking effect at one moment while it lasted, explains them all.
+    """Whether ``calls`` are linearizable: some order, each taking effect at one moment while it lasted.
 
-    A call that never ended may come at any time after it began, or not at all.
+    A call that never ended may take effect at any time after it began, or not at all.
     """
     known = sum(1 << place for place, call in enumerate(calls) if call.is_known)
     todo: list[tuple[int, Register]] = [(0, EMPTY)]
@@ -65,7 +65,7 @@ def explains(calls: Sequence[Call]) -> bool:
         for place in _next(calls, done):
             after = calls[place].after(register)
             if after is None or (after is register and not calls[place].is_known):
-                continue  # an unknown call without effect may as well never have come
+                continue  # an unknown call without effect may as well be left out
             step = (done | 1 << place, after)
             key = (step[0], id(after.standing), after.version)
             if key not in seen:
@@ -75,7 +75,7 @@ def explains(calls: Sequence[Call]) -> bool:
 
 
 def _next(calls: Sequence[Call], done: int) -> Iterator[int]:
-    """Those that can come next: not done, and begun before any other that is not done had ended."""
+    """The calls that can come next: not done, and begun before any other that is not done had ended."""
     left = [place for place in range(len(calls)) if not done >> place & 1]
     first_end = min(calls[place].ended for place in left)
     return (place for place in left if calls[place].began <= first_end)
@@ -85,4 +85,4 @@ def _shown(value: Any) -> str:
     if not isinstance(value, TaskResult):
         return repr(value)
     version = f", version {value.version}" if value.version else ""
-    return f"{value.status.value} {value.result!r}, try {value.retries}{version}"
+    return f"{value.status.value} {value.result!r}, attempt {value.retries}{version}"

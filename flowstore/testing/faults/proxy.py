@@ -1,4 +1,4 @@
-"""A TCP connection with faults in it, for tests of what a backend does on a bad network."""
+"""A TCP proxy with faults, for tests of a backend on a bad network."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ Direction = Literal["to server", "to client"]
 
 _Flows: TypeAlias = dict[Direction, asyncio.Event]
 _Due: TypeAlias = "asyncio.Queue[tuple[float, bytes]]"
-"""What is on the way, each with the time of its arrival; no bytes are the end."""
+"""Data in transit, with the time at which each piece is due; no bytes mean the end."""
 _MOST_BYTES: Final = 65_536
-_MOST_CHUNKS: Final = 1_000  # beyond it nothing is read, so that a slow reader slows the sender down
+_MOST_CHUNKS: Final = 1_000  # then reading stops, so that a slow receiver slows the sender down
 
 
 class Proxy:
-    """Stands before a server: what connects to ``port`` on 127.0.0.1 talks to ``target_host:target_port``.
+    """Sits in front of a server: connections to ``port`` on 127.0.0.1 reach ``target_host:target_port``.
 
-    ``delay`` seconds, at least, pass before what came in on one side leaves on the other, so a request and
-    its reply take twice that. It may be set at any time, and holds for what comes in from then on. Order
-    is kept, and as much is on the way at once as is sent: the delay does not limit the throughput.
+    What comes in on one side leaves on the other after at least ``delay`` seconds, so that a request and its
+    reply take twice as long. It can be set at any time, for data that comes in from then on. Order is kept,
+    and the delay does not limit the throughput.
 
-    ``stall`` holds back what is on the way in the open connections without closing them, ``cut`` ends them.
-    Neither holds for connections that come later.
-    ``lose_reply`` ends the next connection on which the server says something: the request was carried
-    out, and nobody is told.
+    ``stall`` holds back the data in the open connections without closing them; ``cut`` closes them. Neither
+    affects later connections. ``lose_reply`` closes the next connection on which the server sends something:
+    the request was carried out, but the reply is lost.
 
-    A connection ends on one side when it ends on the other; leaving the context ends all.
+    A connection that ends on one side is closed on the other. Leaving the context closes all of them.
 
         async with Proxy("127.0.0.1", 6379, delay=0.002) as proxy:
             backend = flowstore.connect(f"redis://127.0.0.1:{proxy.port}/0")
@@ -42,17 +41,17 @@ class Proxy:
 
     @property
     def port(self) -> int:
-        """Chosen anew each time the context is entered."""
+        """The port to connect to, a new one each time the context is entered."""
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """The number of open connections."""
         return len(self._connections)
 
     def stall(self, *directions: Direction) -> None:
-        """Let nothing through in these directions (none named: in both), until ``resume``."""
+        """Let nothing through in these directions (none given: both) until ``resume``."""
         for flows in self._connections.values():
             for direction in directions or get_args(Direction):
                 flows[direction].clear()
@@ -63,12 +62,12 @@ class Proxy:
                 flow.set()
 
     def cut(self) -> None:
-        """End the connections, with whatever is on the way in them."""
+        """Close all connections; data in transit is lost."""
         for connection in self._connections:
             connection.cancel()
 
     def lose_reply(self, times: int = 1) -> None:
-        """End the connection instead of passing on what the server says next, so often."""
+        """Instead of passing on the server's next reply, close the connection; ``times`` times."""
         self._replies_to_lose = times
 
     async def __aenter__(self) -> Self:
@@ -95,12 +94,13 @@ class Proxy:
             flow.set()
         self._connections[connection] = flows
         connection.add_done_callback(self._connections.pop)
-        connection.add_done_callback(lambda _: writer.transport.abort())  # it may be cut before it begins
+        # Here as well: a task that is cancelled before its first step never gets to its `finally`.
+        connection.add_done_callback(lambda _: writer.transport.abort())
 
     async def _connect(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flows: _Flows
     ) -> None:
-        """The life of one connection. Trouble on either side ends both."""
+        """Serve one connection. An error on either side closes both."""
         writers = [writer]
         try:
             target_reader, target_writer = await asyncio.open_connection(self.target_host, self.target_port)

@@ -1,4 +1,4 @@
-"""An event loop that runs tasks in another order than they became ready."""
+"""An event loop that runs ready tasks in random order."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 
 class ShuffleLoop(asyncio.SelectorEventLoop):
-    """Shuffles, with a seed, tasks that are ready to go on one after the other, in each turn.
+    """Shuffles, in each iteration and with a seed, consecutive tasks that are ready to run.
 
-    No program may rely on their order. Other callbacks stay where they are, before and behind the same
-    tasks: transports rely on that.
+    No program may rely on their order, so it finds lost wake-ups that a plain loop never shows. Other
+    callbacks stay before and after the same tasks: transports rely on that.
 
         asyncio.Runner(loop_factory=lambda: ShuffleLoop(seed)).run(main())
     """
