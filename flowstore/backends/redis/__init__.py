@@ -1,4 +1,4 @@
-"""Results in Redis or Valkey. Raises MissingDriver where redis-py is not installed, or too old."""
+"""Results in Redis or Valkey. Importing it raises MissingDriver if redis-py is not installed or too old."""
 
 import re
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from flowstore.errors import MissingDriver
 
 OLDEST_DRIVER: Final = "5.0.1"
-"""The oldest redis-py that passes the tests, and so the one that the extra asks for."""
+"""The oldest redis-py that passes the tests, and the one that the extra requires."""
 
 
 def _require_driver() -> None:

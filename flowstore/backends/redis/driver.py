@@ -1,6 +1,6 @@
-"""redis-py from 5.0 to the newest: what differs between its versions is evened out here, and nowhere else.
+"""redis-py from 5.0 to the newest: the only module that knows how its versions differ.
 
-The extras of other queues hold redis-py at different versions, so each of them has to do.
+Other queues pin redis-py to different versions, and flowstore must work beside each of them.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ _CODES: Final[tuple[tuple[type[Exception], str, str], ...]] = (
     (ReadOnlyError, "", "READONLY"),
     (TryAgainError, "", "TRYAGAIN"),
 )
-"""The code that the driver cut off, from the class that it chose and the beginning of what it left."""
+"""The code that the driver cut off, by the class that it chose and the beginning of the remaining text."""
 
 
 class _Client(Redis):
-    """When forgotten, its connections end by themselves; the driver's own way needs a running loop."""
+    """Without the driver's finaliser, which needs a running loop. The connections close by themselves."""
 
     def __del__(self, *_: object) -> None:
         pass
 
 
 def new_client(url: str, timeout: float) -> Redis:
-    """Its calls have no time-out of their own: one costs 20 to 30 us, and a trip has one already."""
+    """A client without a socket timeout, which costs 20 to 30 us per call: every trip has its deadline."""
     pool = ConnectionPool.from_url(
         url,
         socket_timeout=None,
@@ -64,7 +64,7 @@ def new_client(url: str, timeout: float) -> Redis:
 
 
 def _own_name() -> dict[str, Any]:
-    """From 7.2 on the driver reads its own version from disk for each connection that is not told it."""
+    """Given once, since the driver, from 7.2 on, would read its version from disk for each connection."""
     return {"driver_info": redis.DriverInfo()} if hasattr(redis, "DriverInfo") else {}
 
 
@@ -72,9 +72,9 @@ OWN_NAME: Final = _own_name()
 
 
 def _verified(url: str) -> dict[str, Any]:
-    """The name in the certificate is looked at, as by default from 6.0 on, unless ``url`` says otherwise.
+    """Verify the host name in the certificate, as is the default from 6.0 on, unless ``url`` says otherwise.
 
-    Where ``url`` wants no certificate the name must not be asked for: before 6.1 that is an error.
+    If ``url`` wants no certificate, the host name must not be verified either: before 6.1 that is an error.
     """
     parts = urlsplit(url)
     if parts.scheme != "rediss":
@@ -83,7 +83,7 @@ def _verified(url: str) -> dict[str, Any]:
 
 
 def text_of(error: Exception) -> str:
-    """As the server put it: the driver cuts off the codes that it knows, and keeps them only from 7.2 on."""
+    """The server's own words. The driver cuts off the codes that it knows, and keeps them from 7.2 on."""
     code = getattr(error, "status_code", None) or _code(error, str(error))
     return f"{code} {error}".strip()
 
