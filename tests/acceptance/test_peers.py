@@ -1,4 +1,4 @@
-"""flowstore with its Redis extra installs beside other queues and result stores, and holds none of them back."""
+"""flowstore with its Redis extra installs beside other queues and result stores, without pinning any."""
 
 from __future__ import annotations
 
