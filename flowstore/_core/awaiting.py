@@ -88,7 +88,7 @@ async def _look_once(core: Core, ids: list[str], seconds: float) -> dict[str, Ta
 
 
 def _finished(core: Core, waits: Mapping[str, Waiting], seconds: float | None) -> dict[str, TaskResult[Any]]:
-    for wait in waits.values():
+    for wait in waits.values():  # the error of a wait comes before the timeout of another one
         if wait.done():
             wait.result()
     late = next((task_id for task_id, wait in waits.items() if not wait.done()), None)

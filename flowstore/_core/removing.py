@@ -26,6 +26,7 @@ async def delete(core: Core, task_id: str, descendants: bool) -> bool:
 async def _delete_descendants(core: Core, task_id: str) -> None:
     async with core.life:
         [row] = await core.engine.fetch([task_id], with_body=False)
+    # The listing by root also has the tasks that the walk cannot reach, as their parents are deleted.
     if row is None or row.parent is None:
         family = query_of(None, Where(root=task_id), STEP, newest_first=True, load_result=False)
         async for rows in walk(core, family):

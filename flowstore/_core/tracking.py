@@ -224,7 +224,7 @@ class TrackedTask:
                 raise
 
     async def _store(self, result: TaskResult[Any]) -> None:
-        self.is_stored = False
+        self.is_stored = False  # a store that raises may or may not have been applied
         self.is_stored = await store(self._core, self.task_id, result)
 
     def _now(self) -> datetime:

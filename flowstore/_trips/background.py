@@ -1,4 +1,4 @@
-"""Tasks of a backend's own, beside the calls that it is asked for."""
+"""Tasks that a backend starts for itself, besides the calls of its users."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 def in_background(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Begins in the next turn of the loop, and never inside of the call that asks for it.
+    """A task that starts in the next iteration of the loop, never inside the call that creates it.
 
-    With ``asyncio.eager_task_factory`` the tasks of ``create_task`` begin at once. A hint would then read
-    from the storage that is just giving it, the first of many calls at once would leave without the others,
-    and a coroutine that the garbage collector closes would write from wherever that happens to run.
+    With ``asyncio.eager_task_factory`` the tasks of ``create_task`` start at once. Then a hint would read
+    from the storage that is just giving it, the first of many concurrent calls would leave without the
+    others, and a coroutine closed by the garbage collector would write from wherever that happens to run.
     """
     return asyncio.Task(work, loop=asyncio.get_running_loop())

@@ -140,7 +140,7 @@ class Lane:
         trip: list[_Call] = []
         try:
             while trip := self._take():
-                self._admit_next()
+                self._admit_next()  # before the trip: the next caller encodes while it is on its way
                 await self._deliver(trip)
         except BaseException:
             self._give_up(trip, StorageError("interrupted; whether the call was carried out is unknown"))
@@ -218,6 +218,7 @@ class Lane:
         self._queue.clear()
         self._queued_bytes = 0
         _fail_each(calls, error)
+        # Those that wait for room as well: they would only queue up behind a storage that is down.
         for turn in self._turns:
             if not turn.done() and not turn.get_loop().is_closed():
                 turn.set_exception(copy_of(error))

@@ -85,8 +85,10 @@ class Lifecycle:
             return
         self.check_place()
         self.is_closed = True
-        if self._opening is None:
+        if self._opening is None:  # never opened
             return
+        # Behind an open in progress, which would otherwise end with an engine that nobody closes; and behind
+        # another close, so that this one does not return before that is done.
         async with self._opening:
             if self.is_open:
                 await to_its_end(self._finish())

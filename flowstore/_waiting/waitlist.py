@@ -45,6 +45,7 @@ class Waitlist:
         if change in REMOVALS:
             self.gone = ResultExpired if change is Change.EXPIRED else ResultDeleted
         else:
+            # It does not undo `gone`, as hints may arrive out of order. The read that follows decides.
             self.is_seen = True
         if self.later is not None:
             self.later.note(change)

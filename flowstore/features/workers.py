@@ -93,6 +93,7 @@ class Workers:
     async def heartbeat(self, worker_id: str) -> None:
         """Record that the worker is alive. Raises UnknownWorker if it is not registered, or was removed."""
         check_text("worker_id", worker_id)
+        # Compare-and-set: a plain write could undo a new registration, or revive a removed worker.
         while True:
             standing = await self._kept_worker(worker_id)
             if standing is None:
@@ -164,6 +165,7 @@ class Workers:
         async for rows in walk(self._core, _running(check_text("worker_id", worker_id))):
             now = self._core.clock()
             commits: list[Commit] = []
+            # A record that cannot be read must not keep the other tasks from being rescued.
             for row in rows:
                 with _collected(unreadable):
                     commits.append(self._stepped(row, step, now))

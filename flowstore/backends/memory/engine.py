@@ -50,7 +50,7 @@ class MemoryEngine(Engine):
         self._log = Log()
         self._kept: dict[tuple[str, Section], SortedDict[str, Kept]] = {}
         self._expiries: SortedList[tuple[int, str]] = SortedList()
-        self._finished: dict[str, None] = {}
+        self._finished: dict[str, None] = {}  # an ordered set: the first to finish is the first to be evicted
         self._hints: Hints
 
     async def open(self, hints: Hints) -> None:
@@ -138,7 +138,7 @@ class MemoryEngine(Engine):
         if joins and (refusal := self._refusal(commit, standing)):
             return refusal
         row = self._row(commit, standing)
-        if standing is None:
+        if standing is None:  # an expired record may be left, whose belongings must not pass to the new one
             self._drop(commit.id)
         else:
             self._unlist(standing)

@@ -47,6 +47,7 @@ class Listings:
         return (row for row in rows if _is_within(row, query.where))
 
     def count(self, where: Where, statuses: Iterable[str]) -> dict[str, int]:
+        # With one condition the sizes of its indexes are the answer; with several the rows must be looked at.
         if len(groups_of(where)) <= 1 and where.root is None:
             return {status: sum(map(len, self._ranges(status, where))) for status in statuses}
         queries = {status: Query((status,), 0, where) for status in statuses}

@@ -85,6 +85,7 @@ class Calls:
                 try:
                     return await call(line)
                 finally:
+                    # Even after a cancellation: should that call still arrive, its number is too low by then.
                     self._idle.append(line)
         except (RedisError, OSError) as error:
             raise storage_error(error, self._prefix) from error

@@ -74,6 +74,8 @@ class RedisEngine(Engine):
     def __init__(self, client: Redis, namespace: str, timeout: float, recheck_interval: float) -> None:
         self._prefix = prefix_of(namespace)
         self._inbox = f"{self._prefix}inbox:{secrets.token_hex(8)}"
+        # Registrations expire, so that a process that died leaves none behind. They outlast the recheck that
+        # renews them, even if one is missed.
         self._registered_ms = round(max(60.0, 3 * recheck_interval) * 1_000)
         self._client = client
         self._timeout = timeout
@@ -178,6 +180,7 @@ class RedisEngine(Engine):
             behind = b"(" + last
         if span.id is None:
             return rows
+        # The list of a task is in order of writing, which is not that of time if a clock went back.
         behind_it = (row for row in rows if span.after is None or row > span.after)
         return sorted(row for row in behind_it if span.start <= row.at <= span.end)[: span.limit]
 
