@@ -29,11 +29,11 @@ from flowstore import (
 )
 from flowstore.testing.faults import History, Recorder
 from flowstore.testing.insides import storage_of
-from flowstore.testing.support import failed, seen, waiting
+from flowstore.testing.support import IS_STRESS, failed, seen, waiting
 from tests import forgetful, sqlite_jobs
 
-SEEDS = range(20 if os.environ.get("FLOWSTORE_STRESS") else 2)
-SECONDS = 10.0 if os.environ.get("FLOWSTORE_STRESS") else 2.0
+SEEDS = range(20 if IS_STRESS else 1)
+SECONDS = 10.0 if IS_STRESS else 2.0
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.sqlite_jobs"])
 

@@ -14,11 +14,12 @@ import pytest
 
 from flowstore import CorruptRecord, SQLiteBackend, StorageError, TaskResult
 from flowstore.testing.insides import storage_of
+from flowstore.testing.support import EFFORT, IS_STRESS
 from tests.power_loss import ConnectionOnUnsafeDisk, UnsafeDisk
 from tests.test_sqlite_outages import check_whole
 
 TASKS = 60
-SHARE = 0.15  # of all writes and syncs before which a loss of power is looked at
+SHARE = 0.15 if IS_STRESS else 0.05  # of all writes and syncs before which a loss of power is looked at
 
 
 class Losses:
@@ -75,7 +76,7 @@ async def survivors(path: Path) -> int:
     return len(found) + len(finished)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(EFFORT))
 @pytest.mark.parametrize("durability", ["full", "normal"])
 def test_power_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durability: Any, seed: int) -> None:
     """At every moment: in the opening, between a write and its sync, in the middle of a checkpoint."""

@@ -152,6 +152,7 @@ async def test_stopped_pipeline_on_redis(redis_url: str, tmp_path: Path) -> None
 
 async def check_stopped(url: str, cwd: Path) -> None:
     """Ctrl-C reaches each process of the terminal, those that parse too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
     async with flowstore.connect(url, namespace="pipeline") as backend:
         successes = backend.watch_status([TaskStatus.SUCCESS])
         program = await asyncio.create_subprocess_exec(

@@ -11,7 +11,7 @@ from flowstore.testing.support import seen
 async def follow(watcher: BaseResultBackend, worker: BaseResultBackend) -> None:
     """What ``worker`` stores, ``watcher`` on the same storage sees, long before it looks by itself."""
     states = watcher.watch("t")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         first = asyncio.ensure_future(anext(states))
         await seen(watcher, first, "t")
         await worker.store("t", TaskResult.running("t"))

@@ -19,7 +19,7 @@ from flowstore.testing.faults import (
 from flowstore.testing.insides import calls_in_flight, wrap_engine
 from flowstore.testing.support import EFFORT, in_any_order
 
-SEEDS = range(20 * EFFORT)
+SEEDS = range(10 * EFFORT)
 
 
 class FaultsContract(Contract):

@@ -186,7 +186,7 @@ class LeavingContract(Contract):
     ) -> None:
         """The storage's error is raised, within op_timeout, or added as a note to a propagating exception."""
         make = Stall() if stalls else unavailable
-        async with make_backend(op_timeout=0.5) as backend:
+        async with make_backend(op_timeout=1) as backend:
             tracked = backend.track("t")
             with pytest.raises(trouble):
                 await _end(tracked, backend, make)
