@@ -150,6 +150,15 @@ async def test_sweep_passes_over_what_it_cannot_read(redis_url: str, client: Any
         assert await backend.purge_expired() == 0
 
 
+async def test_history_passes_over_what_is_none(redis_url: str, client: Any) -> None:
+    """Entries that are no transitions are in no walk, whichever one it is."""
+    async with RedisBackend(redis_url) as backend:
+        await backend.store_many([failed("t", 1), failed("u", 2)])
+        client.zadd(PREFIX + "t", dict.fromkeys(["no transition", "8" * 32, "9" * 32 + " failed 2 x t"], 0))
+        assert [step.task_id async for step in backend.history.iter()] == ["t", "u"]
+        assert sorted([task_id async for task_id in backend.history.iter_ids()]) == ["t", "u"]
+
+
 async def test_purge_counts_records_only(redis_url: str, client: Any) -> None:
     """Entries without an expired record are dropped uncounted; an expiry index that is none is named."""
     clock = ManualClock()

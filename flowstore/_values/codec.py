@@ -95,6 +95,17 @@ def _nesting(data: bytes) -> int:
     return max(accumulate(map(_BRACKETS.__getitem__, steps)), default=0)
 
 
+def _without_unknown(data: bytes, known: Set[str] | None) -> bytes | None:
+    """The JSON object but for the fields that are not ``known``; None if there are none, or it is none."""
+    try:
+        fields = loads(data)
+        if known is None or type(fields) is not dict or fields.keys() <= known:
+            return None
+        return dumps({name: fields[name] for name in known & fields.keys()}).encode()
+    except (ValueError, RecursionError):
+        return None
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise DecodeError(f"{name} is not JSON")
 
@@ -177,13 +188,9 @@ class Codec:
         try:
             return self._read_json(data)
         except DecodeError:  # perhaps only because of a field that is unknown here
-            try:
-                fields = loads(data)
-            except (ValueError, RecursionError):
-                fields = None
-            if known is None or type(fields) is not dict or fields.keys() <= known:
+            if (rest := _without_unknown(data, known)) is None:
                 raise
-            return self._read_json(dumps({name: fields[name] for name in known & fields.keys()}).encode())
+            return self._read_json(rest)
 
     def _read_json(self, data: bytes) -> Any:
         try:

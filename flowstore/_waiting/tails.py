@@ -3,8 +3,9 @@
 Messages come at once but can be lost; the history is complete but has to be read. So a tail shows what
 messages say, and after every gap it compares them with the history. Each store must be shown once, though
 it may arrive both ways, in either order, and a task may enter the same status twice. Hence two multisets:
-``_known`` counts stores shown from messages, which the history must not show again; ``_owed`` counts stores
-shown from the history whose message may still come. A set would swallow the second of two equal stores.
+``_known`` counts stores shown from messages, which the history must not show again; ``_owed`` has the times
+of stores shown from the history whose message may still come. A set would swallow the second of two equal
+stores.
 
 Clocks and transactions overlap: a store stamped before a comparison may commit after it. So each
 comparison reaches back ``memory`` before the last one that was complete. If ``memory`` were shorter than the
@@ -13,7 +14,7 @@ time a store may take, such a store would be missed for good.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
 
 from flowstore._waiting.subscribers import Subscriber
@@ -43,7 +44,7 @@ class Tail(Subscriber):
         self._missed_ids: list[str] = []
         self._recent: list[tuple[int, Stored]] = []
         self._known: Counter[Stored] = Counter()
-        self._owed: Counter[Stored] = Counter()
+        self._owed: defaultdict[Stored, list[int]] = defaultdict(list)
         self._begun = self._sound = self._compared = clock()
         """The start of the tail; the time up to which nothing was missed, except stores in flight at that
         time; and the start of the last comparison.
@@ -57,7 +58,7 @@ class Tail(Subscriber):
         for task_id in ids:
             stored = (task_id, status)
             if self._owed[stored]:
-                self._owed[stored] -= 1  # already shown, from the history
+                self._owed[stored].pop(0)  # already shown, from the history
             else:
                 self._ids.append(task_id)
                 self._recent.append((self._clock(), stored))
@@ -85,9 +86,13 @@ class Tail(Subscriber):
         since = max(self._begun, self._sound - self._memory)
         self._recent = [entry for entry in self._recent if entry[0] >= since]
         # The read counts every store from `since` on, so what was shown is counted anew over that same time.
-        # A message still owed is taken for lost: kept, the debt would swallow the next equal store.
+        # So long a message may also be on its way, however many comparisons there were. A debt swallows an
+        # equal store that comes meanwhile; that one is found by the next comparison.
         self._known = Counter(stored for _, stored in self._recent)
-        self._owed.clear()
+        for stored, times in list(self._owed.items()):
+            self._owed[stored] = [at for at in times if at >= self._compared - self._memory]
+            if not self._owed[stored]:
+                del self._owed[stored]
         self.has_gap = False
         return since
 
@@ -102,7 +107,7 @@ class Tail(Subscriber):
         # The message of an older store is lost, not late. To wait for it would swallow the next store of
         # this task in this status.
         if at >= self._compared - self._memory:
-            self._owed[stored] += 1
+            self._owed[stored].append(at)
 
     def compared(self) -> None:
         """The history was read to its end: nothing stored before the comparison began is missing."""

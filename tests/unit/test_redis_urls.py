@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import SSLConnection
 
@@ -116,6 +116,7 @@ FORMS = [
 INSIDES = st.text(st.sampled_from("@?#/:%&=[] \n\\;\N{SNAKE}1") | st.characters(), max_size=6)
 
 
+@settings(deadline=None)
 @given(form=st.sampled_from(FORMS), inside=INSIDES, is_quoted=st.booleans())
 def test_no_password_is_shown_whole(form: str, inside: str, is_quoted: bool) -> None:
     """Whatever characters it has, percent-encoded or not: at most its half may be taken for the host."""

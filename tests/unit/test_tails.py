@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from flowstore import InMemoryBackend, StorageUnavailable, TaskResult
+from flowstore.engine import Change
 from flowstore.testing import ManualClock
 from flowstore.testing.insides import core_of, engine_of
 
@@ -113,3 +114,20 @@ async def test_what_was_taken_for_the_message_on_its_way_is_found() -> None:
         assert outage.take() == ["t"]
         await outage.look_again()
         assert outage.take() == []
+
+
+async def test_a_message_that_is_later_than_two_looks_shows_nothing_twice() -> None:
+    """As under load: the store was found in the history meanwhile, and the next one is shown as ever."""
+    clock = ManualClock()
+    async with tailed(clock) as outage:
+        outage.lasts = True
+        await outage.store("t")
+        outage.lasts = False
+        for _ in range(3):
+            await outage.look_again()
+            clock.advance(1)
+        assert outage.take() == ["t"]
+        outage.changed(("t",), Change.RUNNING)
+        await outage.store("t", retries=1)
+        await outage.look_again()
+        assert outage.take() == ["t"]

@@ -22,6 +22,7 @@ end
 
 local function is_first(entry)
     local length, stop = string.match(entry, '^%x+ %l+ %d+ (%d+) ()')
+    if not length then return false end  -- no transition of this format
     local task = string.sub(entry, stop + tonumber(length))
     local first = firsts[task] or first_of(task)
     return not first or entry <= first
