@@ -278,3 +278,17 @@ async def test_a_watch_follows_another_process(redis_url: str) -> None:
     """Status and progress stored through one backend are seen through another at once, one by one."""
     async with RedisBackend(redis_url) as watcher, RedisBackend(redis_url) as worker:
         await follow(watcher, worker)
+
+
+async def test_a_deletion_ends_no_wait_that_begins_behind_it(redis_url: str) -> None:
+    """Its message is on its way to a process that gave up an earlier wait, and has begun another one."""
+    async with RedisBackend(redis_url) as backend:
+        for n in range(100):
+            await backend.store(f"t{n}", TaskResult.running(f"t{n}"))
+            with pytest.raises(WaitTimeout):
+                await backend.wait_for(f"t{n}", 0.001)
+            assert await backend.delete(f"t{n}")
+            wait = await waiting(backend, f"t{n}")
+            await seen(backend, wait, f"t{n}")
+            await backend.store(f"t{n}", TaskResult.success(f"t{n}", n))
+            assert (await wait).unwrap() == n

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -110,9 +110,9 @@ class Waiters:
             raise BackendClosed("the backend is closed")
         entry = self._entries.get(task_id)
         if entry is None:
-            entry = self._entries[task_id] = Waitlist()
+            entry = self._entries[task_id] = Waitlist(self._clock())
         elif self._reading.get(task_id) is entry:
-            entry.later = entry.later or Waitlist()
+            entry.later = entry.later or Waitlist(self._clock())
             return entry.later
         return entry
 
@@ -163,7 +163,7 @@ class Waiters:
         if not self._entries:
             self._cancel_recheck()
 
-    def changed(self, ids: Iterable[str], change: Change) -> None:
+    def changed(self, ids: Collection[str], change: Change, at: int | None = None) -> None:
         for tail in self._tails:
             tail.heard(ids, change)
         for task_id in ids:
@@ -175,7 +175,7 @@ class Waiters:
             elif change in REMOVALS or not entry.is_seen or entry.watchers:
                 # Other changes matter only to watchers, but the first one tells when the record expires.
                 self._stale[task_id] = False
-            entry.note(change)
+            entry.note(change, at)
         self._start_reading()
 
     def look_again(self) -> None:

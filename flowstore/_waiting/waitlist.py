@@ -24,9 +24,11 @@ class Waitlist:
     and not about a read, and ``join`` merges them when the read is over.
     """
 
-    __slots__ = ("expires_at", "futures", "gone", "is_seen", "later", "timer", "watchers")
+    __slots__ = ("expires_at", "futures", "gone", "is_seen", "later", "since", "timer", "watchers")
 
-    def __init__(self) -> None:
+    def __init__(self, since: int) -> None:
+        self.since = since
+        """When the first member joined, by the clock of the backend."""
         self.futures: dict[Waiting, asyncio.TimerHandle | None] = {}
         self.watchers: set[Subscriber] = set()
         self.later: Waitlist | None = None
@@ -41,14 +43,16 @@ class Waitlist:
     def is_unused(self) -> bool:
         return not self.futures and not self.watchers and self.later is None
 
-    def note(self, change: Change) -> None:
+    def note(self, change: Change, at: int | None) -> None:
         if change in REMOVALS:
-            self.gone = ResultExpired if change is Change.EXPIRED else ResultDeleted
+            # A removal from before the first member joined is none of their business: its message was late.
+            if at is None or at >= self.since:
+                self.gone = ResultExpired if change is Change.EXPIRED else ResultDeleted
         else:
             # It does not undo `gone`, as hints may arrive out of order. The read that follows decides.
             self.is_seen = True
         if self.later is not None:
-            self.later.note(change)
+            self.later.note(change, at)
 
     def release(self, future: Waiting) -> None:
         timer = self.futures.pop(future, None)

@@ -9,7 +9,7 @@ reads no clock.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -41,7 +41,12 @@ class Hints(Protocol):
     Changes of ids that are not watched may be reported as well.
     """
 
-    def changed(self, ids: Iterable[str], change: Change) -> None: ...
+    def changed(self, ids: Collection[str], change: Change, at: int | None = None) -> None:
+        """``at``: the ``now`` of the call that made the change; None if it cannot have been long ago.
+
+        Where a hint may arrive long after the call that made the change has returned, it has to be given: a
+        wait that begins in between is not concerned.
+        """
 
     def look_again(self) -> None:
         """Changes may have been missed: all watched ids must be read again."""

@@ -230,3 +230,20 @@ async def test_too_much_for_one_trip_is_read_in_several() -> None:
     for name, wait in zip(names, waits, strict=True):
         storage.waiters.release(name, wait)
     await storage.waiters.close()
+
+
+async def test_a_late_hint_of_a_removal_ends_no_later_wait() -> None:
+    """It was removed before the wait began, and told of afterwards; the next removal counts."""
+    storage = Storage()
+    storage.waiters._clock = lambda: 100
+    wait = storage.waiters.register("t")
+    storage.waiters.changed(["t"], Change.DELETED, at=99)
+    await storage.answer(None)
+    await asyncio.sleep(0)
+    assert not wait.done()
+    storage.waiters.changed(["t"], Change.DELETED, at=100)
+    await storage.answer(None)
+    with pytest.raises(ResultDeleted):
+        await wait
+    storage.waiters.release("t", wait)
+    await storage.waiters.close()

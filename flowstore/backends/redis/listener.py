@@ -121,11 +121,12 @@ class Listener:
                 self._hints.look_again()
             self._has_gap = True
         elif message["type"] == "message":
-            changes: dict[str, list[str]] = {}
-            for change, task_id in json.loads(message["data"]):
-                changes.setdefault(change, []).append(task_id)
-            for change, ids in changes.items():
-                self._hints.changed(ids, Change(change))
+            changes: dict[tuple[str, int | None], list[str]] = {}
+            for change, task_id, *rest in json.loads(message["data"]):
+                at = int(rest[0]) if rest else None  # as text: a number of Lua has no 16 digits in JSON
+                changes.setdefault((change, at), []).append(task_id)
+            for (change, at), ids in changes.items():
+                self._hints.changed(ids, Change(change), at)
 
 
 @contextmanager

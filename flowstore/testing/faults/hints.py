@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 from flowstore.engine import Change, Engine, EngineWrapper, Hints
 
@@ -47,10 +47,10 @@ class _Unreliable:
     def is_waiting(self) -> bool:
         return self._hints.is_waiting
 
-    def changed(self, ids: Iterable[str], change: Change) -> None:
+    def changed(self, ids: Collection[str], change: Change, at: int | None = None) -> None:
         for task_id in ids:
             for delay in self._times():
-                asyncio.get_running_loop().call_later(delay, self._hints.changed, (task_id,), change)
+                asyncio.get_running_loop().call_later(delay, self._hints.changed, (task_id,), change, at)
 
     def look_again(self) -> None:
         # Never lost: it is the sign that others were.

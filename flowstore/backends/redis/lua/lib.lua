@@ -153,7 +153,8 @@ local function inboxes_of(id) return try('SMEMBERS', prefix .. 'w:' .. id) end
 
 local function add_change(inbox, change, id)
     messages[inbox] = messages[inbox] or {}
-    table.insert(messages[inbox], {change, id})
+    local is_removal = change == 'd' or change == 'e'
+    table.insert(messages[inbox], {change, id, is_removal and ARGV[1] or nil})  -- ARGV[1] is `now`
 end
 
 -- The inboxes registered for all ids, once they were looked up.
