@@ -26,7 +26,6 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -94,8 +93,7 @@ async def parse_all(
     async with backend.track(step_id, name="parse") as step:
         try:
             await backend.store_many(
-                TaskResult[Any].pending(task_id, task_name="parse file", parent_id=step_id)
-                for task_id in files
+                TaskResult.pending(task_id, task_name="parse file", parent_id=step_id) for task_id in files
             )
             async with asyncio.TaskGroup() as group:
                 for task_id, path in files.items():
@@ -107,7 +105,7 @@ async def parse_all(
 async def cancel_pending(backend: BaseResultBackend, step_id: str) -> None:
     """Files that have not started when their step ends, by Ctrl-C for example, never will."""
     left = [file async for file in backend.iter_by_status(TaskStatus.PENDING, parent_id=step_id)]
-    await backend.store_many([TaskResult[Any].cancelled(file) for file in left])
+    await backend.store_many([TaskResult.cancelled(file) for file in left])
 
 
 def discover(limit: int) -> list[Path]:
@@ -171,9 +169,9 @@ async def look(backend: BaseResultBackend, run_id: str) -> Group:
     return Group(tree(page.items), progress(page.items))
 
 
-def tree(tasks: list[TaskResult[Any]]) -> Tree:
+def tree(tasks: list[TaskResult]) -> Tree:
     """Each task below its parent. Of many siblings, those that are running or have failed come first."""
-    children: dict[str | None, list[TaskResult[Any]]] = {}
+    children: dict[str | None, list[TaskResult]] = {}
     for task in tasks:
         children.setdefault(task.parent_id, []).append(task)
     drawn = Tree("", hide_root=True)
@@ -188,7 +186,7 @@ def tree(tasks: list[TaskResult[Any]]) -> Tree:
     return drawn
 
 
-def label(task: TaskResult[Any]) -> Text:
+def label(task: TaskResult) -> Text:
     took = task.started_at and task.finished_at and f"{seconds(task.started_at, task.finished_at):6.3f} s"
     error = task.error.type if task.error else ""
     far = f"{task.progress.done:g}/{task.progress.total:g} " if task.progress and task.progress.total else ""
@@ -196,7 +194,7 @@ def label(task: TaskResult[Any]) -> Text:
     return Text.assemble(status, f"{name(task)}  {far}", took or "", f"  {error}", no_wrap=True)
 
 
-def progress(tasks: list[TaskResult[Any]]) -> Table:
+def progress(tasks: list[TaskResult]) -> Table:
     counts = Counter(task.status for task in tasks)
     done = sum(count for status, count in counts.items() if status.is_finished)
     shown = [f"[{COLOURS[status]}]{counts[status]} {status}[/]" for status in TaskStatus if counts[status]]
@@ -242,7 +240,7 @@ async def show_outcome(backend: BaseResultBackend, run_id: str, console: Console
             console.print(f"  {step.at:%H:%M:%S.%f}  {step.status}", highlight=False)
 
 
-def name(task: TaskResult[Any]) -> str:
+def name(task: TaskResult) -> str:
     return task.task_id.removeprefix(f"{task.parent_id}/")
 
 

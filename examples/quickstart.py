@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
@@ -62,16 +61,16 @@ async def work(url: str, worker_id: str) -> None:
             stop.cancel()
 
 
-async def run(backend: BaseResultBackend, task: TaskResult[Any], worker_id: str) -> None:
-    running = TaskResult[Any].running(task, worker_id=worker_id)
+async def run(backend: BaseResultBackend, task: TaskResult, worker_id: str) -> None:
+    running = TaskResult.running(task, worker_id=worker_id)
     try:
         await backend.store(task.task_id, running, if_version=task.version)
     except VersionConflict:
         return  # another worker has claimed it
     try:
-        outcome = TaskResult[Any].success(running, parse(*running.args))
+        outcome = TaskResult.success(running, parse(*running.args))
     except (SyntaxError, ValueError) as error:
-        outcome = TaskResult[Any].failed(running, error)
+        outcome = TaskResult.failed(running, error)
     await backend.store(task.task_id, outcome)
 
 
@@ -88,9 +87,7 @@ def files(limit: int | None) -> list[Path]:
 async def produce(url: str, limit: int | None, console: Console) -> None:
     async with flowstore.connect(url, namespace="quickstart") as backend:
         await backend.clear()
-        tasks = [
-            TaskResult[Any].pending(str(path), task_name="parse", args=(str(path),)) for path in files(limit)
-        ]
+        tasks = [TaskResult.pending(str(path), task_name="parse", args=(str(path),)) for path in files(limit)]
         with workers(url):
             await backend.store_many(tasks)
             finished = await collect(backend, [task.task_id for task in tasks])
@@ -122,7 +119,7 @@ def start_worker(url: str, worker_id: str) -> None:
         asyncio.run(work(url, worker_id))
 
 
-async def collect(backend: BaseResultBackend, task_ids: list[str]) -> list[TaskResult[Any]]:
+async def collect(backend: BaseResultBackend, task_ids: list[str]) -> list[TaskResult]:
     finished = []
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
         bar = progress.add_task("parsing", total=len(task_ids))
@@ -132,7 +129,7 @@ async def collect(backend: BaseResultBackend, task_ids: list[str]) -> list[TaskR
     return finished
 
 
-def show_largest(finished: list[TaskResult[Any]], console: Console) -> None:
+def show_largest(finished: list[TaskResult], console: Console) -> None:
     table = Table("file", "lines", "functions", "classes", "worker", title="The largest files")
     largest = sorted((task for task in finished if task.is_success), key=lambda task: -task.unwrap()["lines"])
     for task in largest[:8]:
@@ -141,7 +138,7 @@ def show_largest(finished: list[TaskResult[Any]], console: Console) -> None:
     console.print(table)
 
 
-def short(task: TaskResult[Any]) -> str:
+def short(task: TaskResult) -> str:
     return os.path.relpath(task.task_id, LIBRARY)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncGenerator, Iterable
-from typing import Any, Self, Unpack
+from typing import Self, Unpack
 
 from flowstore._core import awaiting, listing, progress, removing, storing, tracking, watching
 from flowstore._core.core import Core
@@ -83,7 +83,7 @@ class BaseResultBackend:
     async def store(
         self,
         task_id: str,
-        result: TaskResult[Any],
+        result: TaskResult,
         *,
         ttl: Ttl | DefaultTtl = DEFAULT_TTL,
         overwrite: bool = False,
@@ -108,7 +108,7 @@ class BaseResultBackend:
 
     async def store_many(
         self,
-        results: Iterable[TaskResult[Any]],
+        results: Iterable[TaskResult],
         *,
         ttl: Ttl | DefaultTtl = DEFAULT_TTL,
         overwrite: bool = False,
@@ -121,11 +121,11 @@ class BaseResultBackend:
         """
         return await storing.store_many(self._core, results, ttl, overwrite)
 
-    async def get(self, task_id: str) -> TaskResult[Any] | None:
+    async def get(self, task_id: str) -> TaskResult | None:
         """The record, a fresh object; None when there is none. Raises UnreadableRecord."""
         return await storing.get(self._core, task_id)
 
-    async def get_many(self, task_ids: Iterable[str]) -> dict[str, TaskResult[Any]]:
+    async def get_many(self, task_ids: Iterable[str]) -> dict[str, TaskResult]:
         """The records that exist, by id, in the order of ``task_ids``. Raises UnreadableRecord."""
         return await storing.get_many(self._core, task_ids)
 
@@ -133,7 +133,7 @@ class BaseResultBackend:
         """Whether ``get`` would find a record. It is not decoded, so it may be unreadable."""
         return await storing.exists(self._core, task_id)
 
-    async def wait_for(self, task_id: str, timeout: float | None = None) -> TaskResult[Any]:
+    async def wait_for(self, task_id: str, timeout: float | None = None) -> TaskResult:
         """The finished result, as soon as it is stored. The wait may begin before the id exists.
 
         ``timeout`` is in seconds; None or inf: for ever; 0 or less: one read, then WaitTimeout. Raises
@@ -146,7 +146,7 @@ class BaseResultBackend:
 
     async def wait_for_many(
         self, task_ids: Iterable[str], timeout: float | None = None
-    ) -> dict[str, TaskResult[Any]]:
+    ) -> dict[str, TaskResult]:
         """``wait_for`` all of them under one deadline; the results by id, in the order of ``task_ids``.
 
         Raises the error of the first wait that fails. A WaitTimeout names one of the tasks that were late.
@@ -155,7 +155,7 @@ class BaseResultBackend:
 
     def as_completed(
         self, task_ids: Iterable[str], timeout: float | None = None
-    ) -> AsyncGenerator[TaskResult[Any], None]:
+    ) -> AsyncGenerator[TaskResult, None]:
         """Yield the results in the order in which they finish, under one deadline as in ``wait_for_many``."""
         return awaiting.as_completed(self._core, task_ids, timeout)
 
@@ -186,7 +186,7 @@ class BaseResultBackend:
 
     async def list_by_status(
         self, status: TaskStatus | StatusName, limit: int | None = None, offset: int = 0
-    ) -> list[TaskResult[Any]]:
+    ) -> list[TaskResult]:
         """The records in ``status``: newest ``submitted_at`` first, those without one last, ties by task_id.
 
         ``limit`` None: all, 0: none. The cost grows with ``offset``. To go through many records use ``page``
@@ -204,7 +204,7 @@ class BaseResultBackend:
         newest_first: bool = True,
         load_result: bool = True,
         **filters: Unpack[Filters],
-    ) -> Page[Any]:
+    ) -> Page:
         """One page of the records in ``statuses`` (None: any) that satisfy all ``filters`` (see Filters).
 
         The order is that of ``list_by_status``, or its exact reverse. ``limit`` is 1 to 10,000. ``cursor`` is
@@ -226,7 +226,7 @@ class BaseResultBackend:
         newest_first: bool = True,
         load_result: bool = True,
         **filters: Unpack[Filters],
-    ) -> AsyncGenerator[TaskResult[Any], None]:
+    ) -> AsyncGenerator[TaskResult, None]:
         """All records that ``page`` would show, one by one, read ``batch_size`` at a time.
 
         If some cannot be read, UnreadableRecords names them at the end, once all others have been yielded.
@@ -262,7 +262,7 @@ class BaseResultBackend:
         """
         return await progress.set_progress(self._core, task_id, done, total, note, retries)
 
-    def watch(self, task_id: str) -> AsyncGenerator[TaskResult[Any], None]:
+    def watch(self, task_id: str) -> AsyncGenerator[TaskResult, None]:
         """Yield the state of the task, then each change of status or progress, up to a finished one.
 
         It may begin before the task is stored. States that are not finished come without values (NOT_LOADED).

@@ -153,7 +153,7 @@ class TaskResult(Record, Generic[T]):
 
     @classmethod
     def pending(
-        cls, task: str | TaskResult[Any], *, at: datetime | None = None, **fields: Unpack[FieldsWithValue]
+        cls, task: str | TaskResult, *, at: datetime | None = None, **fields: Unpack[FieldsWithValue]
     ) -> Self:
         """Submitted at ``at`` (default: now). Drops start, worker and progress of an earlier attempt."""
         own = {"submitted_at": at or _now(), "started_at": None, "worker_id": None, "progress": None}
@@ -161,7 +161,7 @@ class TaskResult(Record, Generic[T]):
 
     @classmethod
     def running(
-        cls, task: str | TaskResult[Any], *, at: datetime | None = None, **fields: Unpack[FieldsWithValue]
+        cls, task: str | TaskResult, *, at: datetime | None = None, **fields: Unpack[FieldsWithValue]
     ) -> Self:
         """Started at ``at`` (default: now)."""
         return cls._next(task, TaskStatus.RUNNING, fields, started_at=at or _now())
@@ -169,7 +169,7 @@ class TaskResult(Record, Generic[T]):
     @classmethod
     def retrying(
         cls,
-        task: str | TaskResult[Any],
+        task: str | TaskResult,
         error: BaseException | TaskError,
         **fields: Unpack[FieldsWithValue],
     ) -> Self:
@@ -179,7 +179,7 @@ class TaskResult(Record, Generic[T]):
     @classmethod
     def success(
         cls,
-        task: str | TaskResult[Any],
+        task: str | TaskResult,
         result: T | None = None,
         *,
         at: datetime | None = None,
@@ -191,7 +191,7 @@ class TaskResult(Record, Generic[T]):
     @classmethod
     def failed(
         cls,
-        task: str | TaskResult[Any],
+        task: str | TaskResult,
         error: BaseException | TaskError,
         *,
         at: datetime | None = None,
@@ -202,20 +202,18 @@ class TaskResult(Record, Generic[T]):
 
     @classmethod
     def cancelled(
-        cls, task: str | TaskResult[Any], *, at: datetime | None = None, **fields: Unpack[FieldsWithValue]
+        cls, task: str | TaskResult, *, at: datetime | None = None, **fields: Unpack[FieldsWithValue]
     ) -> Self:
         """Cancelled at ``at`` (default: now)."""
         return cls._next(task, TaskStatus.CANCELLED, fields, finished_at=at or _now())
 
     @classmethod
-    def _next(
-        cls, task: str | TaskResult[Any], status: TaskStatus, fields: Mapping[str, Any], **own: Any
-    ) -> Self:
+    def _next(cls, task: str | TaskResult, status: TaskStatus, fields: Mapping[str, Any], **own: Any) -> Self:
         known = _carried_over(task) if isinstance(task, TaskResult) else {"task_id": task}
         return cls(**{**known, **own, **fields, "status": status})
 
 
-def _carried_over(earlier: TaskResult[Any]) -> dict[str, Any]:
+def _carried_over(earlier: TaskResult) -> dict[str, Any]:
     return {name: value for name, value in earlier if name not in _NOT_CARRIED_OVER}
 
 
@@ -272,7 +270,7 @@ class Workflow(Record):
     family, newest first, without results; continue with its cursor in ``page(root_id=...)``.
     """
 
-    root: TaskResult[Any]
+    root: TaskResult
     counts: dict[TaskStatus, int]
     data: dict[str, Any]
-    tasks: Page[Any]
+    tasks: Page

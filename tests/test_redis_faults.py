@@ -40,7 +40,7 @@ def contents(client: Any) -> dict[str, Any]:
     return found
 
 
-async def commit(backend: RedisBackend, *results: TaskResult[Any], **options: Any) -> list[Outcome]:
+async def commit(backend: RedisBackend, *results: TaskResult, **options: Any) -> list[Outcome]:
     """All in one trip."""
     core = core_of(backend)
     now = core.clock()
@@ -63,7 +63,7 @@ async def commit(backend: RedisBackend, *results: TaskResult[Any], **options: An
     ],
 )
 async def test_bad_item_changes_nothing_and_fails_alone(
-    redis_url: str, client: Any, key: str, write: TaskResult[Any]
+    redis_url: str, client: Any, key: str, write: TaskResult
 ) -> None:
     """Any key of the wrong type that an item needs: CorruptRecord, nothing of it written; the others are."""
     async with RedisBackend(redis_url) as backend:

@@ -92,7 +92,7 @@ async def test_killed_and_restarted_under_1000_waiters(
         assert waiter.waiting == 0
 
 
-async def _until_stored(worker: RedisBackend, results: list[TaskResult[Any]]) -> None:
+async def _until_stored(worker: RedisBackend, results: list[TaskResult]) -> None:
     """As a worker does: what could not be stored is stored again."""
     while True:
         try:

@@ -76,7 +76,7 @@ async def test_tracebacks_hold_no_local_variables(kept: Kept) -> None:
     assert SECRET.encode("utf-16-le") not in found
 
 
-def redact(result: TaskResult[Any]) -> TaskResult[Any]:
+def redact(result: TaskResult) -> TaskResult:
     error = TaskError(type="hidden", message="hidden") if result.error else None
     return result.model_copy(update={"result": "hidden", "args": (), "kwargs": {}, "error": error})
 
@@ -84,8 +84,8 @@ def redact(result: TaskResult[Any]) -> TaskResult[Any]:
 async def test_redacted_values_are_not_stored(kept: Kept) -> None:
     """Not as result, argument, message or cause; without the hook they are found."""
     make, stored = kept
-    failed = TaskResult[Any].failed("t", ValueError(SECRET), args=(SECRET,), kwargs={"k": {SECRET: SECRET}})
-    results = [failed, TaskResult[Any].success("u", [SECRET])]
+    failed = TaskResult.failed("t", ValueError(SECRET), args=(SECRET,), kwargs={"k": {SECRET: SECRET}})
+    results = [failed, TaskResult.success("u", [SECRET])]
     async with make(redact=redact) as backend:
         await backend.store_many(results)
         await backend.store("t", failed, overwrite=True)

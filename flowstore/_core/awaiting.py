@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from typing import Any
 
 from flowstore._core.core import Core
 from flowstore._core.storing import get_many
@@ -15,7 +14,7 @@ from flowstore.models import TaskResult
 from flowstore.text import check_text
 
 
-async def wait_for(core: Core, task_id: str, timeout: float | None) -> TaskResult[Any]:
+async def wait_for(core: Core, task_id: str, timeout: float | None) -> TaskResult:
     check_text("task_id", task_id)
     seconds = check_timeout(timeout)
     if seconds is not None and seconds <= 0:  # nothing to register for: one read decides
@@ -29,9 +28,7 @@ async def wait_for(core: Core, task_id: str, timeout: float | None) -> TaskResul
         del wait  # breaks the cycle: the error's traceback holds this frame, and the frame holds the error
 
 
-async def wait_for_many(
-    core: Core, task_ids: Iterable[str], timeout: float | None
-) -> dict[str, TaskResult[Any]]:
+async def wait_for_many(core: Core, task_ids: Iterable[str], timeout: float | None) -> dict[str, TaskResult]:
     ids = check_ids(task_ids)
     seconds = check_timeout(timeout)
     if seconds is not None and seconds <= 0:
@@ -48,13 +45,13 @@ async def wait_for_many(
 
 def as_completed(
     core: Core, task_ids: Iterable[str], timeout: float | None
-) -> AsyncGenerator[TaskResult[Any], None]:
+) -> AsyncGenerator[TaskResult, None]:
     return _as_completed(core, check_ids(task_ids), check_timeout(timeout))
 
 
 async def _as_completed(
     core: Core, ids: list[str], seconds: float | None
-) -> AsyncGenerator[TaskResult[Any], None]:
+) -> AsyncGenerator[TaskResult, None]:
     if seconds is not None and seconds <= 0:
         for result in (await _look_once(core, ids, seconds)).values():
             yield result
@@ -79,7 +76,7 @@ async def _as_completed(
         _release(core, waits)
 
 
-async def _look_once(core: Core, ids: list[str], seconds: float) -> dict[str, TaskResult[Any]]:
+async def _look_once(core: Core, ids: list[str], seconds: float) -> dict[str, TaskResult]:
     found = await get_many(core, ids)
     late = next((task_id for task_id in ids if task_id not in found or not found[task_id].is_finished), None)
     if late is not None:
@@ -87,7 +84,7 @@ async def _look_once(core: Core, ids: list[str], seconds: float) -> dict[str, Ta
     return found
 
 
-def _finished(core: Core, waits: Mapping[str, Waiting], seconds: float | None) -> dict[str, TaskResult[Any]]:
+def _finished(core: Core, waits: Mapping[str, Waiting], seconds: float | None) -> dict[str, TaskResult]:
     for wait in waits.values():  # the error of a wait comes before the timeout of another one
         if wait.done():
             wait.result()

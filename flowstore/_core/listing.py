@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any, TypedDict, cast
+from typing import TypedDict, cast
 
 from flowstore._core.core import STEP, Core
 from flowstore._values import cursors
@@ -95,7 +95,7 @@ class Reading:
         self._errors: list[UnreadableRecord] = []
         self._count = 0
 
-    def decoded(self, rows: list[Row]) -> list[TaskResult[Any]]:
+    def decoded(self, rows: list[Row]) -> list[TaskResult]:
         """The results of those that can be read, in order."""
         results = []
         for row in rows:
@@ -117,7 +117,7 @@ class Reading:
             raise UnreadableRecords(self._errors, self._count)
 
 
-async def results(core: Core, rows: AsyncIterator[list[Row]]) -> AsyncGenerator[TaskResult[Any], None]:
+async def results(core: Core, rows: AsyncIterator[list[Row]]) -> AsyncGenerator[TaskResult, None]:
     """The records of a walk, one by one. May raise UnreadableRecords at the end."""
     reading = Reading(core)
     async for step in rows:
@@ -126,7 +126,7 @@ async def results(core: Core, rows: AsyncIterator[list[Row]]) -> AsyncGenerator[
     reading.end()
 
 
-async def page(core: Core, query: Query, limit: int, cursor: str | None) -> Page[Any]:
+async def page(core: Core, query: Query, limit: int, cursor: str | None) -> Page:
     """``limit`` records of ``query``. One more is read, only to know whether the listing goes on."""
     check_int("limit", limit, 1, MAX_PAGE)
     query = replace(query, limit=limit + 1)
@@ -145,7 +145,7 @@ async def page(core: Core, query: Query, limit: int, cursor: str | None) -> Page
 
 async def list_by_status(
     core: Core, status: TaskStatus | StatusName, limit: int | None, offset: int
-) -> list[TaskResult[Any]]:
+) -> list[TaskResult]:
     wanted = Query(statuses=(check_status("status", status),), limit=STEP)
     check_int("offset", offset, 0)
     most = None if limit is None else check_int("limit", limit, 0)

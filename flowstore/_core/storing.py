@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from flowstore._core.core import Core, applied, steps
 from flowstore._values.arguments import check_bool, check_ids, check_int, check_result
@@ -17,7 +16,7 @@ from flowstore.text import check_text
 async def store(
     core: Core,
     task_id: str,
-    result: TaskResult[Any],
+    result: TaskResult,
     ttl: Ttl | DefaultTtl = DEFAULT_TTL,
     overwrite: bool = False,
     if_version: int | None = None,
@@ -42,7 +41,7 @@ async def store(
 
 
 async def store_many(
-    core: Core, results: Iterable[TaskResult[Any]], ttl: Ttl | DefaultTtl, overwrite: bool
+    core: Core, results: Iterable[TaskResult], ttl: Ttl | DefaultTtl, overwrite: bool
 ) -> list[bool]:
     check_bool("overwrite", overwrite)
     now = core.clock()
@@ -57,16 +56,16 @@ async def store_many(
     return [applied(*pair) for pair in zip(commits, outcomes, strict=True)]
 
 
-async def get(core: Core, task_id: str) -> TaskResult[Any] | None:
+async def get(core: Core, task_id: str) -> TaskResult | None:
     check_text("task_id", task_id)
     async with core.life:
         [row] = await core.engine.fetch([task_id])
     return None if row is None or row.is_expired(core.clock()) else core.records.decode(row)
 
 
-async def get_many(core: Core, task_ids: Iterable[str]) -> dict[str, TaskResult[Any]]:
+async def get_many(core: Core, task_ids: Iterable[str]) -> dict[str, TaskResult]:
     ids = check_ids(task_ids)
-    found: dict[str, TaskResult[Any]] = {}
+    found: dict[str, TaskResult] = {}
     async with core.life:
         for step in steps(ids):
             rows = core.live(await core.engine.fetch(step))

@@ -75,7 +75,7 @@ class _Attempt(NamedTuple):
     parent_id: str | None
     labels: frozenset[str]
 
-    def running(self, earlier: TaskResult[Any] | None, around: str | None, at: datetime) -> TaskResult[Any]:
+    def running(self, earlier: TaskResult | None, around: str | None, at: datetime) -> TaskResult:
         """The record to store at the start. ``earlier``: what stands. ``around``: the enclosing task."""
         known = earlier or TaskResult.pending(self.task_id, at=at)
         return TaskResult.running(
@@ -90,7 +90,7 @@ class _Attempt(NamedTuple):
         )
 
 
-def _next_attempt(known: TaskResult[Any]) -> int:
+def _next_attempt(known: TaskResult) -> int:
     return known.retries + (known.status is TaskStatus.RETRYING)
 
 
@@ -123,7 +123,7 @@ class TrackedTask:
         self._attempt = attempt
         self._core = attempt.core
         self._is_entered = False
-        self._running: TaskResult[Any]
+        self._running: TaskResult
         self._progress: Progress | None = None
         self._scope: _Scope | None = None
         self._entry: Token[_Scope | None]
@@ -223,7 +223,7 @@ class TrackedTask:
                 await self._store(TaskResult.failed(running, refused, at=at))
                 raise
 
-    async def _store(self, result: TaskResult[Any]) -> None:
+    async def _store(self, result: TaskResult) -> None:
         self.is_stored = False  # a store that raises may or may not have been applied
         self.is_stored = await store(self._core, self.task_id, result)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any
 
 from flowstore._core.core import STEP, Core
 from flowstore._core.transitions import END_OF_TIME, walk_transitions
@@ -15,11 +14,11 @@ from flowstore.models import Statuses, TaskResult
 from flowstore.text import check_text
 
 
-def watch(core: Core, task_id: str) -> AsyncGenerator[TaskResult[Any], None]:
+def watch(core: Core, task_id: str) -> AsyncGenerator[TaskResult, None]:
     return _states(core, check_text("task_id", task_id))
 
 
-async def _states(core: Core, task_id: str) -> AsyncGenerator[TaskResult[Any], None]:
+async def _states(core: Core, task_id: str) -> AsyncGenerator[TaskResult, None]:
     async with core.life:
         watcher = core.waiters.watch(task_id)
     try:

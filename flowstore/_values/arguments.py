@@ -11,7 +11,7 @@ from flowstore.models import MAX_RETRIES, Statuses, TaskResult, TaskStatus
 from flowstore.text import check_text
 from flowstore.times import to_micros
 
-Redact = Callable[[TaskResult[Any]], TaskResult[Any]]
+Redact = Callable[[TaskResult], TaskResult]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 MAX_PAGE: Final = 10_000
@@ -129,7 +129,7 @@ def check_statuses(value: Statuses) -> tuple[TaskStatus, ...]:
 _NAMES: Final = ("task_name", "worker_id", "parent_id")
 
 
-def check_result(result: object) -> TaskResult[Any]:
+def check_result(result: object) -> TaskResult:
     """Check the fields that a storage keeps in columns, because ``model_construct`` does not: one bad field
     would fail the writes of others in the same trip.
     """

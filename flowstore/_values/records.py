@@ -74,7 +74,7 @@ class Records:
 
     def commit(
         self,
-        result: TaskResult[Any],
+        result: TaskResult,
         now: int,
         ttl: Ttl | DefaultTtl = DEFAULT_TTL,
         overwrite: bool = False,
@@ -114,11 +114,11 @@ class Records:
             self._history,
         )
 
-    def decode(self, row: Row) -> TaskResult[Any]:
+    def decode(self, row: Row) -> TaskResult:
         """The result of a row. Without a body its values are NOT_LOADED. Raises UnreadableRecord."""
         return decode(row, self.codec)
 
-    def _expiry(self, result: TaskResult[Any], now: int, ttl: Ttl | DefaultTtl) -> int | None:
+    def _expiry(self, result: TaskResult, now: int, ttl: Ttl | DefaultTtl) -> int | None:
         if ttl is not DEFAULT_TTL:
             micros = check_ttl("ttl", ttl)
         elif result.expires_at is not None:
@@ -148,7 +148,7 @@ def stages_of_attempt(retries: int) -> tuple[int, int]:
     return first, first + _STAGES_PER_ATTEMPT - 1
 
 
-def _redacted(result: TaskResult[Any], redact: Redact) -> TaskResult[Any]:
+def _redacted(result: TaskResult, redact: Redact) -> TaskResult:
     redacted = redact(result)
     if not isinstance(redacted, TaskResult):
         raise TypeError(f"redact: expected it to return a TaskResult, got {type(redacted).__name__}")
@@ -166,7 +166,7 @@ def _in_future(expires_at: int, now: int) -> int:
     return expires_at
 
 
-def encode_head(result: TaskResult[Any]) -> bytes:
+def encode_head(result: TaskResult) -> bytes:
     head: dict[str, object] = {}
     if result.error is not None:
         head["error"] = result.error.model_dump(exclude_defaults=True)
@@ -190,7 +190,7 @@ def encode_progress(progress: Progress) -> bytes:
     return to_json(fields)
 
 
-def encode_body(result: TaskResult[Any], codec: Codec) -> bytes:
+def encode_body(result: TaskResult, codec: Codec) -> bytes:
     """The encoded values. Raises NotSerializable with the path of one that cannot be stored."""
     if not result.is_loaded:
         raise NotSerializable("result", "was not loaded (load_result=False); get() the record first")
@@ -204,11 +204,11 @@ def encode_body(result: TaskResult[Any], codec: Codec) -> bytes:
     return codec.encode_fields(body)
 
 
-def decode(row: Row, codec: Codec) -> TaskResult[Any]:
+def decode(row: Row, codec: Codec) -> TaskResult:
     try:
         head, values, columns = _head(row), _values(row, codec), _columns(row)
         try:
-            result: TaskResult[Any] = _VALIDATE({**head, **values, **columns})
+            result: TaskResult = _VALIDATE({**head, **values, **columns})
         except ValidationError:  # perhaps only because of a key written by a newer program
             result = _VALIDATE(_known_fields(head, values, columns))
         return result

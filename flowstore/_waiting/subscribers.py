@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from flowstore.models import TaskResult
 
@@ -17,7 +16,7 @@ class Subscriber:
         self._news = asyncio.Event()
         self._error: Exception | None = None
 
-    def show(self, state: TaskResult[Any]) -> None:
+    def show(self, state: TaskResult) -> None:
         """Take the current state of the task. It may be one that was shown before."""
 
     def fail(self, error: Exception) -> None:
@@ -44,11 +43,11 @@ class Watcher(Subscriber):
 
     def __init__(self) -> None:
         super().__init__()
-        self.state: TaskResult[Any]
-        self._shown: TaskResult[Any] | None = None
+        self.state: TaskResult
+        self._shown: TaskResult | None = None
         self._is_at_end = False
 
-    def show(self, state: TaskResult[Any]) -> None:
+    def show(self, state: TaskResult) -> None:
         # A recheck reads the same row again, so equal states are dropped. The first finished state is the
         # last: one read before it must not follow, and deleting the record afterwards is no error.
         if state != self._shown and not self._is_at_end:

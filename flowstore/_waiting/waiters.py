@@ -27,7 +27,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from flowstore._trips.background import in_background
 from flowstore._waiting.subscribers import Subscriber, Watcher
@@ -63,7 +63,7 @@ class Waiters:
         self,
         watch: Read,
         fetch: Read,
-        decode: Callable[[Row], TaskResult[Any]],
+        decode: Callable[[Row], TaskResult],
         clock: Callable[[], int],
         recheck_interval: float,
     ) -> None:
@@ -296,7 +296,7 @@ class Waiters:
             if (entry := self._entries.get(task_id)) is not None:
                 self._settle(task_id, entry, error)
 
-    def _settle(self, task_id: str, entry: Waitlist, outcome: TaskResult[Any] | Exception) -> None:
+    def _settle(self, task_id: str, entry: Waitlist, outcome: TaskResult | Exception) -> None:
         """End all waits of ``entry``. Those that joined later start afresh, with nothing seen or gone."""
         # The entry leaves the registry before its futures are released, so that a wait that begins in
         # between is never merged into one that has its outcome.
@@ -332,7 +332,7 @@ class Waiters:
             was_due = entry.expires_at is not None and entry.expires_at <= self._clock()
             self._settle(task_id, entry, ResultExpired(task_id) if row or was_due else ResultDeleted(task_id))
 
-    def _outcome(self, row: Row) -> TaskResult[Any] | Exception:
+    def _outcome(self, row: Row) -> TaskResult | Exception:
         try:
             return self._decode(row)
         except Exception as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 from flowstore._waiting.subscribers import Subscriber
 from flowstore.engine import Change
@@ -13,7 +13,7 @@ from flowstore.models import TaskResult
 REMOVALS: Final = frozenset({Change.DELETED, Change.EXPIRED})
 """The changes after which the record no longer exists."""
 
-Waiting = asyncio.Future[TaskResult[Any]]
+Waiting = asyncio.Future[TaskResult]
 
 
 class Waitlist:
@@ -66,7 +66,7 @@ class Waitlist:
         if self.later is not None:
             self.later.unwatch(watcher)
 
-    def settle(self, outcome: TaskResult[Any] | Exception) -> None:
+    def settle(self, outcome: TaskResult | Exception) -> None:
         """Give the outcome to all but ``later``. These futures get nothing more from this waitlist."""
         for future, timer in self.futures.items():
             if timer is not None:
@@ -80,7 +80,7 @@ class Waitlist:
         self.show(outcome)
         self.stop_timer()
 
-    def show(self, state: TaskResult[Any] | Exception) -> None:
+    def show(self, state: TaskResult | Exception) -> None:
         for watcher in self.watchers:
             if isinstance(state, Exception):
                 watcher.fail(state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any, Final
+from typing import Final
 
 from flowstore._core.core import Core
 from flowstore._core.listing import query_of, results, walk
@@ -22,7 +22,7 @@ class Families:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    def children(self, task_id: str, *, load_result: bool = True) -> AsyncGenerator[TaskResult[Any], None]:
+    def children(self, task_id: str, *, load_result: bool = True) -> AsyncGenerator[TaskResult, None]:
         """The tasks whose ``parent_id`` is ``task_id``, the oldest submission first.
 
         That is the reverse of the order of ``page``, so those without a submission time come first. A child
@@ -33,7 +33,7 @@ class Families:
         where = Where(parent=check_text("task_id", task_id))
         return results(self._core, walk(self._core, query_of(None, where, _BATCH, False, load_result)))
 
-    def descendants(self, task_id: str, *, load_result: bool = True) -> AsyncGenerator[TaskResult[Any], None]:
+    def descendants(self, task_id: str, *, load_result: bool = True) -> AsyncGenerator[TaskResult, None]:
         """The children, then their children, and so on: breadth first, each generation as in ``children``.
 
         Each task comes once, and costs at least one round trip. The walk does not get past a task that is no

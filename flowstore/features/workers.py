@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
@@ -27,7 +27,7 @@ from flowstore.times import from_iso, from_micros
 
 _BATCH: Final = 100
 
-Step = Callable[[TaskResult[Any], datetime], TaskResult[Any]]
+Step = Callable[[TaskResult, datetime], TaskResult]
 """Maps a task and the current time to its next state."""
 
 
@@ -126,7 +126,7 @@ class Workers:
         stale = [worker for worker in await self.all() if worker.last_seen < limit]
         return sorted(stale, key=lambda worker: worker.last_seen)
 
-    def running_tasks(self, worker_id: str) -> AsyncGenerator[TaskResult[Any], None]:
+    def running_tasks(self, worker_id: str) -> AsyncGenerator[TaskResult, None]:
         """The running tasks of the worker, registered or not, the oldest submission first.
 
         Unreadable records are reported at the end, as in ``iter_by_status``.
@@ -209,7 +209,7 @@ def _running(worker_id: str) -> Query:
     return Query((TaskStatus.RUNNING,), _BATCH, Where(worker=worker_id), newest_first=False)
 
 
-def _requeued(task: TaskResult[Any], at: datetime) -> TaskResult[Any]:
+def _requeued(task: TaskResult, at: datetime) -> TaskResult:
     return TaskResult.pending(task, submitted_at=task.submitted_at, retries=task.retries + 1)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from flowstore._core.core import Core
 from flowstore._core.listing import count, page, query_of
@@ -38,7 +38,7 @@ class Workflows:
         cursor: str | None = None,
         newest_first: bool = True,
         load_result: bool = True,
-    ) -> Page[Any]:
+    ) -> Page:
         """One page of the tasks named ``type`` without a parent; arguments and order as in ``page``.
 
         Tasks of that name with a parent cost nothing. The cursor is valid for this listing only.

@@ -64,7 +64,7 @@ def meanwhile(backend: BaseResultBackend, verb: str, step: Callable[[], Awaitabl
     setattr(engine, verb, verb_and_step)
 
 
-async def plant(backend: BaseResultBackend, result: TaskResult[Any], **parts: Any) -> None:
+async def plant(backend: BaseResultBackend, result: TaskResult, **parts: Any) -> None:
     """Store ``result`` past the codec, with ``parts`` as the bytes of head, body or progress."""
     core = backend._core
     commit = core.records.commit(result, core.clock())
@@ -92,7 +92,7 @@ def limit_reading(backend: BaseResultBackend, *, max_bytes: int, max_levels: int
     codec._max_bytes, codec._max_levels = max_bytes, max_levels
 
 
-def replace_redact(backend: BaseResultBackend, redact: Callable[[TaskResult[Any]], TaskResult[Any]]) -> None:
+def replace_redact(backend: BaseResultBackend, redact: Callable[[TaskResult], TaskResult]) -> None:
     backend._core.records._redact = redact
 
 
@@ -105,7 +105,7 @@ def count_decodes(backend: BaseResultBackend) -> list[str]:
     waiters = backend._core.waiters
     decode, decoded = waiters._decode, []
 
-    def counted(row: Any) -> TaskResult[Any]:
+    def counted(row: Any) -> TaskResult:
         decoded.append(row.id)
         return decode(row)
 

@@ -18,25 +18,23 @@ EFFORT = 10 if IS_STRESS else 1
 """The factor for the number of examples and seeds."""
 
 
-def failed(task_id: str, second: int | None = 0, **fields: Any) -> TaskResult[Any]:
+def failed(task_id: str, second: int | None = 0, **fields: Any) -> TaskResult:
     """A failed result, submitted ``second`` seconds after START; None: without a submission time."""
     at = None if second is None else START + timedelta(seconds=second)
     return TaskResult.failed(task_id, ValueError(task_id), at=START, submitted_at=at, **fields)
 
 
-def ids(results: list[TaskResult[Any]]) -> list[str]:
+def ids(results: list[TaskResult]) -> list[str]:
     return [result.task_id for result in results]
 
 
-async def stored(backend: BaseResultBackend, task_id: str) -> TaskResult[Any]:
+async def stored(backend: BaseResultBackend, task_id: str) -> TaskResult:
     result = await backend.get(task_id)
     assert result is not None, f"there is no record of {task_id!r}"
     return result
 
 
-async def walk(
-    backend: BaseResultBackend, statuses: Any = TaskStatus.FAILED, **filters: Any
-) -> list[Page[Any]]:
+async def walk(backend: BaseResultBackend, statuses: Any = TaskStatus.FAILED, **filters: Any) -> list[Page]:
     """Every page of a listing."""
     pages = [await backend.page(statuses, **filters)]
     while pages[-1].next_cursor is not None:
@@ -44,9 +42,7 @@ async def walk(
     return pages
 
 
-async def waiting(
-    backend: BaseResultBackend, task_id: str, timeout: float = 30
-) -> asyncio.Task[TaskResult[Any]]:
+async def waiting(backend: BaseResultBackend, task_id: str, timeout: float = 30) -> asyncio.Task[TaskResult]:
     """A task that waits, and has registered its wait."""
     task = asyncio.ensure_future(backend.wait_for(task_id, timeout))
     await asyncio.sleep(0)  # its first step registers

@@ -93,7 +93,7 @@ def check_pipeline(shown: str) -> None:
 class Moving(InMemoryBackend):
     """Its task has ended as soon as somebody has looked."""
 
-    async def page(self, *statuses: Any, **options: Any) -> Page[Any]:
+    async def page(self, *statuses: Any, **options: Any) -> Page:
         seen = await super().page(*statuses, **options)
         await self.store("task", TaskResult.success("task"))
         return seen

@@ -46,7 +46,7 @@ def at(second: int) -> datetime:
     return START + timedelta(seconds=second)
 
 
-def results() -> list[TaskResult[Any]]:
+def results() -> list[TaskResult]:
     """In the order of storing. The first is the root of a family, the second a retry that came to an end."""
     error = ValueError("bad row")
     error.__cause__ = KeyError("id")

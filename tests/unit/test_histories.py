@@ -7,7 +7,6 @@ import random
 from collections.abc import Sequence
 from itertools import combinations, permutations
 from math import inf
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,16 +19,16 @@ from flowstore.testing.faults import History, NotExplained, Recorder, ShuffleLoo
 from flowstore.testing.faults.ordering import Call, explains
 from flowstore.testing.model import EMPTY
 
-RUNNING: TaskResult[Any] = TaskResult.running("t")
+RUNNING: TaskResult = TaskResult.running("t")
 FIRST, SECOND = TaskResult.success("t", 1), TaskResult.success("t", 2)
-NEXT_TRY = TaskResult[Any](task_id="t", status=TaskStatus.RUNNING, retries=1)
+NEXT_TRY = TaskResult(task_id="t", status=TaskStatus.RUNNING, retries=1)
 
 
-def store(began: float, ended: float, result: TaskResult[Any], outcome: object, **options: bool) -> Call:
+def store(began: float, ended: float, result: TaskResult, outcome: object, **options: bool) -> Call:
     return Call("store", began, ended, outcome, result, **options)
 
 
-def get(began: float, ended: float, result: TaskResult[Any] | None, version: int = 1) -> Call:
+def get(began: float, ended: float, result: TaskResult | None, version: int = 1) -> Call:
     return Call("get", began, ended, result and result.model_copy(update={"version": version}))
 
 

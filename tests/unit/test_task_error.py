@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from flowstore import TaskError, TaskResult
@@ -99,6 +97,6 @@ def test_a_copy_is_as_valid_as_what_it_is_made_of() -> None:
     assert len(error.model_copy(update={"message": "z" * 10_000}).message) <= 4_096
     with pytest.raises(ValueError, match="messages"):
         error.model_copy(update={"messages": "z"})
-    result = TaskResult[Any].failed("t", error)
+    result = TaskResult.failed("t", error)
     assert result.model_copy(update={"error": None}).error is None
     assert result.model_copy() == result.model_copy(update={}) == result

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
@@ -36,8 +35,8 @@ class Storage:
         self.looks.put_nowait(look)
         return await look
 
-    def decode(self, row: Row) -> TaskResult[Any]:
-        return TaskResult[Any].success(row.id)
+    def decode(self, row: Row) -> TaskResult:
+        return TaskResult.success(row.id)
 
     async def answer(self, row: Row | None) -> None:
         (await self.looks.get()).set_result([row])

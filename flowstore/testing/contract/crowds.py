@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 from flowstore import BaseResultBackend, TaskResult, WaitTimeout
 from flowstore.testing.contract.base import Contract, MakeBackend
@@ -34,9 +34,9 @@ class CrowdsContract(Contract):
             assert results[0].unwrap() == LARGE
 
 
-async def wait_10000_times(backend: BaseResultBackend) -> list[asyncio.Task[TaskResult[Any]]]:
+async def wait_10000_times(backend: BaseResultBackend) -> list[asyncio.Task[TaskResult]]:
     """Waits for "t", begun and registered."""
-    waits: list[asyncio.Task[TaskResult[Any]]] = []
+    waits: list[asyncio.Task[TaskResult]] = []
     for _ in range(10):
         waits += [asyncio.ensure_future(backend.wait_for("t")) for _ in range(1_000)]
         await asyncio.sleep(0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -31,7 +30,7 @@ class ExpiringContract(Contract):
     async def test_ttl_of_backend_failure_and_store(self, make_backend: MakeBackend) -> None:
         """The ttl of the store wins over the result's expires_at, and that over the backend's ttls."""
         clock = ManualClock()
-        own: TaskResult[Any] = TaskResult.success("own", expires_at=START + timedelta(seconds=7))
+        own: TaskResult = TaskResult.success("own", expires_at=START + timedelta(seconds=7))
         async with make_backend(clock=clock, ttl=timedelta(minutes=1), failure_ttl=3600) as backend:
             await backend.store("plain", TaskResult.success("plain"))
             await backend.store("failed", failed("failed"))
@@ -45,7 +44,7 @@ class ExpiringContract(Contract):
 
     async def test_expires_at_in_the_past_is_refused(self, backend: BaseResultBackend) -> None:
         """It would expire before anyone could see it."""
-        past = TaskResult[Any].success("t", expires_at=START - timedelta(days=1000))
+        past = TaskResult.success("t", expires_at=START - timedelta(days=1000))
         with pytest.raises(ValueError, match="expires_at"):
             await backend.store("t", past)
         assert await backend.exists("t") is False

@@ -96,7 +96,7 @@ class FamilyContract(Contract):
         """The first write that names one fixes it, for the task and everything below it."""
         await _plant(backend, "r", "a", "a b", "b c")
         assert ids((await backend.page(root_id="a", newest_first=False)).items) == ["a", "b", "c"]
-        later = TaskResult[Any].failed("a", ValueError(), retries=1, parent_id="r")
+        later = TaskResult.failed("a", ValueError(), retries=1, parent_id="r")
         assert await backend.store("a", later) is True
         assert await _roots(backend, "abc") == dict.fromkeys("abc", "r")
         assert {task.task_id async for task in backend.families.descendants("r")} == {"a", "b", "c"}
@@ -144,7 +144,7 @@ class FamilyContract(Contract):
         """In every way to write; the error names task, parent and standing parent; nothing has changed."""
         await _plant(backend, "first", "second", "first c")
         before = await _everything(backend, ["first", "second", "c"])
-        other = TaskResult[Any].success("c", retries=1, parent_id="second")
+        other = TaskResult.success("c", retries=1, parent_id="second")
         ways: list[dict[str, Any]] = [{}, {"overwrite": True}, {"if_version": 1}]
         for way in ways:
             with pytest.raises(FamilyConflict, match="'second' cannot be the parent of 'c'") as caught:
@@ -171,7 +171,7 @@ class FamilyContract(Contract):
         names = [f"t{n}" for n in range(length)]
         await _plant(backend, names[0], *map(" ".join, pairwise(names)))
         before = await _everything(backend, names)
-        closing = TaskResult[Any].success(names[0], 1, retries=1, task_name="new", parent_id=names[-1])
+        closing = TaskResult.success(names[0], 1, retries=1, task_name="new", parent_id=names[-1])
         for overwrite in (False, True):
             with pytest.raises(FamilyConflict, match=f"'{names[-1]}' cannot be the parent of 't0'") as caught:
                 await backend.store(names[0], closing, overwrite=overwrite)

@@ -85,7 +85,7 @@ class FilterContract(Contract):
 
     async def test_filters_follow_the_record(self, backend: BaseResultBackend) -> None:
         """A write that changes worker and labels moves the record from the old listings to the new ones."""
-        first = TaskResult[Any].running("t", worker_id="w1", labels={"x", "y"}, task_name="a")
+        first = TaskResult.running("t", worker_id="w1", labels={"x", "y"}, task_name="a")
         await backend.store("t", first)
         await backend.store("t", TaskResult.running("t", worker_id="w2", labels={"y", "z"}))
         gone: list[Filters] = [{"worker_id": "w1"}, {"label": "x"}, {"name": "a"}]
@@ -140,7 +140,7 @@ class FilterContract(Contract):
                         await backend.page(cursor=cursor, **others)
 
 
-def _passes(task: TaskResult[Any], wanted: Mapping[str, str], statuses: list[TaskStatus] | None) -> bool:
+def _passes(task: TaskResult, wanted: Mapping[str, str], statuses: list[TaskStatus] | None) -> bool:
     has: dict[str, set[str | None]] = {
         "name": {task.task_name},
         "parent_id": {task.parent_id},

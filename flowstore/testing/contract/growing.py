@@ -31,7 +31,7 @@ def grown(**fields: object) -> bytes:
     return json.dumps({"a new one": 1, **fields, **NEW}).encode()
 
 
-Walk = Callable[[BaseResultBackend], AsyncIterator[TaskResult[Any]]]
+Walk = Callable[[BaseResultBackend], AsyncIterator[TaskResult]]
 
 WALKS: dict[str, Walk] = {
     "iter_by_status": lambda backend: backend.iter_by_status(TaskStatus.RUNNING, batch_size=7),

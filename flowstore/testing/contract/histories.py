@@ -219,7 +219,7 @@ class HistoryContract(Contract):
 
         async def write(worker: str) -> None:
             for n in range(25):
-                result = TaskResult[Any].running("t", worker_id=f"{worker}.{n}")
+                result = TaskResult.running("t", worker_id=f"{worker}.{n}")
                 assert await backend.store("t", result)
 
         await asyncio.gather(*(write(worker) for worker in "abcdefgh"))

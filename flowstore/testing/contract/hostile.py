@@ -90,7 +90,7 @@ class HostileContract(Contract):
     ) -> None:
         """Exceptions that cannot be described: a bounded error, stored as failed, reaches the waiter."""
         task = await waiting(backend, "t")
-        result = TaskResult[Any].failed("t", RUDE_ERRORS[name]())
+        result = TaskResult.failed("t", RUDE_ERRORS[name]())
         assert await backend.store("t", result) is True
         read = await task
         assert read.status is TaskStatus.FAILED
@@ -114,7 +114,7 @@ class HostileContract(Contract):
             texts = {"type": "\1" * 4_096, "message": "\1" * 4_096, "traceback": "\1" * 16_384}
             error = TaskError(**texts, args=("\1" * 4_096,), cause=error)
         assert error is not None
-        result = TaskResult[Any].failed(
+        result = TaskResult.failed(
             "t",
             error,
             labels={f"{n:03}" + "\1" * 509 for n in range(256)},
@@ -132,7 +132,7 @@ class HostileContract(Contract):
         self, backend: BaseResultBackend, fields: dict[str, Any]
     ) -> None:
         """Such a result cannot be made, not even as a copy of another one."""
-        sound = TaskResult[Any].pending("t")
+        sound = TaskResult.pending("t")
         with pytest.raises(ValueError, match=next(iter(fields))):
             TaskResult(**{"task_id": "t", "status": "pending", **fields})
         with pytest.raises(ValueError, match=next(iter(fields))):
@@ -144,8 +144,8 @@ class HostileContract(Contract):
         self, backend: BaseResultBackend, fields: dict[str, Any]
     ) -> None:
         """Made by model_construct: refused, and the stores in the same trip succeed."""
-        sound = dict(TaskResult[Any].pending("bad"))
-        bad: TaskResult[Any] = TaskResult.model_construct(**{**sound, **fields})
+        sound = dict(TaskResult.pending("bad"))
+        bad: TaskResult = TaskResult.model_construct(**{**sound, **fields})
         stores = [backend.store(f"t{n}", TaskResult.pending(f"t{n}")) for n in range(5)]
         stores.insert(3, backend.store("bad", bad))
         outcomes = await asyncio.gather(*stores, return_exceptions=True)

@@ -124,7 +124,7 @@ class ListingContract(Contract):
 
     async def test_listing_without_results(self, backend: BaseResultBackend) -> None:
         """The values stay in the storage; the fields that an operator looks at are there."""
-        record = TaskResult[Any].failed("t", ValueError("why"), args=(1,), kwargs={"a": 1}, worker_id="w")
+        record = TaskResult.failed("t", ValueError("why"), args=(1,), kwargs={"a": 1}, worker_id="w")
         await backend.store("t", record)
         [item] = (await backend.page(load_result=False)).items
         values: list[object] = [item.result, item.args, item.kwargs]

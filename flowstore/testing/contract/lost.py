@@ -33,13 +33,13 @@ RESCUES: dict[str, Rescue] = {
 """What an operator can do with the running tasks of the worker "w"."""
 
 
-def running(task_id: str, second: int = 0, **fields: Any) -> TaskResult[Any]:
+def running(task_id: str, second: int = 0, **fields: Any) -> TaskResult:
     """Submitted ``second`` seconds after START, and running on "w"."""
     at = START + timedelta(seconds=second)
     return TaskResult.running(task_id, **{"submitted_at": at, "worker_id": "w", **fields})
 
 
-async def read(backend: BaseResultBackend, task_id: str) -> TaskResult[Any]:
+async def read(backend: BaseResultBackend, task_id: str) -> TaskResult:
     result = await backend.get(task_id)
     assert result is not None
     return result
@@ -47,7 +47,7 @@ async def read(backend: BaseResultBackend, task_id: str) -> TaskResult[Any]:
 
 async def crowd(backend: BaseResultBackend) -> None:
     """Two tasks running on "w", t1 before t2, and others that do not run on it, or no longer."""
-    others: Iterable[TaskResult[Any]] = (
+    others: Iterable[TaskResult] = (
         TaskResult.pending("pending", worker_id="w"),
         TaskResult.retrying("retrying", ValueError(), worker_id="w"),
         TaskResult.success("done", worker_id="w"),

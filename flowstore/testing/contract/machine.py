@@ -22,7 +22,7 @@ T = TypeVar("T")
 IDS = st.sampled_from(["a", "b", "c", "d:*"])
 STATUSES = st.sampled_from(list(TaskStatus))
 RESULTS = st.builds(
-    lambda task_id, status, retries, value, at: TaskResult[Any](
+    lambda task_id, status, retries, value, at: TaskResult(
         task_id=task_id, status=status, retries=retries, result=value, submitted_at=at
     ),
     IDS,
@@ -80,7 +80,7 @@ class BackendMachine(RuleBasedStateMachine):
             if expiry is None or expiry > now
         }
 
-    def kept(self) -> list[TaskResult[Any]]:
+    def kept(self) -> list[TaskResult]:
         return [register.standing for register in self.live().values() if register.standing]
 
     def keep(self, register: Register, ttl: int | None) -> None:
@@ -89,7 +89,7 @@ class BackendMachine(RuleBasedStateMachine):
         self.model[register.standing.task_id] = (register, expiry)
 
     @rule(result=RESULTS, ttl=TTLS, overwrite=st.booleans())
-    def store(self, result: TaskResult[Any], ttl: int | None, overwrite: bool) -> None:
+    def store(self, result: TaskResult, ttl: int | None, overwrite: bool) -> None:
         after = self.live().get(result.task_id, EMPTY).stored(result, overwrite=overwrite)
         wins = self.run(self.backend.store(result.task_id, result, ttl=ttl, overwrite=overwrite))
         assert wins is (after is not None)
@@ -97,7 +97,7 @@ class BackendMachine(RuleBasedStateMachine):
             self.keep(after, ttl)
 
     @rule(result=RESULTS, ttl=TTLS, version=st.integers(0, 3))
-    def store_if_version(self, result: TaskResult[Any], ttl: int | None, version: int) -> None:
+    def store_if_version(self, result: TaskResult, ttl: int | None, version: int) -> None:
         standing = self.live().get(result.task_id, EMPTY)
         call = self.backend.store(result.task_id, result, ttl=ttl, if_version=version)
         if version == standing.version:
@@ -147,6 +147,6 @@ class BackendMachine(RuleBasedStateMachine):
         assert ids(self.run(self.backend.list_by_status(TaskStatus.FAILED))) == failed
 
 
-def _order(result: TaskResult[Any]) -> tuple[bool, float, str]:
+def _order(result: TaskResult) -> tuple[bool, float, str]:
     at = result.submitted_at
     return (at is None, -at.timestamp() if at else 0.0, result.task_id)

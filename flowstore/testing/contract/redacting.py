@@ -12,7 +12,7 @@ from flowstore.testing.insides import replace_redact
 from flowstore.testing.support import failed, waiting
 
 
-def mask(result: TaskResult[Any]) -> TaskResult[Any]:
+def mask(result: TaskResult) -> TaskResult:
     """Without values and without the text of errors."""
     error = TaskError(type=result.error.type, message="masked") if result.error else None
     kwargs = dict.fromkeys(result.kwargs, "masked")
@@ -52,7 +52,7 @@ class RedactingContract(Contract):
     async def test_what_it_raises_is_raised(self, make_backend: MakeBackend) -> None:
         """Raised unchanged, and nothing is stored."""
 
-        def refuse(result: TaskResult[Any]) -> TaskResult[Any]:
+        def refuse(result: TaskResult) -> TaskResult:
             raise LookupError("no rule for this task")
 
         async with make_backend(redact=refuse) as backend:
@@ -61,12 +61,12 @@ class RedactingContract(Contract):
     async def test_an_operator_does_not_need_it(self, make_backend: MakeBackend) -> None:
         """It is not called for what requeue and fail_lost change, as they do not read the values."""
 
-        def mask_first(result: TaskResult[Any]) -> TaskResult[Any]:
+        def mask_first(result: TaskResult) -> TaskResult:
             return result.model_copy(update={"args": ("masked", *result.args[1:]), "result": None})
 
         async with make_backend(redact=mask_first) as backend:
             for worker_id in ("a", "b"):
-                running: TaskResult[Any] = TaskResult.running(worker_id, args=("x", 1), worker_id=worker_id)
+                running: TaskResult = TaskResult.running(worker_id, args=("x", 1), worker_id=worker_id)
                 await backend.store(worker_id, running)
             assert (await backend.workers.requeue("a"), await backend.workers.fail_lost("b")) == (
                 ["a"],
@@ -81,7 +81,7 @@ class RedactingContract(Contract):
     async def test_its_result_is_checked_as_any_other(self, make_backend: MakeBackend) -> None:
         """A value that cannot be stored is refused; for a listed result without values it is not called."""
 
-        def break_it(result: TaskResult[Any]) -> TaskResult[Any]:
+        def break_it(result: TaskResult) -> TaskResult:
             assert result.is_loaded
             return result.model_copy(update={"result": print})
 

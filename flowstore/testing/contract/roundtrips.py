@@ -31,7 +31,7 @@ class ValuesContract(Contract):
         @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(native_values(), st.lists(native_values(), max_size=2))
         def comes_back(value: Any, args: list[Any]) -> None:
-            stored = TaskResult[Any].success("t", value, args=tuple(args), kwargs={"value": value})
+            stored = TaskResult.success("t", value, args=tuple(args), kwargs={"value": value})
             read = asyncio.run_coroutine_threadsafe(_through(backend, stored), loop).result(60)
             assert is_same(read.result, value)
             assert is_same(read.args, tuple(args))
@@ -93,7 +93,7 @@ class ValuesContract(Contract):
             assert len((await backend.page(load_result=False)).items) == 2
 
 
-async def _through(backend: BaseResultBackend, stored: TaskResult[Any]) -> TaskResult[Any]:
+async def _through(backend: BaseResultBackend, stored: TaskResult) -> TaskResult:
     await backend.store("t", stored, overwrite=True)
     read = await backend.get("t")
     assert read is not None

@@ -97,7 +97,7 @@ class ConcurrencyContract(Contract):
                 calls.append(backend.delete(task_id))
             else:
                 calls.append(backend.store(task_id, TaskResult.success(task_id, n), overwrite=True))
-        last = TaskResult[Any].success("a", "last")
+        last = TaskResult.success("a", "last")
         calls += [backend.store("a", last, overwrite=True), backend.delete("b")]
         await asyncio.gather(*calls)
         read = await backend.get("a")
@@ -160,7 +160,7 @@ class SharedTripsContract(Contract):
         """A store with history, family, labels, worker and progress is one commit, every time."""
         await backend.store("p", TaskResult.running("p"))
         trips = count_trips(backend)
-        running = TaskResult[Any].running("t", task_name="n", parent_id="p", worker_id="w", labels={"a", "b"})
+        running = TaskResult.running("t", task_name="n", parent_id="p", worker_id="w", labels={"a", "b"})
         for result in (running, running, TaskResult.success(running, progress=Progress(done=1))):
             assert await backend.store("t", result) is True
         assert trips == {"commit": 3}
@@ -168,7 +168,7 @@ class SharedTripsContract(Contract):
 
     async def test_progress_is_coalesced(self, backend: BaseResultBackend) -> None:
         """A thousand concurrent reports take two trips for one task, and a few for a thousand tasks."""
-        await backend.store_many(TaskResult[Any].running(f"t{n}") for n in range(1_000))
+        await backend.store_many(TaskResult.running(f"t{n}") for n in range(1_000))
         trips = count_trips(backend)
         await asyncio.gather(*(backend.set_progress("t0", n) for n in range(1_000)))
         assert trips["report"] <= 2

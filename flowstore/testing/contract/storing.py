@@ -32,20 +32,20 @@ BAD_IDS: list[tuple[Any, type[Exception]]] = [
 RANK = {status: 2 if status.is_finished else 1 for status in TaskStatus} | {TaskStatus.PENDING: 0}
 
 
-def _result(status: TaskStatus, retries: int, mark: str) -> TaskResult[Any]:
+def _result(status: TaskStatus, retries: int, mark: str) -> TaskResult:
     return TaskResult(task_id="t", status=status, retries=retries, result=mark)
 
 
 class StoringContract(Contract):
     async def test_stored_record_comes_back_whole(self, backend: BaseResultBackend) -> None:
         """Every field of a record is read as it was stored; version counts from 1."""
-        pending = TaskResult[Any].pending(
+        pending = TaskResult.pending(
             "t", task_name="add", args=(1, [2]), kwargs={"k": None}, labels={"x", "y"}
         )
-        running = TaskResult[Any].running(
+        running = TaskResult.running(
             pending, worker_id="w1", parent_id="p", progress=Progress(done=1, total=3)
         )
-        stored = TaskResult[Any].failed(running, KeyError("k"), retries=3)
+        stored = TaskResult.failed(running, KeyError("k"), retries=3)
         assert await backend.store("t", stored) is True
         read = await backend.get("t")
         assert read is not None
@@ -175,7 +175,7 @@ class StoringContract(Contract):
         self, backend: BaseResultBackend, bad: Any, error: type[Exception]
     ) -> None:
         """Every call names the argument before anything is sent."""
-        record: TaskResult[Any] = TaskResult.pending("t")
+        record: TaskResult = TaskResult.pending("t")
         with pytest.raises(error, match="task_id"):
             await backend.store(bad, record)
         for call in (backend.get, backend.delete, backend.exists, backend.wait_for):

@@ -60,7 +60,7 @@ class TrackContract(Contract):
         """Arguments, submission time, name, parent and labels of the producer; new labels are added."""
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
-            pending: TaskResult[Any] = TaskResult.pending(
+            pending: TaskResult = TaskResult.pending(
                 "t", at=START, task_name="add", args=(1,), kwargs={"k": (2,)}, parent_id="p", labels={"a"}
             )
             await backend.store("t", pending)

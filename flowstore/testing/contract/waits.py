@@ -27,16 +27,16 @@ from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.support import seen, waiting
 
 
-async def _one_of_many(backend: BaseResultBackend, task_id: str, timeout: Any) -> TaskResult[Any]:
+async def _one_of_many(backend: BaseResultBackend, task_id: str, timeout: Any) -> TaskResult:
     return (await backend.wait_for_many([task_id], timeout))[task_id]
 
 
-async def _first_completed(backend: BaseResultBackend, task_id: str, timeout: Any) -> TaskResult[Any]:
+async def _first_completed(backend: BaseResultBackend, task_id: str, timeout: Any) -> TaskResult:
     [result] = [result async for result in backend.as_completed([task_id], timeout)]
     return result
 
 
-TIMED: dict[str, Callable[[BaseResultBackend, str, Any], Coroutine[Any, Any, TaskResult[Any]]]] = {
+TIMED: dict[str, Callable[[BaseResultBackend, str, Any], Coroutine[Any, Any, TaskResult]]] = {
     "wait_for": lambda backend, task_id, timeout: backend.wait_for(task_id, timeout),
     "wait_for_many": _one_of_many,
     "as_completed": _first_completed,

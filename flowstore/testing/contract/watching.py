@@ -29,7 +29,7 @@ FOR_EVER: Any = 30
 class ProgressContract(Contract):
     async def test_progress_changes_nothing_else(self, backend: BaseResultBackend) -> None:
         """It is in the record and in listings; version, history and values do not change."""
-        running = TaskResult[Any].running("t", task_name="n", args=(1,), labels={"x"})
+        running = TaskResult.running("t", task_name="n", args=(1,), labels={"x"})
         await backend.store("t", running)
         before, history = await backend.get("t"), await backend.history.of("t")
         assert before is not None
@@ -52,7 +52,7 @@ class ProgressContract(Contract):
         async with make_backend(clock=clock) as backend:
             await backend.store("expired", TaskResult.running("expired"), ttl=1)
             clock.advance(2)
-            finished = [TaskResult[Any].success("s"), TaskResult[Any].cancelled("c")]
+            finished = [TaskResult.success("s"), TaskResult.cancelled("c")]
             await backend.store_many(finished)
             for name in ("unknown", "expired", "s", "c"):
                 assert await backend.set_progress(name, 1) is False

@@ -77,7 +77,7 @@ class WorkflowContract(Contract):
 
     async def test_workflow(self, backend: BaseResultBackend) -> None:
         """The root with its result, the counts of the whole family, and a first page to continue from."""
-        root: TaskResult[Any] = TaskResult.success("r", {"sum": 3}, task_name="import")
+        root: TaskResult = TaskResult.success("r", {"sum": 3}, task_name="import")
         await backend.store("r", root)
         await backend.store_many(failed(f"c{n:02}", n, parent_id="r") for n in range(70))
         await backend.store_many(TaskResult.running(f"d{n}", parent_id="c05") for n in range(5))

@@ -54,7 +54,7 @@ def _call(client: Recorder, chance: random.Random, task_id: str, value: str) -> 
     if kind < 0.4:
         return client.delete(task_id)
     status, retries = chance.choice(_STATUSES), chance.choice([0, 0, 1])
-    result = TaskResult[Any](task_id=task_id, status=status, retries=retries, result=value)
+    result = TaskResult(task_id=task_id, status=status, retries=retries, result=value)
     return client.store(result, overwrite=kind < 0.45)
 
 

@@ -35,7 +35,7 @@ class Began(NamedTuple):
     at: int
     verb: Verb
     task_id: str
-    result: TaskResult[Any] | None = None
+    result: TaskResult | None = None
     overwrite: bool = False
 
 
@@ -60,14 +60,14 @@ class Recorder:
         self._client = token_hex(8)
         self._numbers = count()
 
-    async def store(self, result: TaskResult[Any], *, overwrite: bool = False) -> bool:
+    async def store(self, result: TaskResult, *, overwrite: bool = False) -> bool:
         call = self._backend.store(result.task_id, result, overwrite=overwrite)
         return await self._made(call, "store", result.task_id, result, overwrite)
 
-    async def get(self, task_id: str) -> TaskResult[Any] | None:
+    async def get(self, task_id: str) -> TaskResult | None:
         return await self._made(self._backend.get(task_id), "get", task_id)
 
-    async def wait_for(self, task_id: str, timeout: float) -> TaskResult[Any]:
+    async def wait_for(self, task_id: str, timeout: float) -> TaskResult:
         return await self._made(self._backend.wait_for(task_id, timeout), "wait_for", task_id)
 
     async def delete(self, task_id: str) -> bool:
@@ -78,7 +78,7 @@ class Recorder:
         call: Awaitable[T],
         verb: Verb,
         task_id: str,
-        result: TaskResult[Any] | None = None,
+        result: TaskResult | None = None,
         overwrite: bool = False,
     ) -> T:
         number = next(self._numbers)

@@ -21,7 +21,7 @@ class Call:
     began: float
     ended: float
     outcome: Any
-    result: TaskResult[Any] | None = None
+    result: TaskResult | None = None
     overwrite: bool = False
 
     @property
