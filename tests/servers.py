@@ -16,6 +16,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from flowstore.testing.support import IS_STRESS
+
 PATIENCE = 20.0  # seconds for one start
 
 
@@ -126,6 +128,8 @@ def redis_binary() -> Path | None:
 
 
 SERVER_KINDS = ["valkey", *(["redis"] if redis_binary() else [])]
+ONE_KIND = SERVER_KINDS if IS_STRESS else SERVER_KINDS[:1]
+"""For what takes long and shows the same on each."""
 
 
 def start_server(kind: str, *arguments: str) -> Server:

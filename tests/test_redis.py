@@ -27,12 +27,13 @@ from flowstore.backends.redis.driver import OWN_NAME
 from flowstore.testing import ManualClock
 from flowstore.testing.contract import BackendContract, MakeBackend, SharedTripsContract
 from flowstore.testing.insides import core_of, engine_of
-from flowstore.testing.support import EFFORT, failed, seen, waiting
+from flowstore.testing.support import EFFORT, IS_STRESS, failed, seen, waiting
+from tests.conftest import KINDS
 from tests.support.following import follow
 from tests.support.limits import Limits
 
 
-class TestRedis(BackendContract, SharedTripsContract, Limits):
+class OnRedis:
     @pytest.fixture
     def make_backend(self, redis_url: str) -> MakeBackend:
         numbers = itertools.count()
@@ -41,6 +42,15 @@ class TestRedis(BackendContract, SharedTripsContract, Limits):
             return RedisBackend(redis_url, namespace=f"test {next(numbers)}", **options)
 
         return make
+
+
+class TestRedis(OnRedis, BackendContract, SharedTripsContract):
+    """The contract, on each kind of server."""
+
+
+@pytest.mark.parametrize("redis_url", KINDS if IS_STRESS else KINDS[:1], indirect=True)
+class TestLimits(OnRedis, Limits):
+    """What they are about is the same on each."""
 
 
 def commands(client: Any) -> dict[str, int]:

@@ -33,7 +33,7 @@ from flowstore.testing.support import seen, waiting
 from tests import forgetful
 from tests.conftest import EXTERNAL
 from tests.redis_whole import check_whole
-from tests.servers import SERVER_KINDS, Server, start_server
+from tests.servers import ONE_KIND, SERVER_KINDS, Server, start_server
 from tests.support.loops import not_on_uvloop
 
 pytestmark = pytest.mark.skipif(EXTERNAL is not None, reason="needs a server of its own to break")
@@ -128,6 +128,7 @@ async def test_what_was_acknowledged_survives_a_kill(server: Server) -> None:
         assert set(acknowledged) <= set(listed)
 
 
+@pytest.mark.parametrize("server", ONE_KIND, indirect=True)
 async def test_subscription_killed_every_50_stores(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """2,000 results are awaited meanwhile, and none is lost."""
     monkeypatch.setattr(redis_listener, "_LONGEST_PAUSE", 0.05)
@@ -143,6 +144,7 @@ async def test_subscription_killed_every_50_stores(server: Server, monkeypatch: 
         assert [result.result for result in results] == list(range(2_000))
 
 
+@pytest.mark.parametrize("server", ONE_KIND, indirect=True)
 @pytest.mark.parametrize("directions", [(), *((each,) for each in get_args(Direction))])
 async def test_stalled_connections_are_declared_dead(
     server: Server, proxy: Proxy, directions: tuple[Direction, ...]
@@ -274,14 +276,15 @@ async def test_scripts_forgotten_in_a_loop(server: Server) -> None:
     try:
         async with RedisBackend(server.url) as backend:
             await backend.store("kept", TaskResult.success("kept"))
-            for start in range(0, 400, 10):
+            for start in range(0, 200, 10):
                 await asyncio.gather(*(live(backend, n) for n in range(start, start + 10)))
             assert await backend.clear() == 1
     finally:
         is_done.set()
-        assert await forgetting > 200
+        assert await forgetting > 100
 
 
+@pytest.mark.parametrize("server", ONE_KIND, indirect=True)
 async def test_10000_calls_at_once_use_few_connections(server: Server) -> None:
     """Gets, stores and waits together: no error of a pool, and at most 20 connections."""
     async with RedisBackend(server.url) as backend:
