@@ -98,9 +98,10 @@ def matrix(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """The tests on the oldest Python with the oldest dependencies that pyproject.toml allows."""
     project = nox.project.load_toml("pyproject.toml")["project"]
-    allowed = [*project["dependencies"], *project["optional-dependencies"]["testing"]]
+    extras = project["optional-dependencies"]
+    allowed = [*project["dependencies"], *(each for extra in extras.values() for each in extra)]
     oldest = [re.sub(r">=([\d.]+).*", r"==\1", requirement) for requirement in allowed]
-    session.install("-e", ".[redis,testing,examples]", *_group("test"), *oldest)
+    session.install("-e", f".[{','.join(extras)}]", *_group("test"), *oldest)
     _pytest(session)
 
 
