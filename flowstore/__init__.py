@@ -57,12 +57,12 @@ from flowstore.task_error import TaskError
 
 if TYPE_CHECKING:
     from flowstore.backends.memory import InMemoryBackend
-    from flowstore.backends.redis import RedisBackend
+    from flowstore.backends.redis import RedisBackend as RedisBackend
     from flowstore.backends.sqlite import SQLiteBackend
 
     __version__: str
 
-__all__ = [
+__all__ = [  # without RedisBackend, as a star import would need its driver
     "NOT_LOADED",
     "AccessDenied",
     "AppInfo",
@@ -85,7 +85,6 @@ __all__ = [
     "Page",
     "PayloadTooLarge",
     "Progress",
-    "RedisBackend",
     "ResultDeleted",
     "ResultExpired",
     "ResultGone",
@@ -116,7 +115,6 @@ __all__ = [
     "Workflow",
     "WrongLoop",
     "WrongProcess",
-    "__version__",
     "connect",
     "discover_apps",
 ]
@@ -129,13 +127,14 @@ _ON_FIRST_USE = {
 """Where the names are that load a driver: importing flowstore loads none."""
 
 
-def __getattr__(name: str) -> Any:
-    if name in _ON_FIRST_USE:
-        return getattr(import_module(_ON_FIRST_USE[name]), name)
-    if name == "__version__":
-        return import_module("importlib.metadata").version("flowstore")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # to a type checker, any name would be one that this module has
 
+    def __getattr__(name: str) -> Any:
+        if name in _ON_FIRST_USE:
+            return getattr(import_module(_ON_FIRST_USE[name]), name)
+        if name == "__version__":
+            return import_module("importlib.metadata").version("flowstore")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -230,7 +230,7 @@ class UnregisteredType(UnreadableRecord, LookupError):
 
 
 class UnreadableRecords(FlowstoreError, ValueError):
-    """A walk reached its end and has yielded all but ``count`` records, which cannot be read.
+    """A walk or a list came upon ``count`` records that cannot be read; a walk has yielded all others.
 
     ``errors`` are those that ``get`` would raise, for the first 100 of them at most.
     """
@@ -243,8 +243,8 @@ class UnreadableRecords(FlowstoreError, ValueError):
         self.count = count
 
     def __str__(self) -> str:
-        others = f"; and {self.count - 1} more" if self.count > 1 else ""
-        return f"{self.errors[0]}{others}; all other records were yielded"
+        others = f"; and {self.count - 1} more like it" if self.count > 1 else ""
+        return f"{self.errors[0]}{others}"
 
 
 class InvalidCursor(FlowstoreError, ValueError):

@@ -48,6 +48,10 @@ class NotLoaded:
     def __repr__(self) -> str:
         return "<not loaded>"
 
+    def __reduce__(self) -> str:
+        """There is but one, also after pickling and copying."""
+        return "NOT_LOADED"
+
 
 NOT_LOADED: Final = NotLoaded()
 

@@ -6,10 +6,10 @@ raises UnreadableRecords once it has yielded the rest.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TypedDict, cast
+from typing import Generic, TypedDict, TypeVar, cast
 
 from flowstore._core.core import STEP, Core
 from flowstore._values import cursors
@@ -18,6 +18,9 @@ from flowstore.engine import Position, Query, Row, Where
 from flowstore.errors import CorruptRecord, UnreadableRecord, UnreadableRecords
 from flowstore.models import Page, Statuses, StatusName, TaskResult, TaskStatus, Unreadable
 from flowstore.text import check_text
+
+From = TypeVar("From")
+To = TypeVar("To")
 
 
 class Filters(TypedDict, total=False):
@@ -87,25 +90,26 @@ def behind(row: Row, query: Query) -> Position:
     return row.position
 
 
-class Reading:
-    """Decodes the rows of one walk, and remembers those that cannot be read."""
+class Reading(Generic[From, To]):
+    """Reads the rows of one page or walk with ``read``, and remembers those that cannot be read."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, read: Callable[[From], To], most_errors: int = UnreadableRecords.MOST_ERRORS) -> None:
+        self._read = read
+        self._most_errors = most_errors
         self._errors: list[UnreadableRecord] = []
         self._count = 0
 
-    def decoded(self, rows: list[Row]) -> list[TaskResult]:
-        """The results of those that can be read, in order."""
-        results = []
+    def decoded(self, rows: Iterable[From]) -> list[To]:
+        """What those that can be read hold, in order."""
+        found = []
         for row in rows:
             try:
-                results.append(self._core.records.decode(row))
+                found.append(self._read(row))
             except UnreadableRecord as error:
                 self._count += 1
-                if self._count <= UnreadableRecords.MOST_ERRORS:
+                if self._count <= self._most_errors:
                     self._errors.append(error.with_traceback(None))
-        return results
+        return found
 
     @property
     def unreadable(self) -> list[Unreadable]:
@@ -117,13 +121,18 @@ class Reading:
             raise UnreadableRecords(self._errors, self._count)
 
 
-async def results(core: Core, rows: AsyncIterator[list[Row]]) -> AsyncGenerator[TaskResult, None]:
-    """The records of a walk, one by one. May raise UnreadableRecords at the end."""
-    reading = Reading(core)
-    async for step in rows:
-        for result in reading.decoded(step):
-            yield result
+async def readable(steps: AsyncIterator[list[From]], read: Callable[[From], To]) -> AsyncGenerator[To, None]:
+    """What the rows of a walk hold, one by one. Raises UnreadableRecords at the end."""
+    reading = Reading(read)
+    async for rows in steps:
+        for found in reading.decoded(rows):
+            yield found
     reading.end()
+
+
+def results(core: Core, steps: AsyncIterator[list[Row]]) -> AsyncGenerator[TaskResult, None]:
+    """The records of a walk, as ``readable`` yields them."""
+    return readable(steps, core.records.decode)
 
 
 async def page(core: Core, query: Query, limit: int, cursor: str | None) -> Page:
@@ -135,7 +144,7 @@ async def page(core: Core, query: Query, limit: int, cursor: str | None) -> Page
         query = replace(query, after=cursors.decode(cursor, *bound_to))
     async with core.life:
         rows = await core.engine.scan(query, core.clock()) if query.statuses else []
-    reading = Reading(core)
+    reading = Reading(core.records.decode, most_errors=limit)
     return Page(
         items=reading.decoded(rows[:limit]),
         next_cursor=cursors.encode(behind(rows[limit - 1], query), *bound_to) if len(rows) > limit else None,

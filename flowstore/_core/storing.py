@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from flowstore._core.core import Core, applied, steps
-from flowstore._values.arguments import check_bool, check_ids, check_int, check_result
+from flowstore._values.arguments import check_bool, check_ids, check_int, check_result, check_results
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore.engine import Outcome
 from flowstore.errors import VersionConflict
@@ -45,7 +45,7 @@ async def store_many(
 ) -> list[bool]:
     check_bool("overwrite", overwrite)
     now = core.clock()
-    checked = [check_result(result) for result in results]
+    checked = check_results(results)
     # All are encoded before the first is sent: a bad one must not leave half of them stored.
     commits = [core.records.commit(result, now, ttl, overwrite) for result in checked]
     outcomes: list[Outcome] = []

@@ -148,6 +148,12 @@ def check_result(result: object) -> TaskResult:
     return result
 
 
+def check_results(results: object) -> list[TaskResult]:
+    if isinstance(results, TaskResult) or not isinstance(results, Iterable):
+        raise TypeError(f"results: expected an iterable of TaskResult, got {type(results).__name__}")
+    return [check_result(result) for result in results]
+
+
 def check_callable(name: str, value: Function) -> Function:
     if not callable(value):
         raise TypeError(f"{name}: expected a callable, got {type(value).__name__}")

@@ -207,10 +207,13 @@ def encode_body(result: TaskResult, codec: Codec) -> bytes:
 def decode(row: Row, codec: Codec) -> TaskResult:
     try:
         head, values, columns = _head(row), _values(row, codec), _columns(row)
+        if not (head.keys() <= _HEAD and values.keys() <= _BODY):  # a newer program has written more
+            head, values = only_known(head, _HEAD), only_known(values, _BODY)
+        fields = {**head, **values, **columns}
         try:
-            result: TaskResult = _VALIDATE({**head, **values, **columns})
-        except ValidationError:  # perhaps only because of a key written by a newer program
-            result = _VALIDATE(_known_fields(head, values, columns))
+            result: TaskResult = _VALIDATE(fields)
+        except ValidationError:  # perhaps only because of a key inside of error or progress
+            result = _VALIDATE(_known_inside(fields))
         return result
     except ValidationError as error:
         raise CorruptRecord(row.id, first_of(error)) from error
@@ -264,8 +267,8 @@ def _head(row: Row) -> dict[str, Any]:
     return head
 
 
-def _known_fields(head: dict[str, Any], values: dict[str, Any], columns: dict[str, Any]) -> dict[str, Any]:
-    known = {**only_known(head, _HEAD), **only_known(values, _BODY), **columns}
+def _known_inside(fields: dict[str, Any]) -> dict[str, Any]:
+    known = dict(fields)
     if "error" in known:
         known["error"] = _known_error(known["error"])
     if "progress" in known:

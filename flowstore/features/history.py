@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from flowstore._core.core import STEP, Core
+from flowstore._core.listing import readable
 from flowstore._core.transitions import END_OF_TIME, walk_transitions
 from flowstore._values.arguments import MAX_PAGE, check_instant, check_int
 from flowstore._values.records import transition
@@ -42,7 +43,7 @@ class History:
         None: no bound. It is read ``batch_size`` at a time. A transition that exists throughout the walk
         comes exactly once, whatever is stored in the meantime.
         """
-        return self._transitions(_span(start, end, batch_size))
+        return readable(walk_transitions(self._core, _span(start, end, batch_size)), transition)
 
     def iter_ids(
         self, start: datetime | None = None, end: datetime | None = None, *, batch_size: int = 100
@@ -53,11 +54,6 @@ class History:
         transitions are dropped during the walk, because of ``history_limit``, may come again.
         """
         return self._ids(replace(_span(start, end, batch_size), first_only=True))
-
-    async def _transitions(self, span: Span) -> AsyncGenerator[Transition, None]:
-        async for rows in walk_transitions(self._core, span):
-            for row in rows:
-                yield transition(row)
 
     async def _ids(self, span: Span) -> AsyncGenerator[str, None]:
         async for rows in walk_transitions(self._core, span):

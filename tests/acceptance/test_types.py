@@ -17,6 +17,7 @@ SLIPS = """\
 import flowstore
 from flowstore import BaseResultBackend, InMemoryBackend, RedisBackend, SQLiteBackend, TaskResult, TaskStatus
 
+flowstore.conect("memory://")
 flowstore.connect("memory://", tll=5)
 flowstore.connect("sqlite:///x.db", durability="fully")
 flowstore.connect("memory://", ttl="1 hour")

@@ -136,3 +136,10 @@ except ModuleNotFoundError as error:
     print(error.name)
 """
     assert printed(program) == "pytest\n"
+
+
+def test_a_star_import_needs_no_driver() -> None:
+    """Nor does whatever looks at all that there is."""
+    program = "from flowstore import *\nimport flowstore, inspect\n"
+    shown = "print(connect.__name__, SQLiteBackend.__name__, len(inspect.getmembers(flowstore)) > 50)"
+    assert printed(f"{WITHOUT_REDIS}{program}{shown}") == "connect SQLiteBackend True\n"

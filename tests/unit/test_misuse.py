@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import flowstore
-from flowstore import BaseResultBackend, InMemoryBackend, RedisBackend, SQLiteBackend
+from flowstore import BaseResultBackend, InMemoryBackend, RedisBackend, SQLiteBackend, TaskResult
 from flowstore.testing.calls import CALLS
 from flowstore.testing.insides import core_of
 
@@ -170,3 +170,11 @@ def test_bad_options(url: str) -> None:
     for option, value in BAD_OPTIONS:
         with pytest.raises((ValueError, TypeError), match=f"^{option}: "):
             flowstore.connect(url, **{option: value})
+
+
+async def test_results_that_are_none() -> None:
+    """One result alone is iterable as well, over its fields."""
+    all_bad: list[Any] = [TaskResult.success("t"), None, 5]
+    for bad in all_bad:
+        with pytest.raises(TypeError, match=r"^results: expected an iterable of TaskResult, got"):
+            await InMemoryBackend().store_many(bad)
