@@ -287,11 +287,11 @@ async def test_scripts_forgotten_in_a_loop(server: Server) -> None:
 @pytest.mark.parametrize("server", ONE_KIND, indirect=True)
 async def test_10000_calls_at_once_use_few_connections(server: Server) -> None:
     """Gets, stores and waits together: no error of a pool, and at most 20 connections."""
-    async with RedisBackend(server.url) as backend:
+    async with RedisBackend(server.url, op_timeout=300) as backend:  # the last to be served may wait long
         names = [f"t{n}" for n in range(10_000)]
         with redis.Redis.from_url(server.url) as admin:
             results = await asyncio.gather(
-                *(backend.wait_for(name, 60) for name in names),
+                *(backend.wait_for(name, 300) for name in names),
                 *(backend.get(name) for name in names),
                 *(backend.store(name, TaskResult.success(name, name)) for name in names),
             )
