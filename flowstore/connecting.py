@@ -44,6 +44,7 @@ def connect(url: str | None = None, **options: Unpack[ConnectOptions]) -> BaseRe
     Raises ValueError for a URL of another form, ValueError or TypeError naming an option that is unknown or
     of the wrong type, MissingDriver if the package for this kind of storage is not installed.
     """
+    name = ENVIRONMENT if url is None else "url"
     url = _given(url)
     scheme, separator, rest = url.partition("://")
     place, _, query = url.partition("?")
@@ -63,7 +64,7 @@ def connect(url: str | None = None, **options: Unpack[ConnectOptions]) -> BaseRe
 
         return InMemoryBackend(**_joined(_all_own(query), options))
     named = f"scheme {scheme!r} in this form" if separator and _SCHEME.fullmatch(scheme) else "this form"
-    raise ValueError(f"url: {named} is not known; expected one of {_FORMS}")
+    raise ValueError(f"{name}: {named} is not known; expected one of {_FORMS}")
 
 
 async def discover_apps(url: str | None = None, **options: Unpack[ConnectOptions]) -> list[AppInfo]:
@@ -87,7 +88,9 @@ def _given(url: str | None) -> str:
     if url is None:
         url = os.environ.get(ENVIRONMENT)
         if not url:
-            raise ValueError(f"url: expected a URL, as the environment variable {ENVIRONMENT} is not set")
+            raise ValueError(
+                f"url: expected a URL, as the environment variable {ENVIRONMENT} is not set, or empty"
+            )
     if not isinstance(url, str):
         raise TypeError(f"url: expected str, got {type(url).__name__}")
     return url

@@ -34,7 +34,7 @@ from flowstore.backends.redis.format import FORMAT as REDIS_FORMAT
 from flowstore.backends.sqlite.format import FORMAT as SQLITE_FORMAT
 from flowstore.backends.sqlite.format import MIGRATIONS
 from flowstore.backends.sqlite.statements import SQL
-from flowstore.testing.support import ids
+from flowstore.testing.support import ids, waiting
 from tests.formats.make import FOLDER, load
 from tests.formats.sample import TYPES, at, results
 from tests.test_sqlite_outages import look
@@ -220,9 +220,15 @@ async def test_a_newer_file_that_older_programs_may_only_read(tmp_path: Path) ->
     await fill(SQLiteBackend(path))
     make_newer(path, oldest_writer=99, oldest_reader=SQLITE_FORMAT)
     await read_but_not_write(SQLiteBackend(path))
-    async with SQLiteBackend(path, namespace="new") as other:
+    async with SQLiteBackend(path, namespace="new", recheck_interval=0.05) as other:
         assert await other.get("t") is None
-    assert look(path, "SELECT name FROM namespace") == [("default",)]
+        assert look(path, "SELECT name FROM namespace") == [("default",)]
+        wait = await waiting(other, "t")
+        with closing(sqlite3.connect(path)) as newer, newer:  # a program that may write comes by
+            newer.execute("INSERT INTO namespace VALUES (7, 'new')")
+            newer.execute("UPDATE task SET ns = 7")
+        assert (await wait).unwrap() == 1
+        assert (await other.count_by_status(worker_id="w"))[TaskStatus.SUCCESS] == 0
 
 
 async def test_a_file_that_is_too_new(tmp_path: Path) -> None:

@@ -119,6 +119,9 @@ def test_connect_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a URL; where there is none at all, the error names the variable."""
     monkeypatch.setenv("FLOWSTORE_URL", "sqlite:///x.db?namespace=n")
     assert flowstore.connect().namespace == "n"
+    monkeypatch.setenv("FLOWSTORE_URL", "mysql://h")
+    with pytest.raises(ValueError, match=r"^FLOWSTORE_URL: scheme 'mysql'"):
+        flowstore.connect()
     for missing in ("", None):
         if missing is None:
             monkeypatch.delenv("FLOWSTORE_URL")

@@ -11,7 +11,7 @@ from flowstore._trips.lanes import copy_of
 from flowstore.backends.sqlite import writes
 from flowstore.backends.sqlite.changes import Changes
 from flowstore.backends.sqlite.connection import Connection, transaction, translated
-from flowstore.backends.sqlite.format import open_namespace
+from flowstore.backends.sqlite.format import NO_NAMESPACE, namespace_number, open_namespace
 from flowstore.backends.sqlite.statements import (
     SQL,
     count_statement,
@@ -190,8 +190,9 @@ class SQLiteEngine(Engine):
 
     def _find(self, raw: sqlite3.Connection, ids: Sequence[str], with_body: bool = True) -> list[Row | None]:
         found: dict[str, Row] = {}
+        ns = self._number(raw)
         for statement, values in fetches(ids, with_body):
-            rows = raw.execute(statement, (self._ns, *values)).fetchall()
+            rows = raw.execute(statement, (ns, *values)).fetchall()
             found.update((row[0], row_of(row)) for row in rows)
         return list(map(found.get, ids))
 
@@ -205,8 +206,16 @@ class SQLiteEngine(Engine):
 
     async def _read(self, statement: str, **values: Any) -> list[Any]:
         # Always fetchall: a cursor that is not exhausted keeps its snapshot, and the WAL can never be reset.
-        values["ns"] = self._ns
-        return await self._reader.run(lambda raw: raw.execute(statement, values).fetchall())
+        def work(raw: sqlite3.Connection) -> list[Any]:
+            return raw.execute(statement, {**values, "ns": self._number(raw)}).fetchall()
+
+        return await self._reader.run(work)
+
+    def _number(self, raw: sqlite3.Connection) -> int:
+        """Of the namespace. One that this program may not add can be added by others at any time."""
+        if self._ns == NO_NAMESPACE:
+            self._ns = namespace_number(raw, self._namespace)
+        return self._ns
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._refusal is not None:

@@ -18,7 +18,8 @@ from flowstore.errors import CorruptStore, SchemaTooNew
 
 FORMAT: Final = 3
 _APPLICATION_ID: Final = int.from_bytes(b"flow", "big")
-_NOTHING: Final = -1
+NO_NAMESPACE: Final = -1
+"""The number of a namespace that is not there, in a file that this program may not write."""
 _STEPS: Final = named_statements("migrations.sql")
 
 
@@ -42,8 +43,12 @@ def open_namespace(raw: sqlite3.Connection, path: Path, name: str) -> Opened:
     if refusal is None:
         with transaction(raw):
             raw.execute(SQL["add_namespace"], {"name": name})
+    return Opened(namespace_number(raw, name), refusal)
+
+
+def namespace_number(raw: sqlite3.Connection, name: str) -> int:
     numbers = raw.execute(SQL["find_namespace"], {"name": name}).fetchall()
-    return Opened(numbers[0][0] if numbers else _NOTHING, refusal)
+    return numbers[0][0] if numbers else NO_NAMESPACE
 
 
 def _update(raw: sqlite3.Connection, path: Path) -> None:
