@@ -207,7 +207,7 @@ def encode_body(result: TaskResult, codec: Codec) -> bytes:
 def decode(row: Row, codec: Codec) -> TaskResult:
     try:
         head, values, columns = _head(row), _values(row, codec), _columns(row)
-        if not (head.keys() <= _HEAD and values.keys() <= _BODY):  # a newer program has written more
+        if not (_HEAD.issuperset(head) and _BODY.issuperset(values)):  # a newer program has written more
             head, values = only_known(head, _HEAD), only_known(values, _BODY)
         fields = {**head, **values, **columns}
         try:
