@@ -147,7 +147,7 @@ def _value(name: str, text: str) -> object:
     try:
         return PLAIN_OPTIONS[name](text)
     except (ValueError, KeyError):
-        expected = {int: "an int", float: "a number of seconds"}.get(PLAIN_OPTIONS[name], "true or false")  # type: ignore[call-overload]
+        expected = {int: "an int", float: "a number of seconds"}.get(PLAIN_OPTIONS[name], "true or false")  # type: ignore[call-overload]  # asked for any callable
         raise ValueError(f"{name}: expected {expected} in the URL, got {text!r}") from None
 
 

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("tests.support")
 
+# Imported late (E402): pytest rewrites the asserts of a module only if told before its import.
 from tests.servers import SERVER_KINDS, Server, start_server  # noqa: E402
 from tests.support.loops import LOOP, LOOPS  # noqa: E402
 

@@ -102,7 +102,7 @@ def made_statements() -> dict[str, str]:
         made[name] = history_statement(span)[0]
         made[f"{name}, further"] = history_statement(Span(5, 0, 9, span.id, after, span.first_only))[0]
     for name, asked in {"all": {}, "keys": {"keys": ["k", "l"]}, "last": {"last": 3}}.items():
-        made[f"kept {name}"] = kept_statement(Asked(Section.DATA, "t", **asked))[0]  # type: ignore[arg-type]
+        made[f"kept {name}"] = kept_statement(Asked(Section.DATA, "t", **asked))[0]  # type: ignore[arg-type]  # of mixed types
     counted = [where for where in WHERES if where != ANYWHERE]
     return made | {f"count by {_named(where)}": count_statement(where)[0] for where in counted}
 

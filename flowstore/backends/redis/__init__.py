@@ -29,6 +29,6 @@ def _numbers(version: str) -> list[int]:
 _require_driver()
 
 from flowstore.backends.redis.backend import RedisBackend  # noqa: E402  # loads the driver
-from flowstore.backends.redis.engine import RedisEngine  # noqa: E402
+from flowstore.backends.redis.engine import RedisEngine  # noqa: E402  # loads the driver
 
 __all__ = ["RedisBackend", "RedisEngine"]

@@ -22,6 +22,7 @@ import pytest
 
 pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in iter_modules(__path__)))
 
+# Imported late (E402): pytest rewrites the asserts of a module only if told before its import.
 from flowstore.testing.contract.backend import BackendContract  # noqa: E402
 from flowstore.testing.contract.base import MakeBackend  # noqa: E402
 from flowstore.testing.contract.neighbours import MakeNeighbour, NamespacesContract  # noqa: E402
