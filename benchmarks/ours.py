@@ -52,6 +52,11 @@ class FlowstoreRedis(Peer):
             result = TaskResult[Value].success(task_id, value)
         await self._backend.store(task_id, result)
 
+    async def store_named(self, task_id: str, value: Value) -> None:
+        now = datetime.now(UTC)
+        running = TaskResult[Value].running(task_id, task_name="add", worker_id="worker-1", submitted_at=now)
+        await self._backend.store(task_id, TaskResult[Value].success(running, value))
+
     async def get(self, task_id: str) -> Value:
         result = await self._backend.get(task_id)
         if result is None:

@@ -66,6 +66,19 @@ PAGES = (
     Figure("deep page", "W5 the same, nine tenths of the failed further down, ms"),
 )
 SIZES = (Figure("bytes a result", "W6 bytes that a result of 568 bytes takes"),)
+SMALL_SIZES = (
+    Figure("bytes a result", "W6 bytes of a result of 213 bytes, with name, worker, times and a transition"),
+)
+SERVER = (
+    Figure("store at once", "W7 CPU of the server for a store, 100 tasks at once, us"),
+    Figure("get at once", "W7 CPU of the server for a get, 100 tasks at once, us"),
+    Figure("store alone", "W7 CPU of the server for a store, one at a time, us"),
+    Figure("get alone", "W7 CPU of the server for a get, one at a time, us"),
+)
+PROCESSES = (
+    Figure("stores", "W8 stores a second by several processes at once", is_higher_better=True),
+    Figure("server %", "W8 of a processor that the server takes meanwhile, %"),
+)
 BELONGINGS = (
     Figure("times a bare store", "a store with history, parent, two labels and progress, in bare stores"),
 )
@@ -109,6 +122,7 @@ FAR = 0.002
 
 QUICK = (
     Measure("throughput", "throughput", RATES, EVERYBODY, {"seconds": 0.2, "tasks": 100}, 2),
+    Measure("server", "server", SERVER, ON_REDIS, {"results": 3_000, "tasks": 100}, 1, SLOW),
     Measure("latency", "latency", WAKES, SHARED, {"tries": 100, "patience": 2}, 2, FEW),
     Measure(
         "far",
@@ -124,10 +138,24 @@ QUICK = (
     Measure("belongings", "belongings", BELONGINGS, OUR_SHARED, {"seconds": 0.1, "tasks": 100}, 1),
     Measure("listing", "listing", PAGES, WITH_AN_INDEX, {"results": 20_000}, 1),
     Measure("size", "size", SIZES, SHARED, {"results": 1_000}, 1, SLOW),
+    Measure("small size", "size", SMALL_SIZES, SHARED, {"results": 1_000, "payload": 213}, 1, SLOW),
 )
 
 FULL = (
     Measure("throughput", "throughput", RATES, EVERYBODY, {"seconds": 1.0, "tasks": 100}, 5),
+    Measure("server", "server", SERVER, ON_REDIS, {"results": 10_000, "tasks": 100}, 3, SLOW, timeout=180),
+    *(
+        Measure(
+            f"{processes} processes",
+            "processes",
+            PROCESSES,
+            (*(name for name in LIMITS_AND_OURS if storage(name) == "redis"), "arq", "saq"),
+            {"processes": processes, "results": 64_000},
+            1,
+            timeout=180,
+        )
+        for processes in (1, 16)
+    ),
     Measure("latency", "latency", WAKES, SHARED, {"tries": 200, "patience": 2}, 3, SOME),
     Measure("far", "latency", FAR_WAKES, ON_REDIS, {"tries": 100, "patience": 2}, 1, delay=FAR, timeout=300),
     Measure("inside", "inside", INSIDE, IN_MEMORY, {"tries": 500}, 3),
@@ -143,6 +171,9 @@ FULL = (
     Measure("belongings", "belongings", BELONGINGS, OUR_SHARED, {"seconds": 0.5, "tasks": 100}, 1),
     Measure("listing", "listing", PAGES, SHARED, {"results": 100_000}, 1, timeout=120),
     Measure("size", "size", SIZES, SHARED, {"results": 10_000}, 1, SLOW, timeout=120),
+    Measure(
+        "small size", "size", SMALL_SIZES, SHARED, {"results": 10_000, "payload": 213}, 1, SLOW, timeout=120
+    ),
     *(
         Measure(
             f"growth to {results:,}",

@@ -17,13 +17,13 @@ import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import redis
 
-from benchmarks.peers.base import Peer
+from benchmarks.peers.base import Peer, Value
 from benchmarks.peers.check import VALUE, check
 
 if TYPE_CHECKING:
@@ -154,14 +154,49 @@ async def listing(peer: Peer, results: int) -> Numbers:
     return {name: await _page_time(peer, skip) for name, skip in (("first page", 0), ("deep page", deep))}
 
 
-async def size(peer: Peer, results: int) -> Numbers:
-    """Bytes that the storage grows by for each result, whose value alone is 568 bytes of JSON."""
-    value = VALUE | {"padding": ""}
-    value["padding"] = "x" * (
-        568 - len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
-    )
+async def server(peer: Peer, results: int, tasks: int) -> Numbers:
+    """CPU of the server for a store and a get, in microseconds: what one server can carry for everybody."""
+    numbers: Numbers = {}
+    for name, workers in (("at once", tasks), ("alone", 1)):
+        ids = [f"server-{workers}-{n}" for n in range(results if workers > 1 else results // 10)]
+        await _spread(peer.prepare, ids, tasks)
+        for verb, call in (("store", lambda task_id: peer.store(task_id, VALUE)), ("get", peer.get)):
+            before = _server_seconds(peer)
+            await _spread(call, ids, workers)
+            numbers[f"{verb} {name}"] = 1_000_000 * (_server_seconds(peer) - before) / len(ids)
+    return numbers
+
+
+async def processes(peer: Peer, processes: int, results: int) -> Numbers:
+    """Stores a second by so many processes at once, 100 tasks in each, ``results`` in all."""
+    ids = [f"processes-{n}" for n in range(results)]
+    await _spread(peer.prepare, ids, 100)
+    async with AsyncExitStack() as stack:
+        tells = [await stack.enter_async_context(_storer(peer)) for _ in range(processes)]
+        before = _server_seconds(peer)
+        shares = [ids[first::processes] for first in range(processes)]
+        said = await asyncio.gather(
+            *(tell("all " + " ".join(share)) for tell, share in zip(tells, shares, strict=True))
+        )
+        times = [list(map(float, line.split())) for line in said]
+        took = max(last for _, last in times) - min(began for began, _ in times)
+        busy = _server_seconds(peer) - before
+    return {"stores": results / took, "server %": 100 * busy / took}
+
+
+async def size(peer: Peer, results: int, payload: int = 568) -> Numbers:
+    """Bytes that the storage grows by for each result, whose value alone is so many bytes of JSON.
+
+    With less than ``VALUE`` has, it is text, and has a name and a worker where the system keeps them.
+    """
+    value: Value = VALUE | {"padding": ""}
+    store: Callable[[str, Value], Awaitable[None]] = peer.store
+    if payload < 568:
+        value, store = {"padding": ""}, peer.store_named
+    padding = payload - len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    value["padding"] = "x" * padding
     before = _stored_bytes(peer)
-    await _spread(lambda task_id: peer.store(task_id, value), [f"size-{n}" for n in range(results)], 100)
+    await _spread(lambda task_id: store(task_id, value), [f"size-{n:031d}" for n in range(results)], 100)
     return {"bytes a result": (_stored_bytes(peer) - before) / results}
 
 
@@ -182,7 +217,19 @@ async def growth(peer: Peer, results: int, seconds: float) -> Numbers:
 
 WORKS: dict[str, Callable[..., Awaitable[Numbers]]] = {
     work.__name__: work
-    for work in (equality, throughput, belongings, latency, inside, crowd, listing, size, growth)
+    for work in (
+        equality,
+        throughput,
+        server,
+        processes,
+        belongings,
+        latency,
+        inside,
+        crowd,
+        listing,
+        size,
+        growth,
+    )
 }
 
 
@@ -290,6 +337,12 @@ def _resident() -> int:
 def _info(peer: Peer, section: str) -> Any:
     with redis.Redis.from_url(peer.location) as client:
         return client.info(section)
+
+
+def _server_seconds(peer: Peer) -> float:
+    """CPU that the server has used so far, in user and kernel, all of its threads."""
+    cpu = _info(peer, "cpu")
+    return float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])
 
 
 def _connections(peer: Peer) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from flowstore._core.listing import Filters
 from flowstore._core.options import BackendOptions
 from flowstore._core.tracking import TrackedTask
+from flowstore._trips.shared import SharedTrips
 from flowstore.base import BaseResultBackend
 from flowstore.connecting import ConnectOptions, connect, discover_apps
 from flowstore.errors import (
@@ -90,6 +91,7 @@ __all__ = [  # without RedisBackend, as a star import would need its driver
     "ResultGone",
     "SQLiteBackend",
     "SchemaTooNew",
+    "SharedTrips",
     "StorageError",
     "StorageFull",
     "StorageTimeout",

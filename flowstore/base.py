@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncGenerator, Iterable
-from typing import Self, Unpack
+from typing import ClassVar, Self, Unpack
 
 from flowstore._core import awaiting, listing, progress, removing, storing, tracking, watching
 from flowstore._core.core import Core
-from flowstore._core.listing import Filters, query_of, where_of
+from flowstore._core.listing import Filters, listing_of, where_of
 from flowstore._core.options import BackendOptions
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask
 from flowstore._values.arguments import MAX_PAGE, check_int
-from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
+from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Records, Ttl
 from flowstore.engine import Engine
 from flowstore.features.app import App
 from flowstore.features.checkpoints import Checkpoints
@@ -41,8 +41,11 @@ class BaseResultBackend:
     when the method is called, even if it returns an iterator.
     """
 
+    _records: ClassVar[type[Records]] = Records
+    """How results become entries. Only a storage inside this process can keep anything but bytes."""
+
     def __init__(self, engine: Engine, **options: Unpack[BackendOptions]) -> None:
-        self._core = Core(engine, options)
+        self._core = Core(engine, options, self._records)
         self.namespace = self._core.namespace
         self.data = Data(self._core)
         self.checkpoints = Checkpoints(self._core)
@@ -97,8 +100,9 @@ class BaseResultBackend:
         over that version (0: only if there is no record) and otherwise raises VersionConflict. ``ttl`` is in
         seconds from now, None for ever; the default is ``result.expires_at``, or else the backend's ttl.
 
-        Raises FamilyConflict if ``parent_id`` is a descendant of the task, or not the parent that the record
-        has already.
+        Raises FamilyConflict if ``parent_id`` is the task itself, or not the parent that the record has
+        already. A write that names no parent keeps that of the record. Circles of several tasks are not
+        refused, and no walk goes round in them.
 
         When it returns, the write is as durable as the backend promises. Raises NotSerializable, with the
         path of the value, for a value that would not come back as it went in; then, as after any bad
@@ -215,8 +219,8 @@ class BaseResultBackend:
         shows. With several, the first of parent_id, worker_id, root_id, label and name is walked, and what
         does not satisfy the others is left out. A record that cannot be read is in ``Page.unreadable``.
         """
-        query = query_of(statuses, where_of(filters), 0, newest_first, load_result)
-        return await listing.page(self._core, query, limit, cursor)
+        wanted = listing_of(statuses, where_of(self._core, filters), 0, newest_first, load_result)
+        return await listing.page(self._core, wanted, limit, cursor)
 
     def iter_by_status(
         self,
@@ -232,8 +236,8 @@ class BaseResultBackend:
         If some cannot be read, UnreadableRecords names them at the end, once all others have been yielded.
         """
         check_int("batch_size", batch_size, 1, MAX_PAGE)
-        query = query_of(statuses, where_of(filters), batch_size, newest_first, load_result)
-        return listing.results(self._core, listing.walk(self._core, query))
+        wanted = listing_of(statuses, where_of(self._core, filters), batch_size, newest_first, load_result)
+        return listing.results(self._core, listing.walk(self._core, wanted))
 
     async def count_by_status(self, **filters: Unpack[Filters]) -> dict[TaskStatus, int]:
         """How many records there are in each status, among those that satisfy all ``filters`` (see Filters).

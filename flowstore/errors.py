@@ -142,10 +142,9 @@ class VersionConflict(FlowstoreError, RuntimeError):
 
 
 class FamilyConflict(FlowstoreError, ValueError):
-    """A store named a parent that differs from the stored one, or descends from the task. Nothing was
-    written.
+    """A store named a parent that differs from the stored one, or the task itself. Nothing was written.
 
-    ``standing_parent_id``: the stored parent; None if the named one is the task itself or descends from it.
+    ``standing_parent_id``: the stored parent; None if the named one is the task itself.
     """
 
     def __init__(self, task_id: str, parent_id: str, standing_parent_id: str | None) -> None:
@@ -157,10 +156,8 @@ class FamilyConflict(FlowstoreError, ValueError):
     def __str__(self) -> str:
         if self.standing_parent_id is not None:
             reason = f"its parent is {self.standing_parent_id!r}"
-        elif self.parent_id == self.task_id:
-            reason = "no task is its own parent"
         else:
-            reason = f"{self.parent_id!r} descends from it"
+            reason = "no task is its own parent"
         return f"parent_id: {self.parent_id!r} cannot be the parent of {self.task_id!r}: {reason}"
 
 

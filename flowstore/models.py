@@ -82,6 +82,7 @@ class Fields(TypedDict, total=False):
     retries: int
     worker_id: str | None
     parent_id: str | None
+    root_id: str | None
     labels: Iterable[str]
     progress: Progress | None
     expires_at: datetime | None
@@ -93,9 +94,6 @@ class FieldsWithValue(Fields, total=False):
     result: Any
 
 
-_NOT_CARRIED_OVER: Final = frozenset({"status", "result", "error", "finished_at", "version", "expires_at"})
-
-
 class TaskResult(Record, Generic[T]):
     """What is known of one task. Frozen. A stored one comes back equal, except for ``version``,
     ``expires_at``, ``parent_id`` and ``root_id`` as described below.
@@ -104,8 +102,9 @@ class TaskResult(Record, Generic[T]):
     ``labels`` is a set. ``version`` counts the writes of this record from 1; it is 0 on a result that was not
     read from a backend, and ``store`` ignores it. ``expires_at`` is None for never; ``store`` uses it if no
     ``ttl`` is given. ``parent_id`` is fixed by the first write that names one, and kept by writes that name
-    none. ``root_id`` is the topmost ancestor; ``store`` determines it and ignores the one given. It is None
-    for a task without a parent, which is a root itself.
+    none; so is ``root_id``, the topmost ancestor. A write that names a parent may name the root as well;
+    otherwise it is the root of the parent, as far as that is stored, or the parent itself. It is None for a
+    task without a parent, which is a root itself.
 
     The constructors (``pending`` ... ``cancelled``) take a task id, or an earlier result, whose task name,
     arguments, times and other fields they carry over.
@@ -213,12 +212,23 @@ class TaskResult(Record, Generic[T]):
 
     @classmethod
     def _next(cls, task: str | TaskResult, status: TaskStatus, fields: Mapping[str, Any], **own: Any) -> Self:
-        known = _carried_over(task) if isinstance(task, TaskResult) else {"task_id": task}
-        return cls(**{**known, **own, **fields, "status": status})
+        given = {**own, **fields, "status": status}
+        if not isinstance(task, TaskResult):
+            return cls(**{"task_id": task, **given})
+        known = {name: task.__dict__[name] for name in _CARRIED_OVER if name not in given}
+        if not cls is type(task) is TaskResult:
+            return cls(**{**known, **given})
+        # Of the same class: what it has was validated before, which is most of the time that this takes.
+        result = cls(**{**given, "task_id": task.task_id} if "task_id" in known else given)
+        if "kwargs" in known and task.is_loaded:
+            known["kwargs"] = {**known["kwargs"]}
+        result.__dict__.update(known)
+        result.__pydantic_fields_set__.update(known)
+        return result
 
 
-def _carried_over(earlier: TaskResult) -> dict[str, Any]:
-    return {name: value for name, value in earlier if name not in _NOT_CARRIED_OVER}
+_NOT_CARRIED_OVER: Final = {"status", "result", "error", "finished_at", "version", "expires_at"}
+_CARRIED_OVER: Final = [name for name in TaskResult.model_fields if name not in _NOT_CARRIED_OVER]
 
 
 def as_error(error: BaseException | TaskError) -> TaskError:

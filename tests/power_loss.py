@@ -148,6 +148,9 @@ class ConnectionOnUnsafeDisk:
         rows = self._raw.execute(statement, values).fetchall()
         return _Answer(rows, self._raw.changes())
 
+    def executemany(self, statement: str, values: Sequence[Sequence[Any]]) -> None:
+        self._raw.executemany(statement, values)
+
     @property
     def in_transaction(self) -> bool:
         return self._raw.in_transaction

@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
+
+import redis
+
+from flowstore.backends.redis.format import entry_of, history_of, member, stored
+from flowstore.engine import BY_FINISH
 
 PREFIX = "flowstore:{default}:"
 
 
-def check_whole(client: Any) -> dict[str, str]:
+def raw(client: Any) -> Any:
+    """The same database, without decoding: records and index entries are binary."""
+    where = {**client.connection_pool.connection_kwargs, "decode_responses": False}
+    return redis.Redis(**{name: where[name] for name in ("host", "port", "db", "decode_responses")})
+
+
+def check_whole(client: Any, prefix: str = PREFIX) -> dict[str, str]:
     """Each record is in exactly the indexes that its header names, and nothing else is; id to status.
 
-    All history is of a record, and the same by task and by time. ``client`` decodes responses. Nobody
-    may write meanwhile.
+    The timeline has exactly the transitions of the records. Nobody may write meanwhile.
     """
-    expected: set[tuple[str, str]] = set()
+    expected: set[tuple[str, bytes]] = set()
+    logged: set[bytes] = set()
     statuses: dict[str, str] = {}
-    for key in client.scan_iter(PREFIX.replace("{", "[{]") + "r:*", count=1_000):
-        task_id = key.removeprefix(PREFIX + "r:")
-        _, status, _, _, expires, _, _, sort, facets = client.get(key).split("\n", 1)[0].split(" ", 8)
-        statuses[task_id] = status
-        expected |= {(f"i:{status}:{facet}", sort + task_id) for facet in ["", *json.loads(facets)]}
-        expected |= {("x", task_id)} if expires != "-" else set()
-    found = {
-        (key.removeprefix(PREFIX), member)
-        for kind in ("i:*", "x")
-        for key in client.scan_iter(PREFIX.replace("{", "[{]") + kind, count=1_000)
-        for member in client.zrange(key, 0, -1)
-    }
-    assert found == expected
-    logs = {key: client.lrange(key, 0, -1) for key in client.scan_iter(PREFIX.replace("{", "[{]") + "h:*")}
-    assert {key.removeprefix(PREFIX + "h:") for key in logs} <= statuses.keys()
-    assert sorted(entry for log in logs.values() for entry in log) == client.zrange(PREFIX + "t", 0, -1)
+    pattern = prefix.replace("{", "[{]")
+    with raw(client) as plain:
+        for key in plain.scan_iter(pattern + "r:*", count=1_000):
+            task_id = key.decode().removeprefix(prefix + "r:")
+            value = plain.get(key)
+            entry = entry_of(task_id, value)
+            assert entry is not None
+            assert entry.status
+            statuses[task_id] = entry.status
+            for facet in ("", *entry.fixed, *entry.facets):
+                assert facet == "" or not facet.startswith(BY_FINISH)
+                expected.add((f"i:{entry.status}:{facet}", member(entry.position)))
+            if entry.expires_at is not None:
+                expected.add(("x", stored(entry.expires_at) + task_id.encode()))
+            older = b"".join(plain.lrange(prefix + "h:" + task_id, 0, -1))
+            for item in history_of(task_id, [value, older]):
+                logged.add(stored(item.at) + int(item.key).to_bytes(8) + task_id.encode())
+        found = {
+            (key.decode().removeprefix(prefix), entry)
+            for kind in ("i:*", "x")
+            for key in plain.scan_iter(pattern + kind, count=1_000)
+            for entry in plain.zrange(key, 0, -1)
+        }
+        assert found == expected
+        assert set(plain.zrange(prefix + "t", 0, -1)) == logged
     return statuses

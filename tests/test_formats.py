@@ -18,6 +18,7 @@ import redis
 
 from flowstore import (
     BaseResultBackend,
+    CorruptRecord,
     CorruptStore,
     Progress,
     RedisBackend,
@@ -30,13 +31,18 @@ from flowstore import (
     WaitTimeout,
     Worker,
 )
+from flowstore.backends.redis import migration
 from flowstore.backends.redis.format import FORMAT as REDIS_FORMAT
+from flowstore.backends.redis.format import stored
+from flowstore.backends.redis.namespaces import OLDEST
 from flowstore.backends.sqlite.format import FORMAT as SQLITE_FORMAT
-from flowstore.backends.sqlite.format import MIGRATIONS
-from flowstore.backends.sqlite.statements import SQL
+from flowstore.backends.sqlite.migrations import MIGRATIONS
+from flowstore.backends.sqlite.statements import SCHEMA
+from flowstore.testing.insides import core_of, storage_of
 from flowstore.testing.support import ids, waiting
 from tests.formats.make import FOLDER, load
 from tests.formats.sample import TYPES, at, results
+from tests.redis_whole import check_whole, raw
 from tests.test_sqlite_outages import look
 
 FIXTURES = sorted(path.name for path in FOLDER.glob("*-*.*"))
@@ -63,9 +69,9 @@ async def backend(
 
 
 def test_each_format_has_a_fixture() -> None:
-    """Those of today, and of SQLite all that can be brought up to date."""
+    """Those of today, and all that can be brought up to date."""
     sqlite = {f"sqlite-{number}.db" for number in (*MIGRATIONS, SQLITE_FORMAT)}
-    assert {*FIXTURES} >= sqlite | {f"redis-{REDIS_FORMAT}.jsonl"}
+    assert {*FIXTURES} >= sqlite | {f"redis-{number}.jsonl" for number in range(OLDEST, REDIS_FORMAT + 1)}
     assert max(MIGRATIONS) == SQLITE_FORMAT - 1
 
 
@@ -84,7 +90,7 @@ def test_the_document_is_of_today() -> None:
 def test_the_document_names_every_table_and_column() -> None:
     """Those of SQLite, and of the view for people."""
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(SQL["schema"])
+        connection.executescript(";".join(SCHEMA.values()))
         kinds = "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')"
         tables = {name for (name,) in connection.execute(kinds)}
         columns = {row[1] for name in tables for row in connection.execute(f"PRAGMA table_xinfo({name})")}
@@ -226,7 +232,8 @@ async def test_a_newer_file_that_older_programs_may_only_read(tmp_path: Path) ->
         wait = await waiting(other, "t")
         with closing(sqlite3.connect(path)) as newer, newer:  # a program that may write comes by
             newer.execute("INSERT INTO namespace VALUES (7, 'new')")
-            newer.execute("UPDATE task SET ns = 7")
+            for table in ("task", "facet"):
+                newer.execute(f"UPDATE {table} SET ns = 7")
         assert (await wait).unwrap() == 1
         assert (await other.count_by_status(worker_id="w"))[TaskStatus.SUCCESS] == 0
 
@@ -240,10 +247,11 @@ async def test_a_file_that_is_too_new(tmp_path: Path) -> None:
         await SQLiteBackend(path).open()
 
 
-async def test_a_file_of_format_2_is_brought_up_to_date(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", MIGRATIONS)
+async def test_an_older_file_is_brought_up_to_date(tmp_path: Path, number: int) -> None:
     """By whoever opens it first; its schema is then that of a new file, however many open it at once."""
     old, new = tmp_path / "old.db", tmp_path / "new.db"
-    shutil.copy(FOLDER / "sqlite-2.db", old)
+    shutil.copy(FOLDER / f"sqlite-{number}.db", old)
     await fill(SQLiteBackend(new))
     backends = [SQLiteBackend(old, namespace="app") for _ in range(5)]
     await asyncio.gather(*(backend.open() for backend in backends))
@@ -256,16 +264,57 @@ async def test_a_file_of_format_2_is_brought_up_to_date(tmp_path: Path) -> None:
     assert look(old, "PRAGMA integrity_check") == [("ok",)]
 
 
-async def test_an_update_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
-    """All of it or nothing: here its last statement cannot be carried out."""
+ROWS = {
+    # Older formats had no checksum in their progress, and kept no row of a status for none.
+    "task": "task, id, status, stage, version, submitted_at, started_at, finished_at, due_at, updated_at,"
+    " expires_at, checksum, fixed, facets, head, json_remove(progress, '$.crc'), body FROM task WHERE ns = 1",
+    "tally": "* FROM tally WHERE ns = 1 AND tasks > 0",
+    **{table: f"* FROM {table} WHERE ns = 1" for table in ("facet", "item", "timeline")},
+}
+
+
+@pytest.mark.parametrize("number", MIGRATIONS)
+@pytest.mark.parametrize("table", ROWS)
+async def test_an_older_file_becomes_one_of_today(tmp_path: Path, number: int, table: str) -> None:
+    """Row by row, checksums included."""
+    old, today = tmp_path / "old.db", tmp_path / "today.db"
+    shutil.copy(FOLDER / f"sqlite-{number}.db", old)
+    shutil.copy(FOLDER / f"sqlite-{SQLITE_FORMAT}.db", today)
+    async with SQLiteBackend(old, namespace="app"):
+        pass
+    rows, expected = (look(path, f"SELECT {ROWS[table]}") for path in (old, today))
+    assert sorted(rows, key=repr) == sorted(expected, key=repr)
+    assert len(rows) > 3
+
+
+@pytest.mark.parametrize("number", MIGRATIONS)
+async def test_an_update_that_fails_leaves_the_old_file(tmp_path: Path, number: int) -> None:
+    """All of it or nothing: here a table that it has to make is there already."""
     old = tmp_path / "old.db"
-    shutil.copy(FOLDER / "sqlite-2.db", old)
-    look(old, "CREATE TABLE compatibility (x)")
+    shutil.copy(FOLDER / f"sqlite-{number}.db", old)
+    look(old, "CREATE TABLE error_group (x)")
     before = look(old, "SELECT sql FROM sqlite_schema")
-    with pytest.raises(StorageError, match="compatibility"):
+    with pytest.raises(StorageError, match="error_group"):
         await SQLiteBackend(old).open()
     assert look(old, "SELECT sql FROM sqlite_schema") == before
-    assert look(old, "PRAGMA user_version") == [(2,)]
+    assert look(old, "PRAGMA user_version") == [(number,)]
+
+
+async def test_an_old_record_that_cannot_be_read(tmp_path: Path) -> None:
+    """It is brought along, hides no other, and can be removed."""
+    old = tmp_path / "old.db"
+    shutil.copy(FOLDER / "sqlite-3.db", old)
+    look_at = [("head", "[", "failed"), ("labels", "[7]", "root"), ("status", "done", "leaf")]
+    with closing(sqlite3.connect(old)) as connection, connection:
+        for column, value, name in look_at:
+            connection.execute(f"UPDATE task SET {column} = ? WHERE id = ?", (value, name))
+    async with SQLiteBackend(old, types=TYPES, namespace="app") as backend:
+        page = await backend.page()
+        assert {"failed"} == {one.task_id for one in page.unreadable}
+        assert set(ids(page.items)) == {"root", "step", "cancelled", results()[-1].task_id}
+        with pytest.raises(CorruptRecord):
+            await backend.get("leaf")
+        assert await backend.clear() == 6
 
 
 async def test_a_newer_namespace_that_older_programs_may_write(redis_url: str, client: Any) -> None:
@@ -285,7 +334,7 @@ async def test_a_newer_namespace_that_older_programs_may_only_read(redis_url: st
     assert client.keys(PREFIX.replace("{", "[{]") + "w:*") == []
 
 
-@pytest.mark.parametrize("found", ["99", "99 99 99", "3 3 3"])
+@pytest.mark.parametrize("found", ["99", "99 99 99", "4 4 4"])
 async def test_a_namespace_that_is_too_new(redis_url: str, client: Any, found: str) -> None:
     """It says which format it has, and what to do."""
     client.set(PREFIX + "format", found)
@@ -304,12 +353,83 @@ async def test_a_format_that_is_none(redis_url: str, client: Any, found: str) ->
 async def test_a_facet_of_a_newer_program_is_ignored(redis_url: str, client: Any) -> None:
     """It is no label; the record can be listed, written over and deleted, and leaves nothing."""
     async with RedisBackend(redis_url) as backend:
-        await backend.store("t", TaskResult.running("t", labels={"x"}))
-        key, sort = PREFIX + "r:t", client.zrange(PREFIX + "i:running:", 0, 0)[0]
-        client.set(key, client.get(key).replace('["label:x"]', '["label:x", "error:5d0c", "other"]'))
-        client.zadd(PREFIX + "i:running:error:5d0c", {sort: 0})
-        client.zadd(PREFIX + "i:running:other", {sort: 0})
+        [write] = [core_of(backend).records.write(TaskResult.running("t", labels={"x"}), 0)]
+        write = write._replace(entry=write.entry._replace(facets=("label:x", "error:5d0c", "~other")))
+        write = write._replace(entry=core_of(backend).records.checked(write.entry))
+        await backend.open()
+        await storage_of(backend).write([write], 0)
+        assert client.exists(PREFIX + "i:running:error:5d0c", PREFIX + "i:running:~other") == 2
         [listed] = (await backend.page(label="x")).items
         assert listed.labels == frozenset({"x"})
         assert await backend.store("t", TaskResult.success("t", 1))
-        assert client.exists(PREFIX + "i:running:error:5d0c", PREFIX + "i:running:other") == 0
+        assert client.exists(PREFIX + "i:running:error:5d0c", PREFIX + "i:running:~other") == 0
+
+
+async def test_a_namespace_of_format_2_is_brought_up_to_date(redis_url: str, client: Any) -> None:
+    """By whoever opens it first, or by several at once; nothing of it is left over."""
+    with raw(client) as plain:
+        load(plain, FOLDER / "redis-2.jsonl")
+        plain.zadd("flowstore:{app}:i:success:", {"7ff9b8b7b9b1f940ghost": 0})
+        plain.set("flowstore:{app}:r:corrupt", "2 no record")
+        plain.zadd("flowstore:{app}:i:failed:", {"7ff9b8b7b9b1f940corrupt": 0})
+        backends = [RedisBackend(redis_url, types=TYPES, namespace="app") for _ in range(4)]
+        await asyncio.gather(*(backend.open() for backend in backends))
+        assert [one.task_id for one in (await backends[0].page()).unreadable] == ["corrupt"]
+        assert await backends[0].delete("corrupt")
+        assert (await backends[0].page(TaskStatus.FAILED)).unreadable == []
+        for backend in backends:
+            await backend.close()
+        assert plain.get("flowstore:{app}:format") == b"%d" % REDIS_FORMAT
+        assert len(check_whole(client, "flowstore:{app}:")) == 6
+        left = {key.decode().removeprefix("flowstore:{app}:") for key in plain.keys("flowstore:{app}:*")}
+        assert {key for key in left if key[:2] in ("na", "h:")} == set()
+
+
+async def test_an_update_that_was_interrupted_goes_on(
+    redis_url: str, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The namespace says format 2 until all is done; expiry, long histories and checkpoints come along."""
+    prefix = "flowstore:{app}:"
+    with raw(client) as plain:
+        load(plain, FOLDER / "redis-2.jsonl")
+        expires = 2 * 10**15
+        for n in range(120):
+            sort = f"{2**63 - 1_000 - n:016x}"
+            header = f'2 running 1 40 {expires} {1_000 + n} {n:016x}.0 {sort} ["run:n", "parent:p", "root:r"]'
+            plain.set(f"{prefix}r:m{n}", header + "\n\n{}\n{}")
+            for facet in ("", "run:n", "parent:p", "root:r"):
+                plain.zadd(f"{prefix}i:running:{facet}", {f"{sort}m{n}": 0})
+            plain.zadd(f"{prefix}x", {f"m{n}": expires})
+            log = [f"{2**63 + 1_000 + seq:016x}{seq:016x} running 1 0 m{n}" for seq in range(1, 41)]
+            plain.rpush(f"{prefix}h:m{n}", *log)
+            plain.zadd(f"{prefix}t", dict.fromkeys(log, 0))
+        send, calls = migration._send, 0
+
+        async def failing(*arguments: Any) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                raise StorageError("interrupted")
+            await send(*arguments)
+
+        monkeypatch.setattr(migration, "_send", failing)
+        with pytest.raises(StorageError, match="interrupted"):
+            await RedisBackend(redis_url, namespace="app").open()
+        assert plain.get(prefix + "format") == b"2"
+        async with RedisBackend(redis_url, namespace="app") as backend:
+            assert len(check_whole(client, prefix)) == 126
+            history = await backend.history.of("m7")
+            assert [step.seq for step in history] == list(range(1, 41))
+            record = await backend.get("m7")
+            assert record is not None
+            assert (record.parent_id, record.root_id, record.version) == ("p", "r", 40)
+            assert plain.zrange(prefix + "x", 0, 0) == [stored(expires) + b"m0"]
+            assert await backend.clear() == 126
+        assert sorted(key.removeprefix(prefix.encode())[:2] for key in plain.keys(prefix + "*")) == sorted(
+            [
+                b"fo",
+                b"e:",
+                b"e:",
+                *(key.removeprefix(prefix.encode())[:2] for key in plain.keys(prefix + "c:*")),
+            ]
+        )

@@ -77,6 +77,6 @@ async def test_1000_waits_for_another_process(url: str) -> None:
             await doomed
     assert [result.result for result in results] == list(range(1_000))
     assert backend.waiting == 0
-    assert core_of(backend).waiters._recheck is None
+    assert not core_of(backend).waiters._recheck.is_started
     await backend.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -379,6 +379,7 @@ async def test_flushed_under_waiters(server: Server) -> None:
             page = await backend.page(TaskStatus.FAILED, limit=200)
             assert {item.task_id for item in page.items} == {f"f{n}" for n in range(1, 200, 2)}
             assert (await backend.count_by_status())[TaskStatus.FAILED] == 100
+            assert len([step async for step in backend.history.iter()]) == 100
             assert len(check_whole(admin)) == 100
             admin.flushall()
             assert (await backend.page(TaskStatus.FAILED)).items == []

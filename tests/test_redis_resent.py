@@ -111,7 +111,7 @@ async def test_what_failed_midway_is_carried_out_when_sent_again(redis_url: str,
         await backend.store("t", TaskResult.success("t"))
         calls = storage_of(backend).calls
         line = calls._idle[-1]
-        arguments = (0, 2, "no line of a write\n", b"", 60_000, 1_000)
+        arguments = (1_000, 60_000, 0, b"\x80" + b"\0" * 7, 2, "no kind", b"no write", b"no record")
         for _ in range(2):
             with pytest.raises(ResponseError):
                 await calls._run(line, "commit", (storage_of(backend)._prefix, line.key), arguments)
@@ -132,7 +132,7 @@ async def test_come_too_late(redis_url: str, client: Any, monkeypatch: pytest.Mo
         await backend.store("t", TaskResult.success("t", 1))
         await backend.delete("t")
         with pytest.raises(StorageError, match="too late"):
-            await storage_of(backend).calls.guarded(lambda _: run(storage_of(backend).calls, *sent[0]))
+            await storage_of(backend).calls._guarded(lambda _: run(storage_of(backend).calls, *sent[0]))
         assert await backend.get("t") is None
         assert (await backend.count_by_status())[TaskStatus.SUCCESS] == 0
 

@@ -18,7 +18,7 @@ Kept = tuple[Callable[..., BaseResultBackend], Callable[[BaseResultBackend], byt
 
 def bytes_in_memory(backend: BaseResultBackend) -> bytes:
     engine = storage_of(backend)
-    return repr((vars(engine), vars(engine._listings), vars(engine._log))).encode()
+    return repr((vars(engine), vars(engine._listings))).encode()
 
 
 def bytes_in_files(backend: BaseResultBackend) -> bytes:
@@ -31,8 +31,9 @@ def bytes_in_redis(url: str) -> bytes:
         strings: Any = client.mget(list(client.scan_iter(_type="string")))
         indexes: Any = [client.zrange(key, 0, -1) for key in client.scan_iter(_type="zset")]
         lists: Any = [client.lrange(key, 0, -1) for key in client.scan_iter(_type="list")]
-        assert len(strings) + len(indexes) + len(lists) == client.dbsize()
-    return b"".join(strings) + repr((indexes, lists)).encode()
+        sets: Any = [client.smembers(key) for key in client.scan_iter(_type="set")]
+        assert len(strings) + len(indexes) + len(lists) + len(sets) == client.dbsize()
+    return b"".join(strings) + repr((indexes, lists, sets)).encode()
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])

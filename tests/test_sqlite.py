@@ -21,6 +21,7 @@ from flowstore import (
     TaskStatus,
     connect,
 )
+from flowstore.engine import ANY_STAGE, APPLIED, Write
 from flowstore.testing import ManualClock
 from flowstore.testing.contract import BackendContract, MakeBackend, SharedTripsContract
 from flowstore.testing.insides import storage_of
@@ -28,6 +29,8 @@ from flowstore.testing.support import failed, seen, waiting
 from tests.support.following import follow
 from tests.support.limits import Limits
 from tests.test_sqlite_outages import look
+
+FAILED = 4
 
 
 class TestSQLite(BackendContract, SharedTripsContract, Limits):
@@ -90,15 +93,15 @@ async def test_nothing_is_left_of_a_task(tmp_path: Path, way: str) -> None:
         else:
             clock.advance(6)
             assert await backend.purge_expired() == 1
-    for table in ("task", "label", "transition", "kept"):
+    for table in ("task", "facet", "item", "timeline"):
         assert look(path, f"SELECT * FROM {table}") == []
     assert {row[2] for row in look(path, "SELECT * FROM tally")} == {0}
 
 
 async def test_counts_are_one_row_for_each_status(tmp_path: Path) -> None:
-    """The tally is kept by the file itself."""
+    """The tally is kept by each write."""
     await fill(tmp_path / "x.db")
-    assert look(tmp_path / "x.db", "SELECT * FROM tally") == [(1, "failed", 1_000)]
+    assert look(tmp_path / "x.db", "SELECT * FROM tally") == [(1, FAILED, 1_000)]
 
 
 async def test_purge_leaves_nothing(tmp_path: Path) -> None:
@@ -174,22 +177,64 @@ def test_bad_paths(bad: Any) -> None:
 
 
 async def test_stored_text_is_pinned(tmp_path: Path) -> None:
-    """Format 2, to the letter: what is written today is read tomorrow."""
+    """Format 4, to the letter: what is written today is read tomorrow."""
     path = tmp_path / "x.db"
     async with SQLiteBackend(path, clock=ManualClock()) as backend:
         record = failed("t", args=(1,), kwargs={"k": b"x"}, retries=2, task_name="add", labels={"b"})
         more = {"progress": Progress(done=1), "parent_id": "p", "worker_id": "w"}
         await backend.store("t", record.model_copy(update=more))
+    now = 1_767_225_600_000_000
     [row] = look(path, "SELECT * FROM task")
     assert row == (
-        *(1, 1, "t", "failed", 10, 1, "add", 1_767_225_600_000_000, None),
-        '{"error":{"type":"ValueError","message":"t","args":["t"]},"finished_at":"2026-01-01T00:00:00+00:00"}',
+        *(1, 1, "t", FAILED, 10, 1),
+        *(now, None, now, None, now, None),
+        *(8_550_773_254_956_099_955, '["child:p"]', '["step:add","worker:w","label:b"]'),
+        '{"error":{"type":"ValueError","message":"t","args":["t"]}}',
+        '{"done":1,"crc":3229201830}',
         '{"args":[1],"kwargs":{"k":{"$bytes":"eA=="}}}',
-        *('{"done":1}', "p", "p", "w", '["b"]', 1_767_225_600_000_000),
-        *(2, -1_767_225_600_000_000),
     )
-    assert look(path, "SELECT * FROM label") == [(1, "b", "failed", -1_767_225_600_000_000, "t")]
-    assert look(path, "SELECT * FROM transition") == [(1, "t", 1, 1_767_225_600_000_000, "failed", 10, "w")]
+    facets = [("", 0), ("child:p", 1), ("label:b", 0), ("step:add", 0), ("worker:w", 0)]
+    assert look(path, "SELECT * FROM facet") == [
+        (1, facet, FAILED, -now, "t", 1, fixed) for facet, fixed in facets
+    ]
+    assert look(path, "SELECT * FROM item") == [(1, 1, 0, 1, 1, now, 721_961_893, '["failed",10,"w"]')]
+    assert look(path, "SELECT * FROM timeline") == [(1, now, 1, "t", 1)]
+
+
+async def test_a_body_that_is_no_json(tmp_path: Path) -> None:
+    """It is a blob, so that nobody takes it for text; the view leaves it out."""
+    path = tmp_path / "x.db"
+    async with SQLiteBackend(path) as backend:
+        await backend.store_many([TaskResult.success("t", 1), TaskResult.success("u", 2)])
+        [entry] = await storage_of(backend).read(["t"])
+        coded = entry._replace(body=b"\0\xff", stage=6)
+        assert await storage_of(backend).write([Write(coded, "", ANY_STAGE)], 0) == [APPLIED]
+        assert (await storage_of(backend).read(["t"]))[0].body == b"\0\xff"
+    assert look(path, "SELECT id, typeof(body), result FROM results JOIN task USING (id) ORDER BY id") == [
+        ("t", "blob", None),
+        ("u", "text", "2"),
+    ]
+
+
+async def test_the_view_shows_what_facets_say(tmp_path: Path) -> None:
+    """Name, worker, family and labels, of records with some, with others and with none of them."""
+    path = tmp_path / "x.db"
+    async with SQLiteBackend(path) as backend:
+        await backend.store_many(
+            [
+                TaskResult.running("a", task_name="n", labels={"x:y", "z"}),
+                TaskResult.running("b", parent_id="a", task_name="m", worker_id="w"),
+                TaskResult.running("c", parent_id="b", root_id="a", retries=3),
+                TaskResult.pending("d"),
+            ]
+        )
+    columns = "id, status, retries, task_name, worker_id, parent_id, root_id, labels"
+    assert look(path, f"SELECT {columns} FROM results ORDER BY id") == [
+        ("a", "running", 0, "n", None, None, None, '["x:y","z"]'),
+        ("b", "running", 0, "m", "w", "a", "a", "[]"),
+        ("c", "running", 3, None, None, "b", "a", "[]"),
+        ("d", "pending", 0, None, None, None, None, "[]"),
+    ]
 
 
 async def test_a_watch_follows_another_process(tmp_path: Path) -> None:

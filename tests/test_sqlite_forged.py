@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from flowstore import CorruptRecord, CorruptStore, SQLiteBackend, TaskResult, TaskStatus, UnreadableRecords
+from flowstore import CorruptRecord, SQLiteBackend, TaskResult, TaskStatus, UnreadableRecords
 from flowstore.testing.support import failed, ids, seen, waiting
 
 COLUMNS: list[tuple[str, object]] = [
@@ -21,9 +21,13 @@ COLUMNS: list[tuple[str, object]] = [
     *(("version", number) for number in (-1, -(2**63), 2**63 - 1)),
     *(("submitted_at", number) for number in (2**62, 2**63 - 1, 1 - 2**63, -(2**63))),
     *(("expires_at", number) for number in (2**62, 2**63 - 1)),
-    *(("task_name", text) for text in ("", "x" * 10**5)),
-    *(("status", text) for text in ("", "done", "FAILED", "x" * 10**5)),
-    *(("labels", text) for text in ("x", '["a"', "[7]", "7", '{"a":1}', '["\\ud800"]', "[" * 10**5)),
+    *(("status", code) for code in (-1, 6, 2**63 - 1)),
+    *(("checksum", number) for number in (0, -(2**63))),
+    *(
+        (column, text)
+        for column in ("facets", "fixed")
+        for text in ("x", '["a"', '["a"]', "[7]", "7", '{"a":1}', '["\\ud800"]', "[" * 10**5)
+    ),
 ]
 
 
@@ -71,18 +75,25 @@ async def test_forged_columns(tmp_path: Path, column: str, value: object) -> Non
         assert await backend.clear() == 4
 
 
-async def test_labels_that_cannot_be_read(tmp_path: Path) -> None:
-    """A wait that is looked up together with theirs has its result; a listing that must read them says so."""
+@pytest.mark.parametrize("column", ["facets", "fixed"])
+async def test_facets_that_cannot_be_read(tmp_path: Path, column: str) -> None:
+    """Others in the same trip and listing are read; a removal leaves nothing of them in any index."""
     path = tmp_path / "x.db"
     async with SQLiteBackend(path) as backend:
         await backend.store_many(failed(name, worker_id="w", labels={"x"}) for name in ("t", "u"))
-        forge(path, "labels", "x")
+        forge(path, column, "x")
         waits = [backend.wait_for(name, 5) for name in ("t", "u")]
         unread, read = await asyncio.gather(*waits, return_exceptions=True)
         assert isinstance(unread, CorruptRecord)
         assert isinstance(read, TaskResult)
-        with pytest.raises(CorruptStore, match="malformed JSON"):
-            await backend.page(worker_id="w", label="x")
+        page = await backend.page(worker_id="w", label="x")
+        assert (ids(page.items), [one.task_id for one in page.unreadable]) == (["u"], ["t"])
+        assert await backend.store("t", failed("t", labels={"y"}), overwrite=True)
+        assert ids((await backend.page(worker_id="w")).items) == ["u"]
+        forge(path, column, "x")
+        assert await backend.delete("t")
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT * FROM facet WHERE id = 't'").fetchall() == []
 
 
 @pytest.mark.parametrize("column", ["stage", "version"])

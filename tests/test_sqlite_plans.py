@@ -1,4 +1,4 @@
-"""How SQLite carries out each statement, triggers included: on the SQLite at hand, and on that of apsw.
+"""How SQLite carries out each statement: on the SQLite at hand, and on that of apsw.
 
 A plan that looks through a whole table, or a whole namespace, is right as long as the table is small, and so
 no other test notices it.
@@ -16,42 +16,42 @@ import apsw
 import pytest
 
 from flowstore.backends.sqlite.statements import (
+    SCHEMA,
     SQL,
-    count_statement,
-    fetches,
-    history_statement,
-    kept_statement,
+    items_statement,
+    read_statement,
     scan_statement,
     split,
+    stored_statement,
 )
-from flowstore.engine import ANYWHERE, Asked, Position, Query, Section, Span, TransitionRow, Where
-from flowstore.models import TaskStatus
+from flowstore.engine import STATUSES, Position, Query
 
 Explain = Callable[[str], list[str]]
 
 RANGES: Final = {
     "count": {"tally(ns=?)"},
-    "names": {"task(ns=? AND task_name>?)"},
-    "has_expired": {"task(ns=? AND expires_at<?)"},
-    "purge_expired": {"task(ns=? AND expires_at<?)", "task(rowid=?)"},
-    "purge_everything": {"task(ns=?)", "task(rowid=?)"},
-    "history": {"transition(ns=? AND (at,seq,id)>(?,?,?) AND at<?)"},
-    "history_first": {"first(ns=? AND (at,seq,id)>(?,?,?) AND at<?)"},
+    "expired": {"task(ns=? AND expires_at<?)"},
+    "anything": {"task(ns=?)"},
+    "update": {"task(rowid=?)"},
+    "drop_task": {"task(rowid=?)"},
+    "next_facet": {"facet(ns=? AND facet>?)"},
+    "timeline": {"timeline(ns=? AND (at,key,id)>(?,?,?) AND at<?)"},
     "find_namespace": {"namespace(name=?)"},
+    "drop_lost_facets": {"facet(ns=?)"},
 }
-"""The searches that are bounded by something else than the equality of two columns: by their LIMIT."""
-SCANNED: Final = re.compile(
-    r"SCAN (json_each|CONSTANT ROW|ancestor|descendant|found|namespace|compatibility|\(subquery-\d\))"
-)
-"""What is small by nature, as the labels of one task or the namespaces of a file; or was found already."""
-WHERES: Final = [
-    ANYWHERE,
-    Where(name="add"),
-    Where(name="add", is_root=True),
-    Where(parent="p"),
-    Where(worker="w", name="add"),
-    Where(root="r"),
-    Where(label="x"),
+"""The searches that are bounded by something else than the equality of two columns: by their LIMIT, or by a
+row number. The last one mends an index, and never runs unless somebody wrote into the file by hand.
+"""
+SCANNED: Final = re.compile(r"SCAN (CONSTANT ROW|namespace|compatibility)")
+"""What is small by nature, as the namespaces of a file."""
+GROUPS: Final[list[tuple[tuple[str, ...], ...]]] = [
+    (),
+    (("run:add",),),
+    (("run:add", "step:add"),),
+    (("worker:w",), ("run:add", "step:add")),
+    (("child:p", "parent:p"), ("worker:w",), ("label:x",)),
+    (("~",), ("worker:w",)),
+    (("worker:w",), ("~failed",)),
 ]
 
 
@@ -61,54 +61,25 @@ def explain(request: pytest.FixtureRequest) -> Iterator[Explain]:
     connection: Any = (
         sqlite3.connect(":memory:") if request.param == "sqlite3" else apsw.Connection(":memory:")
     )
-    for statement in split(SQL["schema"]):
+    for statement in [*split(SCHEMA["file"]), *split(SCHEMA["records"])]:
         connection.execute(statement)
 
     def plan(statement: str) -> list[str]:
         bare = re.sub(r"--.*", "", statement)
-        names = set(re.findall(r":(\w+)", bare))
-        values: Any = dict.fromkeys(names, 1) if names else (1,) * bare.count("?")
+        numbers = [int(number) for number in re.findall(r"\?(\d+)", bare)]
+        values = (1,) * (max(numbers) if numbers else bare.count("?"))
         return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {bare}", values)]
 
     yield plan
     connection.close()
 
 
-def fixed_statements() -> dict[str, str]:
-    return {name: text for name, text in SQL.items() if "{" not in text and name not in ("schema", "columns")}
-
-
-def statements_of_triggers() -> dict[str, str]:
-    """Each by itself, with parameters for what is old and what is new."""
-    found = {}
-    for script in split(SQL["schema"]):
-        if trigger := re.search(r"CREATE TRIGGER (\w+) .*?\bBEGIN\b(.*)\bEND\b", script, re.DOTALL):
-            for number, statement in enumerate(trigger[2].split(";")[:-1]):
-                bare = re.sub(r"\braise\(.*?\)", "1", statement)
-                found[f"{trigger[1]} {number}"] = re.sub(r"\b(old|new)\.(\w+)", r":\1_\2", bare)
-    return found
-
-
-def made_statements() -> dict[str, str]:
-    """Those that are put together for what is asked."""
-    made = {f"fetch {size}": statement for size in (1, 500) for statement, _ in fetches(["t"] * size, True)}
-    after = TransitionRow(1, 1, "t", "failed", 2, None)
-    spans = {
-        "history_of_task": Span(5, 0, 9, "t"),
-        "history": Span(5, 0, 9),
-        "history_first": Span(5, 0, 9, first_only=True),
-    }
-    for name, span in spans.items():
-        made[name] = history_statement(span)[0]
-        made[f"{name}, further"] = history_statement(Span(5, 0, 9, span.id, after, span.first_only))[0]
-    for name, asked in {"all": {}, "keys": {"keys": ["k", "l"]}, "last": {"last": 3}}.items():
-        made[f"kept {name}"] = kept_statement(Asked(Section.DATA, "t", **asked))[0]  # type: ignore[arg-type]  # of mixed types
-    counted = [where for where in WHERES if where != ANYWHERE]
-    return made | {f"count by {_named(where)}": count_statement(where)[0] for where in counted}
-
-
-def _named(where: Where) -> str:
-    return " and ".join(name for name, value in where._asdict().items() if value)
+def statements() -> dict[str, str]:
+    """All but those of a listing."""
+    made = {name: text for name, text in SQL.items() if "{" not in text}
+    for size in (1, 10, 500):
+        made |= {f"read {size}": read_statement(size, True), f"stored {size}": stored_statement(size, True)}
+    return made | {"items": items_statement(None), "items by key": items_statement(2)}
 
 
 def searches(plan: list[str]) -> set[str]:
@@ -123,45 +94,38 @@ def test_the_planners_are_two(explain: Explain) -> None:
     assert explain("SELECT 1 FROM task WHERE stage = 1") == ["SCAN task"]
 
 
-@pytest.mark.parametrize("name", [*fixed_statements(), *statements_of_triggers(), *made_statements()])
+@pytest.mark.parametrize("name", statements())
 def test_each_statement_is_bounded(explain: Explain, name: str) -> None:
     """By the equality of two columns at least, such as namespace and id, or by the range that it is for."""
-    statement = {**fixed_statements(), **statements_of_triggers(), **made_statements()}[name]
-    plan = explain(statement)
+    plan = explain(statements()[name])
     assert [line for line in plan if "SCAN" in line and not SCANNED.search(line)] == []
+    assert [line for line in plan if "TEMP" in line] == []
     unbounded = {search for search in searches(plan) if search.count("=?") < 2}
-    assert unbounded <= RANGES.get(name.partition(",")[0], set())
-
-
-def test_every_trigger_is_looked_at() -> None:
-    """However it is spelled in the schema."""
-    named = {name.split()[0] for name in statements_of_triggers()}
-    assert named == set(re.findall(r"CREATE TRIGGER (\w+)", SQL["schema"]))
+    assert unbounded <= RANGES.get(name, set())
 
 
 @pytest.mark.parametrize("after", [None, Position(-1_767_225_600_000_000 - 10**8, "t")])
-@pytest.mark.parametrize("statuses", [("failed",), tuple(TaskStatus)])
-@pytest.mark.parametrize(
-    ("where", "indexes"),
-    [
-        (WHERES[0], ["INDEX task_by_status"]),
-        (WHERES[1], ["INDEX task_by_run", "INDEX task_by_step"]),
-        (WHERES[2], ["INDEX task_by_run"]),
-        (WHERES[3], ["INDEX task_by_parent"]),
-        (WHERES[4], ["INDEX task_by_worker"]),
-        (WHERES[5], ["INDEX sqlite_autoindex_task_1", "INDEX task_by_parent", "INDEX task_by_root"]),
-        (WHERES[6], ["PRIMARY KEY", "INDEX sqlite_autoindex_task_1"]),
-    ],
-)
+@pytest.mark.parametrize("within", [None, (-2 * 10**15, 0)])
+@pytest.mark.parametrize("statuses", [("failed",), STATUSES])
+@pytest.mark.parametrize("groups", GROUPS)
 def test_pages_never_scan_or_sort(
-    explain: Explain, after: Position | None, statuses: tuple[str, ...], where: Where, indexes: list[str]
+    explain: Explain,
+    after: Position | None,
+    within: tuple[int, int] | None,
+    statuses: tuple[str, ...],
+    groups: tuple[tuple[str, ...], ...],
 ) -> None:
     """First page and deep page are index searches for each status, merged without a temporary b-tree."""
-    for newest_first in (True, False):
-        statement, _ = scan_statement(Query(statuses, 50, where, after, newest_first))
+    for newest_first, with_body in itertools.product((True, False), repeat=2):
+        query = Query(statuses, 50, groups, after, within, newest_first, with_body)
+        statement, values = scan_statement(query, 0)
+        assert len(values) == max(map(int, re.findall(r"\?(\d+)", statement))) - 1
         plan = explain(statement)
-        found = [line for line in plan if line.startswith("SEARCH")]
-        used = [index for line, index in itertools.product(found, indexes) if index in line]
-        assert sorted(used) == sorted(indexes * len(statuses))
-        assert after is None or any("sort" in line for line in found)
+        walked = [line for line in plan if re.match("SEARCH facet ", line)]
+        assert len(walked) == len(statuses) * len((groups or ((),))[0] or ("",))
+        bounds = "(sort,id)>(?,?) AND sort<?" if newest_first else "sort>? AND (sort,id)<(?,?)"
+        assert all(f"status=? AND {bounds}" in line for line in walked)
+        others = [line for line in plan if "SEARCH other" in line]
+        assert len(others) == len(walked) * len(groups[1:])
+        assert all("facet=? AND status=? AND sort=? AND id=?" in line for line in others)
         assert not [line for line in plan if "SCAN" in line or "TEMP" in line]

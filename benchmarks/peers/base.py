@@ -57,6 +57,10 @@ class Peer(ABC):
         A failed task is stored with an error instead of the value where the system keeps only one of them.
         """
 
+    async def store_named(self, task_id: str, value: Value) -> None:
+        """The same with the task's name and worker, where the system keeps them beside its results."""
+        await self.store(task_id, value)
+
     @abstractmethod
     async def get(self, task_id: str) -> Value:
         """The value of a task that was stored as finished well. An error when there is none."""

@@ -9,18 +9,19 @@ from typing import Final, TypeVar
 from flowstore._core.options import (
     BackendOptions,
     check_known,
+    kept_facets,
     kept_transitions,
     op_timeout,
     recheck_interval,
 )
+from flowstore._core.roots import Roots
 from flowstore._trips.lifecycle import Lifecycle
 from flowstore._trips.reporting import Reports
 from flowstore._values.arguments import check_callable, check_int, check_ttl
 from flowstore._values.codec import Codec
 from flowstore._values.records import Records
 from flowstore._waiting.waiters import Waiters
-from flowstore.engine import FAMILY, UNREADABLE, Commit, Engine, Outcome, Row
-from flowstore.errors import CorruptRecord, FamilyConflict
+from flowstore.engine import Engine, Entry
 from flowstore.text import check_text
 
 Item = TypeVar("Item")
@@ -35,37 +36,47 @@ class Core:
     Every call of the engine must be inside ``async with core.life``, or ``close`` may close it underneath.
     """
 
-    def __init__(self, engine: Engine, options: BackendOptions) -> None:
+    def __init__(self, engine: Engine, options: BackendOptions, records: type[Records] = Records) -> None:
         check_known(options)
         self.namespace = check_text("namespace", options.get("namespace", "default"))
         self.engine = engine
         self.clock = check_callable("clock", options.get("clock", _wall_clock))
         redact = options.get("redact")
         limit = check_int("max_result_bytes", options.get("max_result_bytes", 64 * 2**20), 2)
-        self.records = Records(
+        self.records = records(
             Codec(options.get("types", ()), max_bytes=limit),
             ttl=check_ttl("ttl", options.get("ttl")),
             failure_ttl=check_ttl("failure_ttl", options.get("failure_ttl", options.get("ttl"))),
             history=kept_transitions(options),
             redact=None if redact is None else check_callable("redact", redact),
+            facets=kept_facets(options),
         )
         self.op_timeout = op_timeout(options)
+        # Twice as long as the longest pause between two re-checks, each of which watches the ids again.
+        watched_for = round(3 * recheck_interval(options) * 1_000_000)
         # Lambdas, so that the engine may still be wrapped after the backend was made.
         self.waiters = Waiters(
-            lambda ids: self.engine.watch(ids),
-            lambda ids: self.engine.fetch(ids),
+            lambda ids: self.engine.watch(ids, self.clock() + watched_for),
+            lambda ids: self.engine.read(ids),
             self.records.decode,
             self.clock,
             recheck_interval(options),
         )
         self.reports = Reports()
+        self.roots = Roots()
         self.life = Lifecycle(
             lambda: self.engine.open(self.waiters), self.waiters.close, lambda: self.engine.close()
         )
 
-    def live(self, rows: Iterable[Row | None]) -> list[Row]:
+    def check_listed(self, facet: str) -> None:
+        """Raise ValueError if this backend keeps no index of that."""
+        if facet not in self.records.facets:
+            kept = sorted(self.records.facets)
+            raise ValueError(f"{facet}: not indexed by this backend, whose facets are {kept}")
+
+    def live(self, entries: Iterable[Entry | None]) -> list[Entry]:
         now = self.clock()
-        return [row for row in rows if row is not None and not row.is_expired(now)]
+        return [entry for entry in entries if entry is not None and not entry.is_expired(now)]
 
 
 def _wall_clock() -> int:
@@ -74,12 +85,3 @@ def _wall_clock() -> int:
 
 def steps(items: list[Item]) -> Iterator[list[Item]]:
     return (items[start : start + STEP] for start in range(0, len(items), STEP))
-
-
-def applied(commit: Commit, outcome: Outcome) -> bool:
-    """Whether the commit was applied. Raises if the reason it was not lies outside the rules of ``store``."""
-    if outcome.version == FAMILY:
-        raise FamilyConflict(commit.id, str(commit.parent), outcome.reason or None)
-    if outcome.version == UNREADABLE:
-        raise CorruptRecord(commit.id, f"{outcome.reason}; nothing was written")
-    return outcome.is_applied

@@ -6,21 +6,25 @@ raises UnreadableRecords once it has yielded the rest.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import replace
-from typing import Generic, TypedDict, TypeVar, cast
+from dataclasses import dataclass, replace
+from typing import Final, Generic, TypedDict, TypeVar, cast
 
 from flowstore._core.core import STEP, Core
 from flowstore._values import cursors
 from flowstore._values.arguments import MAX_PAGE, check_bool, check_int, check_status, check_statuses
-from flowstore.engine import Position, Query, Row, Where
+from flowstore._values.facets import ANYWHERE, OPTIONAL, Where, groups_of
+from flowstore.engine import EVERYTHING, Entry, Position, Query
 from flowstore.errors import CorruptRecord, UnreadableRecord, UnreadableRecords
 from flowstore.models import Page, Statuses, StatusName, TaskResult, TaskStatus, Unreadable
 from flowstore.text import check_text
 
 From = TypeVar("From")
 To = TypeVar("To")
+
+_COUNTED_PER_STEP: Final = 1_000
 
 
 class Filters(TypedDict, total=False):
@@ -37,13 +41,15 @@ class Filters(TypedDict, total=False):
     label: str | None
 
 
-def where_of(filters: Filters) -> Where:
+def where_of(core: Core, filters: Filters) -> Where:
     if unknown := filters.keys() - Filters.__annotations__:
         known = ", ".join(Filters.__annotations__)
         raise TypeError(f"{min(unknown)}: unknown filter; expected one of {known}")
     for name, value in filters.items():
         if value is not None:
             check_text(name, cast(str, value))
+            if name in OPTIONAL:
+                core.check_listed(name)
     return Where(
         filters.get("name"),
         filters.get("parent_id"),
@@ -53,8 +59,22 @@ def where_of(filters: Filters) -> Where:
     )
 
 
-def query_of(statuses: Statuses, where: Where, limit: int, newest_first: bool, load_result: bool) -> Query:
-    return Query(
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The records in some statuses that satisfy ``where``, after ``after``; ``limit`` of them in a step."""
+
+    statuses: tuple[str, ...]
+    limit: int
+    where: Where = ANYWHERE
+    after: Position | None = None
+    newest_first: bool = True
+    with_body: bool = True
+
+
+def listing_of(
+    statuses: Statuses, where: Where, limit: int, newest_first: bool, load_result: bool
+) -> Listing:
+    return Listing(
         statuses=check_statuses(statuses),
         limit=limit,
         where=where,
@@ -63,35 +83,71 @@ def query_of(statuses: Statuses, where: Where, limit: int, newest_first: bool, l
     )
 
 
+async def step(core: Core, listing: Listing) -> list[Entry]:
+    """At most ``limit`` entries of the listing, in order; fewer only at its end."""
+    if not listing.statuses:
+        return []
+    where, now = listing.where, core.clock()
+    query = Query(
+        listing.statuses,
+        listing.limit,
+        groups_of(where),
+        listing.after,
+        newest_first=listing.newest_first,
+        with_body=listing.with_body,
+    )
+    found = await core.engine.scan(query, now)
+    if where.root is None:
+        return found
+    # No facet lists a root with its family, which would be one more entry of an index for each task that
+    # never has one. It is read by its id, and takes its place among the others.
+    [root] = await core.engine.read([where.root], with_body=listing.with_body)
+    if root is not None and not root.is_expired(now) and _belongs(root, listing):
+        found.append(root)
+        found.sort(key=lambda entry: entry.position, reverse=not listing.newest_first)
+    return found[: listing.limit]
+
+
+def _belongs(root: Entry, listing: Listing) -> bool:
+    if root.status not in listing.statuses:
+        return False
+    if listing.after is not None and (root.position > listing.after) is not listing.newest_first:
+        return False
+    has = {*root.fixed, *root.facets}
+    return root.position != listing.after and all(
+        not has.isdisjoint(group) for group in groups_of(listing.where._replace(root=None))
+    )
+
+
 async def walk(
-    core: Core, query: Query, most: int | None = None, *, is_inside: bool = False
-) -> AsyncGenerator[list[Row], None]:
-    """The rows of ``query``, at most ``most`` (None: all), in steps of its limit, none of them empty.
+    core: Core, listing: Listing, most: int | None = None, *, is_inside: bool = False
+) -> AsyncGenerator[list[Entry], None]:
+    """The entries of ``listing``, at most ``most`` (None: all), in steps of its limit, none of them empty.
 
     Each step is a call of its own, since ``close`` waits for calls in flight and must not wait for a caller
     who never asks for the next step. With ``is_inside`` all steps belong to a call that is already in flight.
     """
     while most is None or most > 0:
-        step = query.limit if most is None else min(query.limit, most)
+        limit = listing.limit if most is None else min(listing.limit, most)
         async with nullcontext() if is_inside else core.life:
-            rows = await core.engine.scan(replace(query, limit=step), core.clock()) if query.statuses else []
-        if rows:
-            yield rows
-            query = replace(query, after=behind(rows[-1], query))
-        if len(rows) < step:
+            entries = await step(core, replace(listing, limit=limit))
+        if entries:
+            yield entries
+            listing = replace(listing, after=behind(entries[-1], listing))
+        if len(entries) < limit:
             return
-        most = None if most is None else most - len(rows)
+        most = None if most is None else most - len(entries)
 
 
-def behind(row: Row, query: Query) -> Position:
+def behind(entry: Entry, listing: Listing) -> Position:
     """Where the listing goes on. Raises CorruptRecord if it did not move: it would go round in circles."""
-    if row.position == query.after:
-        raise CorruptRecord(row.id, f"submitted at {row.submitted_at}, it has no place in a listing")
-    return row.position
+    if entry.position == listing.after:
+        raise CorruptRecord(entry.id, f"submitted at {entry.submitted_at}, it has no place in a listing")
+    return entry.position
 
 
 class Reading(Generic[From, To]):
-    """Reads the rows of one page or walk with ``read``, and remembers those that cannot be read."""
+    """Reads the entries of one page or walk with ``read``, and remembers those that cannot be read."""
 
     def __init__(self, read: Callable[[From], To], most_errors: int = UnreadableRecords.MOST_ERRORS) -> None:
         self._read = read
@@ -130,24 +186,25 @@ async def readable(steps: AsyncIterator[list[From]], read: Callable[[From], To])
     reading.end()
 
 
-def results(core: Core, steps: AsyncIterator[list[Row]]) -> AsyncGenerator[TaskResult, None]:
+def results(core: Core, steps: AsyncIterator[list[Entry]]) -> AsyncGenerator[TaskResult, None]:
     """The records of a walk, as ``readable`` yields them."""
     return readable(steps, core.records.decode)
 
 
-async def page(core: Core, query: Query, limit: int, cursor: str | None) -> Page:
-    """``limit`` records of ``query``. One more is read, only to know whether the listing goes on."""
+async def page(core: Core, listing: Listing, limit: int, cursor: str | None) -> Page:
+    """``limit`` records of ``listing``. One more is read, only to know whether it goes on."""
     check_int("limit", limit, 1, MAX_PAGE)
-    query = replace(query, limit=limit + 1)
-    bound_to = (core.namespace, query.statuses, query.where, query.newest_first)
+    listing = replace(listing, limit=limit + 1)
+    bound_to = (core.namespace, listing.statuses, listing.where, listing.newest_first)
     if cursor is not None:
-        query = replace(query, after=cursors.decode(cursor, *bound_to))
+        listing = replace(listing, after=cursors.decode(cursor, *bound_to))
     async with core.life:
-        rows = await core.engine.scan(query, core.clock()) if query.statuses else []
+        entries = await step(core, listing)
     reading = Reading(core.records.decode, most_errors=limit)
+    has_more = len(entries) > limit
     return Page(
-        items=reading.decoded(rows[:limit]),
-        next_cursor=cursors.encode(behind(rows[limit - 1], query), *bound_to) if len(rows) > limit else None,
+        items=reading.decoded(entries[:limit]),
+        next_cursor=cursors.encode(behind(entries[limit - 1], listing), *bound_to) if has_more else None,
         unreadable=reading.unreadable,
     )
 
@@ -155,16 +212,16 @@ async def page(core: Core, query: Query, limit: int, cursor: str | None) -> Page
 async def list_by_status(
     core: Core, status: TaskStatus | StatusName, limit: int | None, offset: int
 ) -> list[TaskResult]:
-    wanted = Query(statuses=(check_status("status", status),), limit=STEP)
+    wanted = Listing(statuses=(check_status("status", status),), limit=STEP)
     check_int("offset", offset, 0)
     most = None if limit is None else check_int("limit", limit, 0)
     async with core.life:
         if most == 0:
             return []
-        last: Row | None = None
-        # No engine can skip by number; the rows before the offset are read without their bodies.
-        async for rows in walk(core, replace(wanted, with_body=False), offset, is_inside=True):
-            last, offset = rows[-1], offset - len(rows)
+        last: Entry | None = None
+        # No engine can skip by number; the records before the offset are read without their bodies.
+        async for entries in walk(core, replace(wanted, with_body=False), offset, is_inside=True):
+            last, offset = entries[-1], offset - len(entries)
         if offset:
             return []
         found = replace(wanted, after=last.position if last else None)
@@ -172,7 +229,23 @@ async def list_by_status(
 
 
 async def count(core: Core, filters: Filters) -> dict[TaskStatus, int]:
-    where = where_of(filters)
+    where = where_of(core, filters)
+    groups = groups_of(where) or (EVERYTHING,)
     async with core.life:
-        counts = await core.engine.count(where)
+        if len(groups) > 1:
+            counts = await _count_each(core, where)
+        else:
+            [counts] = await core.engine.count(groups)
+            if where.root is not None:  # it is not among its own family: see ``step``
+                for root in core.live(await core.engine.read([where.root], with_body=False)):
+                    counts = {**counts, root.status: counts.get(root.status, 0) + 1}
     return {status: counts.get(status, 0) for status in TaskStatus}
+
+
+async def _count_each(core: Core, where: Where) -> dict[str, int]:
+    """Count by reading every record of the first index, in bounded steps."""
+    every = Listing(tuple(TaskStatus), _COUNTED_PER_STEP, where, with_body=False)
+    counts: Counter[str] = Counter()
+    async for entries in walk(core, every, is_inside=True):
+        counts.update(entry.status for entry in entries)
+    return counts

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from flowstore._values.arguments import Redact, check_bool, check_duration, check_int
+from flowstore._values.facets import OPTIONAL
 from flowstore._values.records import Ttl
+
+FacetName = Literal["name", "worker_id", "label"]
 
 
 class BackendOptions(TypedDict, total=False):
@@ -24,6 +27,9 @@ class BackendOptions(TypedDict, total=False):
     ``clock``: returns microseconds since the epoch. ``redact``: called with each result before it is encoded,
     and returns the one to store, with the same task_id, status and retries; if it raises, so does ``store``,
     and nothing is stored. It is not called for what ``workers.requeue`` and ``workers.fail_lost`` change.
+    ``facets``: by which of "name", "worker_id" and "label" tasks can be listed and counted; all by default.
+    Each is an entry in an index for every task that has one. Without "worker_id" the tasks of a dead worker
+    cannot be found, without "name" no workflows. All processes on a namespace should have the same.
     """
 
     namespace: str
@@ -37,6 +43,7 @@ class BackendOptions(TypedDict, total=False):
     history_limit: int | None
     clock: Callable[[], int]
     redact: Redact | None
+    facets: Iterable[FacetName]
 
 
 def check_known(options: Mapping[str, object]) -> None:
@@ -44,6 +51,18 @@ def check_known(options: Mapping[str, object]) -> None:
     known = list(BackendOptions.__annotations__)
     if unknown := options.keys() - known:
         raise TypeError(f"{min(unknown)}: unknown option; expected one of {', '.join(known)}")
+
+
+def kept_facets(options: BackendOptions) -> frozenset[str]:
+    """By what tasks can be listed."""
+    given = options.get("facets", OPTIONAL)
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(f"facets: expected names such as ['name', 'label'], got {given!r:.80}")
+    facets: frozenset[str] = frozenset(given)
+    if unknown := facets - {*OPTIONAL}:
+        shown = min(map(repr, unknown))
+        raise ValueError(f"facets: expected some of {', '.join(OPTIONAL)}, got {shown:.80}")
+    return facets
 
 
 def op_timeout(options: BackendOptions) -> float:

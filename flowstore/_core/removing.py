@@ -7,9 +7,10 @@ from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
 from flowstore._core.core import STEP, Core, steps
-from flowstore._core.listing import query_of, walk
+from flowstore._core.listing import listing_of, walk
 from flowstore._values.arguments import check_bool, check_ids, check_int
-from flowstore.engine import Row, Where
+from flowstore._values.facets import Where
+from flowstore.engine import Entry
 from flowstore.text import check_text
 
 PURGE_STEP: Final = 1_000
@@ -25,29 +26,29 @@ async def delete(core: Core, task_id: str, descendants: bool) -> bool:
 
 async def _delete_descendants(core: Core, task_id: str) -> None:
     async with core.life:
-        [row] = await core.engine.fetch([task_id], with_body=False)
+        [task] = await core.engine.read([task_id], with_body=False)
     # The listing by root also has the tasks that the walk cannot reach, as their parents are deleted.
-    if row is None or row.parent is None:
-        family = query_of(None, Where(root=task_id), STEP, newest_first=True, load_result=False)
-        async for rows in walk(core, family):
-            await delete_many(core, (row.id for row in rows if row.id != task_id))
+    if task is None or not task.fixed:
+        family = listing_of(None, Where(root=task_id), STEP, newest_first=True, load_result=False)
+        async for entries in walk(core, family):
+            await delete_many(core, (entry.id for entry in entries if entry.id != task_id))
     # Children before parents: what an interrupted call leaves can still be found from the task.
-    found = [row.id async for rows in descend(core, task_id, load_result=False) for row in rows]
+    found = [entry.id async for step in descend(core, task_id, load_result=False) for entry in step]
     await delete_many(core, reversed(found))
 
 
-async def descend(core: Core, task_id: str, load_result: bool) -> AsyncGenerator[list[Row], None]:
+async def descend(core: Core, task_id: str, load_result: bool) -> AsyncGenerator[list[Entry], None]:
     """The children of a task, then their children, and so on: each once, breadth first.
 
     ``found`` ends the walk whatever is stored, even a circle.
     """
     found, parents = {task_id}, deque([task_id])
     while parents:
-        query = query_of(None, Where(parent=parents.popleft()), _CHILDREN, False, load_result)
-        async for rows in walk(core, query):
-            new = [row for row in rows if row.id not in found]  # one moved during the walk may repeat
-            found.update(row.id for row in new)
-            parents.extend(row.id for row in new)
+        children = listing_of(None, Where(parent=parents.popleft()), _CHILDREN, False, load_result)
+        async for entries in walk(core, children):
+            new = [entry for entry in entries if entry.id not in found]  # one that moved may repeat
+            found.update(entry.id for entry in new)
+            parents.extend(entry.id for entry in new)
             yield new
 
 
@@ -57,12 +58,14 @@ async def delete_many(core: Core, task_ids: Iterable[str]) -> int:
     async with core.life:
         for step in steps(ids):
             await core.engine.room()  # not to overtake a store of the same id that waits for room
+            core.roots.forget(step)
             deleted += sum(await core.engine.remove(step, core.clock()))
     return deleted
 
 
 async def clear(core: Core) -> int:
     cleared = 0
+    core.roots.forget_all()
     async with core.life:
         while True:
             step = await core.engine.purge(PURGE_STEP, core.clock(), everything=True)

@@ -32,6 +32,7 @@ from typing import Any, Final, NamedTuple, Self
 from flowstore._core.core import Core
 from flowstore._core.progress import set_progress
 from flowstore._core.storing import get, store
+from flowstore._core.writing import roots_of
 from flowstore._trips.background import in_background
 from flowstore._trips.lifecycle import to_its_end
 from flowstore._values.arguments import check_ids, check_int
@@ -75,16 +76,20 @@ class _Attempt(NamedTuple):
     parent_id: str | None
     labels: frozenset[str]
 
-    def running(self, earlier: TaskResult | None, around: str | None, at: datetime) -> TaskResult:
+    def running(self, earlier: TaskResult | None, around: _Scope | None, at: datetime) -> TaskResult:
         """The record to store at the start. ``earlier``: what stands. ``around``: the enclosing task."""
         known = earlier or TaskResult.pending(self.task_id, at=at)
+        parent, root = self.parent_id or known.parent_id, known.root_id
+        if parent is None and around is not None:
+            parent, root = around.task_id, around.root_id
         return TaskResult.running(
             known,
             at=at,
             task_name=self.name or known.task_name,
             worker_id=self.worker_id,
             retries=_next_attempt(known) if self.retries is None else self.retries,
-            parent_id=self.parent_id or known.parent_id or around,
+            parent_id=parent,
+            root_id=root,
             labels=known.labels | self.labels,
             progress=None,
         )
@@ -100,6 +105,8 @@ class _Scope:
 
     core: Core
     task_id: str
+    root_id: str
+    """The root of the task's family, or the task itself: children get it without a look at the storage."""
     outer: _Scope | None
     is_over: bool = False
     """Ended while it was not the innermost scope, or in another context, as blocks in generators may."""
@@ -151,14 +158,15 @@ class TrackedTask:
             raise RuntimeError(f"task {self.task_id!r}: entered twice; call track for each block")
         self._is_entered = True
         earlier = await get(self._core, self.task_id)
-        self._running = self._attempt.running(earlier, _enclosing(self._attempt), self._now())
+        running = self._attempt.running(earlier, _enclosing(self._attempt), self._now())
+        self._running = await _with_root(self._core, running)
         try:
             await self._store(self._running)
         except (asyncio.CancelledError, GeneratorExit) as error:
             # It may have been written, and without a block nothing else would ever end it.
             await self._end(error)
             raise
-        self._scope = _Scope(self._core, self.task_id, _innermost())
+        self._scope = _Scope(self._core, self.task_id, self._running.root_id or self.task_id, _innermost())
         self._entry = _SCOPE.set(self._scope)
         return self
 
@@ -238,7 +246,15 @@ def _innermost(of: Callable[[_Scope], bool] = lambda scope: True) -> _Scope | No
     return scope
 
 
-def _enclosing(attempt: _Attempt) -> str | None:
+def _enclosing(attempt: _Attempt) -> _Scope | None:
     """The innermost enclosing task of the same backend, other than the task itself."""
-    scope = _innermost(lambda scope: scope.core is attempt.core and scope.task_id != attempt.task_id)
-    return None if scope is None else scope.task_id
+    return _innermost(lambda scope: scope.core is attempt.core and scope.task_id != attempt.task_id)
+
+
+async def _with_root(core: Core, running: TaskResult) -> TaskResult:
+    """With the root of its family: looked up once, and not for each state that is stored."""
+    if running.parent_id is None or running.root_id is not None:
+        return running
+    async with core.life:
+        [root] = await roots_of(core, [running])
+    return running.model_copy(update={"root_id": root})

@@ -7,18 +7,18 @@ from dataclasses import replace
 from typing import Final
 
 from flowstore._core.core import Core
-from flowstore.engine import Span, TransitionRow
+from flowstore.engine import Item, Span
 
 END_OF_TIME: Final = 2**62
 
 
-async def walk_transitions(core: Core, span: Span) -> AsyncGenerator[list[TransitionRow], None]:
+async def walk_transitions(core: Core, span: Span) -> AsyncGenerator[list[Item], None]:
     """The transitions of ``span``, in steps of its limit, none of them empty."""
     while True:
         async with core.life:
-            rows = await core.engine.history(span, core.clock())
-        if rows:
-            yield rows
-        if len(rows) < span.limit:
+            items = await core.engine.timeline(span, core.clock())
+        if items:
+            yield items
+        if len(items) < span.limit:
             return
-        span = replace(span, after=rows[-1])
+        span = replace(span, after=items[-1])

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from flowstore._core.core import STEP, Core
 from flowstore._core.transitions import END_OF_TIME, walk_transitions
 from flowstore._values.arguments import check_statuses
+from flowstore._values.reading import entered
 from flowstore._waiting.tails import Tail
 from flowstore.engine import Span
 from flowstore.errors import StorageUnavailable
@@ -55,9 +56,9 @@ async def _entering(core: Core, tail: Tail) -> AsyncGenerator[str, None]:
 
 async def _fill_gap(core: Core, tail: Tail) -> None:
     try:
-        async for rows in walk_transitions(core, Span(STEP, tail.compare(), END_OF_TIME)):
-            for row in rows:
-                tail.found((row.id, row.status), row.at)
+        async for items in walk_transitions(core, Span(STEP, tail.compare(), END_OF_TIME)):
+            for item in items:
+                tail.found((item.owner, entered(item)), item.at)
     except StorageUnavailable:
         tail.has_gap = True  # retried with the next change, or at the latest after the recheck interval
     else:

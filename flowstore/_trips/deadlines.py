@@ -45,14 +45,14 @@ class Deadline:
         """Await ``call``; TimeoutError at ``at`` on the loop's clock. One call at a time."""
         task = asyncio.current_task()
         assert task is not None
-        self._at, self._task = at, task
+        self._at, self._task, requested = at, task, task.cancelling()
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_at(at, self._pass)
         try:
             return await call
         except asyncio.CancelledError:
             # A second request to cancel came from elsewhere, and must not be turned into a timeout.
-            if self._has_passed and task.cancelling() == 1:
+            if self._has_passed and task.cancelling() == requested + 1:
                 raise TimeoutError from None
             raise
         finally:

@@ -7,6 +7,11 @@ milliseconds for company would slow down a lone call and gain nothing under load
 One trip at a time also keeps order: all writes of an id take the same lane, so they reach the storage in the
 order of the calls. With two trips in flight, a later write could overtake an earlier one.
 
+A call that finds its lane empty makes the trip itself, in its own task, if the trip before carried a single
+call as well: a task, a future and two turns of the loop cost a lone call a quarter of its time. After a trip
+of several, the next one leaves from the driver, a turn later, so that a crowd that wakes up together goes
+together. What a cancelled caller had in flight for itself alone is cancelled with it.
+
 A caller's deadline starts when it calls, not when its trip leaves. The queue is in order of deadlines, so the
 trip's deadline is that of its first call, and a call whose time ran out in the queue is never sent. A
 cancelled caller does not cancel the trip, which carries the writes of others.
@@ -37,7 +42,7 @@ from flowstore.errors import (
     StoreReplaced,
 )
 
-Verb = Callable[[list[Any], int], Coroutine[Any, Any, Sequence[Any]]]
+Verb = Callable[[Sequence[Any], int], Coroutine[Any, Any, Sequence[Any]]]
 
 MAX_ITEMS: Final = 500
 MAX_TRIP_BYTES: Final = 4 * 2**20
@@ -83,14 +88,38 @@ class Lane:
         is the estimate that limits the next trip.
         """
         self._driver: asyncio.Task[None] | None = None
+        self._was_lone = False
+        self._is_taken = False
+        """Whether a call makes its trip itself."""
 
-    def submit(
-        self, verb: Verb, items: Sequence[Any], size: int = 0, now: int = 0
-    ) -> asyncio.Future[Sequence[Any]]:
+    async def call(self, verb: Verb, items: Sequence[Any], size: int = 0, now: int = 0) -> Sequence[Any]:
         """The answers of ``verb`` to ``items``, in order. ``size``: the payload of the items, in bytes.
 
         The calls of one trip are carried out with the latest ``now`` among them.
         """
+        if not self._was_lone or self._is_taken or self._driver is not None or self._queue:
+            return await self.submit(verb, items, size, now)
+        self._is_taken = True
+        try:
+            at = asyncio.get_running_loop().time() + self._timeout
+            return await self._deadline.meet(verb(items, now), at)
+        except (StorageUnavailable, StoreReplaced) as error:
+            self._give_up([], error)
+            raise
+        except TimeoutError as error:
+            if isinstance(error, StorageError):
+                raise
+            late = no_answer(self._timeout)
+            self._give_up([], late)
+            raise late from error
+        finally:
+            self._is_taken = False
+            self._start()
+
+    def submit(
+        self, verb: Verb, items: Sequence[Any], size: int = 0, now: int = 0
+    ) -> asyncio.Future[Sequence[Any]]:
+        """The future of what ``call`` returns. A cancelled caller does not cancel the trip."""
         call = _Call(verb, items, size + _ITEM_BYTES * len(items), now, self._timeout)
         self._queue.append(call)
         self._queued_bytes += call.size
@@ -98,7 +127,7 @@ class Lane:
         return call.answer
 
     def _start(self) -> None:
-        if self._queue and self._driver is None:
+        if self._queue and self._driver is None and not self._is_taken:
             self._driver = in_background(self._drive())
             self._driver.add_done_callback(self._driver_done)
 
@@ -140,6 +169,7 @@ class Lane:
         trip: list[_Call] = []
         try:
             while trip := self._take():
+                self._was_lone = len(trip) == 1
                 self._admit_next()  # before the trip: the next caller encodes while it is on its way
                 await self._deliver(trip)
         except BaseException:

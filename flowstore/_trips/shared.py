@@ -14,23 +14,19 @@ from typing import Any, cast
 from flowstore._trips.deadlines import in_time
 from flowstore._trips.lanes import Lane, Verb
 from flowstore.engine import (
-    ANYWHERE,
     Asked,
-    Commit,
     Engine,
     EngineWrapper,
+    Entry,
     Hints,
-    Kept,
+    Item,
     Outcome,
     Purged,
     Put,
-    PutOutcome,
     Query,
     Report,
-    Row,
     Span,
-    TransitionRow,
-    Where,
+    Write,
 )
 
 
@@ -52,13 +48,15 @@ class SharedTrips(EngineWrapper):
         self._writes = [Lane(timeout) for _ in range(write_lanes)]
         self._reads = Lane(timeout)
         self._heads = Lane(timeout)
+        self._items = Lane(timeout)
+        self._counts = Lane(timeout)
 
     async def open(self, hints: Hints) -> None:
         await in_time(self.inner.open(hints), self._timeout)
 
     async def close(self) -> None:
         try:
-            for lane in (*self._writes, self._reads, self._heads):
+            for lane in (*self._writes, self._reads, self._heads, self._items, self._counts):
                 await lane.drained()
         finally:
             await self.inner.close()
@@ -68,14 +66,13 @@ class SharedTrips(EngineWrapper):
             if not lane.has_room:
                 await lane.room()
 
-    async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
-        if len(commits) == 1:
-            [commit] = commits
-            lane, size = self._lane(commit.id), len(commit.head) + len(commit.body)
-            return cast("list[Outcome]", await lane.submit(self.inner.commit, commits, size, now))
-        sizes = [len(commit.head) + len(commit.body) for commit in commits]
-        ids = [commit.id for commit in commits]
-        return cast("list[Outcome]", await self._divided(self.inner.commit, commits, ids, sizes, now))
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        if len(writes) == 1:
+            lane, size = self._lane(writes[0].entry.id), _size(writes[0])
+            return cast("list[Outcome]", await lane.call(self.inner.write, writes, size, now))
+        sizes = list(map(_size, writes))
+        ids = [write.entry.id for write in writes]
+        return cast("list[Outcome]", await self._divided(self.inner.write, writes, ids, sizes, now))
 
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
         return cast("list[bool]", await self._divided(self.inner.remove, ids, ids, [0] * len(ids), now))
@@ -84,32 +81,32 @@ class SharedTrips(EngineWrapper):
         ids, sizes = [report.id for report in reports], [len(report.progress) for report in reports]
         return cast("list[bool]", await self._divided(self.inner.report, reports, ids, sizes, now))
 
-    async def put(self, puts: Sequence[Put], now: int) -> list[PutOutcome]:
+    async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
         owners, sizes = [put.owner for put in puts], [len(put.value or b"") for put in puts]
-        return cast("list[PutOutcome]", await self._divided(self.inner.put, puts, owners, sizes, now))
+        return cast("list[Outcome]", await self._divided(self.inner.put, puts, owners, sizes, now))
 
-    async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
+    async def read(self, ids: Sequence[str], *, with_body: bool = True) -> list[Entry | None]:
         if not with_body:
-            return cast("list[Row | None]", await self._heads.submit(self._fetch_heads, ids))
-        return cast("list[Row | None]", await self._reads.submit(self._fetch, ids))
+            return cast("list[Entry | None]", await self._heads.call(self._read_heads, ids))
+        return cast("list[Entry | None]", await self._reads.call(self._read, ids))
 
-    async def watch(self, ids: Sequence[str]) -> list[Row | None]:
-        return await in_time(self.inner.watch(ids), self._timeout)
+    async def items(self, asked: Sequence[Asked], now: int) -> list[list[Item]]:
+        return cast("list[list[Item]]", await self._items.call(self._read_items, asked, 0, now))
 
-    async def scan(self, query: Query, now: int) -> list[Row]:
+    async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
+        return cast("list[dict[str, int]]", await self._counts.call(self._count, groups))
+
+    async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
+        return await in_time(self.inner.watch(ids, until), self._timeout)
+
+    async def scan(self, query: Query, now: int) -> list[Entry]:
         return await in_time(self.inner.scan(query, now), self._timeout)
 
-    async def count(self, where: Where = ANYWHERE) -> dict[str, int]:
-        return await in_time(self.inner.count(where), self._timeout)
+    async def facets(self, prefix: str) -> list[str]:
+        return await in_time(self.inner.facets(prefix), self._timeout)
 
-    async def names(self) -> list[str]:
-        return await in_time(self.inner.names(), self._timeout)
-
-    async def history(self, span: Span, now: int) -> list[TransitionRow]:
-        return await in_time(self.inner.history(span, now), self._timeout)
-
-    async def kept(self, asked: Asked, now: int) -> list[Kept]:
-        return await in_time(self.inner.kept(asked, now), self._timeout)
+    async def timeline(self, span: Span, now: int) -> list[Item]:
+        return await in_time(self.inner.timeline(span, now), self._timeout)
 
     async def namespaces(self) -> list[str]:
         return await in_time(self.inner.namespaces(), self._timeout)
@@ -124,6 +121,8 @@ class SharedTrips(EngineWrapper):
         self, verb: Verb, items: Sequence[Any], ids: Sequence[str], sizes: Sequence[int], now: int
     ) -> list[Any]:
         """The answers to ``items``, each by the lane of its id. Raises only once all lanes have answered."""
+        if len(items) == 1:
+            return list(await self._lane(ids[0]).call(verb, items, sizes[0], now))
         places: dict[Lane, list[int]] = {}
         for place, task_id in enumerate(ids):
             places.setdefault(self._lane(task_id), []).append(place)
@@ -141,10 +140,27 @@ class SharedTrips(EngineWrapper):
                 answers[place] = answer
         return answers
 
-    async def _fetch(self, ids: list[str], _: int) -> list[Row | None]:
-        rows = await self.inner.fetch(ids)
-        self._reads.bytes_per_answer = sum(len(row.body or b"") for row in rows if row) // len(ids)
-        return rows
+    async def _read(self, ids: Sequence[str], _: int) -> list[Entry | None]:
+        entries = await self.inner.read(ids)
+        size = sum(len(entry.body or b"") for entry in entries if entry)
+        self._reads.bytes_per_answer = size // len(ids)
+        return entries
 
-    async def _fetch_heads(self, ids: list[str], _: int) -> list[Row | None]:
-        return await self.inner.fetch(ids, with_body=False)
+    async def _read_heads(self, ids: Sequence[str], _: int) -> list[Entry | None]:
+        return await self.inner.read(ids, with_body=False)
+
+    async def _read_items(self, asked: Sequence[Asked], now: int) -> list[list[Item]]:
+        found = await self.inner.items(asked, now)
+        size = sum(len(item.value) for items in found for item in items)
+        self._items.bytes_per_answer = size // len(asked)
+        return found
+
+    async def _count(self, groups: Sequence[tuple[str, ...]], _: int) -> list[dict[str, int]]:
+        return await self.inner.count(groups)
+
+
+def _size(write: Write) -> int:
+    """Of what travels, roughly. Labels may be 256 of 512 bytes each, so they count."""
+    entry = write.entry
+    size = len(entry.head) + len(entry.body or b"")
+    return size + sum(map(len, entry.facets)) if entry.facets else size

@@ -135,8 +135,8 @@ class Codec:
             raise ValueError(f"max_bytes: expected at least 2, got {max_bytes}")
         if not 1 <= max_depth <= MAX_DEPTH:
             raise ValueError(f"max_depth: expected 1 to {MAX_DEPTH}, got {max_depth}")
-        self._max_bytes = max_bytes
-        self._max_depth = max_depth
+        self.max_bytes = max_bytes
+        self.max_depth = max_depth
         self._max_levels = max_depth * _LEVELS + _LEAF_LEVELS
         self._leaves = dict(LEAVES)
         self._containers: dict[type, Callable[[Any, int], str]] = {
@@ -161,12 +161,12 @@ class Codec:
         Raises NotSerializable with the path of the first value that cannot be stored, or PayloadTooLarge with
         the name of the largest field; both paths begin with a name of ``fields``.
         """
-        data = plain_json(fields, self._max_depth, self._max_bytes) or self._tagged_json(fields)
-        if len(data) > self._max_bytes:
+        data = plain_json(fields, self.max_depth, self.max_bytes) or self._tagged_json(fields)
+        if len(data) > self.max_bytes:
             sizes = {name: len(self._tagged_json({name: value})) for name, value in fields.items()}
             largest = max(sizes, key=sizes.__getitem__)
             size = f"about {sizes[largest]} of the {len(data)} bytes of the record"
-            raise PayloadTooLarge(largest, f"takes {size}; the limit is {self._max_bytes}")
+            raise PayloadTooLarge(largest, f"takes {size}; the limit is {self.max_bytes}")
         return data
 
     def decode_fields(self, data: bytes, known: Set[str] | None = None) -> dict[str, Any]:
@@ -175,10 +175,10 @@ class Codec:
         Fields that a newer program wrote, which are not among the ``known`` ones, are left out if they cannot
         be read. Raises DecodeError, and nothing else, whatever the bytes.
         """
-        if len(data) > self._max_bytes:
-            raise DecodeError(f"{len(data)} bytes; the limit is {self._max_bytes}")
+        if len(data) > self.max_bytes:
+            raise DecodeError(f"{len(data)} bytes; the limit is {self.max_bytes}")
         if data.count(b"[") + data.count(b"{") > self._max_levels < _nesting(data):
-            raise DecodeError(f"nested deeper than {self._max_depth} levels")
+            raise DecodeError(f"nested deeper than {self.max_depth} levels")
         fields = self._read_tagged_fields(data, known) if b'"$' in data else read_plain(data)
         if type(fields) is not dict:
             raise DecodeError("not one JSON object")
@@ -241,12 +241,12 @@ class Codec:
         write = self._containers.get(type(value))
         if write is None:
             raise Refused(reason(value))
-        if depth == self._max_depth:
+        if depth == self.max_depth:
             raise Refused(f"nested deeper than {depth} levels, or contains itself")
         text = write(value, depth + 1)
         # At each level, not at the end: a value that holds another twice, and so on, grows without bound.
-        if len(text) > self._max_bytes:
-            raise _TooLarge(f"takes more bytes than that; the limit is {self._max_bytes}")
+        if len(text) > self.max_bytes:
+            raise _TooLarge(f"takes more bytes than that; the limit is {self.max_bytes}")
         return text
 
     def _items(

@@ -1,41 +1,42 @@
-"""A TaskResult as it is stored: columns, a head of small fields, a body of values.
+"""A TaskResult as it is stored: columns, facets, a head of small fields, a body of values.
 
-A field in a column is stored nowhere else. The head is a JSON object of error, started_at and finished_at;
-the body is one of result, args and kwargs, written by the codec; progress is one of its own. Fields that are
-None or empty are left out.
+A field in a column or a facet is stored nowhere else. The head is a JSON object of ``error``; the body is one
+of result, args and kwargs, written by the codec; progress is one of its own, and so is each transition, a
+list of status, stage and worker. Fields that are None or empty are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from itertools import count
 from secrets import token_hex
+from types import MappingProxyType
 from typing import Any, Final
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from flowstore._values.arguments import Redact, check_result, check_ttl
-from flowstore._values.codec import Codec, DecodeError, UnknownType
-from flowstore.engine import ANY_STAGE, Commit, Row, TransitionRow
-from flowstore.errors import CorruptRecord, NotSerializable, PayloadTooLarge, UnregisteredType
-from flowstore.models import FINISHED, NOT_LOADED, Progress, TaskResult, TaskStatus, Transition
-from flowstore.task_error import TaskError
-from flowstore.text import cut
-from flowstore.times import from_iso, from_micros, to_micros
+from flowstore._values.checks import (
+    columns_check,
+    entry_check,
+    is_whole,
+    item_check,
+    joined_check,
+    with_check,
+)
+from flowstore._values.codec import Codec
+from flowstore._values.facets import OPTIONAL, facets_of, fixed_of
+from flowstore._values.reading import MAX_HEAD_BYTES, STAGES_PER_ATTEMPT, decode
+from flowstore.engine import ANY_STAGE, Entry, Logged, Section, Write
+from flowstore.errors import NotSerializable, PayloadTooLarge
+from flowstore.models import FINISHED, Progress, TaskResult, TaskStatus
+from flowstore.times import from_micros, to_micros
 
 Ttl = float | timedelta | None
 
-MAX_HEAD_BYTES: Final = 4 * 2**20
-"""More than the models allow for the small fields, even if JSON escapes every character as six."""
-
-_HEAD: Final = frozenset({"error", "started_at", "finished_at"})
-_BODY: Final = frozenset({"result", "args", "kwargs"})
-_TIMES_IN_HEAD: Final = frozenset({"started_at", "finished_at"})
-_MAX_REASON_CHARS: Final = 300
-_STAGES_PER_ATTEMPT: Final = 4
-_VALIDATE: Final = TypeAdapter(TaskResult).validator.validate_python
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_FIELDS: Final = {"name": "task_name", "worker_id": "worker_id", "label": "labels"}
 _RANK: Final = {status: 2 if status in FINISHED else 1 for status in TaskStatus} | {TaskStatus.PENDING: 0}
 """``stage`` orders the states of a task by (retries, rank): pending < running = retrying < finished."""
 
@@ -51,9 +52,10 @@ DEFAULT_TTL: Final = DefaultTtl()
 
 
 class Records:
-    """Turns results into commits, and rows into results. ttls are in microseconds, None: never.
+    """Turns results into writes, and entries into results. ttls are in microseconds, None: never.
 
-    ``history``: how many transitions to keep of each task, None: all.
+    ``history``: how many transitions to keep of each task, None: all. ``facets``: those of OPTIONAL to index;
+    the others are kept in the head.
     """
 
     def __init__(
@@ -64,15 +66,18 @@ class Records:
         failure_ttl: int | None,
         history: int | None = 0,
         redact: Redact | None = None,
+        facets: Collection[str] = OPTIONAL,
     ) -> None:
         self.codec = codec
         self._history = history
         self._ttl = ttl
         self._failure_ttl = failure_ttl
         self._redact = redact
+        self.facets = frozenset(facets)
+        self._unlisted = {*OPTIONAL} - self.facets
         self._tokens = map(f"{token_hex(8)}.%x".__mod__, count())
 
-    def commit(
+    def write(
         self,
         result: TaskResult,
         now: int,
@@ -80,43 +85,88 @@ class Records:
         overwrite: bool = False,
         if_version: int | None = None,
         body: bytes | None = None,
-    ) -> Commit:
-        """The write that stores ``result`` under the rules of ``BaseResultBackend.store``.
+        root: str | None = None,
+    ) -> Write:
+        """The write that stores ``result``, redacted before, under the rules of ``BaseResultBackend.store``.
 
-        ``body``: the encoded values of a result that was read without them. ``redact`` is not called for it,
-        since it could not see them.
+        ``body``: the encoded values of a result that was read without them. ``root``: that of its family,
+        where the result does not name it; None: its parent.
         """
-        if self._redact is not None and result.is_loaded:
-            result = _redacted(result, self._redact)
-        status, submitted_at = result.status, result.submitted_at
-        stage = result.retries * _STAGES_PER_ATTEMPT + _RANK[status]
-        is_finished = status in FINISHED
+        status, task_id = result.status, result.task_id
+        if result.root_id is not None and result.root_id != task_id:
+            root = result.root_id
+        stage = result.retries * STAGES_PER_ATTEMPT + _RANK[status]
         # A write may replace its own stage, except that the first finished write of an attempt wins.
-        ceiling = stage - 1 if is_finished else stage
-        return Commit(  # by position, in the order of its fields: keywords cost 0.8 us per store
-            result.task_id,
-            status,
-            stage,
+        ceiling = stage - 1 if status in FINISHED else stage
+        parent, worker = result.parent_id, result.worker_id
+        unlisted = NOTHING
+        if not self._unlisted:
+            facets = facets_of(result.task_name, parent is not None, worker, result.labels)
+        else:
+            listed: dict[str, Any] = {"name": None, "worker_id": None, "label": ()}
+            listed |= {facet: getattr(result, _FIELDS[facet]) for facet in self.facets}
+            facets = facets_of(listed["name"], parent is not None, listed["worker_id"], listed["label"])
+            unlisted = {_FIELDS[facet]: getattr(result, _FIELDS[facet]) for facet in self._unlisted}
+        fixed = () if parent is None else fixed_of(parent, root)
+        times = (
+            _micros(result.submitted_at),
+            _micros(result.started_at),
+            _micros(result.finished_at),
+            None,
+            now,
+            self._expiry(result, now, ttl),
+        )
+        packed = self._packed(result, (task_id, status.value, stage, *times), fixed, facets, body, unlisted)
+        # By position, and once: keywords, or an entry that is replaced by one with its check, cost a
+        # microsecond each.
+        return Write(
+            Entry(task_id, status.value, stage, 0, *times, fixed, facets, *packed),
+            next(self._tokens),
             ANY_STAGE if overwrite else ceiling,
             if_version,
-            is_finished,
-            result.task_name,
-            None if submitted_at is None else to_micros(submitted_at),
-            self._expiry(result, now, ttl),
-            next(self._tokens),
-            encode_head(result),
-            encode_body(result, self.codec) if body is None else body,
-            None if result.progress is None else encode_progress(result.progress),
-            result.parent_id,
-            result.worker_id,
-            tuple(sorted(result.labels)) if result.labels else (),
-            now,
-            self._history,
+            None if self._history == 0 else self._logged(task_id, status.value, stage, worker, now),
         )
 
-    def decode(self, row: Row) -> TaskResult:
-        """The result of a row. Without a body its values are NOT_LOADED. Raises UnreadableRecord."""
-        return decode(row, self.codec)
+    def _packed(
+        self,
+        result: TaskResult,
+        columns: tuple[object, ...],
+        fixed: tuple[str, ...],
+        facets: tuple[str, ...],
+        body: bytes | None,
+        unlisted: Mapping[str, Any],
+    ) -> tuple[int, bytes, bytes, bytes | None]:
+        """Check, head, body and progress."""
+        head = encode_head(result, unlisted)
+        if body is None:
+            body = encode_body(result, self.codec)
+        check = joined_check(columns_check(columns, fixed, facets, head), body)
+        return check, head, body, None if result.progress is None else encode_progress(result.progress)
+
+    def _logged(self, task_id: str, status: str, stage: int, worker: str | None, at: int) -> Logged:
+        if worker is None:
+            value = b'["%b",%d,null]' % (status.encode(), stage)
+        else:
+            value = to_json((status, stage, worker))
+        return Logged(value, item_check(Section.HISTORY, task_id, None, at, value), self._history)
+
+    def redacted(self, result: TaskResult) -> TaskResult:
+        """The result to store in its place. Values that were not loaded could not be redacted."""
+        if self._redact is None or not result.is_loaded:
+            return result
+        return _redacted(result, self._redact)
+
+    def checked(self, entry: Entry) -> Entry:
+        """The entry with the checksum of what it holds now."""
+        return entry._replace(check=entry_check(entry))
+
+    def is_whole(self, entry: Entry) -> bool:
+        """Whether the entry is what was written: asked before its body is passed on without a look."""
+        return is_whole(entry)
+
+    def decode(self, entry: Entry) -> TaskResult:
+        """The result of an entry. Without a body its values are NOT_LOADED. Raises UnreadableRecord."""
+        return decode(entry, self.codec)
 
     def _expiry(self, result: TaskResult, now: int, ttl: Ttl | DefaultTtl) -> int | None:
         if ttl is not DEFAULT_TTL:
@@ -128,24 +178,10 @@ class Records:
         return None if micros is None else now + micros
 
 
-def transition(row: TransitionRow) -> Transition:
-    try:
-        return Transition(
-            task_id=row.id,
-            at=from_micros(row.at),
-            status=TaskStatus(row.status),
-            retries=row.stage // _STAGES_PER_ATTEMPT,
-            worker_id=row.worker,
-            seq=row.seq,
-        )
-    except (ValueError, OverflowError) as error:
-        raise CorruptRecord(row.id, f"history: {error}") from error
-
-
 def stages_of_attempt(retries: int) -> tuple[int, int]:
     """The lowest and the highest stage of an attempt."""
-    first = retries * _STAGES_PER_ATTEMPT
-    return first, first + _STAGES_PER_ATTEMPT - 1
+    first = retries * STAGES_PER_ATTEMPT
+    return first, first + STAGES_PER_ATTEMPT - 1
 
 
 def _redacted(result: TaskResult, redact: Redact) -> TaskResult:
@@ -166,18 +202,22 @@ def _in_future(expires_at: int, now: int) -> int:
     return expires_at
 
 
-def encode_head(result: TaskResult) -> bytes:
+def _micros(at: Any) -> int | None:
+    return None if at is None else to_micros(at)
+
+
+def encode_head(result: TaskResult, unlisted: Mapping[str, Any] = NOTHING) -> bytes:
+    """``unlisted``: the fields that are in no facet."""
     head: dict[str, object] = {}
     if result.error is not None:
         head["error"] = result.error.model_dump(exclude_defaults=True)
-    if result.started_at is not None:
-        head["started_at"] = result.started_at.isoformat()
-    if result.finished_at is not None:
-        head["finished_at"] = result.finished_at.isoformat()
+    if kept := {name: value for name, value in unlisted.items() if value}:
+        head["unlisted"] = kept
+    if not head:
+        return b"{}"
     data = to_json(head)
     if len(data) > MAX_HEAD_BYTES:
-        largest = max(head, key=lambda name: len(to_json(head[name])))
-        raise PayloadTooLarge(largest, f"{len(data)} bytes beside the values; the limit is {MAX_HEAD_BYTES}")
+        raise PayloadTooLarge("error", f"{len(data)} bytes beside the values; the limit is {MAX_HEAD_BYTES}")
     return data
 
 
@@ -187,7 +227,7 @@ def encode_progress(progress: Progress) -> bytes:
         fields["total"] = progress.total
     if progress.note is not None:
         fields["note"] = progress.note
-    return to_json(fields)
+    return with_check(to_json(fields))
 
 
 def encode_body(result: TaskResult, codec: Codec) -> bytes:
@@ -202,98 +242,3 @@ def encode_body(result: TaskResult, codec: Codec) -> bytes:
     if result.kwargs:
         body["kwargs"] = result.kwargs
     return codec.encode_fields(body)
-
-
-def decode(row: Row, codec: Codec) -> TaskResult:
-    try:
-        head, values, columns = _head(row), _values(row, codec), _columns(row)
-        if not (_HEAD.issuperset(head) and _BODY.issuperset(values)):  # a newer program has written more
-            head, values = only_known(head, _HEAD), only_known(values, _BODY)
-        fields = {**head, **values, **columns}
-        try:
-            result: TaskResult = _VALIDATE(fields)
-        except ValidationError:  # perhaps only because of a key inside of error or progress
-            result = _VALIDATE(_known_inside(fields))
-        return result
-    except ValidationError as error:
-        raise CorruptRecord(row.id, first_of(error)) from error
-    except UnknownType as error:
-        raise UnregisteredType(row.id, str(error)) from error
-    except (DecodeError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise CorruptRecord(row.id, cut(str(error), _MAX_REASON_CHARS)) from error
-
-
-def first_of(error: ValidationError) -> str:
-    """The first error, as a line that names the field."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
-    return cut(f"{field}: {first['msg']}", _MAX_REASON_CHARS)
-
-
-def _columns(row: Row) -> dict[str, Any]:
-    columns: dict[str, Any] = {
-        "task_id": row.id,
-        "status": row.status,
-        "retries": row.stage // _STAGES_PER_ATTEMPT,
-        "version": row.version,
-    }
-    if row.name is not None:
-        columns["task_name"] = row.name
-    if row.worker is not None:
-        columns["worker_id"] = row.worker
-    if row.parent is not None:
-        columns |= {"parent_id": row.parent, "root_id": row.root}
-    if row.labels:
-        columns["labels"] = row.labels
-    if row.progress is not None:
-        columns["progress"] = from_json(row.progress)
-    if row.submitted_at is not None:
-        columns["submitted_at"] = from_micros(row.submitted_at)
-    if row.expires_at is not None:
-        columns["expires_at"] = from_micros(row.expires_at)
-    return columns
-
-
-def _head(row: Row) -> dict[str, Any]:
-    if not row.status:
-        raise DecodeError(f"not a record of this format: {row.head[:80]!r}")
-    if len(row.head) > MAX_HEAD_BYTES:
-        raise DecodeError(f"{len(row.head)} bytes beside the values; the limit is {MAX_HEAD_BYTES}")
-    head = from_json(row.head)
-    if not isinstance(head, dict):
-        raise DecodeError(f"expected a JSON object as head, found {type(head).__name__}")
-    for name in _TIMES_IN_HEAD & head.keys():
-        head[name] = from_iso(head[name])
-    return head
-
-
-def _known_inside(fields: dict[str, Any]) -> dict[str, Any]:
-    known = dict(fields)
-    if "error" in known:
-        known["error"] = _known_error(known["error"])
-    if "progress" in known:
-        known["progress"] = only_known(known["progress"], Progress.model_fields.keys())
-    return known
-
-
-def _known_error(error: Any) -> Any:
-    """The error, and its causes, without unknown keys."""
-    first = only_known(error, TaskError.model_fields.keys())
-    link = first
-    while isinstance(link, dict) and "cause" in link:
-        link["cause"] = only_known(link["cause"], TaskError.model_fields.keys())
-        link = link["cause"]
-    return first
-
-
-def _values(row: Row, codec: Codec) -> dict[str, Any]:
-    if row.body is None:
-        return {"result": NOT_LOADED, "args": NOT_LOADED, "kwargs": NOT_LOADED}
-    return codec.decode_fields(row.body, _BODY)
-
-
-def only_known(fields: Any, names: Set[str]) -> Any:
-    """Without the keys that a newer program wrote. Anything but a dict is returned for others to refuse."""
-    if not isinstance(fields, dict) or fields.keys() <= names:
-        return fields
-    return {name: value for name, value in fields.items() if name in names}

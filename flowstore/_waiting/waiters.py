@@ -17,7 +17,7 @@ An absent record is either not stored yet or gone. It is gone only if it had bee
 (``was_seen``, taken before the await): a hint that arrives during the read may be about a write that the read
 was too early to find, and the wait would end with ResultDeleted just as its task starts.
 
-A hint of a finished status is followed by ``fetch``, which registers nothing and is cheaper. If the record is
+A hint of a finished status is followed by ``read``, which registers nothing and is cheaper. If the record is
 not finished after all, the id is watched again, since the storage dropped the registration with its hint.
 """
 
@@ -30,10 +30,12 @@ from itertools import islice
 from typing import Final
 
 from flowstore._trips.background import in_background
+from flowstore._waiting.portions import Portions
+from flowstore._waiting.rechecks import Recheck
 from flowstore._waiting.subscribers import Subscriber, Watcher
 from flowstore._waiting.tails import Tail
 from flowstore._waiting.waitlist import REMOVALS, Waiting, Waitlist
-from flowstore.engine import ANY_ID, Change, Row
+from flowstore.engine import ANY_ID, Change, Entry
 from flowstore.errors import (
     BackendClosed,
     ResultDeleted,
@@ -44,16 +46,14 @@ from flowstore.errors import (
 )
 from flowstore.models import FINISHED, TaskResult, TaskStatus
 
-_BATCH: Final = 1_000
-_TRIPS_PER_SIZE: Final = 8
-"""After how many reads in a row that met their deadline the batch size is doubled again."""
+_LONGEST_TURN: Final = 0.005
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 _LONGEST_TIMER: Final = 86_400.0
 _ENDS: Final = frozenset(map(Change, FINISHED))
 _UNFINISHED: Final = frozenset(TaskStatus) - FINISHED
 
-Read = Callable[[Sequence[str]], Awaitable[Sequence[Row | None]]]
+Read = Callable[[Sequence[str]], Awaitable[Sequence[Entry | None]]]
 
 
 class Waiters:
@@ -62,23 +62,22 @@ class Waiters:
     def __init__(
         self,
         watch: Read,
-        fetch: Read,
-        decode: Callable[[Row], TaskResult],
+        read: Read,
+        decode: Callable[[Entry], TaskResult],
         clock: Callable[[], int],
         recheck_interval: float,
     ) -> None:
         self._watch = watch
-        self._fetch = fetch
+        self._read = read
         self._decode = decode
         self._clock = clock
-        self._recheck_interval = recheck_interval
+        self._recheck = Recheck(recheck_interval, self.look_again)
         self._entries: dict[str, Waitlist] = {}
         self._tails: set[Tail] = set()
         self._stale: dict[str, bool] = {}
-        """Ids to read again, oldest first, and whether a ``fetch`` is enough."""
+        """Ids to read again, oldest first, and whether a ``read`` is enough."""
         self._reading: Mapping[str, Waitlist] = {}
         self._reader: asyncio.Task[None] | None = None
-        self._recheck: asyncio.TimerHandle | None = None
         self._is_closed = False
         self.trouble: StorageUnavailable | None = None
         """Why the last read could not reach the storage, else None. The cause of a WaitTimeout."""
@@ -118,8 +117,7 @@ class Waiters:
 
     def _read_soon(self, task_id: str) -> None:
         self._mark_stale((task_id,))
-        if self._recheck is None:
-            self._arm_recheck()
+        self._recheck.start()
 
     def watch(self, task_id: str) -> Watcher:
         """A watcher, shown the current state and those that follow. Give it back with ``unwatch``."""
@@ -161,7 +159,7 @@ class Waiters:
             del self._entries[task_id]
             self._stale.pop(task_id, None)
         if not self._entries:
-            self._cancel_recheck()
+            self._recheck.stop()
 
     def changed(self, ids: Collection[str], change: Change, at: int | None = None) -> None:
         for tail in self._tails:
@@ -190,7 +188,7 @@ class Waiters:
             entry.join()
         self._settle_all(list(self._entries), BackendClosed("the backend was closed during the wait"))
         self._stale.clear()
-        self._cancel_recheck()
+        self._recheck.stop()
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.wait([self._reader])
@@ -200,19 +198,6 @@ class Waiters:
             error = WaitTimeout(task_id, timeout)
             error.__cause__ = self.trouble
             future.set_exception(error)
-
-    def _cancel_recheck(self) -> None:
-        if self._recheck is not None:
-            self._recheck.cancel()
-            self._recheck = None
-
-    def _arm_recheck(self) -> None:
-        delay = self._recheck_interval * random.uniform(0.75, 1.25)
-        self._recheck = asyncio.get_running_loop().call_later(delay, self._recheck_all)
-
-    def _recheck_all(self) -> None:
-        self._arm_recheck()
-        self.look_again()
 
     def _mark_stale(self, ids: Iterable[str]) -> None:
         self._stale.update(dict.fromkeys(ids, False))
@@ -231,9 +216,9 @@ class Waiters:
 
     async def _read_stale(self) -> None:
         """Read until nothing is stale. An outage is ridden out; each wait has a deadline of its own."""
-        pause, size, in_time = _FIRST_PAUSE, _BATCH, 0
+        pause, portions = _FIRST_PAUSE, Portions()
         while self._stale and not self._is_closed:
-            batch, read = self._take_batch(size)
+            batch, read = self._take_batch(portions.size)
             self._reading = {task_id: self._entries[task_id] for task_id in batch}
             # Before the await: a hint during the read may be about a write that the read cannot see.
             seen = [entry.is_seen for entry in self._reading.values()]
@@ -242,19 +227,17 @@ class Waiters:
             except StorageUnavailable as error:
                 self.trouble = error
                 self._put_back(batch)
-                if isinstance(error, StorageTimeout):  # perhaps the batch was too large for one trip
-                    size, in_time = max(1, len(batch) // 2), 0
+                if isinstance(error, StorageTimeout):
+                    portions.timed_out(len(batch))
             except Exception as error:
                 self._settle_all(batch, error)
             except BaseException:  # all tasks of the loop were cancelled; the rest may still be awaited
                 self._put_back(batch)
                 raise
             else:
-                self.trouble, pause, in_time = None, _FIRST_PAUSE, in_time + 1
-                if in_time % _TRIPS_PER_SIZE == 0:
-                    size = min(2 * size, _BATCH)
-                for task_id, row, was_seen in zip(batch, rows, seen, strict=True):
-                    self._show_row(task_id, row, was_seen, read)
+                self.trouble, pause = None, _FIRST_PAUSE
+                portions.answered(rows)
+                await self._show_rows(batch, list(rows), seen, read)
             finally:
                 # Only now: joined earlier, the later ones would be settled by this very read.
                 for entry in self._reading.values():
@@ -264,7 +247,24 @@ class Waiters:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _show_row(self, task_id: str, row: Row | None, was_seen: bool, read: Read) -> None:
+    async def _show_rows(
+        self, batch: list[str], rows: list[Entry | None], seen: list[bool], read: Read
+    ) -> None:
+        """Apply the rows. Others have their turn in between: to decode a large result takes milliseconds."""
+        clock = asyncio.get_running_loop().time
+        rested = clock()
+        for place, task_id in enumerate(batch):
+            self._show_row(task_id, rows[place], seen[place], read)
+            rows[place] = None  # read bytes and decoded values of all of them would be twice the memory
+            if clock() - rested > _LONGEST_TURN:
+                try:
+                    await asyncio.sleep(0)
+                except BaseException:
+                    self._put_back(batch[place + 1 :])
+                    raise
+                rested = clock()
+
+    def _show_row(self, task_id: str, row: Entry | None, was_seen: bool, read: Read) -> None:
         """Apply a row to those it was read for. ``was_seen``: seen before this read began."""
         entry = self._entries.get(task_id)
         # During the read all of them may have left and others come: a new waitlist, newer than the row.
@@ -275,7 +275,7 @@ class Waiters:
                 tail.registered()
         if row is not None and row.status not in _UNFINISHED and not row.is_expired(self._clock()):
             self._settle(task_id, entry, self._outcome(row))
-        elif read is self._fetch:  # the hint was outdated, and the registration ended with it
+        elif read is self._read:  # the hint was outdated, and the registration ended with it
             self._stale[task_id] = False
         else:
             self._settle_unfinished(task_id, entry, was_seen, row)
@@ -283,10 +283,10 @@ class Waiters:
     def _take_batch(self, size: int) -> tuple[list[str], Read]:
         """The stale ids to be read the same way as the oldest, so that neither way starves the other."""
         is_enough = next(iter(self._stale.values()))
-        batch = list(islice((task_id for task_id, fetch in self._stale.items() if fetch is is_enough), size))
+        batch = list(islice((task_id for task_id, read in self._stale.items() if read is is_enough), size))
         for task_id in batch:
             del self._stale[task_id]
-        return batch, self._fetch if is_enough else self._watch
+        return batch, self._read if is_enough else self._watch
 
     def _put_back(self, batch: Iterable[str]) -> None:
         self._stale.update((task_id, False) for task_id in batch if task_id in self._entries)
@@ -307,9 +307,9 @@ class Waiters:
         del self._entries[task_id]
         self._stale.pop(task_id, None)
         if not self._entries:
-            self._cancel_recheck()
+            self._recheck.stop()
 
-    def _settle_unfinished(self, task_id: str, entry: Waitlist, was_seen: bool, row: Row | None) -> None:
+    def _settle_unfinished(self, task_id: str, entry: Waitlist, was_seen: bool, row: Entry | None) -> None:
         if row is None or row.is_expired(self._clock()):
             self._settle_absent(task_id, entry, was_seen, row)
         else:
@@ -318,7 +318,7 @@ class Waiters:
             if entry.watchers:
                 entry.show(self._outcome(row._replace(body=None)))
 
-    def _settle_absent(self, task_id: str, entry: Waitlist, was_seen: bool, row: Row | None) -> None:
+    def _settle_absent(self, task_id: str, entry: Waitlist, was_seen: bool, row: Entry | None) -> None:
         """Absent means gone if the record was seen before the read began, else not stored yet.
 
         A row that has expired counts as absent.
@@ -332,7 +332,7 @@ class Waiters:
             was_due = entry.expires_at is not None and entry.expires_at <= self._clock()
             self._settle(task_id, entry, ResultExpired(task_id) if row or was_due else ResultDeleted(task_id))
 
-    def _outcome(self, row: Row) -> TaskResult | Exception:
+    def _outcome(self, row: Entry) -> TaskResult | Exception:
         try:
             return self._decode(row)
         except Exception as error:

@@ -1,162 +1,175 @@
-"""The data that an engine takes and returns: records, writes and their outcomes, listings.
+"""Records as an engine sees them, the writes that replace them, and the listings that find them.
 
-Times are int microseconds since the Unix epoch. What a field means is known only in the layers above: an
-engine stores and compares.
+Times are int microseconds since the Unix epoch. A record has no meaning here: what it is listed by is data
+(facets), which write may replace it is a number to compare (stage), and head, body and progress are bytes
+that nobody below the core looks into.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, NamedTuple
 
+STATUSES: Final = ("pending", "running", "retrying", "success", "failed", "cancelled")
+FINAL: Final = frozenset({"success", "failed", "cancelled"})
+"""A record in one of these is finished: nothing is reported for it, and a wait for it is over."""
+
 UNSORTED: Final = 2**63 - 1
-"""The sort key of a record without ``submitted_at``: after all others when the newest come first."""
+"""The sort key of a record without the time that a listing goes by: after all others, newest first."""
 
 ANY_STAGE: Final = 2**53 - 1
 """The ceiling of a write that replaces whatever stands. No stage is higher."""
 
+BY_FINISH: Final = "~"
+"""How a facet begins that lists its records by ``finished_at``. All others list by ``submitted_at``."""
+
+EVERYTHING: Final = ("",)
+"""To count this group is to count all records. A listing of all of them has no groups."""
+
+SWEPT_PER_WRITE: Final = 2
+"""How many expired records a write removes along the way: twice what it adds, so the backlog shrinks."""
+
+
+def sort_key(time: int | None) -> int:
+    """Minus the time, so that newest first is ascending; within 64 bits whatever was stored."""
+    return UNSORTED if time is None else max(-UNSORTED, min(-time, UNSORTED))
+
 
 class Position(NamedTuple):
-    """A place in every listing. The sort key is minus the submission time, so newest first is ascending."""
+    """A place in a listing. Ids break ties, by code point, which is also the order of their UTF-8 bytes."""
 
     sort: int
     id: str
 
 
-def sort_key(submitted_at: int | None) -> int:
-    """The sort key of a record, kept within 64 bits even for a time that no flowstore has written."""
-    return UNSORTED if submitted_at is None else max(-UNSORTED, min(-submitted_at, UNSORTED))
+class Entry(NamedTuple):
+    """One record as stored.
 
+    ``status`` is one of STATUSES; "" marks stored bytes that are no record of this format, with the beginning
+    of them in ``head`` and the other fields without meaning, except for ``submitted_at`` if it is known.
+    ``version`` counts the writes of the record from 1; one that is stored anew after it was removed, or has
+    expired, begins with 1 again. ``expires_at`` None: never.
 
-class Row(NamedTuple):
-    """One record as stored. ``head`` is JSON of the small fields, ``body`` is JSON of the values.
+    ``fixed`` and ``facets`` are what it is listed by besides its status, each an index of its own. A record
+    gets its ``fixed`` facets by the first write that has any, and keeps them. Both hold any text but "",
+    without duplicates, together at most 259. A facet that is fixed in one record is so wherever it occurs.
 
-    ``body`` is None if it was not asked for. ``stage`` orders the states of a task (see records.py).
-    ``expires_at`` None: never. ``fetch`` and ``watch`` may return a row that has expired; the caller checks.
-    ``status`` "" marks stored bytes that are no record of this format, and ``head`` holds the beginning of
-    them. ``progress`` is JSON. ``parent`` and ``root`` are ids of other records; a record without a parent is
-    a root itself and has None for both.
+    ``check`` is a signed number of 64 bits that the core stores along, to find damage when it reads.
+    ``body`` is None if it was not asked for, ``progress`` if there is none. A head and a progress are text in
+    UTF-8, a body is any bytes, and none is empty.
     """
 
     id: str
     status: str
     stage: int
     version: int
-    name: str | None
     submitted_at: int | None
+    started_at: int | None
+    finished_at: int | None
+    due_at: int | None
+    updated_at: int
     expires_at: int | None
+    fixed: tuple[str, ...]
+    facets: tuple[str, ...]
+    check: int
     head: bytes
     body: bytes | None
     progress: bytes | None = None
-    parent: str | None = None
-    root: str | None = None
-    worker: str | None = None
-    labels: tuple[str, ...] = ()
 
     @property
     def position(self) -> Position:
-        """Its place in every listing it was found in, even if it is no record of this format."""
+        """Its place in every listing by submission."""
         return Position(sort_key(self.submitted_at), self.id)
+
+    def position_in(self, facet: str) -> Position:
+        is_by_finish = facet.startswith(BY_FINISH)
+        return Position(sort_key(self.finished_at if is_by_finish else self.submitted_at), self.id)
 
     def is_expired(self, now: int) -> bool:
         return self.expires_at is not None and self.expires_at <= now
 
 
-class Commit(NamedTuple):
-    """One write, applied whole or not at all.
+class Logged(NamedTuple):
+    """A history item that an applied write leaves: its value and check; ``keep``: see ``Put``."""
 
-    ``if_version`` None: applied if there is no live record of this id, or if the standing one has ``stage <=
-    ceiling``. Otherwise applied if the standing version is exactly ``if_version``, where 0 means that there
-    is no live record; ``ceiling`` is then ignored. ``token`` identifies the write. An engine whose driver may
-    send it twice must recognise that the standing record has the same token: it is applied already.
+    value: bytes
+    check: int
+    keep: int | None = None
 
-    ``parent`` None keeps that of the standing record. The first write that names one fixes it, and gives the
-    parent's root to the record and to all descendants that it has. The root is the parent itself if the
-    parent has none or is not stored; and also if the parent's root is the record itself or a descendant of
-    it, as can happen when what was between them has been deleted. A parent that descends from the record, or
-    differs from that of the standing record, is refused (FAMILY).
 
-    Unless ``history`` is 0, the write appends a TransitionRow at ``at``, and only the newest ``history`` ones
-    are kept; None: all.
+class Write(NamedTuple):
+    """One write, applied whole or not at all. ``entry`` replaces what stands; its ``version`` is not read.
+
+    An engine decides in this order, looking at live records only, but for the token:
+
+    1. The standing record, live or expired, has the same ``token``: the write was applied before, by a driver
+       that sent it twice. APPLIED, nothing is written. (An engine whose driver sends once need not look.)
+    2. The guard. ``if_version`` None: the record is absent, or its ``stage <= ceiling``. Otherwise its
+       version is exactly ``if_version``, 0 meaning absent, and ``ceiling`` is not read. If not: STANDING.
+    3. The standing record has ``fixed`` facets, and they are not those of the entry: FIXED.
+
+    Applied, it gets the next version, loses the items of an expired predecessor, and appends ``logged`` to
+    the items of Section.HISTORY: at ``entry.updated_at``, with the new version in 16 digits as the key, and
+    version 1 of its own.
     """
 
-    id: str
-    status: str
-    stage: int
-    ceiling: int
-    if_version: int | None
-    is_finished: bool
-    name: str | None
-    submitted_at: int | None
-    expires_at: int | None
+    entry: Entry
     token: str
-    head: bytes
-    body: bytes
-    progress: bytes | None = None
-    parent: str | None = None
-    worker: str | None = None
-    labels: tuple[str, ...] = ()
-    at: int = 0
-    history: int | None = 0
+    ceiling: int
+    if_version: int | None = None
+    logged: Logged | None = None
 
-    @property
-    def sort(self) -> int:
-        return sort_key(self.submitted_at)
+
+class Verdict(StrEnum):
+    """What became of a write or a put."""
+
+    APPLIED = "applied"
+    STANDING = "standing"
+    FIXED = "fixed"
+    OWNERLESS = "ownerless"
+    UNREADABLE = "unreadable"
 
 
 class Outcome(NamedTuple):
-    """Whether a commit is now the stored state; if not, ``version`` is the one that it lost against.
+    """APPLIED: it is the stored state. Otherwise nothing was written, and no other write was affected.
 
-    0: there is no live record. UNREADABLE: the standing record can be neither read nor replaced, ``reason``
-    says why. FAMILY: the parent is refused; ``reason`` is the id of the standing parent, "" if the named one
-    is the record itself or descends from it. Nothing was written, and other writes of the call were not
-    affected.
+    STANDING: the guard does not hold; ``version`` is the one that stands, 0 if there is no live record.
+    FIXED: the standing record has other ``fixed`` facets, these. UNREADABLE: what stands can be neither read
+    nor replaced; ``reason`` says why. Of a put, OWNERLESS: its owner is no live record; ``key`` is the key of
+    the item, and ``version`` the one that stands there now, 0 if none does.
     """
 
-    is_applied: bool
-    version: int
+    verdict: Verdict
+    version: int = 0
+    key: str = ""
+    fixed: tuple[str, ...] = ()
     reason: str = ""
 
-
-UNREADABLE: Final = -1
-FAMILY: Final = -2
-
-APPLIED: Final = Outcome(is_applied=True, version=0)
-
-SWEPT_PER_COMMIT: Final = 2
-"""How many expired records a write removes along the way: twice what it adds, so the backlog shrinks."""
+    @property
+    def is_applied(self) -> bool:
+        return self.verdict is Verdict.APPLIED
 
 
-class Where(NamedTuple):
-    """Conditions on the records of a listing; None: any. Each field alone is served by an index.
-
-    ``root``: the record of this id and all whose root it is. ``is_root``: only records without a parent; used
-    only together with ``name``, and then an index as well.
-    """
-
-    name: str | None = None
-    parent: str | None = None
-    root: str | None = None
-    worker: str | None = None
-    label: str | None = None
-    is_root: bool = False
-
-
-ANYWHERE: Final = Where()
+APPLIED: Final = Outcome(Verdict.APPLIED)
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A range of the merged listing of some statuses: at most ``limit`` live rows after ``after``.
+    """A range of the merged listing of some statuses: at most ``limit`` live records after ``after``.
 
-    ``after`` None: from the start. ``newest_first`` False: in exactly the reverse order. ``with_body`` False
-    leaves ``Row.body`` None.
+    ``groups``: a record qualifies that has one facet of each group; (): all do. The first group is the index
+    that is walked, the others are tested on the way; no record has two facets of one group, and those of the
+    first group all begin with BY_FINISH or none does. ``after`` None: from the start. ``within``: only sort
+    keys from the first to the second, both included. ``newest_first`` False: exactly the reverse order.
+    ``with_body`` False leaves ``Entry.body`` None and costs nothing that grows with the bodies.
     """
 
     statuses: tuple[str, ...]
     limit: int
-    where: Where = ANYWHERE
+    groups: tuple[tuple[str, ...], ...] = ()
     after: Position | None = None
+    within: tuple[int, int] | None = None
     newest_first: bool = True
     with_body: bool = True
 

@@ -1,20 +1,53 @@
 """The interface of a storage: a few verbs over lists of plain data.
 
-The rules of flowstore live in the layers above and reach a storage as data: a write carries the highest
-``stage`` that it may replace, an expiry is a number to compare with ``now``. An engine stores and compares,
-and never interprets. Times are int microseconds since the Unix epoch, and come from the caller: an engine
-reads no clock.
+The rules of flowstore live in the layers above and reach a storage as data. An engine stores and compares,
+and never interprets; it reads no clock: times come from the caller, as int microseconds since the Unix epoch.
+
+**From an engine to a backend.** ``BaseResultBackend(engine, **options)`` is a backend. ``SharedTrips`` around
+the engine puts concurrent calls together and gives each a deadline: of the writing verbs (write, remove,
+report, put) it makes one call at a time, or one per lane, with all items of an id in one lane; ``read``,
+``count`` and ``items`` have a lane each; watch, scan, facets, timeline, purge and namespaces are called as
+they come. At most 500 items travel in a call. Any call may be cancelled: a write that has begun may then be
+applied or not, but never by half, and what it has locked or borrowed is given back. ``open`` comes first and
+``close`` last; both once, with no other verb in flight. A failed ``open`` may be repeated.
+
+**Text.** Ids, keys, owners and facets are any text without lone surrogates, of 1 to about 600 UTF-8 bytes,
+NUL included, and have no meaning: ``*``, ``/`` and ``%`` are characters. Order is by code point.
+
+**Twice in one call.** Items are carried out in order, each on what the one before has left: the second of two
+writes of an id is judged by the first, the second removal finds nothing. A read answers each place.
+
+**Expired records** are as absent for every rule, and never in a listing, although ``read`` and ``watch`` may
+return them; the caller looks. They may be counted, and be in the timeline, until they are removed.
+
+**Errors.** A bad item fails its own call, before anything is written. What happened, and which error it is:
+
+| what happened | error (flowstore.errors), the driver's as its cause |
+|---|---|
+| cannot connect, connection lost, the server is starting or has no leader | StorageUnavailable |
+| no answer in time; a lock that was not granted | StorageTimeout |
+| no room: disk, quota, memory limit | StorageFull |
+| no permission: files, ACL, password, read-only | AccessDenied |
+| what is stored cannot be understood, as a whole | CorruptStore |
+| one record of it | none: an Entry of status "", Verdict.UNREADABLE |
+| one item of it | CorruptRecord from ``items``; the timeline passes over it |
+| the store is of a newer format | SchemaTooNew, from every write |
+| the file is gone, or another one | StoreReplaced |
+| a conflict of transactions (deadlock, serialization) | none: the engine tries again until its time is up |
+| anything else | StorageError |
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Final, Protocol
 
-from flowstore.engine.belongings import Asked, Kept, Put, PutOutcome, Report, Span, TransitionRow
-from flowstore.engine.rows import ANYWHERE, Commit, Outcome, Purged, Query, Row, Where
+from flowstore.engine.items import Asked, Item, Put, Report, Span
+from flowstore.engine.rows import EVERYTHING, STATUSES, Entry, Outcome, Purged, Query, Write
 
 
 class Change(StrEnum):
@@ -31,14 +64,17 @@ class Change(StrEnum):
     EXPIRED = "e"
 
 
+_STEP: Final = 1_000
+
 ANY_ID: Final = ""
-"""To watch this id is to watch all ids: every store in a status is reported."""
+"""To watch this id is to watch all ids: every store in a status is reported, each once."""
 
 
 class Hints(Protocol):
-    """Where an engine reports changes of watched ids. Hints may be lost, late or doubled, but never invented.
+    """Where an engine reports changes of watched ids, in the event loop that opened it.
 
-    Changes of ids that are not watched may be reported as well.
+    Hints may be lost, late or (but for ANY_ID) doubled, and never invented. Changes of ids that nobody
+    watches may be reported as well. After a break in which hints may have been lost: ``look_again``.
     """
 
     def changed(self, ids: Collection[str], change: Change, at: int | None = None) -> None:
@@ -57,11 +93,7 @@ class Hints(Protocol):
 
 
 class Engine(ABC):
-    """The storage of one namespace. Lists in, lists of the same length and order out.
-
-    Every verb is atomic per item. A bad item fails its own call, before anything is written. Errors are
-    StorageError, with the driver's error as the cause.
-    """
+    """The storage of one namespace. Lists in, lists of the same length and order out; atomic per item."""
 
     @abstractmethod
     async def open(self, hints: Hints) -> None:
@@ -69,67 +101,87 @@ class Engine(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Release everything this engine has made, and nothing else. Called once, with no verb in flight."""
+        """Release everything this engine has made, and nothing else."""
 
     async def room(self) -> None:  # noqa: B027  # writes that never queue always have room
         """Return when one more write may be encoded: the backpressure of a storage that falls behind."""
 
     @abstractmethod
-    async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
-        """Apply each write in order, notify its watchers, and purge a few expired records along the way."""
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        """Carry out each write, then tell its watchers, and remove a few expired records along the way."""
 
     @abstractmethod
-    async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
-        """The stored rows, including expired ones; None where there is no record."""
+    async def read(self, ids: Sequence[str], *, with_body: bool = True) -> list[Entry | None]:
+        """The stored records, including expired ones; None where there is none."""
 
     @abstractmethod
-    async def watch(self, ids: Sequence[str]) -> list[Row | None]:
-        """Report changes of ``ids`` from now on, and ``fetch`` them.
+    async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
+        """Report changes of ``ids`` from now on, and ``read`` them.
 
         No change is lost between the registration and the read. The body may be left out (None) while the
-        record is not finished. A registration may end with a hint that ends the wait, or after a while;
-        watching an id again renews it.
+        record is not finished; one that is finished and never expires need not be registered, as nobody waits
+        for it any more. There is no unwatch: an id may be forgotten with the hint of its removal or of
+        a final status, or at ``until``, long before which the caller watches it again if it still cares.
         """
 
     @abstractmethod
-    async def scan(self, query: Query, now: int) -> list[Row]:
-        """The live rows of a range, in order; fewer than ``limit`` only at the end of the listing."""
+    async def scan(self, query: Query, now: int) -> list[Entry]:
+        """The live records of a range, in order; fewer than ``limit`` only at the end of the listing."""
 
-    @abstractmethod
-    async def count(self, where: Where = ANYWHERE) -> dict[str, int]:
-        """Records per status; one without any may be left out. ANYWHERE must not cost more as they grow."""
+    async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
+        """For each group of facets the number of records per status that have one of them.
 
-    @abstractmethod
-    async def names(self) -> list[str]:
-        """The distinct names of all records without a parent, including expired ones, in any order."""
+        No record has two facets of a group. A status without any may be left out. EVERYTHING should cost the
+        same however many records there are. The default looks through the listings.
+        """
+        return [dict(Counter([entry.status async for entry in self._listed(group)])) for group in groups]
+
+    async def facets(self, prefix: str) -> list[str]:
+        """The facets of all records that begin with ``prefix``, in any order; not the fixed ones.
+
+        The default looks through the listing of all records.
+        """
+        found = [facet async for entry in self._listed(EVERYTHING) for facet in entry.facets]
+        return list({facet for facet in found if facet.startswith(prefix)})
+
+    async def _listed(self, group: tuple[str, ...]) -> AsyncIterator[Entry]:
+        """All records that have a facet of the group, without bodies, read in bounded steps."""
+        query = Query(STATUSES, _STEP, () if group == EVERYTHING else (group,), with_body=False)
+        while True:
+            entries = await self.scan(query, 0)  # at that time nothing had expired yet
+            for entry in entries:
+                yield entry
+            if len(entries) < query.limit:
+                return
+            query = replace(query, after=entries[-1].position_in(group[0]))
 
     @abstractmethod
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
-        """Delete records and everything that belongs to them; True where a live one was deleted."""
+        """Delete records and their items; True where a live one was deleted."""
 
     @abstractmethod
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
-        """Remove at most ``limit`` expired records, or with ``everything`` records of any kind."""
+        """Remove at most ``limit`` expired records, or with ``everything`` records of any kind.
 
-    @abstractmethod
-    async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
-        """Replace the progress of live, unfinished records, notify their watchers, change nothing else."""
-
-    @abstractmethod
-    async def history(self, span: Span, now: int) -> list[TransitionRow]:
-        """The transitions of a span; fewer than ``limit`` only at its end.
-
-        Those of an expired record may still be among those of all tasks; asked for by its id, it has none.
+        Their items go with them; those of NAMESPACE stay.
         """
 
     @abstractmethod
-    async def put(self, puts: Sequence[Put], now: int) -> list[PutOutcome]:
-        """Store or remove each value, in order."""
+    async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
+        """Replace the progress of live, unfinished records, tell their watchers, change nothing else."""
 
     @abstractmethod
-    async def kept(self, asked: Asked, now: int) -> list[Kept]:
-        """The values asked for, in the order of their keys by code point; none for a record that expired."""
+    async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
+        """Store or remove each item, at ``now``."""
+
+    @abstractmethod
+    async def items(self, asked: Sequence[Asked], now: int) -> list[list[Item]]:
+        """The items asked for, in the order of their keys; none of a record that is expired or absent."""
+
+    @abstractmethod
+    async def timeline(self, span: Span, now: int) -> list[Item]:
+        """The history of all records in a span; fewer than ``limit`` only at its end."""
 
     @abstractmethod
     async def namespaces(self) -> list[str]:
-        """All namespaces of the storage, including this one, in any order."""
+        """The namespaces that a writer has opened in this storage, including this one, in any order."""

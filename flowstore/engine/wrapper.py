@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowstore.engine.belongings import Asked, Kept, Put, PutOutcome, Report, Span, TransitionRow
-from flowstore.engine.rows import ANYWHERE, Commit, Outcome, Purged, Query, Row, Where
+from flowstore.engine.items import Asked, Item, Put, Report, Span
+from flowstore.engine.rows import Entry, Outcome, Purged, Query, Write
 from flowstore.engine.verbs import Engine, Hints
 
 
@@ -24,23 +24,23 @@ class EngineWrapper(Engine):
     async def room(self) -> None:
         await self.inner.room()
 
-    async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
-        return await self.inner.commit(commits, now)
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        return await self.inner.write(writes, now)
 
-    async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
-        return await self.inner.fetch(ids, with_body=with_body)
+    async def read(self, ids: Sequence[str], *, with_body: bool = True) -> list[Entry | None]:
+        return await self.inner.read(ids, with_body=with_body)
 
-    async def watch(self, ids: Sequence[str]) -> list[Row | None]:
-        return await self.inner.watch(ids)
+    async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
+        return await self.inner.watch(ids, until)
 
-    async def scan(self, query: Query, now: int) -> list[Row]:
+    async def scan(self, query: Query, now: int) -> list[Entry]:
         return await self.inner.scan(query, now)
 
-    async def count(self, where: Where = ANYWHERE) -> dict[str, int]:
-        return await self.inner.count(where)
+    async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
+        return await self.inner.count(groups)
 
-    async def names(self) -> list[str]:
-        return await self.inner.names()
+    async def facets(self, prefix: str) -> list[str]:
+        return await self.inner.facets(prefix)
 
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
         return await self.inner.remove(ids, now)
@@ -51,14 +51,14 @@ class EngineWrapper(Engine):
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
         return await self.inner.report(reports, now)
 
-    async def history(self, span: Span, now: int) -> list[TransitionRow]:
-        return await self.inner.history(span, now)
-
-    async def put(self, puts: Sequence[Put], now: int) -> list[PutOutcome]:
+    async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
         return await self.inner.put(puts, now)
 
-    async def kept(self, asked: Asked, now: int) -> list[Kept]:
-        return await self.inner.kept(asked, now)
+    async def items(self, asked: Sequence[Asked], now: int) -> list[list[Item]]:
+        return await self.inner.items(asked, now)
+
+    async def timeline(self, span: Span, now: int) -> list[Item]:
+        return await self.inner.timeline(span, now)
 
     async def namespaces(self) -> list[str]:
         return await self.inner.namespaces()

@@ -8,8 +8,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from flowstore._core.core import Core
-from flowstore._core.keeping import NAMESPACE, Keeping
-from flowstore.engine import Section
+from flowstore._core.keeping import Keeping
+from flowstore.engine import NAMESPACE, Section
 from flowstore.errors import CorruptRecord
 from flowstore.fields import Timestamp
 

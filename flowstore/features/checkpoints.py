@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from flowstore._core.core import Core
 from flowstore._core.keeping import Keeping
 from flowstore._values.arguments import check_int
-from flowstore.engine import Kept, Section
+from flowstore.engine import Item, Section
 from flowstore.fields import Timestamp
 from flowstore.text import check_text
 
@@ -48,8 +48,8 @@ class Checkpoints:
     async def all(self, task_id: str) -> list[Checkpoint]:
         """All checkpoints, in the order in which they were saved; empty for an unknown id."""
         found = await self._keeping.kept(check_text("task_id", task_id))
-        return [self._checkpoint(task_id, kept) for kept in found]
+        return [self._checkpoint(task_id, item) for item in found]
 
-    def _checkpoint(self, task_id: str, kept: Kept) -> Checkpoint:
-        value, at = self._keeping.decode(task_id, kept)
-        return Checkpoint(seq=int(kept.key), at=at, value=value)
+    def _checkpoint(self, task_id: str, item: Item) -> Checkpoint:
+        value, at = self._keeping.decode(task_id, item)
+        return Checkpoint(seq=int(item.key), at=at, value=value)

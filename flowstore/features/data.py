@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from flowstore._core.core import Core
 from flowstore._core.keeping import Keeping
 from flowstore._values.arguments import check_int
-from flowstore.engine import Kept, Section
+from flowstore.engine import Item, Section
 from flowstore.errors import UnknownTask, VersionConflict
 from flowstore.fields import Timestamp
 from flowstore.text import check_text
@@ -68,7 +68,7 @@ class Data:
         """All values by key, in the order of the keys; empty if there are none or no such task."""
         check_text("task_id", task_id)
         found = await self._keeping.kept(task_id)
-        return {kept.key: self._entry(task_id, kept).value for kept in found}
+        return {item.key: self._entry(task_id, item).value for item in found}
 
     async def delete(self, task_id: str, key: str) -> bool:
         """Remove the value; False if there was no such key or no such task. Its version starts again at 1."""
@@ -79,6 +79,6 @@ class Data:
         except UnknownTask:
             return False
 
-    def _entry(self, task_id: str, kept: Kept) -> DataEntry:
-        value, at = self._keeping.decode(task_id, kept)
-        return DataEntry(key=kept.key, value=value, version=kept.version, at=at)
+    def _entry(self, task_id: str, item: Item) -> DataEntry:
+        value, at = self._keeping.decode(task_id, item)
+        return DataEntry(key=item.key, value=value, version=item.version, at=at)

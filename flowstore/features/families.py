@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator
 from typing import Final
 
 from flowstore._core.core import Core
-from flowstore._core.listing import query_of, results, walk
+from flowstore._core.listing import listing_of, results, walk
 from flowstore._core.removing import descend
 from flowstore._values.arguments import check_bool
-from flowstore.engine import Where
+from flowstore._values.facets import Where
 from flowstore.models import TaskResult
 from flowstore.text import check_text
 
@@ -31,7 +31,7 @@ class Families:
         ``iter_by_status``.
         """
         where = Where(parent=check_text("task_id", task_id))
-        return results(self._core, walk(self._core, query_of(None, where, _BATCH, False, load_result)))
+        return results(self._core, walk(self._core, listing_of(None, where, _BATCH, False, load_result)))
 
     def descendants(self, task_id: str, *, load_result: bool = True) -> AsyncGenerator[TaskResult, None]:
         """The children, then their children, and so on: breadth first, each generation as in ``children``.

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from flowstore._core.core import STEP, Core
+from flowstore._core.core import Core
 from flowstore._core.listing import readable
 from flowstore._core.transitions import END_OF_TIME, walk_transitions
 from flowstore._values.arguments import MAX_PAGE, check_instant, check_int
-from flowstore._values.records import transition
-from flowstore.engine import Span
+from flowstore._values.reading import transition
+from flowstore.engine import Asked, Section, Span
 from flowstore.models import Transition
 from flowstore.text import check_text
 
@@ -26,14 +25,15 @@ class History:
         self._core = core
 
     async def of(self, task_id: str) -> list[Transition]:
-        """The transitions of the task, by time, and in the order of writing if times are equal.
+        """The transitions of the task, in the order of writing.
 
         Every store that was applied is among them, as far as ``history_limit`` allows. Empty for an unknown
         id.
         """
-        first, last = _EVER
-        span = Span(STEP, first, last, check_text("task_id", task_id))
-        return [transition(row) async for rows in walk_transitions(self._core, span) for row in rows]
+        asked = Asked(Section.HISTORY, check_text("task_id", task_id))
+        async with self._core.life:
+            [items] = await self._core.engine.items([asked], self._core.clock())
+        return list(map(transition, items))
 
     def iter(
         self, start: datetime | None = None, end: datetime | None = None, *, batch_size: int = 100
@@ -50,15 +50,18 @@ class History:
     ) -> AsyncGenerator[str, None]:
         """The ids of the tasks with a transition from ``start`` to ``end``, both included.
 
-        Each comes once, in the order of the first transition in that time. Only an id whose oldest
-        transitions are dropped during the walk, because of ``history_limit``, may come again.
+        Each comes once, in the order of the first transition in that time. The walk remembers the ids that it
+        has shown.
         """
-        return self._ids(replace(_span(start, end, batch_size), first_only=True))
+        return self._ids(_span(start, end, batch_size))
 
     async def _ids(self, span: Span) -> AsyncGenerator[str, None]:
-        async for rows in walk_transitions(self._core, span):
-            for row in rows:
-                yield row.id
+        shown: set[str] = set()
+        async for items in walk_transitions(self._core, span):
+            for item in items:
+                if item.owner not in shown:
+                    shown.add(item.owner)
+                    yield item.owner
 
 
 def _span(start: datetime | None, end: datetime | None, batch_size: int) -> Span:

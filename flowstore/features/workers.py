@@ -12,12 +12,16 @@ from typing import Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from flowstore._core.core import Core, applied
-from flowstore._core.keeping import NAMESPACE, Keeping
-from flowstore._core.listing import results, walk
+from flowstore._core.core import Core
+from flowstore._core.keeping import Keeping
+from flowstore._core.listing import Listing, results, walk
+from flowstore._core.writing import applied
 from flowstore._values.arguments import check_age, check_int, check_texts
-from flowstore._values.records import first_of, only_known
-from flowstore.engine import Commit, Kept, Query, Row, Section, Where
+from flowstore._values.checks import is_whole_item
+from flowstore._values.codec import DecodeError
+from flowstore._values.facets import Where
+from flowstore._values.reading import DAMAGED, first_of, only_known
+from flowstore.engine import NAMESPACE, Entry, Item, Section, Write
 from flowstore.errors import CorruptRecord, UnknownWorker, UnreadableRecord
 from flowstore.fields import Identifier, Timestamp
 from flowstore.models import TaskResult, TaskStatus, as_error
@@ -131,7 +135,7 @@ class Workers:
 
         Unreadable records are reported at the end, as in ``iter_by_status``.
         """
-        running = _running(check_text("worker_id", worker_id))
+        running = self._running(worker_id)
         return results(self._core, walk(self._core, running))
 
     async def requeue(self, worker_id: str) -> list[str]:
@@ -162,36 +166,43 @@ class Workers:
     async def _step_all(self, worker_id: str, step: Step) -> list[str]:
         changed: list[str] = []
         unreadable: list[UnreadableRecord] = []
-        async for rows in walk(self._core, _running(check_text("worker_id", worker_id))):
+        async for entries in walk(self._core, self._running(worker_id)):
             now = self._core.clock()
-            commits: list[Commit] = []
+            writes: list[Write] = []
             # A record that cannot be read must not keep the other tasks from being rescued.
-            for row in rows:
+            for entry in entries:
                 with _collected(unreadable):
-                    commits.append(self._stepped(row, step, now))
+                    writes.append(self._stepped(entry, step, now))
             async with self._core.life:
                 await self._core.engine.room()
-                outcomes = await self._core.engine.commit(commits, now)
-            for commit, outcome in zip(commits, outcomes, strict=True):
+                outcomes = await self._core.engine.write(writes, now)
+            for write, outcome in zip(writes, outcomes, strict=True):
                 with _collected(unreadable):
-                    changed += [commit.id] if applied(commit, outcome) else []
+                    changed += [write.entry.id] if applied(write, outcome) else []
         if unreadable:
             raise unreadable[0]
         return changed
 
-    def _stepped(self, row: Row, step: Step, now: int) -> Commit:
+    def _running(self, worker_id: str) -> Listing:
+        check_text("worker_id", worker_id)
+        self._core.check_listed("worker_id")
+        return Listing((TaskStatus.RUNNING,), _BATCH, Where(worker=worker_id), newest_first=False)
+
+    def _stepped(self, entry: Entry, step: Step, now: int) -> Write:
         """The write of the task's next state over exactly this version.
 
         A worker that is alive after all may have stored meanwhile. The values are passed on as bytes.
         """
-        task = step(self._core.records.decode(row._replace(body=None)), from_micros(now))
-        return self._core.records.commit(task, now, if_version=row.version, body=row.body)
+        if not self._core.records.is_whole(entry):  # its values get a new checksum
+            raise CorruptRecord(entry.id, DAMAGED)
+        task = step(self._core.records.decode(entry._replace(body=None)), from_micros(now))
+        return self._core.records.write(task, now, if_version=entry.version, body=entry.body)
 
-    async def _kept_worker(self, worker_id: str) -> Kept | None:
+    async def _kept_worker(self, worker_id: str) -> Item | None:
         found = await self._keeping.kept(NAMESPACE, keys=[worker_id])
         return found[0] if found else None
 
-    async def _put_worker(self, worker_id: str, value: bytes, standing: Kept | None) -> bool:
+    async def _put_worker(self, worker_id: str, value: bytes, standing: Item | None) -> bool:
         """False if ``standing`` is no longer what is stored."""
         version = standing.version if standing else 0
         return (await self._keeping.put(NAMESPACE, worker_id, value, if_version=version)).is_applied
@@ -205,15 +216,11 @@ def _collected(errors: list[UnreadableRecord]) -> Iterator[None]:
         errors.append(error)
 
 
-def _running(worker_id: str) -> Query:
-    return Query((TaskStatus.RUNNING,), _BATCH, Where(worker=worker_id), newest_first=False)
-
-
 def _requeued(task: TaskResult, at: datetime) -> TaskResult:
     return TaskResult.pending(task, submitted_at=task.submitted_at, retries=task.retries + 1)
 
 
-def _started_at(standing: Kept | None, host: str, pid: int) -> datetime | None:
+def _started_at(standing: Item | None, host: str, pid: int) -> datetime | None:
     """When the registered process started, if it is the same process."""
     known = None if standing is None else _worker(standing)
     return known.started_at if known is not None and (known.host, known.pid) == (host, pid) else None
@@ -228,8 +235,10 @@ def _encode(worker: Worker) -> bytes:
     return worker.model_dump_json(exclude=_ELSEWHERE, exclude_defaults=True).encode()
 
 
-def _worker(kept: Kept) -> Worker:
+def _worker(kept: Item) -> Worker:
     try:
+        if not is_whole_item(Section.WORKER, kept):
+            raise DecodeError(DAMAGED)
         fields = only_known(from_json(kept.value), _STORED)
         fields["started_at"] = from_iso(fields.get("started_at"))
         return Worker(worker_id=kept.key, last_seen=from_micros(kept.at), **fields)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from flowstore._core.core import Core
-from flowstore._core.listing import count, page, query_of
-from flowstore.engine import Where
+from flowstore._core.listing import count, listing_of, page
+from flowstore._values.facets import RUN, Where
 from flowstore.features.data import Data
 from flowstore.models import Page, Statuses, Workflow
 from flowstore.text import check_text
@@ -26,8 +26,9 @@ class Workflows:
 
         A name whose runs have all expired may be among them until the next purge step.
         """
+        self._core.check_listed("name")
         async with self._core.life:
-            return sorted(await self._core.engine.names())
+            return sorted(facet[len(RUN) :] for facet in await self._core.engine.facets(RUN))
 
     async def runs(
         self,
@@ -44,7 +45,9 @@ class Workflows:
         Tasks of that name with a parent cost nothing. The cursor is valid for this listing only.
         """
         where = Where(name=check_text("type", type), is_root=True)
-        return await page(self._core, query_of(statuses, where, 0, newest_first, load_result), limit, cursor)
+        self._core.check_listed("name")
+        wanted = listing_of(statuses, where, 0, newest_first, load_result)
+        return await page(self._core, wanted, limit, cursor)
 
     async def get(self, root_id: str) -> Workflow | None:
         """A run and a summary of its family; None if there is no such task, or it has a parent.
@@ -52,12 +55,12 @@ class Workflows:
         It takes several reads. While the run goes on, the later ones may be newer than the first.
         """
         async with self._core.life:
-            [row] = await self._core.engine.fetch([check_text("root_id", root_id)])
-        if row is None or row.parent is not None or row.is_expired(self._core.clock()):
+            [root] = await self._core.engine.read([check_text("root_id", root_id)])
+        if root is None or root.fixed or root.is_expired(self._core.clock()):
             return None
-        family = query_of(None, Where(root=root_id), 0, newest_first=True, load_result=False)
+        family = listing_of(None, Where(root=root_id), 0, newest_first=True, load_result=False)
         return Workflow(
-            root=self._core.records.decode(row),
+            root=self._core.records.decode(root),
             counts=await count(self._core, {"root_id": root_id}),
             data=await self._data.all(root_id),
             tasks=await page(self._core, family, _TASKS, None),

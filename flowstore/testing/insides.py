@@ -12,6 +12,8 @@ from typing import Any
 
 from flowstore import BaseResultBackend, TaskResult
 from flowstore._core.core import Core
+from flowstore._values.checks import item_check
+from flowstore._values.records import Records
 from flowstore.engine import Engine, Put, Section
 
 
@@ -64,21 +66,37 @@ def meanwhile(backend: BaseResultBackend, verb: str, step: Callable[[], Awaitabl
     setattr(engine, verb, verb_and_step)
 
 
-async def plant(backend: BaseResultBackend, result: TaskResult, **parts: Any) -> None:
-    """Store ``result`` past the codec, with ``parts`` as the bytes of head, body or progress."""
+async def plant(
+    backend: BaseResultBackend, result: TaskResult, *, is_checked: bool = True, **parts: Any
+) -> None:
+    """Store ``result`` past the codec, with ``parts`` as fields of its entry, such as the bytes of its head.
+
+    With ``is_checked`` False its checksum is that of the entry without ``parts``.
+    """
     core = backend._core
-    commit = core.records.commit(result, core.clock())
+    plain = Records(core.records.codec, ttl=None, failure_ttl=None, history=None)
+    write = plain.write(result, core.clock())
     async with core.life:
-        [outcome] = await core.engine.commit([commit._replace(**parts)], core.clock())
+        entry = write.entry._replace(**parts)
+        entry = plain.checked(entry) if is_checked else entry
+        [outcome] = await core.engine.write([write._replace(entry=entry)], core.clock())
     assert outcome.is_applied, f"the storage refused it: {outcome}"
 
 
 async def plant_kept(
-    backend: BaseResultBackend, section: str, owner: str, key: str | None, value: bytes
+    backend: BaseResultBackend,
+    section: str,
+    owner: str,
+    key: str | None,
+    value: bytes,
+    *,
+    is_checked: bool = True,
 ) -> None:
-    """Put ``value`` past the codec. ``owner`` "" is the namespace."""
+    """Put ``value`` past the codec, ``is_checked`` with its checksum. ``owner`` "" is the namespace."""
     async with backend._core.life:
-        [outcome] = await backend._core.engine.put([Put(Section(section), owner, key, value)], 0)
+        check = item_check(section, owner, key, 0, value) - (not is_checked)
+        put = Put(Section(section), owner, key, value, check)
+        [outcome] = await backend._core.engine.put([put], 0)
     assert outcome.is_applied, f"the storage refused it: {outcome}"
 
 
@@ -89,7 +107,7 @@ def registered_types(backend: BaseResultBackend) -> dict[str, Any]:
 
 def limit_reading(backend: BaseResultBackend, *, max_bytes: int, max_levels: int) -> None:
     codec = backend._core.records.codec
-    codec._max_bytes, codec._max_levels = max_bytes, max_levels
+    codec.max_bytes, codec._max_levels = max_bytes, max_levels
 
 
 def replace_redact(backend: BaseResultBackend, redact: Callable[[TaskResult], TaskResult]) -> None:

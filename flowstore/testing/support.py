@@ -34,6 +34,13 @@ async def stored(backend: BaseResultBackend, task_id: str) -> TaskResult:
     return result
 
 
+async def store_family(backend: BaseResultBackend, *edges: str) -> None:
+    """Each is "parent child" or "root", submitted a second after the one before."""
+    for second, edge in enumerate(edges):
+        *parent, task_id = edge.split()
+        await backend.store(task_id, failed(task_id, second, parent_id=parent[0] if parent else None))
+
+
 async def walk(backend: BaseResultBackend, statuses: Any = TaskStatus.FAILED, **filters: Any) -> list[Page]:
     """Every page of a listing."""
     pages = [await backend.page(statuses, **filters)]

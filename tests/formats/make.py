@@ -59,30 +59,47 @@ async def fill_redis(url: str) -> None:
 
 
 def dump(client: Any, path: Path) -> None:
-    """One line for each key: its name, its type, and what it holds. Answers of calls are left out."""
+    """One line for each key: its name, its type, and what it holds. Answers of calls are left out.
+
+    Bytes that are no UTF-8 are lone surrogates, as ``surrogateescape`` makes them.
+    """
     readers = {
-        "string": client.get,
-        "set": lambda key: sorted(client.smembers(key)),
-        "list": lambda key: client.lrange(key, 0, -1),
-        "hash": lambda key: sorted(client.hgetall(key).items()),
-        "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
+        b"string": client.get,
+        b"set": lambda key: sorted(client.smembers(key)),
+        b"list": lambda key: client.lrange(key, 0, -1),
+        b"hash": lambda key: sorted(client.hgetall(key).items()),
+        b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
     }
-    keys = [key for key in sorted(client.keys()) if not key.split(":", 2)[2].startswith("c:")]
-    lines = [[key, kind, readers[kind](key)] for key in keys for kind in [client.type(key)]]
-    path.write_text("".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines), "utf-8")
+    keys = [
+        key for key in sorted(client.keys("flowstore:{app}:*")) if not key.startswith(b"flowstore:{app}:c:")
+    ]
+    lines = [_text([key, kind, readers[kind](key)]) for key in keys for kind in [client.type(key)]]
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), "ascii")
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode(errors="surrogateescape")
+    return list(map(_text, value)) if isinstance(value, list | tuple) else value
+
+
+def _bytes(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="surrogateescape")
+    return list(map(_bytes, value)) if isinstance(value, list) else value
 
 
 def load(client: Any, path: Path) -> None:
     """What ``dump`` wrote, into an empty database."""
     for line in path.read_text("utf-8").split("\n")[:-1]:
-        key, kind, value = json.loads(line)
-        if kind == "string":
+        key, kind, value = _bytes(json.loads(line))
+        if kind == b"string":
             client.set(key, value)
-        elif kind == "set":
+        elif kind == b"set":
             client.sadd(key, *value)
-        elif kind == "list":
+        elif kind == b"list":
             client.rpush(key, *value)
-        elif kind == "hash":
+        elif kind == b"hash":
             client.hset(key, mapping=dict(value))
         else:
             client.zadd(key, dict(value))
@@ -99,7 +116,7 @@ def main() -> None:
         server = start_server("valkey")
         try:
             asyncio.run(fill_redis(server.url))
-            with redis.Redis.from_url(server.url, decode_responses=True) as client:
+            with redis.Redis.from_url(server.url) as client:
                 dump(client, dumped)
         finally:
             server.stop()

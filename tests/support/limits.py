@@ -13,6 +13,7 @@ from flowstore import BaseResultBackend, TaskResult
 from flowstore.testing.contract import MakeBackend
 from flowstore.testing.contract.base import Contract
 from flowstore.testing.contract.crowds import LARGE, wait_10000_times, wait_in_each_way
+from flowstore.testing.contract.sharing import count_trips
 from flowstore.testing.support import IS_STRESS
 
 WAITS = 1_000_000 if IS_STRESS else 20_000
@@ -38,6 +39,19 @@ class Limits(Contract):
             tracemalloc.stop()
         assert max(sizes) - sizes[0] < 2**20, sizes
         assert backend.waiting == 0
+
+    async def test_many_large_results_are_read_in_portions(self, make_backend: MakeBackend) -> None:
+        """A hundred of 1 MB, awaited at once: no turn takes 100 ms of work, and few are in memory unread."""
+        async with make_backend(recheck_interval=1_000) as backend:
+            for n in range(100):
+                await backend.store(f"t{n}", TaskResult.success(f"t{n}", LARGE))
+            trips = count_trips(backend)
+            with turns_of_the_loop() as turns:
+                waits = [asyncio.ensure_future(backend.wait_for(f"t{n}")) for n in range(100)]
+                for wait in asyncio.as_completed(waits):
+                    assert (await wait).unwrap() == LARGE
+            assert max(turns) < 0.1, max(turns)
+            assert trips["watch"] >= 2
 
     async def test_no_turn_of_the_loop_is_long(self, make_backend: MakeBackend) -> None:
         """While 10,000 waiters are woken with a result of 1 MB: none takes 100 ms of work."""

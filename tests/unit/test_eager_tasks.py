@@ -12,7 +12,7 @@ import pytest
 from flowstore import BaseResultBackend, InMemoryBackend, TaskResult
 from flowstore._trips.shared import SharedTrips
 from flowstore.backends.memory import MemoryEngine
-from flowstore.engine import Commit, Outcome, Row
+from flowstore.engine import Entry, Outcome, Write
 from flowstore.testing.insides import core_of, wrap_engine
 from tests.support.loops import eager_loop
 
@@ -32,21 +32,21 @@ class BusyEngine(MemoryEngine):
         self.trips: list[int] = []
         self._is_busy = False
 
-    async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
-        self.trips.append(len(commits))
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        self.trips.append(len(writes))
         self._is_busy = True
         try:
-            return await super().commit(commits, now)
+            return await super().write(writes, now)
         finally:
             self._is_busy = False
 
-    async def watch(self, ids: Sequence[str]) -> list[Row | None]:
+    async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
         assert not self._is_busy, "asked by a hint that it was just giving"
-        return await super().watch(ids)
+        return await super().watch(ids, until)
 
-    async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
+    async def read(self, ids: Sequence[str], *, with_body: bool = True) -> list[Entry | None]:
         assert not self._is_busy, "asked by a hint that it was just giving"
-        return await super().fetch(ids, with_body=with_body)
+        return await super().read(ids, with_body=with_body)
 
 
 def test_a_hint_does_not_ask_the_storage_that_gives_it() -> None:

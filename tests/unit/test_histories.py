@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from flowstore import BaseResultBackend, StorageUnavailable, TaskResult, TaskStatus
 from flowstore.backends.memory import MemoryEngine
-from flowstore.engine import ANY_STAGE, APPLIED, Commit, Outcome, Row
+from flowstore.engine import ANY_STAGE, APPLIED, Entry, Outcome, Verdict, Write
 from flowstore.testing.faults import History, NotExplained, Recorder, ShuffleLoop, crowd
 from flowstore.testing.faults.ordering import Call, explains
 from flowstore.testing.model import EMPTY
@@ -128,27 +128,27 @@ class Faulty(MemoryEngine):
         super().__init__()
         self._fault = fault
         self._random = random.Random(fault)
-        self._old: dict[str, Row | None] = {}
+        self._old: dict[str, Entry | None] = {}
 
-    async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
         if self._random.random() < 0.1:
             if self._fault == "loses":
                 return [APPLIED]
             if self._fault == "second wins":
-                commits = [commit._replace(ceiling=max(commit.ceiling, commit.stage)) for commit in commits]
+                writes = [write._replace(ceiling=max(write.ceiling, write.entry.stage)) for write in writes]
             if self._fault == "zombie wins":
-                commits = [commit._replace(ceiling=ANY_STAGE) for commit in commits]
+                writes = [write._replace(ceiling=ANY_STAGE) for write in writes]
             if self._fault == "writes twice":
-                await super().commit(commits, now)
+                await super().write([write._replace(token=f"{write.token} again") for write in writes], now)
             if self._fault == "says no":
-                await super().commit(commits, now)
-                return [Outcome(is_applied=False, version=1)]
-        return await super().commit(commits, now)
+                await super().write(writes, now)
+                return [Outcome(Verdict.STANDING, version=1)]
+        return await super().write(writes, now)
 
-    async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
+    async def read(self, ids: Sequence[str], *, with_body: bool = True) -> list[Entry | None]:
         is_fresh = self._random.random() > 0.1 or not self._old.keys() >= set(ids)
         if self._fault != "reads old" or is_fresh:
-            self._old |= {task_id: self._rows.get(task_id) for task_id in ids}
+            self._old |= dict(zip(ids, await super().read(ids), strict=True))
         return [self._old[task_id] for task_id in ids]
 
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
@@ -183,8 +183,8 @@ async def test_a_call_that_raised_may_have_been_carried_out() -> None:
     """Its outcome is unknown, whatever it raised."""
 
     class Breaking(MemoryEngine):
-        async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
-            await super().commit(commits, now)
+        async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+            await super().write(writes, now)
             raise StorageUnavailable("gone")
 
     history = History()

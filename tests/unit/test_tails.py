@@ -24,13 +24,13 @@ class Outage:
         self.backend = backend
         engine = engine_of(backend)
         waiters: Any = core_of(backend).waiters
-        self._history, self._changed = engine.history, waiters.changed
-        engine.history, waiters.changed = self.history, self.changed
+        self._timeline, self._changed = engine.timeline, waiters.changed
+        engine.timeline, waiters.changed = self.timeline, self.changed
 
-    async def history(self, *asked: Any) -> Any:
+    async def timeline(self, *asked: Any) -> Any:
         if self.lasts:
             raise StorageUnavailable("down")
-        return await self._history(*asked)
+        return await self._timeline(*asked)
 
     def changed(self, *change: Any) -> None:
         if not self.lasts:

@@ -9,36 +9,37 @@ import pytest
 
 from flowstore import ResultDeleted, StorageTimeout, StorageUnavailable, TaskResult
 from flowstore._waiting.waiters import Waiters
-from flowstore.engine import Change, Row
+from flowstore.engine import Change, Entry
+from flowstore.testing.samples import sample_entry
 
-PENDING = Row("t", "pending", 0, 1, None, None, None, b"{}", b"{}")
-FINISHED = Row("t", "success", 2, 2, None, None, None, b"{}", b"{}")
+PENDING = sample_entry("t", status="pending")
+FINISHED = sample_entry("t", status="success", version=2)
 
 
 class Storage:
     """Every look is a future in ``looks``, to be answered by the test; ``kinds`` tells how it looked."""
 
     def __init__(self) -> None:
-        self.looks: asyncio.Queue[asyncio.Future[list[Row | None]]] = asyncio.Queue()
+        self.looks: asyncio.Queue[asyncio.Future[list[Entry | None]]] = asyncio.Queue()
         self.kinds: list[str] = []
-        self.waiters = Waiters(self.watch, self.fetch, self.decode, lambda: 0, recheck_interval=1_000)
+        self.waiters = Waiters(self.watch, self.read, self.decode, lambda: 0, recheck_interval=1_000)
 
-    async def watch(self, ids: Sequence[str]) -> list[Row | None]:
+    async def watch(self, ids: Sequence[str]) -> list[Entry | None]:
         return await self.look("watch", ids)
 
-    async def fetch(self, ids: Sequence[str]) -> list[Row | None]:
-        return await self.look("fetch", ids)
+    async def read(self, ids: Sequence[str]) -> list[Entry | None]:
+        return await self.look("read", ids)
 
-    async def look(self, kind: str, ids: Sequence[str]) -> list[Row | None]:
-        look: asyncio.Future[list[Row | None]] = asyncio.get_running_loop().create_future()
+    async def look(self, kind: str, ids: Sequence[str]) -> list[Entry | None]:
+        look: asyncio.Future[list[Entry | None]] = asyncio.get_running_loop().create_future()
         self.kinds.append(f"{kind} {' '.join(ids)}")
         self.looks.put_nowait(look)
         return await look
 
-    def decode(self, row: Row) -> TaskResult:
+    def decode(self, row: Entry) -> TaskResult:
         return TaskResult.success(row.id)
 
-    async def answer(self, row: Row | None) -> None:
+    async def answer(self, row: Entry | None) -> None:
         (await self.looks.get()).set_result([row])
 
 
@@ -97,7 +98,7 @@ async def test_hints_may_be_doubled_and_lost() -> None:
 
 
 @pytest.mark.parametrize("found", [None, PENDING])
-async def test_a_hint_that_is_outdated_does_not_end_the_watch(found: Row | None) -> None:
+async def test_a_hint_that_is_outdated_does_not_end_the_watch(found: Entry | None) -> None:
     """Said to be finished, but gone or begun again: watched anew, since the storage forgot the waiter."""
     storage = Storage()
     wait = storage.waiters.register("t")
@@ -107,7 +108,7 @@ async def test_a_hint_that_is_outdated_does_not_end_the_watch(found: Row | None)
     await storage.answer(found)
     await storage.answer(FINISHED)
     assert (await wait).task_id == "t"
-    assert storage.kinds == ["watch t", "fetch t", "watch t"]
+    assert storage.kinds == ["watch t", "read t", "watch t"]
     storage.waiters.release("t", wait)
     await storage.waiters.close()
 
@@ -124,7 +125,7 @@ async def test_neither_way_to_look_keeps_the_other_waiting() -> None:
     (await storage.looks.get()).set_result([FINISHED, FINISHED])
     storage.waiters.changed(["a"], Change.SUCCESS)
     await storage.answer(FINISHED)
-    assert storage.kinds[:3] == ["watch a b", "fetch a b", "watch new"]
+    assert storage.kinds[:3] == ["watch a b", "read a b", "watch new"]
     await asyncio.gather(*waits.values())
     for name, wait in waits.items():
         storage.waiters.release(name, wait)

@@ -6,16 +6,19 @@ from typing import Unpack
 
 from flowstore._core.options import BackendOptions
 from flowstore._values.arguments import check_int
+from flowstore._values.copies import CopiedRecords
 from flowstore.backends.memory.engine import MemoryEngine
 from flowstore.base import BaseResultBackend
 
 
 class InMemoryBackend(BaseResultBackend):
-    """Results in the memory of this process. Values go through the codec all the same, as on other backends.
+    """Results in the memory of this process. Values are copied; what other backends refuse is refused, too.
 
     ``max_results``: how many finished results to keep; the one that finished first is dropped first. None:
     all.
     """
+
+    _records = CopiedRecords
 
     def __init__(self, *, max_results: int | None = None, **options: Unpack[BackendOptions]) -> None:
         if max_results is not None:

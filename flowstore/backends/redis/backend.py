@@ -42,19 +42,7 @@ class RedisBackend(BaseResultBackend):
         namespace = check_text("namespace", options.get("namespace", "default"))
         engine = RedisEngine(client, namespace, timeout, recheck)
         engine.calls.owns_client = url is not None
-        self._redis = engine
         super().__init__(SharedTrips(engine, timeout, write_lanes=2), **options)
-
-    async def clear(self) -> int:
-        """Remove every record of this namespace, as on every backend; returns the number of live ones.
-
-        Then remove what else is left of the namespace, such as records that no index lists. They are found by
-        a scan over the keys of the whole database. The format, current waits and, for a minute, the answers
-        to the last calls stay.
-        """
-        async with self._core.life:
-            listed = await super().clear()
-            return listed + await self._redis.purge_unlisted(self._core.clock())
 
     def __repr__(self) -> str:
         return f"RedisBackend({self._shown}, namespace={self.namespace!r})"

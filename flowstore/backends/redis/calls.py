@@ -8,6 +8,7 @@ it arrives after a later call of its line, it is refused. It only works as a lin
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from hashlib import sha1
@@ -16,29 +17,35 @@ from itertools import count
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from flowstore._trips.lanes import copy_of
 from flowstore.backends.redis.client import storage_error
+from flowstore.backends.redis.driver import OwnConnection, text_of
+from flowstore.backends.redis.format import after
 from flowstore.errors import StorageError
 
 _MAX_CONNECTIONS: Final = 10
 _LEAST_MEMORY: Final = 60.0
+_SPOILT: Final = re.compile(r"WRONGTYPE|comes too late")
+"""Somebody wrote to the key of a line: it gets another one, or none of its calls would succeed any more."""
 
 
 class Line:
-    """A connection, or the shared client, that carries one call at a time; and the key of its answers."""
+    """What carries one call at a time, a connection or the shared client; and the key of its answers."""
 
-    __slots__ = ("client", "key", "numbers")
+    __slots__ = ("call", "close", "key", "numbers")
 
-    def __init__(self, client: Redis, key: str) -> None:
-        self.client = client
+    def __init__(self, client: Redis, key: str, *, is_own: bool) -> None:
+        own = OwnConnection(client.connection_pool) if is_own else None
+        self.call: Callable[..., Awaitable[Any]] = client.execute_command if own is None else own.call
+        self.close = None if own is None else own.close
         self.key = key
         self.numbers = count(1)
 
 
 class Calls:
-    """Calls of ``client``. With ``owns_client`` each line keeps a connection, which saves a fifth of a call.
+    """Calls of ``client``. With ``owns_client`` each line keeps a connection, which saves a third of a call.
 
     ``timeout``: after how many seconds the caller ends a call, and with it the driver's retries.
     """
@@ -50,38 +57,48 @@ class Calls:
     def __init__(self, client: Redis, prefix: str, timeout: float) -> None:
         self._client = client
         self._prefix = prefix
-        self._name = f"{prefix}c:{secrets.token_hex(8)}:"
         self._remembered_ms = round(max(_LEAST_MEMORY, 2 * timeout) * 1_000)
         most = client.connection_pool.max_connections - 1  # one listens
         self._slots = asyncio.Semaphore(min(_MAX_CONNECTIONS, most))
-        self._lines = map(self._new_line, count())
         self._idle: list[Line] = []
 
     async def close(self) -> None:
         if self.owns_client:
-            for client in (*(line.client for line in self._idle), self._client):
-                await client.aclose()
+            for line in self._idle:
+                if line.close is not None:
+                    await line.close()
+            await self._client.aclose()
 
-    async def read(self, script: str, *arguments: Any) -> Any:
+    async def command(self, *command: str | bytes | int) -> Any:
+        """The answer to one command. What it writes, if anything, must be harmless when written twice."""
+        return await self._guarded(lambda line: line.call(*command))
+
+    async def read(self, script: str, *arguments: str | bytes | int) -> Any:
         """The answer of ``script``. What it writes, if anything, must be harmless when written twice."""
-        return await self.guarded(lambda line: self._run(line, script, (self._prefix,), arguments))
+        keys = (self._prefix, f"{self._prefix}format")
+        return await self._guarded(lambda line: self._run(line, script, keys, arguments))
 
-    async def write(self, script: str, *arguments: Any) -> Any:
-        """The answer of ``script``, which must start with ``begin`` and end with ``answer`` (lib.lua)."""
+    async def write(self, script: str, now: int, *arguments: str | bytes | int) -> Any:
+        """The answer of ``script``, which begins with line.lua."""
         if self.refusal is not None:
             raise copy_of(self.refusal)
 
-        def run(line: Line) -> Awaitable[Any]:
-            named = (*arguments, self._remembered_ms, next(line.numbers))
-            return self._run(line, script, (self._prefix, line.key), named)
+        async def run(line: Line) -> Any:
+            named = (next(line.numbers), self._remembered_ms, now, after(now), *arguments)
+            try:
+                return await self._run(line, script, (self._prefix, line.key), named)
+            except ResponseError as error:
+                if _SPOILT.search(text_of(error)):
+                    line.key = self._new_key()
+                raise
 
-        return await self.guarded(run)
+        return await self._guarded(run)
 
-    async def guarded(self, call: Callable[[Line], Awaitable[Any]]) -> Any:
+    async def _guarded(self, call: Callable[[Line], Awaitable[Any]]) -> Any:
         """Make a call of the driver on a free line, and translate its errors. The trip sets the deadline."""
         try:
             async with self._slots:
-                line = self._idle.pop() if self._idle else next(self._lines)
+                line = self._idle.pop() if self._idle else self._new_line()
                 try:
                     return await call(line)
                 finally:
@@ -93,24 +110,39 @@ class Calls:
     async def _run(self, line: Line, script: str, keys: tuple[str, ...], arguments: tuple[Any, ...]) -> Any:
         digest, source = _SCRIPTS[script]
         try:
-            return await line.client.evalsha(digest, len(keys), *keys, *arguments)
+            return await line.call("EVALSHA", digest, len(keys), *keys, *arguments)
         except NoScriptError:  # not SCRIPT LOAD and a retry: it could be flushed again in between
-            return await line.client.eval(source, len(keys), *keys, *arguments)
+            return await line.call("EVAL", source, len(keys), *keys, *arguments)
 
-    def _new_line(self, number: int) -> Line:
-        return Line(self._client.client() if self.owns_client else self._client, f"{self._name}{number}")
+    def _new_line(self) -> Line:
+        return Line(self._client, self._new_key(), is_own=self.owns_client)
+
+    def _new_key(self) -> str:
+        return f"{self._prefix}c:{secrets.token_hex(8)}"
+
+
+_PARTS: Final = {
+    "commit": ("line", "answer", "alone", "record", "telling", "removal", "commit"),
+    "remove": ("full", "line", "answer", "record", "telling", "removal", "remove"),
+    "purge": ("full", "line", "answer", "record", "telling", "removal", "purge"),
+    "report": ("line", "answer", "record", "telling", "report"),
+    "put": ("line", "answer", "record", "put"),
+    **{
+        name: (name,)
+        for name in ("counts", "facets", "forget", "heads", "items", "migrate", "ranges", "read_old", "watch")
+    },
+}
+"""The files that each script consists of, in the folder lua: as each call pays for all that it has."""
 
 
 def _scripts() -> dict[str, tuple[str, str]]:
     """By name, the digest to call a script by and the source to load it from."""
     folder = files(__package__) / "lua"
-    library = folder.joinpath("lib.lua").read_text("utf-8")
-    names = (
-        *("clear", "commit", "count", "fetch", "history", "kept", "names"),
-        *("purge", "put", "remove", "report", "scan", "watch"),
-    )
-    sources = {name: library + folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names}
-    return {name: (_digest(source), source) for name, source in sources.items()}
+    texts = {
+        name: "".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in parts)
+        for name, parts in _PARTS.items()
+    }
+    return {name: (_digest(source), source) for name, source in texts.items()}
 
 
 def _digest(source: str) -> str:

@@ -2,90 +2,66 @@
 
 from __future__ import annotations
 
-import json
-import re
 import secrets
-from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
-from itertools import starmap
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from flowstore._trips.deadlines import in_time
+from flowstore.backends.redis import format as stored
 from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.client import storage_error
-from flowstore.backends.redis.format import (
-    FORMAT,
-    IS_FORMAT_KEY,
-    PER_CALL,
-    bounds,
-    kept_of,
-    listed_row,
-    member,
-    namespace_of,
-    outcome,
-    packed,
-    prefix_of,
-    put_arguments,
-    put_outcome,
-    refusal,
-    row_of,
-    transition_of,
-)
+from flowstore.backends.redis.format import PER_CALL, entry_of, history_of
 from flowstore.backends.redis.listener import Listener
+from flowstore.backends.redis.listing import Listing
+from flowstore.backends.redis.namespaces import Namespace
 from flowstore.engine import (
     ANY_STAGE,
-    ANYWHERE,
-    SWEPT_PER_COMMIT,
+    FINAL,
+    STATUSES,
+    SWEPT_PER_WRITE,
     Asked,
-    Commit,
     Engine,
+    Entry,
     Hints,
-    Kept,
+    Item,
     Outcome,
     Purged,
     Put,
-    PutOutcome,
     Query,
     Report,
-    Row,
+    Section,
     Span,
-    TransitionRow,
-    Where,
+    Write,
 )
-from flowstore.engine.facets import EVERYTHING, groups_of
-from flowstore.errors import CorruptRecord, StorageFull
-from flowstore.models import TaskStatus
+from flowstore.errors import CorruptRecord
 
-Item = TypeVar("Item")
+T = TypeVar("T")
 
-_EXAMINED_PER_CALL: Final = 2_000
-_COUNTED_PER_CALL: Final = 1_000
-_CLEARED_PER_CALL: Final = 1_000
-_KEYS_PER_SCAN: Final = 5_000
+_REMOVED_PER_CALL: Final = 1_000
+_FACETS_PER_CALL: Final = 1_000
 
 
 class RedisEngine(Engine):
     """One namespace of a database, under one hash tag. A verb is one script call, or a few for long lists."""
 
     def __init__(self, client: Redis, namespace: str, timeout: float, recheck_interval: float) -> None:
-        self._prefix = prefix_of(namespace)
+        self._namespace = Namespace(namespace)
+        self._prefix = self._namespace.prefix
         self._inbox = f"{self._prefix}inbox:{secrets.token_hex(8)}"
         # Registrations expire, so that a process that died leaves none behind. They outlast the recheck that
         # renews them, even if one is missed.
         self._registered_ms = round(max(60.0, 3 * recheck_interval) * 1_000)
         self._client = client
-        self._timeout = timeout
         self._listener: Listener
         self.calls = Calls(client, self._prefix, timeout)
 
     async def open(self, hints: Hints) -> None:
         self._listener = Listener(self._client, self._inbox, hints)
         try:
-            await self._check_format()
+            self.calls.refusal = await self._namespace.open(self.calls)
         except BaseException:
             await self.calls.close()
             raise
@@ -94,68 +70,76 @@ class RedisEngine(Engine):
         await self._listener.close()
         await self.calls.close()
 
-    async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        for count, lines, data in packed(commits):
-            replies = await self.calls.write("commit", now, SWEPT_PER_COMMIT * count, lines, data)
-            outcomes += map(outcome, replies)
+        for count, arguments in stored.packed(writes):
+            replies = await self.calls.write("commit", now, SWEPT_PER_WRITE * count, *arguments)
+            outcomes += map(stored.outcome, replies)
         return outcomes
 
-    async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
-        rows: list[Row | None] = []
+    async def read(self, ids: Sequence[str], *, with_body: bool = True) -> list[Entry | None]:
+        entries: list[Entry | None] = []
         for step in _steps(ids):
             if with_body:  # MGET is cheaper than a script that returns the whole value anyway
                 values = await self._values(step)
             else:
-                values = await self.calls.read("fetch", *step)
-            rows += map(row_of, step, values)
-        return rows
+                values = await self.calls.read("heads", "head", *step)
+            entries += [
+                entry_of(one, value, with_body=with_body) for one, value in zip(step, values, strict=True)
+            ]
+        return entries
 
-    async def watch(self, ids: Sequence[str]) -> list[Row | None]:
+    async def _values(self, ids: Sequence[str]) -> Any:
+        keys = [f"{self._prefix}r:{one}" for one in ids]
+        return (await self.calls.command("MGET", *keys, f"{self._prefix}format"))[:-1]
+
+    async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
         if self.calls.refusal is not None:  # nobody may be registered there: the re-check has to do
-            return await self.fetch(ids)
+            return await self.read(ids)
         # Subscribed first, registered second: a message to an inbox that nobody reads is lost.
         try:
             await self._listener.ready()
         except RedisError as error:
             raise storage_error(error, self._prefix) from error
-        rows: list[Row | None] = []
+        entries: list[Entry | None] = []
         for step in _steps(ids):
             values = await self.calls.read("watch", self._inbox, self._registered_ms, *step)
-            rows += map(row_of, step, values)
-        return rows
+            entries += [_watched(one, value) for one, value in zip(step, values, strict=True)]
+        return entries
 
-    async def scan(self, query: Query, now: int) -> list[Row]:
-        rows: list[Row] = []
-        after = "" if query.after is None else member(query.after)
-        groups = json.dumps(groups_of(query.where) or [EVERYTHING], ensure_ascii=False)
-        while len(rows) < query.limit:
-            flags = (int(query.newest_first), after, int(query.with_body), _EXAMINED_PER_CALL)
-            narrow = (groups, query.where.root or "", *query.statuses)
-            after, found = await self.calls.read("scan", now, query.limit - len(rows), *flags, *narrow)
-            rows += filter(None, starmap(listed_row, found))
-            if not after:
-                break
-        return rows
+    async def scan(self, query: Query, now: int) -> list[Entry]:
+        return await Listing(self.calls, query, now).entries(self._values)
 
-    async def count(self, where: Where = ANYWHERE) -> dict[str, int]:
-        groups = groups_of(where) or [EVERYTHING]
-        if len(groups) > 1:
-            return await self._count_each(where)
-        facets = json.dumps(groups[0], ensure_ascii=False)
-        return dict(zip(TaskStatus, await self.calls.read("count", facets, where.root or ""), strict=True))
+    async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
+        counts = []
+        for step in _steps(list(chain(*groups))):
+            counts += await self.calls.read("counts", *step)
+        answers = iter(counts)
+        return [
+            dict(zip(STATUSES, map(sum, zip(*(next(answers) for _ in group), strict=True)), strict=False))
+            for group in groups
+        ]
 
-    async def _count_each(self, where: Where) -> dict[str, int]:
-        """Count by reading every record of the first index, in bounded trips."""
-        query = Query(tuple(TaskStatus), _COUNTED_PER_CALL, where, with_body=False)
-        counts: Counter[str] = Counter()
-        while rows := await self.scan(query, 0):
-            counts.update(row.status for row in rows)
-            query = replace(query, after=rows[-1].position)
-        return counts
+    async def facets(self, prefix: str) -> list[str]:
+        found: list[str] = []
+        start = prefix.encode()
+        low, high = b"[" + start, b"(" + start + b"\xff" if start else b"+"
+        while low != b"(":
+            last, facets = await self.calls.read("facets", low, high, _FACETS_PER_CALL)
+            found += [facet.decode(errors="replace") for facet in facets]
+            low = b"(" + last
+        return found
 
-    async def names(self) -> list[str]:
-        return [name.decode(errors="replace") for name in await self.calls.read("names")]
+    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
+        removed: list[bool] = []
+        for step in _steps(ids):
+            removed += map(bool, await self.calls.write("remove", now, *step))
+        return removed
+
+    async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
+        most, kind = min(limit, _REMOVED_PER_CALL), "1" if everything else ""
+        live, expired, is_done = await self.calls.write("purge", now, most, kind)
+        return Purged(live, expired, bool(is_done))
 
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
         applied: list[bool] = []
@@ -168,106 +152,94 @@ class RedisEngine(Engine):
             applied += map(bool, await self.calls.write("report", now, *flat))
         return applied
 
-    async def history(self, span: Span, now: int) -> list[TransitionRow]:
-        rows: list[TransitionRow] = []
-        behind, to, start = bounds(span)
-        while len(rows) < span.limit:
-            flags = (span.id or "", int(span.first_only), behind, to, span.limit - len(rows))
-            last, entries = await self.calls.read("history", now, *flags, _EXAMINED_PER_CALL, start)
-            rows += filter(None, map(transition_of, entries))
-            if not last:
-                break
-            behind = b"(" + last
-        if span.id is None:
-            return rows
-        # The list of a task is in order of writing, which is not that of time if a clock went back.
-        behind_it = (row for row in rows if span.after is None or row > span.after)
-        return sorted(row for row in behind_it if span.start <= row.at <= span.end)[: span.limit]
-
-    async def put(self, puts: Sequence[Put], now: int) -> list[PutOutcome]:
-        outcomes: list[PutOutcome] = []
+    async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
+        outcomes: list[Outcome] = []
         for step in _steps(puts):
-            flat = [part for put in step for part in put_arguments(put)]
-            outcomes += map(put_outcome, await self.calls.write("put", now, *flat))
+            flat = [part for put in step for part in stored.put_arguments(put)]
+            outcomes += map(stored.put_outcome, await self.calls.write("put", now, stored.stored(now), *flat))
         return outcomes
 
-    async def kept(self, asked: Asked, now: int) -> list[Kept]:
-        if asked.keys is not None and not asked.keys:
+    async def items(self, asked: Sequence[Asked], now: int) -> list[list[Item]]:
+        found: list[list[Item]] = [[] for _ in asked]
+        places = [place for place, one in enumerate(asked) if one.section is not Section.HISTORY]
+        for step in _steps(places):
+            flat = [part for place in step for part in _asked(asked[place])]
+            replies = await self.calls.read("items", stored.after(now), *flat)
+            for place, reply in zip(step, replies, strict=True):
+                found[place] = _items(asked[place], reply)
+        for step in _steps([place for place, one in enumerate(asked) if one.section is Section.HISTORY]):
+            histories = await self.calls.read("heads", "history", *(asked[place].owner for place in step))
+            for place, history in zip(step, histories, strict=True):
+                expires = stored.expiry_of(history) if history else None
+                if history and (expires is None or expires > now):
+                    found[place] = _chosen(history_of(asked[place].owner, history), asked[place])
+        return found
+
+    async def timeline(self, span: Span, now: int) -> list[Item]:
+        items: list[Item] = []
+        low, high = stored.span_bounds(span)
+        while len(items) < span.limit:
+            most = min(PER_CALL, span.limit - len(items))
+            [entries] = await self.calls.read("ranges", most, "1", low, high, "t")
+            items += await self._transitions(entries)
+            if len(entries) < most:
+                break
+            low = b"(" + entries[-1]
+        return items
+
+    async def _transitions(self, entries: Sequence[bytes]) -> list[Item]:
+        """The items of entries of the timeline. Those of records that are gone are dropped."""
+        places = [stored.logged_at(entry) for entry in entries]
+        owners = list({place[0] for place in places if place is not None})
+        if not owners:
             return []
-        last = "-" if asked.last is None else asked.last
-        found = await self.calls.read("kept", now, asked.section, asked.owner, last, *(asked.keys or ()))
-        try:
-            return sorted(starmap(kept_of, zip(found[::2], found[1::2], strict=True)))
-        except ValueError as error:
-            raise CorruptRecord(asked.owner, f"{asked.section}: {error}") from error
+        found = await self.calls.read("heads", "history", *owners)
+        known = {
+            (item.owner, item.key, item.at): item
+            for owner, history in zip(owners, found, strict=True)
+            for item in history_of(owner, history)
+        }
+        gone = {owner for owner, history in zip(owners, found, strict=True) if not history}
+        ghosts: list[str | bytes] = []
+        for entry, place in zip(entries, places, strict=True):
+            if place is not None and place[0] in gone:
+                ghosts += ("t", entry, place[0])
+        if ghosts:
+            await self.calls.read("forget", *ghosts)
+        return [known[place] for place in places if place in known]
 
     async def namespaces(self) -> list[str]:
-        names: set[str] = set()
-        async for keys in self._scanned("flowstore:{*}:format"):
-            names.update(map(namespace_of, filter(IS_FORMAT_KEY, keys)))
-        return sorted(names)
-
-    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
-        removed: list[bool] = []
-        for step in _steps(ids):
-            removed += map(bool, await self.calls.write("remove", now, *step))
-        return removed
-
-    async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
-        if everything:
-            indexes = [f"{self._prefix}i:{status}:" for status in TaskStatus]
-            live, expired, is_done = await self.calls.write("clear", now, limit, *indexes)
-        else:
-            live, (expired, is_done) = 0, await self.calls.write("purge", now, limit)
-        return Purged(live=live, expired=expired, is_done=bool(is_done))
-
-    async def purge_unlisted(self, now: int) -> int:
-        """Remove everything that no status index lists, in bounded trips; returns how many live records."""
-        removed = 0
-        async for keys in self._scanned(re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "*"):
-            removed += await self._clear_keys(keys, now)
-        return removed + await self._clear_keys([f"{self._prefix}t"], now)  # now that no record is left
-
-    async def _clear_keys(self, keys: Sequence[str | bytes], now: int) -> int:
-        removed = 0
-        for step in _steps(keys):
-            is_done = False
-            while not is_done:
-                trip = self.calls.write("clear", now, _CLEARED_PER_CALL, *step)
-                live, _, is_done = await in_time(trip, self._timeout)
-                removed += live
-        return removed
-
-    async def _scanned(self, pattern: str) -> AsyncIterator[list[bytes]]:
-        """The keys of the database that match, in bounded trips. SCAN may return a key more than once."""
-        cursor = 0
-        while True:
-            cursor, keys = await in_time(self._look_through(cursor, pattern), self._timeout)
-            yield keys
-            if not cursor:
-                return
-
-    async def _values(self, ids: Sequence[str]) -> Any:
-        keys = [f"{self._prefix}r:" + task_id for task_id in ids]
-        return await self.calls.guarded(lambda line: line.client.mget(keys))
-
-    async def _look_through(self, cursor: int, pattern: str) -> Any:
-        return await self.calls.guarded(
-            lambda line: line.client.scan(cursor, match=pattern, count=_KEYS_PER_SCAN)
-        )
-
-    async def _check_format(self) -> None:
-        key = f"{self._prefix}format"
-        full = None
-        try:
-            await self.calls.guarded(lambda line: line.client.set(key, FORMAT, nx=True))
-        except StorageFull as error:  # what is stored already can still be read, and deleted
-            full = error
-        found = await self.calls.guarded(lambda line: line.client.get(key))
-        if found is None and full is not None:
-            raise full
-        self.calls.refusal = refusal(key, found)
+        return await self._namespace.all_of_them(self.calls)
 
 
-def _steps(items: Sequence[Item]) -> list[Sequence[Item]]:
+def _watched(task_id: str, value: bytes | None) -> Entry | None:
+    entry = entry_of(task_id, value)
+    is_whole = entry is None or entry.status in FINAL or not entry.status
+    return entry if is_whole or entry is None else entry._replace(body=None)
+
+
+def _asked(one: Asked) -> tuple[str | int, ...]:
+    """The arguments of items.lua for one owner."""
+    last = "" if one.last is None else one.last
+    if one.keys is None:
+        return one.section, one.owner, last, ""
+    return one.section, one.owner, "", len(one.keys), *one.keys
+
+
+def _items(one: Asked, reply: Sequence[bytes]) -> list[Item]:
+    pairs = zip(reply[::2], reply[1::2], strict=True)
+    try:
+        return _chosen([stored.item_of(one.section, one.owner, key, value) for key, value in pairs], one)
+    except ValueError as error:
+        raise CorruptRecord(one.owner, str(error)) from error
+
+
+def _chosen(items: list[Item], one: Asked) -> list[Item]:
+    if one.keys is not None:
+        items = [item for item in items if item.key in set(one.keys)]
+    items = sorted({item.key: item for item in items}.values(), key=lambda item: item.key)
+    return items if one.last is None else items[max(0, len(items) - one.last) :]
+
+
+def _steps(items: Sequence[T]) -> list[Sequence[T]]:
     return [items[start : start + PER_CALL] for start in range(0, len(items), PER_CALL)]

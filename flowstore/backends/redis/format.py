@@ -1,251 +1,349 @@
-"""The bytes that the Redis engine stores: records, index entries, transitions and values."""
+"""The bytes that the Redis engine stores, format 3: records, index entries, transitions and items.
+
+A record is one string: a header of 100 bytes (``_HEADER``), the token, the facets, the fixed ones first and
+each behind its length, the latest transitions, and progress, head and body. The lengths of the parts are in
+the header, so that a script reads with one ``struct.unpack`` what stands, and nobody reads a body in vain.
+
+Times are stored as sort keys or as they are, plus 2^63, big-endian: the order of bytes is that of numbers. To
+scripts they are strings, since a Lua number is a double. Where a time is missing a flag says so.
+"""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from struct import Struct, error, pack
 from typing import Any, Final
-from urllib.parse import unquote
 
 from flowstore._trips.lanes import MAX_TRIP_BYTES
 from flowstore.engine import (
     APPLIED,
-    FAMILY,
-    OWNERLESS,
-    UNREADABLE,
-    UNSORTED,
-    Commit,
-    Kept,
+    BY_FINISH,
+    STATUSES,
+    Entry,
+    Item,
     Outcome,
     Position,
     Put,
-    PutOutcome,
-    Row,
+    Section,
     Span,
-    TransitionRow,
+    Verdict,
+    Write,
     sort_key,
 )
-from flowstore.engine.facets import facets_of
-from flowstore.errors import CorruptStore, SchemaTooNew
-from flowstore.models import TaskStatus
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 PER_CALL: Final = 500
 """How many items one script call carries at most: the server does nothing else while it runs."""
 
+_ENTRIES_PER_CALL: Final = 10_000
+"""And to how many index entries these writes come at most."""
+
 _OFFSET: Final = 2**63
-_RECORD: Final = re.compile(
-    rb"2 (%s) (\d{1,15}) (\d{1,15}) (-|-?\d{1,19}) (-|-?\d{1,19}) \S+ ([0-9a-f]{16}) (\[[^\n]*\])\n"
-    rb"([^\n]*)\n([^\n]*)(\n?)" % "|".join(TaskStatus).encode()
-)
-_TRANSITION: Final = re.compile(rb"([0-9a-f]{16})([0-9a-f]{16}) ([a-z]+) (\d{1,16}) (\d{1,3}) ")
-IS_FORMAT_KEY: Final = re.compile(rb"flowstore:\{[^{}]*\}:format").fullmatch
-"""Stricter than the pattern of SCAN: the key of a record may end like that as well, if its id does."""
+_MOST: Final = 2**53 - 1  # the highest integer that Lua counts
+_MARK: Final = ord("3")
+_HEADER: Final = Struct(">BQHIBBBQQQQHIIIIQQQq")
+"""The format, version, count and bytes of the transitions, what is beside it (see ``record_of``),
+status, flags, stage, sort key, sort key by finish, expiry, bytes of token, fixed facets, other facets,
+progress and head, then the times of update, start and next try, and the check."""
+_SIZE: Final = _HEADER.size
+_NEVER: Final = 2**64 - 1
+_NUMBERS: Final = {status: number for number, status in enumerate(STATUSES)}
+_SUBMITTED, _STARTED, _FINISHED, _DUE, _EXPIRES = 1, 2, 4, 8, 16
+_SUBMITTED_FIRST, _FINISHED_FIRST = 32, 64  # -2^63, whose sort key is that of the next one
 
-_FORMATS: Final = re.compile(rb"(\d{1,9})(?: (\d{1,9}) (\d{1,9}))?")
-_IS_APPLIED: Final = -1
-_PARENT: Final = "parent: "
-
-
-def prefix_of(namespace: str) -> str:
-    """The prefix of all keys of a namespace, which share a hash tag."""
-    escaped = namespace.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
-    return f"flowstore:{{{escaped}}}:"
-
-
-def refusal(where: str, found: bytes | None) -> SchemaTooNew | None:
-    """Why a namespace may only be read by this program; None where it may be written as well.
-
-    ``found``: the number of its format, and where they are others the oldest formats whose programs may still
-    write and read it. Raises SchemaTooNew where it may not even be read, CorruptStore for anything else.
-    """
-    numbers = _FORMATS.fullmatch(found or b"")
-    if numbers is None:
-        raise CorruptStore(f"{where} holds {found!r}, expected the number of a format")
-    number = int(numbers[1])
-    oldest_writer, oldest_reader = int(numbers[2] or number), int(numbers[3] or number)
-    if number < FORMAT:
-        raise CorruptStore(f"{where} holds {number}, a format from before the first release")
-    if oldest_reader > FORMAT:
-        raise SchemaTooNew(where, number, FORMAT)
-    return SchemaTooNew(where, number, FORMAT, is_readable=True) if oldest_writer > FORMAT else None
+_KIND: Final = Struct(">BQQBBI")
+_LONG: Final = Struct(">I")
+_SHORT: Final = Struct(">H")
+_NUMBERED: Final = Struct(">HH")
+_PLACED: Final = Struct(">HQ")
+_TIMED: Final = Struct(">HQQ")
+_ITEM: Final = Struct(">QQqI")
+_VALUE: Final = Struct(">QQq")
+_ENTRY: Final = Struct(">Q")
+_LOGGED: Final = Struct(">QQ")
 
 
-def namespace_of(format_key: bytes) -> str:
-    """The namespace that a format key belongs to."""
-    return unquote(format_key.decode()[len("flowstore:{") : -len("}:format")], errors="strict")
+def stored(time: int) -> bytes:
+    return _ENTRY.pack(time + _OFFSET)
 
 
-def packed(commits: Sequence[Commit]) -> Iterator[tuple[int, str, bytes]]:
-    """Bounded script calls: the number of writes, a line for each, and the data whose lengths the lines give.
+def after(now: int) -> bytes:
+    """The first time that is not over, as scripts take it."""
+    return _ENTRY.pack(min(now + _OFFSET + 1, _NEVER))
 
-    All in one argument, because the driver takes longer for an argument than the server for a write.
-    """
-    lines: list[str] = []
-    data: list[bytes] = []
-    size = 0
-    for commit in commits:
-        task_id, progress = commit.id.encode(), commit.progress or b""
-        payload = len(progress) + len(commit.head) + len(commit.body) + 2
-        if lines and (len(lines) == PER_CALL or size + payload > MAX_TRIP_BYTES):
-            yield len(lines), "".join(lines), b"".join(data)
-            lines, data, size = [], [], 0
-        lines.append(f"{len(task_id)} {payload} {_line(commit)}\n")
-        data += (task_id, progress, b"\n", commit.head, b"\n", commit.body)
-        size += payload
+
+def member(position: Position) -> bytes:
+    """An entry of an index."""
+    return _ENTRY.pack(position.sort + _OFFSET) + position.id.encode()
+
+
+def sort_bounds(within: tuple[int, int] | None, after: Position | None, *, newest_first: bool) -> list[bytes]:
+    """The bounds of a listing, as ranges of entries take them: the lower one first."""
+    low, high = (b"-", b"+") if within is None else _span_bounds(*within)
+    if after is not None and newest_first:
+        low = _higher(low, b"(" + member(after))
+    elif after is not None:
+        high = _lower(high, b"(" + member(after))
+    return [low, high]
+
+
+def _span_bounds(first: int, last: int) -> tuple[bytes, bytes]:
+    low, high = min(first + _OFFSET, _NEVER), last + 1 + _OFFSET
+    behind = b"+" if high > _NEVER else b"(" + _ENTRY.pack(max(0, high))
+    return b"[" + _ENTRY.pack(max(0, low)), behind
+
+
+def _higher(one: bytes, other: bytes) -> bytes:
+    return other if one == b"-" or one[1:] <= other[1:] else one
+
+
+def _lower(one: bytes, other: bytes) -> bytes:
+    return other if one == b"+" or one[1:] >= other[1:] else one
+
+
+def position_of(entry: bytes) -> Position | None:
+    """None for what no flowstore can have written."""
+    try:
+        return Position(_ENTRY.unpack_from(entry)[0] - _OFFSET, entry[8:].decode()) if entry[8:] else None
+    except (error, UnicodeDecodeError):
+        return None
+
+
+def packed(writes: Sequence[Write]) -> Iterator[tuple[int, list[bytes]]]:
+    """Bounded script calls: the number of writes, and their arguments for commit.lua."""
+    kinds: dict[tuple[Any, ...], int] = {}
+    described: list[bytes] = []
+    lines: list[bytes] = []
+    records: list[bytes] = []
+    size = entries = 0
+    for write in writes:
+        entry = write.entry
+        weight = len(entry.head) + len(entry.body or b"") + sum(map(len, entry.facets))
+        listed = len(entry.facets) + len(entry.fixed) + 3
+        is_full = size + weight > MAX_TRIP_BYTES or entries + listed > _ENTRIES_PER_CALL
+        if lines and (len(lines) == PER_CALL or is_full):
+            yield len(lines), [b"".join(described), b"".join(lines), *records]
+            kinds, described, lines, records, size, entries = {}, [], [], [], 0, 0
+        size += weight
+        entries += listed
+        logged = write.logged
+        does = (entry.expires_at is None, logged is None, None if logged is None else logged.keep)
+        kind = (entry.status, write.ceiling, write.if_version, entry.fixed, entry.facets, does)
+        number = kinds.get(kind)
+        if number is None:
+            number = kinds[kind] = len(kinds) + 1
+            described.append(_kind(write))
+        lines.append(_line(number, write))
+        items = () if logged is None else (transition(entry.updated_at, 1, logged.check, logged.value),)
+        records.append(record_of(entry, 1, write.token.encode(), items))
     if lines:
-        yield len(lines), "".join(lines), b"".join(data)
+        yield len(lines), [b"".join(described), b"".join(lines), *records]
 
 
-def _line(commit: Commit) -> str:
-    """The guard of the write, then the header of the record without its version. See LINE in commit.lua."""
-    needs = f"<={commit.ceiling}" if commit.if_version is None else f"={commit.if_version}"
-    expires = "-" if commit.expires_at is None else commit.expires_at
-    submitted = "-" if commit.submitted_at is None else commit.submitted_at
-    listed = facets_of(commit.name, commit.parent, None, commit.worker, commit.labels)
-    facets = json.dumps(listed, ensure_ascii=False) if listed else "[]"
-    history = "-" if commit.history is None else commit.history
-    times = f"{expires} {submitted} {commit.token} {commit.sort + _OFFSET:016x}"
-    log = f"{commit.at + _OFFSET:016x} {history}"
-    return f"{needs} {log} {commit.status} {commit.stage} {times} {facets}"
+def _kind(write: Write) -> bytes:
+    entry, logged = write.entry, write.logged
+    guarded, bound = (0, write.ceiling) if write.if_version is None else (1, write.if_version)
+    keep = _MOST if logged is None or logged.keep is None else logged.keep
+    fixed, facets = joined(entry.fixed), joined(entry.facets)
+    does = (logged is not None) + 2 * (entry.expires_at is not None)
+    top = _KIND.pack(guarded, min(bound, _MOST), keep, _NUMBERS[entry.status], does, len(fixed))
+    return b"".join((top, _LONG.pack(len(fixed) + len(facets)), fixed, facets))
 
 
-def outcome(reply: int | bytes) -> Outcome:
-    if reply == _IS_APPLIED:
+def joined(facets: Iterable[str]) -> bytes:
+    """Each behind its length."""
+    return b"".join([_SHORT.pack(len(facet)) + facet for facet in map(str.encode, facets)])
+
+
+def _line(number: int, write: Write) -> bytes:
+    entry = write.entry
+    task_id = entry.id.encode()
+    size = len(task_id)
+    place = _PLACED.pack(size + 8, sort_key(entry.submitted_at) + _OFFSET)
+    if write.logged is None:
+        return b"%b%b%b%b\0\0" % (_NUMBERED.pack(number, size), task_id, place, task_id)
+    logged = _TIMED.pack(size + 16, entry.updated_at + _OFFSET, 1)
+    return b"%b%b%b%b%b%b" % (_NUMBERED.pack(number, size), task_id, place, task_id, logged, task_id)
+
+
+def record_of(
+    entry: Entry, version: int, token: bytes, transitions: Sequence[bytes], extras: int = 0
+) -> bytes:
+    """A whole record. ``extras``: what is beside it, 1 older transitions, 2 items, 3 both."""
+    submitted, started, finished, due = entry.submitted_at, entry.started_at, entry.finished_at, entry.due_at
+    expires, history = entry.expires_at, b"".join(transitions)
+    fixed, facets, progress = joined(entry.fixed), joined(entry.facets), entry.progress or b""
+    flags = 0
+    if submitted is not None:
+        flags = _SUBMITTED if submitted > -_OFFSET else _SUBMITTED | _SUBMITTED_FIRST
+    if started is not None:
+        flags |= _STARTED
+    if finished is not None:
+        flags |= _FINISHED if finished > -_OFFSET else _FINISHED | _FINISHED_FIRST
+    if due is not None:
+        flags |= _DUE
+    if expires is not None:
+        flags |= _EXPIRES
+    header = _HEADER.pack(
+        *(_MARK, version, len(transitions), len(history), extras),
+        *(_NUMBERS[entry.status], flags, entry.stage),
+        *(sort_key(submitted) + _OFFSET, sort_key(finished) + _OFFSET),
+        _NEVER if expires is None else expires + _OFFSET,
+        *(len(token), len(fixed), len(facets), len(progress), len(entry.head)),
+        *(entry.updated_at + _OFFSET, (started or 0) + _OFFSET, (due or 0) + _OFFSET, entry.check),
+    )
+    return b"".join((header, token, fixed, facets, history, progress, entry.head, entry.body or b""))
+
+
+def transition(at: int, version: int, check: int, value: bytes) -> bytes:
+    return _ITEM.pack(at + _OFFSET, version, check, len(value)) + value
+
+
+def outcome(reply: Any) -> Outcome:
+    if reply == -1:
         return APPLIED
-    if not isinstance(reply, bytes):
-        return Outcome(is_applied=False, version=reply)
-    reason = reply.decode(errors="replace")
-    kind = FAMILY if reason.startswith(_PARENT) else UNREADABLE
-    return Outcome(is_applied=False, version=kind, reason=reason.removeprefix(_PARENT))
+    if isinstance(reply, int):
+        return Outcome(Verdict.STANDING, reply)
+    if isinstance(reply, list):
+        return Outcome(Verdict.FIXED, reply[1], fixed=_divided(reply[0]))
+    return Outcome(Verdict.UNREADABLE, reason=reply.decode(errors="replace"))
 
 
-def member(position: Position) -> str:
-    """An index entry. Its order by bytes is the order of listings; the offset leaves no sort key negative."""
-    return f"{position.sort + _OFFSET:016x}{position.id}"
-
-
-def row_of(task_id: str, value: bytes | None) -> Row | None:
+def entry_of(task_id: str, value: bytes | None, *, with_body: bool = True) -> Entry | None:
     if not value:
         return None
-    record = _RECORD.match(value)
-    if record is None or (facets := _facets(record[7])) is None:
-        return _no_record(task_id, value)
-    status, stage, version, expires, submitted, sort, _, progress, head, has_body = record.groups()
-    submitted_at = None if submitted == b"-" else int(submitted)
-    if int(sort, 16) - _OFFSET != sort_key(submitted_at):  # a walk would go in circles
-        return _no_record(task_id, value)
-    name = parent = root = worker = None
-    labels: tuple[str, ...] = ()
-    for facet in facets:
-        kind, _, text = facet.partition(":")
-        if kind in ("run", "step"):
-            name = text
-        elif kind == "parent":
-            parent = text
-        elif kind == "root":
-            root = text
-        elif kind == "worker":
-            worker = text
-        elif kind == "label":
-            labels += (text,)
-    return Row(
+    try:
+        return _entry(task_id, value, with_body)
+    except (error, ValueError, IndexError):
+        return Entry(task_id, "", 0, 0, None, None, None, None, 0, None, (), (), 0, value[:200], None)
+
+
+def _entry(task_id: str, value: bytes, with_body: bool) -> Entry:
+    """Raises ValueError, IndexError or struct.error for what is no record of this format."""
+    fields = _HEADER.unpack_from(value)
+    mark, version, _, history, _, status, flags, stage, sort, finish, expires = fields[:11]
+    token, fixed, facets, progress, head, updated, started, due, check = fields[11:]
+    facets_at = _SIZE + token
+    other_at = facets_at + fixed
+    progress_at = other_at + facets + history
+    head_at = progress_at + progress
+    body_at = head_at + head
+    if mark != _MARK or body_at > len(value) or version > _MOST or stage > _MOST:
+        raise ValueError
+    return Entry(
         task_id,
-        status.decode(),
-        int(stage),
-        int(version),
-        name,
-        submitted_at,
-        None if expires == b"-" else int(expires),
-        head,
-        value[record.end() :] if has_body else None,
-        progress or None,
-        parent,
-        root,
-        worker,
-        labels,
+        STATUSES[status],
+        stage,
+        version,
+        _time(sort, flags, _SUBMITTED, _SUBMITTED_FIRST),
+        started - _OFFSET if flags & _STARTED else None,
+        _time(finish, flags, _FINISHED, _FINISHED_FIRST),
+        due - _OFFSET if flags & _DUE else None,
+        updated - _OFFSET,
+        expires - _OFFSET if flags & _EXPIRES else None,
+        _divided(value[facets_at:other_at]) if fixed else (),
+        _divided(value[other_at : other_at + facets]) if facets else (),
+        check,
+        value[head_at:body_at],
+        value[body_at:] if with_body else None,
+        value[progress_at:head_at] or None,
     )
 
 
-def _no_record(task_id: str, value: bytes) -> Row:
-    return Row(task_id, "", 0, 0, None, None, None, head=value[:200], body=None)
-
-
-def listed_row(entry: bytes, value: bytes) -> Row | None:
-    """The record of an index entry; None for an entry that no flowstore can have written.
-
-    What is no record of this format gets its place in the listing from the entry.
-    """
-    try:
-        sort, task_id = int(entry[:16], 16) - _OFFSET, entry[16:].decode()
-    except ValueError:
+def _time(sort: int, flags: int, known: int, first: int) -> int | None:
+    if not flags & known:
         return None
-    row = row_of(task_id, value)
-    if row is None or row.status:
-        return row
-    return row._replace(submitted_at=None if sort == UNSORTED else -sort)
+    return -_OFFSET if flags & first else _OFFSET - sort
 
 
-def _facets(text: bytes) -> list[str] | None:
-    """None unless ``text`` is a JSON list of str."""
-    if text == b"[]":
+def _divided(facets: bytes) -> tuple[str, ...]:
+    found, at = [], 0
+    while at < len(facets):
+        (size,) = _SHORT.unpack_from(facets, at)
+        at += 2 + size
+        if at > len(facets):
+            raise ValueError
+        found.append(facets[at - size : at].decode())
+    return tuple(found)
+
+
+def listed_entry(facet: str, position: Position, value: bytes, *, with_body: bool) -> Entry | None:
+    """The record of an index entry. What is no record gets its place in the listing from the entry."""
+    entry = entry_of(position.id, value, with_body=with_body)
+    if entry is None or entry.status:
+        return entry
+    time = None if position.sort == sort_key(None) else -position.sort
+    is_by_finish = facet.startswith(BY_FINISH)
+    return entry._replace(finished_at=time) if is_by_finish else entry._replace(submitted_at=time)
+
+
+def history_of(task_id: str, stored: bytes | list[bytes] | None) -> list[Item]:
+    """The transitions of a record, in the order of writing; none where it cannot be read."""
+    value, older = stored if isinstance(stored, list) else (stored or b"", b"")
+    try:
+        fields = _HEADER.unpack_from(value)
+    except error:
         return []
-    try:
-        facets = json.loads(text.decode())
-    except (ValueError, RecursionError):
-        return None
-    return facets if set(map(type, facets)) <= {str} else None
+    if fields[0] != _MARK:
+        return []
+    start = _SIZE + fields[11] + fields[12] + fields[13]
+    log, items, at = older + value[start : start + fields[3]], [], 0
+    while at + _ITEM.size <= len(log):
+        time, version, check, size = _ITEM.unpack_from(log, at)
+        at += _ITEM.size + size
+        items.append(Item(task_id, f"{version:016}", 1, time - _OFFSET, check, log[at - size : at]))
+    return items
 
 
-def bounds(span: Span) -> tuple[str, str, str]:
-    """The bounds of a ZRANGE BYLEX, and a lower bound of the entries in the span."""
-    start = f"{span.start + _OFFSET:016x}"
-    behind = f"[{start}"
+def expiry_of(stored: bytes | list[bytes]) -> int | None:
+    """When a record, of which this is the beginning, is over."""
+    value = stored[0] if isinstance(stored, list) else stored
+    expires = int.from_bytes(value[42:50])
+    return None if len(value) < _SIZE or expires == _NEVER else expires - _OFFSET
+
+
+def span_bounds(span: Span) -> tuple[bytes, bytes]:
+    """Of the entries of the timeline in it."""
+    low, high = _span_bounds(span.start, span.end)
     if span.after is not None:
-        behind = f"({_entry(span.after)}"
-    return behind, f"({span.end + 1 + _OFFSET:016x}", start
+        last = span.after
+        low = _higher(low, b"(" + _LOGGED.pack(last.at + _OFFSET, int(last.key)) + last.owner.encode())
+    return low, high
 
 
-def _entry(row: TransitionRow) -> str:
-    """The entry as `log` in commit.lua writes it."""
-    worker = row.worker or ""
-    place = f"{row.at + _OFFSET:016x}{row.seq:016x}"
-    return f"{place} {row.status} {row.stage} {len(worker.encode())} {worker}{row.id}"
-
-
-def transition_of(entry: bytes) -> TransitionRow | None:
-    """None for what is no transition of this format."""
-    found = _TRANSITION.match(entry)
-    if found is None:
-        return None
-    at, seq, status, stage, length = found.groups()
+def logged_at(entry: bytes) -> tuple[str, str, int] | None:
+    """The owner, key and time of an entry of the timeline; None for what is none."""
     try:
-        names = entry[found.end() :]
-        worker, task_id = names[: int(length)].decode(), names[int(length) :].decode()
-    except UnicodeDecodeError:
+        at, version = _LOGGED.unpack_from(entry)
+        return (entry[16:].decode(), f"{version:016}", at - _OFFSET) if entry[16:] else None
+    except (error, UnicodeDecodeError):
         return None
-    return TransitionRow(
-        int(at, 16) - _OFFSET, int(seq, 16), task_id, status.decode(), int(stage), worker or None
-    )
 
 
 def put_arguments(put: Put) -> tuple[Any, ...]:
-    """The arguments of put.lua for one value."""
-    if_version = "-" if put.if_version is None else put.if_version
-    keep = "-" if put.keep is None else put.keep
-    is_put = int(put.value is not None)
-    return put.section, put.owner, put.key or "", is_put, put.value or b"", if_version, keep
+    """The arguments of put.lua for one item."""
+    value = b"" if put.value is None else pack(">q", put.check) + put.value
+    if_version = "" if put.if_version is None else put.if_version
+    keep = "" if put.keep is None else put.keep
+    return put.section, put.owner, put.key or "", int(put.value is not None), value, if_version, keep
 
 
-def put_outcome(reply: list[Any]) -> PutOutcome:
+def put_outcome(reply: list[Any]) -> Outcome:
     became, key, version = reply
     if isinstance(became, bytes):
-        return PutOutcome(False, key.decode(), UNREADABLE, became.decode(errors="replace"))
-    return PutOutcome(became == 1, key.decode(), OWNERLESS if became == OWNERLESS else version)
+        return Outcome(Verdict.UNREADABLE, 0, key.decode(), reason=became.decode(errors="replace"))
+    verdict = {1: Verdict.APPLIED, 0: Verdict.STANDING, -1: Verdict.OWNERLESS}[became]
+    return Outcome(verdict, version, key.decode())
 
 
-def kept_of(key: bytes, value: bytes) -> Kept:
-    head, _, content = value.partition(b"\n")
-    version, _, at = head.partition(b" ")
-    return Kept(key.decode(), int(version), int(at), content)
+def item_value(version: int, at: int, check: int, value: bytes) -> bytes:
+    return _VALUE.pack(version, at + _OFFSET, check) + value
+
+
+def item_of(section: Section, owner: str, key: bytes, value: bytes) -> Item:
+    """Raises ValueError for what is none."""
+    try:
+        version, at, check = _VALUE.unpack_from(value)
+    except error as wrong:
+        raise ValueError(f"{section} {key!r:.80} holds {value!r:.80}") from wrong
+    return Item(owner, key.decode(), version, at - _OFFSET, check, value[_VALUE.size :])

@@ -7,7 +7,7 @@ is not stopped halfway, and the next hop waits its turn.
 
 POSIX locks belong to a process, not to a descriptor: closing any descriptor of a file drops every lock that
 the process holds on it. So nothing but SQLite opens the database file: ``_create`` makes one and never opens
-an existing one, and ``_identity`` uses stat. Break that, and another process takes the file for unused and
+an existing one, and ``_is_there`` uses stat. Break that, and another process takes the file for unused and
 deletes its WAL, with the writes in it.
 
 In a file that was deleted or replaced SQLite goes on and reports success, for its descriptor remains valid.
@@ -76,7 +76,7 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise _kind(error)(f"{path}: {error}") from error
+        raise _kind(error, path)(f"{path}: {error}") from error
     except UnicodeDecodeError as error:  # from sqlite3, when the message quotes damaged bytes
         raise CorruptStore(f"{path}: the error of SQLite cannot be read: {error}") from error
     except OSError as error:
@@ -86,10 +86,12 @@ def translated(path: Path) -> Iterator[None]:
         raise kind(f"{path}: cannot be opened: {error.strerror}") from error
 
 
-def _kind(error: sqlite3.Error) -> type[StorageError]:
+def _kind(error: sqlite3.Error, path: Path) -> type[StorageError]:
     if "Could not decode to UTF-8" in str(error) or "malformed JSON" in str(error):  # these have no code
         return CorruptStore
     code = getattr(error, "sqlite_errorcode", 0)
+    if code & 0xFF == sqlite3.SQLITE_CANTOPEN and path.exists() and not os.access(path.parent, os.W_OK):
+        return AccessDenied  # to the files beside it, as on a file system that is mounted read-only
     return _TRANSLATED.get(code) or _TRANSLATED.get(code & 0xFF, StorageError)
 
 
@@ -117,10 +119,8 @@ class Connection(aiosqlite.Connection):
 
     def _open(self, timeout: float, setup: tuple[str, ...]) -> sqlite3.Connection:
         _create(self._path)
-        found = _identity(self._path)
-        if found is None:
-            raise FileNotFoundError(errno.ENOENT, "was deleted while it was opened", str(self._path))
-        self._file = found
+        found = os.stat(self._path)
+        self._file = found.st_dev, found.st_ino
         self._opened = _connect(self._path, timeout, setup)
         return self._opened
 
@@ -142,10 +142,19 @@ class Connection(aiosqlite.Connection):
         try:
             return work(self._conn)
         finally:
-            if self._file != _identity(self._path):
+            if not self._is_there():
                 raise StoreReplaced(
                     f"{self._path}: was deleted, or replaced by another file, while it was open"
                 )
+
+    def _is_there(self) -> bool:
+        try:
+            found = os.stat(self._path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:  # such as a folder that must not be looked into: that says nothing about the file
+            return True
+        return self._file == (found.st_dev, found.st_ino)
 
 
 def _serve(calls: SimpleQueue[tuple[asyncio.Future[Any] | None, Callable[[], Any]]]) -> None:
@@ -164,15 +173,6 @@ def _serve(calls: SimpleQueue[tuple[asyncio.Future[Any] | None, Callable[[], Any
         if answer is not _STOP_RUNNING_SENTINEL:
             answer = None
         del future, call  # while it waits for the next call, it must not keep the last one alive
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode of the file at ``path``; None when there is none that can be reached."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _create(path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -13,41 +13,43 @@ from flowstore.backends.sqlite.changes import Changes
 from flowstore.backends.sqlite.connection import Connection, transaction, translated
 from flowstore.backends.sqlite.format import NO_NAMESPACE, namespace_number, open_namespace
 from flowstore.backends.sqlite.statements import (
+    SECTIONS,
     SQL,
-    count_statement,
-    fetches,
-    history_statement,
-    kept_statement,
-    row_of,
+    Stored,
+    entry_of,
+    item_of,
+    items_statement,
+    read_entries,
+    read_stored,
     scan_statement,
 )
 from flowstore.engine import (
-    ANYWHERE,
-    SWEPT_PER_COMMIT,
+    APPLIED,
+    EVERYTHING,
+    STATUSES,
+    SWEPT_PER_WRITE,
     Asked,
     Change,
-    Commit,
     Engine,
+    Entry,
     Hints,
-    Kept,
+    Item,
     Outcome,
     Purged,
     Put,
-    PutOutcome,
     Query,
     Report,
-    Row,
+    Section,
     Span,
-    TransitionRow,
-    Where,
+    Write,
 )
 from flowstore.errors import SchemaTooNew, StorageError
 
 T = TypeVar("T")
 
-Removed = list[tuple[str, int | None]]
-
 _OLDEST_SQLITE: Final = (3, 38, 0)
+_MOST_WAL_BYTES: Final = 2**24
+"""What a long reader made of the WAL is given back after it."""
 
 
 class SQLiteEngine(Engine):
@@ -71,7 +73,9 @@ class SQLiteEngine(Engine):
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old, 3.38 is needed")
         try:
-            self._writer = await self._connect(f"PRAGMA synchronous = {self._durability}")
+            self._writer = await self._connect(
+                f"PRAGMA synchronous = {self._durability}", f"PRAGMA journal_size_limit = {_MOST_WAL_BYTES}"
+            )
             self._ns, self._refusal = await self._writer.run(
                 lambda raw: open_namespace(raw, self._path, self._namespace)
             )
@@ -88,43 +92,61 @@ class SQLiteEngine(Engine):
             with translated(self._path):
                 await self._connections.pop().close()
 
-    async def commit(self, commits: Sequence[Commit], now: int) -> list[Outcome]:
+    async def write(self, writes_: Sequence[Write], now: int) -> list[Outcome]:
         def work(raw: sqlite3.Connection) -> list[Outcome]:
             with transaction(raw):
-                outcomes = list(map(writes.Commits(raw, self._ns, now).apply, commits))
-                swept = self._sweep(raw, now, SWEPT_PER_COMMIT * len(commits))
+                outcomes = writes.write(raw, self._ns, writes_, now)
+                swept = self._purge(raw, "expired", now, SWEPT_PER_WRITE * len(writes_))
             # After the commit, or a waiter would read the old state; and in this hop, which no cancellation
             # can cut short.
-            self._tell(_written(commits, outcomes) | _removed(swept, now))
+            self._tell(_written(writes_, outcomes) | _removed(swept, now))
             return outcomes
 
         return await self._write(work)
 
-    async def fetch(self, ids: Sequence[str], *, with_body: bool = True) -> list[Row | None]:
-        return await self._reader.run(lambda raw: self._find(raw, ids, with_body))
+    async def read(self, ids: Sequence[str], *, with_body: bool = True) -> list[Entry | None]:
+        return await self._read(lambda raw, ns: list(map(read_entries(raw, ns, ids, with_body).get, ids)))
 
-    async def watch(self, ids: Sequence[str]) -> list[Row | None]:
+    async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
         changes = self._changes
         assert changes is not None
+
         # One hop: bind the doorbell, then read. The other way round, a commit between the two is missed.
-        rows = await self._reader.run(lambda raw: self._find(raw, ids) if changes.listen() else None)
-        if rows is None:
+        def work(raw: sqlite3.Connection, ns: int) -> list[Entry | None] | None:
+            return list(map(read_entries(raw, ns, ids, True).get, ids)) if changes.listen() else None
+
+        entries = await self._read(work)
+        if entries is None:
             await changes.ask()
-            rows = await self.fetch(ids)
-        return rows
+            entries = await self.read(ids)
+        return entries
 
-    async def scan(self, query: Query, now: int) -> list[Row]:
-        statement, values = scan_statement(query)
-        return [row_of(found[:-1]) for found in await self._read(statement, now=now, **values)]
+    async def scan(self, query: Query, now: int) -> list[Entry]:
+        statement, values = scan_statement(query, now)
+        if not statement:
+            return []
+        return [entry_of(row) for row in await self._rows(statement, *values)]
 
-    async def count(self, where: Where = ANYWHERE) -> dict[str, int]:
-        if where == ANYWHERE:
-            return dict(await self._read(SQL["count"]))
-        statement, values = count_statement(where)
-        return dict(await self._read(statement, **values))
+    async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
+        def work(raw: sqlite3.Connection, ns: int) -> list[dict[str, int]]:
+            return [_count(raw, ns, group) for group in groups]
 
-    async def names(self) -> list[str]:
-        return [name for (name,) in await self._read(SQL["names"])]
+        return await self._read(work)
+
+    async def facets(self, prefix: str) -> list[str]:
+        # Each by one search from the one before, so that it does not matter how many records have it.
+        def work(raw: sqlite3.Connection, ns: int) -> list[str]:
+            found, start = [], prefix
+            while rows := raw.execute(SQL["next_facet"], (ns, start)).fetchall():
+                [(facet, is_fixed)] = rows
+                if not facet.startswith(prefix):
+                    break
+                if facet and not (is_fixed and not raw.execute(SQL["is_also_free"], (ns, facet)).fetchall()):
+                    found.append(facet)
+                start = facet + "\0"
+            return found
+
+        return await self._read(work)
 
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
         def work(raw: sqlite3.Connection) -> list[bool]:
@@ -136,44 +158,47 @@ class SQLiteEngine(Engine):
 
         return await self._write(work)
 
-    async def history(self, span: Span, now: int) -> list[TransitionRow]:
-        statement, values = history_statement(span)
-        return [TransitionRow(*found) for found in await self._read(statement, now=now, **values)]
-
-    async def put(self, puts: Sequence[Put], now: int) -> list[PutOutcome]:
-        def work(raw: sqlite3.Connection) -> list[PutOutcome]:
+    async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
+        def work(raw: sqlite3.Connection) -> list[Outcome]:
             with transaction(raw):
                 return [writes.put(raw, self._ns, put, now) for put in puts]
 
         return await self._write(work)
 
-    async def kept(self, asked: Asked, now: int) -> list[Kept]:
-        statement, values = kept_statement(asked)
-        return sorted(Kept(*found) for found in await self._read(statement, now=now, **values))
+    async def items(self, asked: Sequence[Asked], now: int) -> list[list[Item]]:
+        return await self._read(lambda raw, ns: [_items(raw, ns, each, now) for each in asked])
+
+    async def timeline(self, span: Span, now: int) -> list[Item]:
+        after = span.after
+        start = (span.start, -1, "") if after is None else (after.at, int(after.key), after.owner)
+        rows = await self._rows(SQL["timeline"], *start, span.end, span.limit)
+        return [item_of(Section.HISTORY, row[0], row[1:]) for row in rows]
 
     async def namespaces(self) -> list[str]:
-        return [name for (name,) in await self._read(SQL["namespaces"])]
+        return await self._read(
+            lambda raw, _: [name for (name,) in raw.execute(SQL["namespaces"]).fetchall()]
+        )
 
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
-        def work(raw: sqlite3.Connection) -> list[Removed]:
+        def work(raw: sqlite3.Connection) -> list[bool]:
             with transaction(raw):
-                removed = [self._delete(raw, "remove", id=task_id) for task_id in ids]
-            self._tell(_removed([row for rows in removed for row in rows], now))
-            return removed
+                removed = read_stored(raw, self._ns, ids)
+                writes.remove(raw, self._ns, removed.values())
+            self._tell(_removed(removed.values(), now))
+            gone = [removed.pop(task_id, None) for task_id in ids]
+            return [stored is not None and not stored.is_expired(now) for stored in gone]
 
-        return [any(not _ran_out(row, now) for row in rows) for rows in await self._write(work)]
+        return await self._write(work)
 
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
-        statement = "purge_everything" if everything else "purge_expired"
-
-        def work(raw: sqlite3.Connection) -> Removed:
+        def work(raw: sqlite3.Connection) -> list[Stored]:
             with transaction(raw):
-                removed = self._delete(raw, statement, now=now, limit=limit)
+                removed = self._purge(raw, "anything" if everything else "expired", now, limit)
             self._tell(_removed(removed, now))
             return removed
 
         removed = await self._write(work)
-        expired = sum(_ran_out(row, now) for row in removed)
+        expired = sum(stored.is_expired(now) for stored in removed)
         return Purged(live=len(removed) - expired, expired=expired, is_done=len(removed) < limit)
 
     async def _connect_detector(self) -> Connection:
@@ -188,28 +213,19 @@ class SQLiteEngine(Engine):
         self._connections.append(connection)
         return connection
 
-    def _find(self, raw: sqlite3.Connection, ids: Sequence[str], with_body: bool = True) -> list[Row | None]:
-        found: dict[str, Row] = {}
-        ns = self._number(raw)
-        for statement, values in fetches(ids, with_body):
-            rows = raw.execute(statement, (ns, *values)).fetchall()
-            found.update((row[0], row_of(row)) for row in rows)
-        return list(map(found.get, ids))
+    def _purge(self, raw: sqlite3.Connection, which: str, now: int, limit: int) -> list[Stored]:
+        values = (self._ns, now, limit) if which == "expired" else (self._ns, limit)
+        found = [Stored._make(row) for row in raw.execute(SQL[which], values).fetchall()]
+        if found:
+            writes.remove(raw, self._ns, found)
+        return found
 
-    def _sweep(self, raw: sqlite3.Connection, now: int, limit: int) -> Removed:
-        if not raw.execute(SQL["has_expired"], {"ns": self._ns, "now": now}).fetchall():
-            return []
-        return self._delete(raw, "purge_expired", now=now, limit=limit)
-
-    def _delete(self, raw: sqlite3.Connection, statement: str, **values: object) -> Removed:
-        return raw.execute(SQL[statement], {"ns": self._ns, **values}).fetchall()
-
-    async def _read(self, statement: str, **values: Any) -> list[Any]:
+    async def _rows(self, statement: str, *values: object) -> list[Any]:
         # Always fetchall: a cursor that is not exhausted keeps its snapshot, and the WAL can never be reset.
-        def work(raw: sqlite3.Connection) -> list[Any]:
-            return raw.execute(statement, {**values, "ns": self._number(raw)}).fetchall()
+        return await self._read(lambda raw, ns: raw.execute(statement, (ns, *values)).fetchall())
 
-        return await self._reader.run(work)
+    async def _read(self, work: Callable[[sqlite3.Connection, int], T]) -> T:
+        return await self._reader.run(lambda raw: work(raw, self._number(raw)))
 
     def _number(self, raw: sqlite3.Connection) -> int:
         """Of the namespace. One that this program may not add can be added by others at any time."""
@@ -227,20 +243,42 @@ class SQLiteEngine(Engine):
         self._changes.tell(changes)
 
 
-def _written(commits: Sequence[Commit], outcomes: Sequence[Outcome]) -> dict[Change, list[str]]:
+def _count(raw: sqlite3.Connection, ns: int, group: tuple[str, ...]) -> dict[str, int]:
+    if group == EVERYTHING:
+        rows = raw.execute(SQL["count"], (ns,)).fetchall()
+    else:
+        rows = [row for facet in group for row in raw.execute(SQL["count_facet"], (ns, facet)).fetchall()]
+    counts: dict[str, int] = {}
+    for code, number in rows:
+        if 0 <= code < len(STATUSES):
+            counts[STATUSES[code]] = counts.get(STATUSES[code], 0) + number
+    return counts
+
+
+def _items(raw: sqlite3.Connection, ns: int, asked: Asked, now: int) -> list[Item]:
+    task = writes.owner(raw, ns, asked.owner, now)
+    if task is None:
+        return []
+    keys: Sequence[object] | None = asked.keys
+    if keys is not None and asked.section is Section.HISTORY:
+        keys = [int(key) for key in asked.keys or () if key.isdecimal() and f"{int(key):016}" == key]
+    place = (ns, task, SECTIONS[asked.section])
+    values = (*place, *(keys or ()), -1 if asked.last is None else asked.last)
+    rows = raw.execute(items_statement(None if keys is None else len(keys)), values).fetchall()
+    return [item_of(asked.section, asked.owner, row) for row in reversed(rows)]
+
+
+def _written(writes_: Sequence[Write], outcomes: Sequence[Outcome]) -> dict[Change, list[str]]:
     changes: dict[Change, list[str]] = {}
-    for commit, outcome in zip(commits, outcomes, strict=True):
-        if outcome.is_applied:
-            changes.setdefault(Change(commit.status), []).append(commit.id)
+    for write, outcome in zip(writes_, outcomes, strict=True):
+        if outcome is APPLIED:
+            changes.setdefault(Change(write.entry.status), []).append(write.entry.id)
     return changes
 
 
-def _removed(rows: Removed, now: int) -> dict[Change, list[str]]:
-    return {
-        Change.EXPIRED: [row[0] for row in rows if _ran_out(row, now)],
-        Change.DELETED: [row[0] for row in rows if not _ran_out(row, now)],
-    }
-
-
-def _ran_out(row: tuple[str, int | None], now: int) -> bool:
-    return row[1] is not None and row[1] <= now
+def _removed(rows: Iterable[Stored], now: int) -> dict[Change, list[str]]:
+    changes: dict[Change, list[str]] = {}
+    for stored in rows:
+        change = Change.EXPIRED if stored.is_expired(now) else Change.DELETED
+        changes.setdefault(change, []).append(stored.id)
+    return changes

@@ -8,19 +8,18 @@ read. So a change that adds a column need not lock older programs out.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from flowstore.backends.sqlite.connection import transaction
-from flowstore.backends.sqlite.statements import SQL, named_statements, split
+from flowstore.backends.sqlite.migrations import MIGRATIONS, run_script
+from flowstore.backends.sqlite.statements import SCHEMA, SQL
 from flowstore.errors import CorruptStore, SchemaTooNew
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 _APPLICATION_ID: Final = int.from_bytes(b"flow", "big")
 NO_NAMESPACE: Final = -1
 """The number of a namespace that is not there, in a file that this program may not write."""
-_STEPS: Final = named_statements("migrations.sql")
 
 
 class Opened(NamedTuple):
@@ -42,12 +41,12 @@ def open_namespace(raw: sqlite3.Connection, path: Path, name: str) -> Opened:
     refusal = _refusal(raw, path)
     if refusal is None:
         with transaction(raw):
-            raw.execute(SQL["add_namespace"], {"name": name})
+            raw.execute(SQL["add_namespace"], (name,))
     return Opened(namespace_number(raw, name), refusal)
 
 
 def namespace_number(raw: sqlite3.Connection, name: str) -> int:
-    numbers = raw.execute(SQL["find_namespace"], {"name": name}).fetchall()
+    numbers = raw.execute(SQL["find_namespace"], (name,)).fetchall()
     return numbers[0][0] if numbers else NO_NAMESPACE
 
 
@@ -69,22 +68,11 @@ def _update(raw: sqlite3.Connection, path: Path) -> None:
 def _create(raw: sqlite3.Connection, path: Path) -> None:
     if raw.execute("SELECT 1 FROM sqlite_schema").fetchall():
         raise CorruptStore(f"{path}: is a database of another program")
-    _run(raw, SQL["schema"])
+    run_script(raw, SCHEMA["file"])
+    run_script(raw, SCHEMA["records"])
+    raw.execute("INSERT INTO compatibility VALUES (?, ?)", (FORMAT, FORMAT))
     raw.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
     raw.execute(f"PRAGMA user_version = {FORMAT}")
-
-
-def _from_2(raw: sqlite3.Connection) -> None:
-    _run(raw, _STEPS["to_3"])
-
-
-MIGRATIONS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {2: _from_2}
-"""By format, the step to the next one. Append only: files of every released format stay readable."""
-
-
-def _run(raw: sqlite3.Connection, script: str) -> None:
-    for statement in split(script):
-        raw.execute(statement)
 
 
 def _refusal(raw: sqlite3.Connection, path: Path) -> SchemaTooNew | None:

@@ -1,167 +1,189 @@
-"""The statements of statements.sql, those that are built for a query, and the rows that they return."""
+"""The statements of the SQL files, those that are made for a query, and the rows that they return."""
 
 from __future__ import annotations
 
-import json
-import re
 import sqlite3
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
-from flowstore.engine import Asked, Query, Row, Span, Where
+from pydantic_core import from_json, to_json
 
-_FETCH_SIZES: Final = (1, 10, 100, 500)
-_HAS_LABEL: Final = "EXISTS (SELECT 1 FROM json_each(labels) WHERE value = :label)"
-_IN_FAMILY: Final = "(root_id = :root OR task.id = :root)"
+from flowstore.engine import BY_FINISH, EVERYTHING, STATUSES, UNSORTED, Entry, Item, Query, Section, sort_key
 
-
-class _Range(NamedTuple):
-    """One index range: where its rows come from, in the order of that index, and what they must satisfy."""
-
-    source: str
-    table: str
-    """The table whose status, sort and id are in the index."""
-    conditions: str
+CODES: Final = {status: code for code, status in enumerate(STATUSES)}
+SECTIONS: Final = {section: code for code, section in enumerate(Section)}
+_NAMES: Final = dict(enumerate(STATUSES))
+_SIZES: Final = (10, 100, 500)
+_SORT_BY: Final = f"coalesce(-task.{{column}}, {UNSORTED})"
 
 
-def row_of(found: Sequence[Any]) -> Row:
-    *columns, text = found
-    labels = _labels(text) if text else ()
-    if labels is None:
-        return Row._make((*columns, ()))._replace(status="", head=text.encode())
-    return Row._make((*columns, labels))
+class Stored(NamedTuple):
+    """What a write has to know of the record that it meets; ``fixed`` and ``facets`` as they are stored."""
+
+    task: int
+    id: str
+    status: int
+    stage: int
+    version: int
+    submitted_at: int | None
+    finished_at: int | None
+    expires_at: int | None
+    fixed: bytes | None
+    facets: bytes | None
+
+    def is_expired(self, now: int) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
 
 
-def _labels(text: str) -> tuple[str, ...] | None:
-    """None for text that this format never writes."""
+def entry_of(row: Sequence[Any]) -> Entry:
+    status = _NAMES.get(row[1], "") if row[3] > 0 else ""
     try:
-        labels = json.loads(text)
-        return tuple(map(_unescaped, labels)) if isinstance(labels, list) else None
-    except (ValueError, TypeError, RecursionError):
-        return None
+        return Entry._make((row[0], status, *row[2:10], texts(row[10]), texts(row[11]), *row[12:16]))
+    except ValueError:
+        unread = b"%b %b" % (row[10] or b"", row[11] or b"")
+        return Entry._make((row[0], "", *row[2:10], (), (), row[12], unread, *row[14:16]))
 
 
-def escaped(label: str) -> str:
-    """Without NUL, at which SQLite's JSON functions end a text."""
-    return label.replace("\1", "\1\1").replace("\0", "\1\2")
+def texts(stored: bytes | None) -> tuple[str, ...]:
+    """Raises ValueError for what this format never writes."""
+    if stored is None:
+        return ()
+    return _parsed(stored) if len(stored) <= _MOST_REMEMBERED else _parse(stored)
 
 
-def _unescaped(label: str) -> str:
-    return re.sub("\1([\1\2])", lambda found: "\1" if found[1] == "\1" else "\0", label)
+def _parse(stored: bytes) -> tuple[str, ...]:
+    found = from_json(stored)
+    if type(found) is not list or not all(type(text) is str for text in found):
+        raise ValueError("not a list of texts")
+    return tuple(found)
 
 
-def scan_statement(query: Query) -> tuple[str, dict[str, Any]]:
-    """One index range per status, merged by SQLite.
+_parsed: Final = lru_cache(500)(_parse)  # many records have the same name and worker
+_MOST_REMEMBERED: Final = 500
 
-    Only constants are pasted into the text. All values are bound: ids and names may contain anything.
+
+def joined(facets: tuple[str, ...]) -> str | None:
+    return to_json(facets).decode() if facets else None
+
+
+def value_of(data: bytes) -> str | bytes:
+    """JSON is stored as text, so that people can read it, and anything else as a blob."""
+    return data.decode() if data[:1] in b"{[" else data
+
+
+def listings(
+    record: tuple[int, int, str, int], times: tuple[int | None, int | None], fixed: Any, facets: Any
+) -> list[tuple[Any, ...]]:
+    """The rows of table ``facet`` of one record: of ns, task, id and status; of submission and finish."""
+    ns, task, task_id, status = record
+    sort = sort_key(times[0])
+    rows = [(ns, "", status, sort, task_id, task, 0)]
+    for number, facet in enumerate((*fixed, *facets)):
+        key = sort_key(times[1]) if facet[0] == BY_FINISH else sort
+        rows.append((ns, facet, status, key, task_id, task, int(number < len(fixed))))
+    return rows
+
+
+def item_of(section: Section, owner: str, row: Sequence[Any]) -> Item:
+    key, version, at, check, value = row
+    return Item(owner, f"{key:016}" if section is Section.HISTORY else key, version, at, check, value)
+
+
+def scan_statement(query: Query, now: int) -> tuple[str, list[Any]]:
+    """One index range for each status and facet of the first group, merged by SQLite; and the values but ns.
+
+    "" where the range is empty.
     """
-    before, direction = (">", "ASC") if query.newest_first else ("<", "DESC")
-    branches = [
-        SQL["scan_branch"].format(
-            columns=_columns(query.with_body, part.table),
-            source=part.source,
-            table=part.table,
-            status=f"status_{number}",
-            conditions=part.conditions,
-            and_after=""
-            if query.after is None
-            else f"AND ({part.table}.sort, {part.table}.id) {before} (:after_sort, :after_id)",
-        )
-        for number in range(len(query.statuses))
-        for part in _ranges(query.where)
-    ]
-    order = f" ORDER BY sort {direction}, id {direction} LIMIT :limit"
-    values: dict[str, Any] = {f"status_{number}": status for number, status in enumerate(query.statuses)}
-    values |= {"limit": query.limit, **_values(query.where)}
-    if query.after is not None:
-        values |= {"after_sort": query.after.sort, "after_id": query.after.id}
-    return " UNION ALL ".join(branches) + order, values
-
-
-def count_statement(where: Where) -> tuple[str, dict[str, Any]]:
-    branches = [
-        SQL["count_branch"].format(source=part.source, table=part.table, conditions=part.conditions)
-        for part in _ranges(where)
-    ]
-    return SQL["count_where"].format(branches=" UNION ALL ".join(branches)), _values(where)
-
-
-def _values(where: Where) -> dict[str, Any]:
-    return {**where._asdict(), "label": where.label and escaped(where.label)}
-
-
-def _ranges(where: Where) -> list[_Range]:
-    """The first filter given, of parent, worker, root, label and name, picks the index; others are tested.
-
-    INDEXED BY, because the planner has no statistics and may choose an index that has to be sorted.
-    """
-    conditions = {
-        "parent": "parent_id = :parent",
-        "worker": "worker_id = :worker",
-        "root": _IN_FAMILY,
-        "label": _HAS_LABEL,
-        "name": "task_name = :name" + (" AND parent_id IS NULL" if where.is_root else ""),
-    }
-    given = [name for name in conditions if getattr(where, name) is not None]
-    if not given:
-        return [_Range("task INDEXED BY task_by_status", "task", "TRUE")]
-    first, *others = given
-    rest = "".join(f" AND {conditions[name]}" for name in others)
-    return [part._replace(conditions=part.conditions + rest) for part in _leading(first, where)]
-
-
-def _leading(first: str, where: Where) -> list[_Range]:
-    if first == "root":
-        # Three ranges that do not overlap, so that no record is listed twice. The last two add up to
-        # root_id = :root; the children are found by their parent, and the index of roots leaves them out.
-        below = "root_id = :root AND root_id <> parent_id"
-        return [
-            _Range("task", "task", "task.id = :root AND root_id IS NOT :root"),
-            _Range("task INDEXED BY task_by_parent", "task", "parent_id = :root AND root_id = :root"),
-            _Range("task INDEXED BY task_by_root", "task", below),
-        ]
-    if first == "label":
-        joined = "label CROSS JOIN task ON task.ns = label.ns AND task.id = label.id"
-        return [_Range(joined, "label", "label.label = :label")]
-    if first == "name":
-        runs = _Range("task INDEXED BY task_by_run", "task", "task_name = :name AND parent_id IS NULL")
-        steps = _Range("task INDEXED BY task_by_step", "task", "task_name = :name AND parent_id IS NOT NULL")
-        return [runs] if where.is_root else [runs, steps]
-    return [_Range(f"task INDEXED BY task_by_{first}", "task", f"{first}_id = :{first}")]
-
-
-def history_statement(span: Span) -> tuple[str, dict[str, Any]]:
-    at, seq, after_id = (span.start, 0, "") if span.after is None else span.after[:3]
-    name = "history" if span.id is None else "history_of_task"
-    values = {"start": span.start, "end": span.end, "after_at": at, "after_seq": seq, "after_id": after_id}
-    return SQL["history_first" if span.first_only else name], {**values, "id": span.id, "limit": span.limit}
-
-
-def kept_statement(asked: Asked) -> tuple[str, dict[str, Any]]:
-    names = {f"key_{number}": key for number, key in enumerate(asked.keys or ())}
-    and_key = "" if asked.keys is None else f"AND key IN ({', '.join(f':{name}' for name in names)})"
-    statement = SQL["kept"].format(and_key=and_key, direction="ASC" if asked.last is None else "DESC")
-    limit = -1 if asked.last is None else asked.last
-    return statement, {**names, "section": asked.section, "owner": asked.owner, "limit": limit}
-
-
-def fetches(ids: Sequence[str], with_body: bool) -> Iterator[tuple[str, tuple[str | None, ...]]]:
-    """Statements of a few sizes, so that they stay prepared; padded with NULL, which equals no id."""
-    for start in range(0, len(ids), _FETCH_SIZES[-1]):
-        part = ids[start : start + _FETCH_SIZES[-1]]
-        size = next(size for size in _FETCH_SIZES if size >= len(part))
-        yield _fetch_statement(size, with_body), (*part, *[None] * (size - len(part)))
+    first, *others = query.groups or (EVERYTHING,)
+    shape = tuple((len(group), group[0].startswith(BY_FINISH)) for group in (first, *others))
+    statement = _scan(len(query.statuses), shape, query.newest_first, query.with_body)
+    low, high = query.within or (-UNSORTED, UNSORTED)
+    # A blob is beyond all texts, "" before all ids: so the start of a range is a place, too.
+    start, end = ((low, ""), high) if query.newest_first else ((high, b""), low)
+    if (after := query.after) is not None and low <= after.sort <= high:
+        start = after
+    elif after is not None and (after.sort < low) is not query.newest_first:
+        return "", []  # it is behind the range
+    codes = [CODES[status] for status in query.statuses]
+    values = [now, *start, end, query.limit, *codes, *first]
+    return statement, values + [facet for group in others for facet in group]
 
 
 @cache
-def _fetch_statement(size: int, with_body: bool) -> str:
-    return SQL["fetch"].format(columns=_columns(with_body, "task"), ids=", ".join("?" * size))
+def _scan(statuses: int, shape: tuple[tuple[int, bool], ...], newest_first: bool, with_body: bool) -> str:
+    numbers = iter(range(7, 10_000))
+    codes = [f"?{next(numbers)}" for _ in range(statuses)]
+    facets = [[f"?{next(numbers)}" for _ in range(size)] for size, _ in shape]
+    direction, after, until = ("ASC", ">", "<=") if newest_first else ("DESC", "<", ">=")
+    conditions = "".join(
+        SQL["and_facet"].format(facets=", ".join(group), sort=_sort(shape[0][1], is_by_finish))
+        for group, (_, is_by_finish) in zip(facets[1:], shape[1:], strict=True)
+    )
+    ranges = [
+        SQL["scan_range"].format(
+            columns=_columns("facet", with_body), facet=facet, status=code, after=after, until=until
+        )
+        + conditions
+        for code in codes
+        for facet in facets[0]
+    ]
+    return f"{' UNION ALL '.join(ranges)} ORDER BY sort {direction}, id {direction} LIMIT ?6"
 
 
-def _columns(with_body: bool, table: str) -> str:
+def _sort(is_walk_by_finish: bool, is_by_finish: bool) -> str:
+    if is_walk_by_finish is is_by_finish:
+        return "facet.sort"
+    return _SORT_BY.format(column="finished_at" if is_by_finish else "submitted_at")
+
+
+def _columns(table: str, with_body: bool) -> str:
     return SQL["columns"].format(table=table, body="CAST(body AS BLOB)" if with_body else "NULL")
+
+
+@cache
+def read_statement(size: int, with_body: bool) -> str:
+    return SQL["read"].format(columns=_columns("task", with_body), ids=", ".join("?" * size))
+
+
+@cache
+def stored_statement(size: int, _: bool) -> str:
+    return SQL["stored"].format(ids=", ".join("?" * size))
+
+
+def read_entries(raw: sqlite3.Connection, ns: int, ids: Sequence[str], with_body: bool) -> dict[str, Entry]:
+    found = _rows(raw, ns, ids, read_statement, with_body)
+    return {row[0]: entry_of(row) for row in found}
+
+
+def read_stored(raw: sqlite3.Connection, ns: int, ids: Sequence[str]) -> dict[str, Stored]:
+    return {row[1]: Stored._make(row) for row in _rows(raw, ns, ids, stored_statement)}
+
+
+def _rows(
+    raw: sqlite3.Connection,
+    ns: int,
+    ids: Sequence[str],
+    made: Callable[[int, bool], str],
+    with_body: bool = False,
+) -> list[Any]:
+    """By statements of a few sizes, so that they stay prepared; padded with NULL, which equals no id."""
+    if len(ids) == 1:
+        return raw.execute(made(1, with_body), (ns, ids[0])).fetchall()
+    rows = []
+    for start in range(0, len(ids), _SIZES[-1]):
+        part = ids[start : start + _SIZES[-1]]
+        size = next(size for size in _SIZES if size >= len(part))
+        values = (ns, *part, *[None] * (size - len(part)))
+        rows += raw.execute(made(size, with_body), values).fetchall()
+    return rows
+
+
+@cache
+def items_statement(keys: int | None) -> str:
+    """For so many keys; None: for all."""
+    return SQL["items"].format(and_key="" if keys is None else f"AND key IN ({', '.join('?' * keys)})")
 
 
 def named_statements(file: str) -> dict[str, str]:
@@ -181,4 +203,5 @@ def split(script: str) -> list[str]:
     return [*statements, current] if current.strip() else statements
 
 
+SCHEMA: Final = named_statements("schema.sql")
 SQL: Final = named_statements("statements.sql")

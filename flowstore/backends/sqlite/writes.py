@@ -1,145 +1,222 @@
-"""The writes of the SQLite engine, item by item, inside the transaction of their trip."""
+"""The writes of the SQLite engine, inside of the transaction of their call.
+
+A call is carried out in three steps: read what stands of all its ids, decide in Python, and write what has
+become of each record, with one executemany for each kind of row. No trigger helps: what a row has in other
+tables is written by the same step, and counts are added up for the whole call.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
-from pydantic_core import to_json
-
-from flowstore.backends.sqlite.statements import SQL, escaped
+from flowstore.backends.sqlite.statements import (
+    CODES,
+    SECTIONS,
+    SQL,
+    Stored,
+    joined,
+    listings,
+    read_stored,
+    texts,
+    value_of,
+)
 from flowstore.engine import (
     ANY_STAGE,
     APPLIED,
-    FAMILY,
-    OWNERLESS,
-    UNREADABLE,
-    Commit,
+    NAMESPACE,
+    Entry,
+    Logged,
     Outcome,
     Put,
-    PutOutcome,
     Report,
+    Verdict,
+    Write,
 )
 
+Rows = list[tuple[Any, ...]]
 
-class Commits:
-    """The commits of one transaction, in order."""
 
-    def __init__(self, raw: sqlite3.Connection, ns: int, now: int) -> None:
+class _Record:
+    """What becomes of a record in one call. Version 0: absent, expired, or never written by flowstore."""
+
+    __slots__ = (
+        *("entry", "expires_at", "fixed", "is_anew", "logged", "older", "stage", "stored", "version"),
+    )
+
+    def __init__(self, stored: Stored | None, now: int) -> None:
+        self.stored = stored
+        self.entry: Entry | None = None
+        self.logged: list[tuple[int, int, Logged]] = []
+        self.older: int | None = None
+        """How many items of the history may stay of those that were there before the call; None: all."""
+        self.stage = self.version = 0
+        self.expires_at: int | None = None
+        self.fixed: tuple[str, ...] = ()
+        self.is_anew = stored is not None and (stored.is_expired(now) or stored.version < 1)
+        if stored is not None and not self.is_anew:
+            self.stage, self.version, self.expires_at = stored.stage, stored.version, stored.expires_at
+            self.fixed = _texts(stored.fixed)
+
+    def apply(self, write: Write, now: int) -> Outcome:
+        if self.expires_at is not None and self.expires_at <= now:  # written by this very call
+            self.version, self.fixed, self.expires_at, self.is_anew = 0, (), None, True
+            self.logged.clear()
+            self.older = None
+        version = self.version
+        if write.if_version is None:
+            is_free = not version or self.stage <= write.ceiling
+        else:
+            is_free = version == write.if_version
+        if not is_free or version >= ANY_STAGE:
+            # Numbers beyond 2**53 are of no write, and could only overflow.
+            if version < ANY_STAGE and 0 <= self.stage <= ANY_STAGE:
+                return Outcome(Verdict.STANDING, version)
+            return Outcome(Verdict.UNREADABLE, reason="the standing record is not of this format")
+        entry = write.entry
+        if self.fixed != entry.fixed:
+            if self.fixed:
+                return Outcome(Verdict.FIXED, version, fixed=self.fixed)
+            self.fixed = entry.fixed
+        self.entry, self.stage, self.expires_at = entry, entry.stage, entry.expires_at
+        self.version = version = version + 1
+        if write.logged is not None:
+            self.logged.append((version, entry.updated_at, write.logged))
+            if (keep := write.logged.keep) is not None:
+                del self.logged[: max(0, len(self.logged) - keep)]
+                older = keep - len(self.logged)
+                self.older = older if self.older is None else min(self.older, older)
+        return APPLIED
+
+
+def write(raw: sqlite3.Connection, ns: int, writes: Sequence[Write], now: int) -> list[Outcome]:
+    stored = read_stored(raw, ns, [write.entry.id for write in writes])
+    records: dict[str, _Record] = {}
+    outcomes = []
+    for wanted in writes:
+        task_id = wanted.entry.id
+        record = records.get(task_id)
+        if record is None:
+            records[task_id] = record = _Record(stored.get(task_id), now)
+        outcomes.append(record.apply(wanted, now))
+    step = _Step(raw, ns)
+    for record in records.values():
+        if record.entry is not None:
+            step.store(record, record.entry)
+    step.finish()
+    return outcomes
+
+
+def remove(raw: sqlite3.Connection, ns: int, rows: Iterable[Stored]) -> None:
+    step = _Step(raw, ns)
+    for stored in rows:
+        step.remove(stored)
+    step.finish()
+
+
+_ORDER: Final = (
+    *("drop_task", "insert", "update", "add_tally"),
+    *("drop_facet", "drop_lost_facets", "add_facet", "drop_time", "log", "log_time"),
+)
+"""The statements of a step. What is dropped comes before what may take its place."""
+
+
+class _Step:
+    """Collects the rows of each statement, and carries them out all at once."""
+
+    def __init__(self, raw: sqlite3.Connection, ns: int) -> None:
         self._raw = raw
         self._ns = ns
-        self._now = now
-        self._roots: dict[str, str] = {}
-        """The roots of parents that were looked up. An entry is valid until its parent is written."""
+        self._last_task = 0
+        self._tally: defaultdict[int, int] = defaultdict(int)
+        self._rows: dict[str, Rows] = {name: [] for name in _ORDER}
 
-    def apply(self, write: Commit) -> Outcome:
-        # Most writes take one statement. Only a parent that is new to its record needs the slow way.
-        if write.parent is None:
-            outcome = self._write(write)
-        elif self._write_child(write, write.parent):
-            outcome = APPLIED
-        else:
-            outcome = self._join_family(write)
-        if outcome.is_applied:
-            self._roots.pop(write.id, None)
-            if write.labels:
-                rows = [
-                    (self._ns, escaped(label), write.status, write.sort, write.id) for label in write.labels
-                ]
-                self._raw.executemany(SQL["add_label"], rows)
-            if write.history:
-                oldest = {"ns": self._ns, "id": write.id, "keep": write.history}
-                self._raw.execute(SQL["drop_oldest"], oldest)
-        return outcome
+    def store(self, record: _Record, entry: Entry) -> None:
+        rows, stored = self._rows, record.stored
+        task = self._next_task() if stored is None else stored.task
+        row, listed = rows_of(self._ns, task, record.version, entry)
+        rows["insert" if stored is None else "update"].append(row)
+        self._tally[CODES[entry.status]] += 1
+        if stored is not None:
+            listed = self._replace(record, stored, listed)
+        rows["add_facet"] += listed
+        for key, at, logged in record.logged:
+            rows["log"].append((self._ns, task, key, at, logged.check, value_of(logged.value)))
+            rows["log_time"].append((self._ns, at, key, entry.id, task))
 
-    def _write(self, write: Commit) -> Outcome:
-        key, record = (self._ns, write.id), (*_record(write), *_rest(write))
-        now = self._now
-        if write.if_version:
-            written = self._raw.execute(SQL["commit_version"], (*record, *key, write.if_version, now))
-        else:
-            times = (now, now, now, _ceiling(write), now)
-            written = self._raw.execute(SQL["commit_advance"], (*key, *record, *times))
-        if written.rowcount:
-            return APPLIED
-        return _obstacle(self._raw.execute(SQL["standing"], (*key, now)).fetchall())
+    def remove(self, stored: Stored) -> None:
+        self._tally[stored.status] -= 1
+        self._rows["drop_task"].append((stored.task,))
+        self._rows["drop_facet"] += [row[:5] for row in self._listed(stored)]
+        self._drop_items(stored)
 
-    def _write_child(self, write: Commit, parent: str) -> bool:
-        """False where nothing was written, and the family must be examined first.
+    def finish(self) -> None:
+        rows = self._rows
+        rows["add_tally"] = [(self._ns, *change) for change in self._tally.items() if change[1]]
+        for name in _ORDER:
+            if len(rows[name]) == 1:
+                self._raw.execute(SQL[name], rows[name][0])
+            elif rows[name]:
+                self._raw.executemany(SQL[name], rows[name])
 
-        The fast way: one statement that applies only if the record is new or has this parent already, and
-        that a trigger aborts if a new record has children. Those are the cases in which no circle can arise.
-        """
-        if write.if_version or parent == write.id:
-            return False
-        root = self._root_of(parent)
-        if root == write.id:  # the parent descends from this very task
-            return False
-        record = (*_record(write), parent, root, *_rest(write))
-        values = (self._ns, write.id, *record, _ceiling(write), self._now)
+    def _replace(self, record: _Record, stored: Stored, listed: Rows) -> Rows:
+        """Drop what the standing record leaves behind; the rows of ``listed`` that are new."""
+        self._tally[stored.status] -= 1
+        if record.is_anew:
+            self._drop_items(stored)
+        elif record.older is not None and stored.version > record.older:
+            self._drop_log("trim_log", stored, record.older)
+        before = self._listed(stored)
+        kept = {*before} & {*listed}
+        self._rows["drop_facet"] += [row[:5] for row in before if row not in kept]
+        return [row for row in listed if row not in kept]
+
+    def _next_task(self) -> int:
+        if not self._last_task:
+            [(last,)] = self._raw.execute(SQL["last_task"]).fetchall()
+            self._last_task = last or 0
+        self._last_task += 1
+        return self._last_task
+
+    def _listed(self, stored: Stored) -> Rows:
+        """Where it is listed. If that cannot be told, nothing, and everything with its id will go."""
+        key = (self._ns, stored.task, stored.id, stored.status)
         try:
-            return self._raw.execute(SQL["commit_child"], values).rowcount > 0
-        except sqlite3.IntegrityError:  # by the trigger; an aborted statement leaves the transaction usable
-            return False
+            fixed, facets = texts(stored.fixed), texts(stored.facets)
+        except ValueError:
+            self._rows["drop_lost_facets"].append((self._ns, stored.id))
+            return []
+        return listings(key, (stored.submitted_at, stored.finished_at), fixed, facets)
 
-    def _root_of(self, parent: str) -> str:
-        if parent not in self._roots:
-            found = self._raw.execute(SQL["root"], (self._ns, parent)).fetchall()
-            self._roots[parent] = found[0][0] if found else parent
-        return self._roots[parent]
+    def _drop_items(self, stored: Stored) -> None:
+        self._drop_log("drop_log", stored)
+        self._raw.execute(SQL["drop_items"], (self._ns, stored.task))
 
-    def _join_family(self, write: Commit) -> Outcome:
-        """Write, and set the parent that the write names; or refuse it, and leave everything as it was."""
-        values = {"ns": self._ns, "id": write.id, "parent": write.parent, "now": self._now}
-        [(parent, has_children)] = self._raw.execute(SQL["family"], values).fetchall()
-        descends = parent is None and self._raw.execute(SQL["is_ancestor"], values).fetchall()
-        is_refused = descends or parent not in (None, write.parent)
-        # A write that would have lost anyway must say so, with the version that stands, before the family
-        # is a reason. Only the write itself can tell; so it is made, and undone.
-        if is_refused:
-            self._raw.execute("SAVEPOINT refused")
-        outcome = self._write(write)
-        if is_refused:
-            self._raw.execute("ROLLBACK TO refused")
-            self._raw.execute("RELEASE refused")
-            refusal = Outcome(is_applied=False, version=FAMILY, reason=parent or "")
-            return refusal if outcome.is_applied else outcome
-        if outcome.is_applied and parent is None:
-            assert write.parent is not None
-            root = self._root_of(write.parent)
-            # The parent's root may descend from this task, if what was between them has been deleted. As
-            # a root it would close a circle; the parent itself cannot.
-            is_below = self._raw.execute(SQL["is_ancestor"], {**values, "parent": root}).fetchall()
-            values["root"] = write.parent if is_below else root
-            self._raw.execute(SQL["join_family"], values)
-            if has_children:
-                self._raw.execute(SQL["move_descendants"], values)
-                self._roots.clear()  # any of them may be among the descendants that moved
-        return outcome
+    def _drop_log(self, statement: str, stored: Stored, *keep: int) -> None:
+        found = self._raw.execute(SQL[statement], (self._ns, stored.task, *keep)).fetchall()
+        self._rows["drop_time"] += [(self._ns, at, key, stored.id) for at, key in found]
 
 
-def _record(write: Commit) -> tuple[object, ...]:
-    progress = None if write.progress is None else write.progress.decode()
-    columns = (write.status, write.stage, write.name, write.submitted_at, write.expires_at)
-    return (*columns, write.head.decode(), write.body.decode(), progress)
+def _texts(stored: bytes | None) -> tuple[str, ...]:
+    try:
+        return texts(stored)
+    except ValueError:
+        return ()
 
 
-def _rest(write: Commit) -> tuple[object, ...]:
-    labels = to_json([*map(escaped, write.labels)]).decode() if write.labels else None
-    return write.worker, labels, None if write.history == 0 else write.at
-
-
-def _ceiling(write: Commit) -> int:
-    return write.ceiling if write.if_version is None else -1
-
-
-def _obstacle(standing: list[tuple[int, int]]) -> Outcome:
-    """What the write lost against. Numbers beyond 2**53 are of no commit, and could only overflow."""
-    if standing and not all(0 <= number < ANY_STAGE for number in standing[0]):
-        return Outcome(
-            is_applied=False, version=UNREADABLE, reason="the standing record is not of this format"
-        )
-    return Outcome(is_applied=False, version=standing[0][0] if standing else 0)
+def rows_of(ns: int, task: int, version: int, entry: Entry) -> tuple[tuple[Any, ...], Rows]:
+    """The row of table ``task``, and those of table ``facet``."""
+    code = CODES.get(entry.status, -1)  # none of an old file that was changed by hand
+    row = (
+        *(task, ns, entry.id, code, entry.stage, version, *entry[4:10]),  # from submission to expiry
+        *(entry.check, joined(entry.fixed), joined(entry.facets), entry.head.decode()),
+        None if entry.progress is None else entry.progress.decode(),
+        value_of(entry.body or b"{}"),
+    )
+    times = (entry.submitted_at, entry.finished_at)
+    return row, listings((ns, task, entry.id, code), times, entry.fixed, entry.facets)
 
 
 def report(raw: sqlite3.Connection, ns: int, wanted: Report, now: int) -> bool:
@@ -148,23 +225,34 @@ def report(raw: sqlite3.Connection, ns: int, wanted: Report, now: int) -> bool:
     return raw.execute(SQL["report"], values).rowcount > 0
 
 
-def put(raw: sqlite3.Connection, ns: int, wanted: Put, now: int) -> PutOutcome:
-    place: dict[str, Any] = {"ns": ns, "owner": wanted.owner, "section": wanted.section, "now": now}
-    if wanted.owner and not raw.execute(SQL["owner"], place).fetchall():
-        return PutOutcome(is_applied=False, key=wanted.key or "", version=OWNERLESS)
+def owner(raw: sqlite3.Connection, ns: int, task_id: str, now: int) -> int | None:
+    """The number of a live record, 0 for the namespace, or None."""
+    if task_id == NAMESPACE:
+        return 0
+    found = raw.execute(SQL["owner"], (ns, task_id, now)).fetchall()
+    return found[0][0] if found else None
+
+
+def put(raw: sqlite3.Connection, ns: int, wanted: Put, now: int) -> Outcome:
+    task = owner(raw, ns, wanted.owner, now)
+    if task is None:
+        return Outcome(Verdict.OWNERLESS, key=wanted.key or "")
+    section = (ns, task, SECTIONS[wanted.section])
     key = wanted.key
     if key is None:
-        [(last,)] = raw.execute(SQL["last_key"], place).fetchall()
+        [(last,)] = raw.execute(SQL["last_key"], section).fetchall()
         key = f"{int(last or 0) + 1:016}"
-    place["key"] = key
-    standing = raw.execute(SQL["put_version"], place).fetchall()
-    version = standing[0][0] if standing else 0
-    if wanted.if_version is not None and version != wanted.if_version:
-        return PutOutcome(is_applied=False, key=key, version=version)
+    place = (*section, key)
+    if wanted.if_version is not None or wanted.value is None:
+        standing = raw.execute(SQL["item_version"], place).fetchall()
+        version = standing[0][0] if standing else 0
+        if wanted.if_version not in (None, version) or (wanted.value is None and not standing):
+            return Outcome(Verdict.STANDING, version, key)
     if wanted.value is None:
-        is_applied = raw.execute(SQL["put_nothing"], place).rowcount > 0
-        return PutOutcome(is_applied=is_applied, key=key, version=0)
-    raw.execute(SQL["put"], {**place, "value": wanted.value.decode()})
+        raw.execute(SQL["drop_item"], place)
+        return Outcome(Verdict.APPLIED, 0, key)
+    values = (*place, now, wanted.check, value_of(wanted.value))
+    [(version,)] = raw.execute(SQL["put"], values).fetchall()
     if wanted.keep is not None:
-        raw.execute(SQL["keep_last"], {**place, "keep": wanted.keep})
-    return PutOutcome(is_applied=True, key=key, version=version + 1)
+        raw.execute(SQL["trim"], (*section, wanted.keep))
+    return Outcome(Verdict.APPLIED, version, key)

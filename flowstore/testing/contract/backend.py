@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from flowstore.testing.contract.apps import AppsContract
+from flowstore.testing.contract.checking import CheckingContract
 from flowstore.testing.contract.checkpoints import CheckpointsContract
 from flowstore.testing.contract.crowds import CrowdsContract
 from flowstore.testing.contract.enduring import FaultsContract
 from flowstore.testing.contract.expiring import ExpiringContract
+from flowstore.testing.contract.faceting import FacetingContract
 from flowstore.testing.contract.families import FamilyContract
+from flowstore.testing.contract.family_removal import FamilyRemovalContract
 from flowstore.testing.contract.filters import FilterContract
 from flowstore.testing.contract.forged import ForgedContract
 from flowstore.testing.contract.growing import GrowingContract
@@ -38,7 +41,10 @@ class BackendContract(
     ListingContract,
     ExpiringContract,
     HistoryContract,
+    CheckingContract,
+    FacetingContract,
     FamilyContract,
+    FamilyRemovalContract,
     FilterContract,
     WorkflowContract,
     TrackContract,

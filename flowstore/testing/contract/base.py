@@ -22,6 +22,10 @@ WHAT_TO_MAKE: Final = (
 )
 
 
+NO_RECHECK: Final = 600.0
+"""A ``recheck_interval`` that outlasts every test: a wake-up that is lost hangs a wait, and is not healed."""
+
+
 class Contract:
     """The base of each part of the contract."""
 
@@ -33,5 +37,5 @@ class Contract:
 
     @pytest_asyncio.fixture
     async def backend(self, make_backend: MakeBackend) -> AsyncIterator[BaseResultBackend]:
-        async with make_backend() as opened:
+        async with make_backend(recheck_interval=NO_RECHECK) as opened:
             yield opened

@@ -137,7 +137,7 @@ class CheckpointsContract(Contract):
         await backend.checkpoints.save("t", 2, keep=1)
         assert trips == {"put": 2}
         await backend.checkpoints.latest("t")
-        assert trips == {"put": 2, "kept": 1}
+        assert trips == {"put": 2, "items": 1}
 
     async def test_checkpoints_of_a_closed_backend(self, make_backend: MakeBackend) -> None:
         """Every call raises BackendClosed."""

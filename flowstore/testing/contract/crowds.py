@@ -28,7 +28,7 @@ class CrowdsContract(Contract):
             trips, decoded = count_trips(backend), count_decodes(backend)
             await backend.store("t", TaskResult.success("t", LARGE))
             results = await asyncio.gather(*waits)
-            assert trips == {"commit": 1, "fetch": 1}
+            assert trips == {"write": 1, "read": 1}
             assert decoded == ["t"]
             assert {id(result) for result in results} == {id(results[0])}
             assert results[0].unwrap() == LARGE

@@ -8,7 +8,7 @@ import pytest
 
 from flowstore import BaseResultBackend, TaskResult, TaskStatus
 from flowstore.testing.calls import CALLS
-from flowstore.testing.contract.base import Contract, MakeBackend
+from flowstore.testing.contract.base import NO_RECHECK, Contract, MakeBackend
 from flowstore.testing.faults import (
     History,
     Recorder,
@@ -67,7 +67,7 @@ class FaultsContract(Contract):
     @pytest.mark.parametrize("seed", SEEDS)
     async def test_tasks_in_any_order(self, make_backend: MakeBackend, seed: int) -> None:
         """Writers, waiters and waiters that give up, all at once: every wait ends as the records say."""
-        await in_any_order(seed, lambda: self._crowd(make_backend()))
+        await in_any_order(seed, lambda: self._crowd(make_backend(recheck_interval=NO_RECHECK)))
 
     @pytest.mark.parametrize("seed", SEEDS)
     async def test_an_order_of_all_calls_explains_them(self, make_backend: MakeBackend, seed: int) -> None:
@@ -75,7 +75,7 @@ class FaultsContract(Contract):
 
         async def live() -> None:
             history = History()
-            async with make_backend() as backend:
+            async with make_backend(recheck_interval=NO_RECHECK) as backend:
                 await crowd([Recorder(backend, history.note) for _ in range(5)], seed, 60)
             history.check()
             assert len(history) > 200

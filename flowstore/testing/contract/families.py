@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -18,15 +17,7 @@ from flowstore import (
     TaskStatus,
 )
 from flowstore.testing.contract.base import Contract, MakeBackend
-from flowstore.testing.insides import replaced_verb
-from flowstore.testing.support import failed, ids, stored, walk
-
-
-async def _plant(backend: BaseResultBackend, *edges: str) -> None:
-    """Each is "parent child" or "root", submitted a second after the one before."""
-    for second, edge in enumerate(edges):
-        *parent, task_id = edge.split()
-        await backend.store(task_id, failed(task_id, second, parent_id=parent[0] if parent else None))
+from flowstore.testing.support import failed, ids, store_family, stored, walk
 
 
 async def _roots(backend: BaseResultBackend, names: Iterable[str]) -> dict[str, str | None]:
@@ -49,7 +40,7 @@ async def _everything(backend: BaseResultBackend, names: list[str]) -> object:
 class FamilyContract(Contract):
     async def test_children_oldest_first(self, backend: BaseResultBackend) -> None:
         """Only those of this parent, in the reverse order of a page; without values if not wanted."""
-        await _plant(backend, "p", "p c1", "p c2", "q", "q other", "c1 grandchild", "p c3")
+        await store_family(backend, "p", "p c1", "p c2", "q", "q other", "c1 grandchild", "p c3")
         await backend.store("c0", failed("c0", None, parent_id="p"))
         children = [child async for child in backend.families.children("p")]
         assert ids(children) == ["c0", "c1", "c2", "c3"]
@@ -62,7 +53,7 @@ class FamilyContract(Contract):
 
     async def test_descendants_breadth_first(self, backend: BaseResultBackend) -> None:
         """Generation after generation, each parent's children oldest first."""
-        await _plant(backend, "r", "b1 deep", "r a", "a x", "deep deeper", "r b1", "a w", "s", "s t")
+        await store_family(backend, "r", "b1 deep", "r a", "a x", "deep deeper", "r b1", "a w", "s", "s t")
         found = [task async for task in backend.families.descendants("r")]
         assert ids(found) == ["a", "b1", "x", "w", "deep", "deeper"]
         assert [task.task_id async for task in backend.families.descendants("b1")] == ["deep", "deeper"]
@@ -71,49 +62,67 @@ class FamilyContract(Contract):
         assert lean == [NOT_LOADED] * 6
 
     async def test_root_is_known_of_each_task(self, backend: BaseResultBackend) -> None:
-        """In get and in listings; None for a root. The root_id that the caller gives is ignored."""
-        await _plant(backend, "r", "r a", "a b", "b c")
+        """In get and in listings; None for a root."""
+        await store_family(backend, "r", "r a", "a b", "b c")
         assert await _roots(backend, "rabc") == {"r": None, "a": "r", "b": "r", "c": "r"}
         listed = (await backend.page(root_id="r")).items
         assert {item.task_id: item.root_id for item in listed} == {"r": None, "a": "r", "b": "r", "c": "r"}
-        await backend.store("d", failed("d", parent_id="c", root_id="nonsense"))
-        assert await _roots(backend, "d") == {"d": "r"}
+        many = [failed("d", parent_id="c"), failed("x", parent_id="y"), failed("z", parent_id="x")]
+        await backend.store_many(many)
+        assert await _roots(backend, "dxz") == {"d": "r", "x": "y", "z": "y"}
 
-    async def test_child_before_its_parent_and_grandparent(self, backend: BaseResultBackend) -> None:
-        """The root is the topmost ancestor known so far, and is replaced when it gets a parent itself."""
-        await _plant(backend, "parent child", "child grandchild")
-        assert await _roots(backend, ["child", "grandchild"]) == {"child": "parent", "grandchild": "parent"}
-        await _plant(backend, "grandparent parent")
-        family = ["parent", "child", "grandchild"]
-        assert await _roots(backend, family) == dict.fromkeys(family, "grandparent")
-        await _plant(backend, "grandparent")
-        assert await _roots(backend, family) == dict.fromkeys(family, "grandparent")
-        assert len((await backend.page(root_id="grandparent")).items) == 4
-        assert ids((await backend.page(root_id="parent")).items) == ["parent"]
-        assert (await backend.count_by_status(root_id="grandparent"))[TaskStatus.FAILED] == 4
+    async def test_root_that_the_writer_names(self, backend: BaseResultBackend) -> None:
+        """It is taken as it is, whether it is stored or not; without a parent it means nothing."""
+        await backend.store("c", failed("c", parent_id="p", root_id="far above"))
+        await backend.store("alone", failed("alone", root_id="far above"))
+        await backend.store("own", failed("own", parent_id="p", root_id="own"))
+        assert await _roots(backend, ["c", "alone", "own"]) == {"c": "far above", "alone": None, "own": "p"}
+        assert ids((await backend.page(root_id="far above")).items) == ["c"]
+        assert ids([child async for child in backend.families.children("p")]) == ["own", "c"]
+
+    async def test_root_does_not_move(self, backend: BaseResultBackend) -> None:
+        """It is what was known when the task was first stored, whatever its parent and others gain later."""
+        await store_family(backend, "parent child", "child grandchild")
+        roots = {"child": "parent", "grandchild": "parent"}
+        assert await _roots(backend, roots) == roots
+        await store_family(backend, "grandparent parent", "grandparent", "child late")
+        roots |= {"parent": "grandparent", "late": "parent"}
+        assert await _roots(backend, roots) == roots
+        await backend.store("child", failed("child", retries=1, parent_id="parent", root_id="grandparent"))
+        await backend.store("grandchild", TaskResult.running("grandchild", retries=1, parent_id="child"))
+        assert await _roots(backend, roots) == roots
+        assert ids((await backend.page(root_id="grandparent", newest_first=False)).items) == [
+            *("parent", "grandparent")
+        ]
+        assert (await backend.count_by_status(root_id="grandparent"))[TaskStatus.FAILED] == 2
+        found = {task.task_id async for task in backend.families.descendants("grandparent")}
+        assert found == {"parent", "child", "grandchild", "late"}
 
     async def test_parent_that_is_given_later(self, backend: BaseResultBackend) -> None:
-        """The first write that names one fixes it, for the task and everything below it."""
-        await _plant(backend, "r", "a", "a b", "b c")
+        """The first write that names one fixes it; what is below keeps its root, and is found by parents."""
+        await store_family(backend, "r", "a", "a b", "b c")
         assert ids((await backend.page(root_id="a", newest_first=False)).items) == ["a", "b", "c"]
         later = TaskResult.failed("a", ValueError(), retries=1, parent_id="r")
         assert await backend.store("a", later) is True
-        assert await _roots(backend, "abc") == dict.fromkeys("abc", "r")
+        assert await _roots(backend, "abc") == {"a": "r", "b": "a", "c": "a"}
         assert {task.task_id async for task in backend.families.descendants("r")} == {"a", "b", "c"}
-        assert ids((await backend.page(root_id="a")).items) == ["a"]
+        assert {task.task_id for task in (await backend.page(root_id="a")).items} == {"a", "b", "c"}
+        assert ids((await backend.page(root_id="r", newest_first=False)).items) == ["a", "r"]
 
-    async def test_any_order_gives_the_same_families(self, make_backend: MakeBackend) -> None:
-        """Forests stored in any order, with parents named at once or later: all roots end up right."""
+    async def test_families_whose_parents_come_first(self, make_backend: MakeBackend) -> None:
+        """Forests stored from the top, one by one or together, with later writes: all roots are right."""
         for seed in range(20):
             choose = random.Random(seed)
             names = [f"t{n}" for n in range(12)]
             parents = {name: choose.choice([None, *names[:n]]) for n, name in enumerate(names)}
             roots = {name: _top(name, parents) for name in names}
-            writes = [(name, parents[name]) for name in names] + [(name, None) for name in names[::3]]
-            choose.shuffle(writes)
             async with make_backend() as backend:
-                for name, parent in writes:
-                    assert await backend.store(name, TaskResult.running(name, parent_id=parent))
+                results = [TaskResult.running(name, parent_id=parents[name]) for name in names]
+                together = choose.randrange(len(results))
+                await backend.store_many(results[:together])
+                for result in [*results[together:], *choose.sample(results, 4)]:
+                    assert await backend.store(result.task_id, result)
+                assert await backend.store("t3", TaskResult.running("t3"))
                 found = await backend.get_many(names)
                 assert {name: task.parent_id for name, task in found.items()} == parents
                 assert {name: task.root_id or name for name, task in found.items()} == roots
@@ -123,9 +132,25 @@ class FamilyContract(Contract):
                     below = {task.task_id async for task in backend.families.descendants(root)}
                     assert below == family - {root}
 
+    async def test_family_page_by_page(self, backend: BaseResultBackend) -> None:
+        """The root has its place among the others: at either end or between, in every status and step."""
+        for root_second in (0, 3, 9, None):
+            await backend.clear()
+            await backend.store("r", failed("r", root_second))
+            for second in (1, 3, 5, 7):
+                await backend.store(f"c{second}", failed(f"c{second}", second, parent_id="r"))
+            expected = sorted(["r", "c1", "c3", "c5", "c7"], key=lambda name: _place(name, root_second))
+            for limit in range(1, 7):
+                for newest_first in (True, False):
+                    pages = await walk(backend, None, root_id="r", limit=limit, newest_first=newest_first)
+                    found = [task.task_id for page in pages for task in page.items]
+                    assert found == (expected if newest_first else expected[::-1]), (root_second, limit)
+            assert (await backend.page(TaskStatus.SUCCESS, root_id="r")).items == []
+            assert ids((await backend.page(root_id="r", name="other")).items) == []
+
     async def test_no_parent_named_keeps_the_standing_one(self, backend: BaseResultBackend) -> None:
         """Advancing, overwriting and compare-and-set alike; a new record starts without one."""
-        await _plant(backend, "p", "p c")
+        await store_family(backend, "p", "p c")
         assert await backend.store("c", TaskResult.running("c", retries=1))
         assert await backend.store("c", TaskResult.pending("c"), overwrite=True)
         assert await backend.store("c", TaskResult.success("c", retries=2), if_version=3)
@@ -142,7 +167,7 @@ class FamilyContract(Contract):
 
     async def test_different_parent_is_refused(self, backend: BaseResultBackend) -> None:
         """In every way to write; the error names task, parent and standing parent; nothing has changed."""
-        await _plant(backend, "first", "second", "first c")
+        await store_family(backend, "first", "second", "first c")
         before = await _everything(backend, ["first", "second", "c"])
         other = TaskResult.success("c", retries=1, parent_id="second")
         ways: list[dict[str, Any]] = [{}, {"overwrite": True}, {"if_version": 1}]
@@ -165,73 +190,63 @@ class FamilyContract(Contract):
         shown = f"parent_id: 'other' cannot be the parent of 'c': its parent is {parent!r}"
         assert str(caught.value) == shown
 
-    @pytest.mark.parametrize("length", [1, 2, 3, 10])
-    async def test_cycles_are_refused(self, backend: BaseResultBackend, length: int) -> None:
-        """A parent that descends from the task: nothing is written, not in status, history or listings."""
+    async def test_own_parent_is_refused(self, backend: BaseResultBackend) -> None:
+        """In every way to write, also of a task that is not stored; nothing has changed."""
+        await store_family(backend, "t", "t c")
+        before = await _everything(backend, ["t", "c", "new"])
+        for way in ({}, {"overwrite": True}, {"if_version": 1}):
+            for task_id in ("t", "new"):
+                own = TaskResult.success(task_id, 1, retries=1, task_name="new", parent_id=task_id)
+                with pytest.raises(FamilyConflict, match="no task is its own parent") as caught:
+                    await backend.store(task_id, own, **way)
+                assert caught.value.standing_parent_id is None
+        assert await _everything(backend, ["t", "c", "new"]) == before
+
+    @pytest.mark.parametrize("length", [2, 3, 10])
+    async def test_circles_end_all_walks(self, backend: BaseResultBackend, length: int) -> None:
+        """Nobody refuses a circle of parents. Every walk shows each task once, and a deletion takes all."""
         names = [f"t{n}" for n in range(length)]
-        await _plant(backend, names[0], *map(" ".join, pairwise(names)))
-        before = await _everything(backend, names)
-        closing = TaskResult.success(names[0], 1, retries=1, task_name="new", parent_id=names[-1])
-        for overwrite in (False, True):
-            with pytest.raises(FamilyConflict, match=f"'{names[-1]}' cannot be the parent of 't0'") as caught:
-                await backend.store(names[0], closing, overwrite=overwrite)
-            assert caught.value.standing_parent_id is None
-            reason = "no task is its own parent" if length == 1 else f"'{names[-1]}' descends from it"
-            assert str(caught.value).endswith(reason)
-        assert await _everything(backend, names) == before
-
-    async def test_cycle_of_tasks_that_are_not_all_stored(self, backend: BaseResultBackend) -> None:
-        """A task that is stored for the first time may be its own descendant, according to its children."""
-        with pytest.raises(FamilyConflict, match="'lone' cannot be the parent of 'lone'"):
-            await backend.store("lone", failed("lone", parent_id="lone"))
-        assert await backend.exists("lone") is False
-        await _plant(backend, "a b", "b c")
-        before = await _everything(backend, ["a", "b", "c"])
-        with pytest.raises(FamilyConflict):
-            await backend.store("a", failed("a", parent_id="c"))
-        assert await _everything(backend, ["a", "b", "c"]) == before
-        assert await backend.exists("a") is False
-
-    @pytest.mark.parametrize("below", [[], ["x"], ["x", "y"]])
-    async def test_root_that_joins_what_it_was_cut_off_from(
-        self, backend: BaseResultBackend, below: list[str]
-    ) -> None:
-        """No task is its own root or listed twice: neither the old root nor the one it joined since."""
-        await backend.store_many([failed("m", parent_id="r"), failed("p", parent_id="m"), failed("r")])
-        await backend.delete("m")
-        joining = "r"
-        for above in below:
-            await backend.store(joining, failed(joining, parent_id=above), overwrite=True)
-            joining = above
-        await backend.store(joining, failed(joining, parent_id="p"), overwrite=True)
-        for task_id in ("r", *below):
-            assert (await stored(backend, task_id)).root_id == "p", task_id
-        for root_id, members in (("p", {"p", "r", *below}), ("r", {"p", "r"})):
-            family = [task.task_id async for task in backend.iter_by_status(root_id=root_id)]
-            assert sorted(family) == sorted(members)
-            assert sum((await backend.count_by_status(root_id=root_id)).values()) == len(members)
+        for parent, child in pairwise([*names, names[0]]):
+            assert await backend.store(child, failed(child, parent_id=parent))
+        for name in names:
+            below = [task.task_id async for task in backend.families.descendants(name)]
+            assert sorted(below) == sorted({*names} - {name})
+            family = [task.task_id async for task in backend.iter_by_status(root_id=name)]
+            assert len(family) == len({*family})
+            assert sum((await backend.count_by_status(root_id=name)).values()) == len(family)
+        assert None not in (await _roots(backend, names)).values()
+        assert await backend.delete(names[0], descendants=True) is True
+        assert await backend.get_many(names) == {}
 
     async def test_refused_item_of_many(self, backend: BaseResultBackend) -> None:
         """store_many raises for it; all others are stored, and the refused one is unchanged."""
-        await _plant(backend, "p", "p c")
-        before = await backend.get("p")
-        results = [failed("x"), failed("p", retries=1, parent_id="c"), failed("y", parent_id="c")]
-        with pytest.raises(FamilyConflict, match="'c' cannot be the parent of 'p'"):
+        await store_family(backend, "p", "p c", "q d")
+        before = await backend.get("d")
+        results = [failed("x"), failed("d", retries=1, parent_id="c"), failed("y", parent_id="c")]
+        with pytest.raises(FamilyConflict, match="'c' cannot be the parent of 'd'"):
             await backend.store_many(results)
-        assert await backend.get("p") == before
-        assert await _roots(backend, "xyp") == {"x": None, "y": "p", "p": None}
+        assert await backend.get("d") == before
+        assert await _roots(backend, "xyd") == {"x": None, "y": "p", "d": "q"}
+
+    async def test_many_writes_of_a_child(self, backend: BaseResultBackend) -> None:
+        """Those that leave its parent open keep it, in the order given, also if several are of one id."""
+        await store_family(backend, "p c")
+        writes = [failed("c", retries=1), TaskResult.running("c", retries=2), failed("c", retries=2)]
+        assert await backend.store_many([*writes, failed("c", retries=1)]) == [True, True, True, False]
+        standing = await stored(backend, "c")
+        assert (standing.parent_id, standing.retries, standing.version) == ("p", 2, 4)
+        assert (await backend.workflows.types(), standing.status) == ([], TaskStatus.FAILED)
 
     async def test_write_that_loses_joins_no_family(self, backend: BaseResultBackend) -> None:
         """The parent in a late write of an earlier attempt is neither applied nor refused."""
         await backend.store("t", TaskResult.success("t", 1, retries=1))
         assert await backend.store("t", TaskResult.running("t", parent_id="p")) is False
-        assert await backend.store("t", TaskResult.running("t", parent_id="t")) is False
         assert await _roots(backend, "t") == {"t": None}
         assert [child async for child in backend.families.children("p")] == []
 
     async def test_bad_arguments_of_families(self, backend: BaseResultBackend) -> None:
         """Each is named, and nothing is deleted."""
-        await _plant(backend, "p", "p c")
+        await store_family(backend, "p", "p c")
         bad_id: Any
         for bad_id in ("", None, 7):
             with pytest.raises((ValueError, TypeError), match="task_id"):
@@ -248,97 +263,11 @@ class FamilyContract(Contract):
                 walk_of("p", load_result=flag)
         assert len((await backend.page()).items) == 2
 
-    async def test_deletion_of_a_parent_leaves_children(self, backend: BaseResultBackend) -> None:
-        """They keep their parent and root, and are still listed under both."""
-        await _plant(backend, "r", "r p", "p c")
-        assert await backend.delete("p") is True
-        assert await backend.delete("r") is True
-        standing = await backend.get("c")
-        assert standing is not None
-        assert (standing.parent_id, standing.root_id) == ("p", "r")
-        assert [child.task_id async for child in backend.families.children("p")] == ["c"]
-        assert ids((await backend.page(root_id="r")).items) == ["c"]
-        assert await backend.store("c", TaskResult.success("c", retries=1, parent_id="p"))
 
-    async def test_deletion_of_a_family_takes_all(self, backend: BaseResultBackend) -> None:
-        """Nothing else; for a root also those whose parent was deleted before. A second call does nothing."""
-        await _plant(backend, "r", "r a", "r b", "a x", "x y", "s", "s t", "r gone", "gone left")
-        await backend.delete("gone")
-        assert await backend.delete("a", descendants=True) is True
-        assert set(ids((await backend.page()).items)) == {"r", "b", "s", "t", "left"}
-        assert await backend.delete("r", descendants=True) is True
-        assert await backend.delete("r", descendants=True) is False
-        assert set(ids((await backend.page()).items)) == {"s", "t"}
-        for name in "axy":
-            assert await backend.history.of(name) == []
-
-    async def test_deletion_of_what_a_deleted_root_left(self, backend: BaseResultBackend) -> None:
-        """False, as there was no such record; but the rest of its family is gone."""
-        await _plant(backend, "r", "r a", "a b")
-        await backend.delete("r")
-        assert await backend.delete("r", descendants=True) is False
-        assert (await backend.page()).items == []
-
-    async def test_deletion_of_a_root_that_was_stored_anew(self, backend: BaseResultBackend) -> None:
-        """Deletes the children that have kept the root of its former family."""
-        await backend.store_many([failed("m", parent_id="r"), failed("c", parent_id="m")])
-        await backend.store("d", failed("d", parent_id="c"))
-        await backend.delete("m")
-        await backend.store("m", failed("m"))
-        assert await backend.delete("m", descendants=True) is True
-        assert await backend.get_many(["m", "c", "d"]) == {}
-
-    async def test_deletion_of_a_large_family(self, backend: BaseResultBackend) -> None:
-        """In more than one step, wide and deep, from its root and from further down."""
-        await _plant(backend, "r", "r top")
-        await backend.store_many(failed(f"w{n}", n, parent_id="top") for n in range(1_203))
-        chain = ["top", *(f"d{n}" for n in range(100))]
-        await backend.store_many(failed(child, parent_id=parent) for parent, child in pairwise(chain))
-        await backend.store_many(failed(f"v{n}", n, parent_id="r") for n in range(1_100))
-        assert await backend.delete("top", descendants=True) is True
-        assert (await backend.count_by_status())[TaskStatus.FAILED] == 1_101
-        assert await backend.delete("r", descendants=True) is True
-        assert await backend.clear() == 0
-
-    @pytest.mark.parametrize(("top", "rest"), [("a", ["r"]), ("r", [])])
-    async def test_interrupted_deletion_can_be_made_again(
-        self, backend: BaseResultBackend, top: str, rest: list[str]
-    ) -> None:
-        """However many were removed before the interruption, nothing is out of reach."""
-        for removals in range(5):
-            await _plant(backend, "r", "r a", "a b", "b c", "b d", "a e")
-            with interrupted_after(backend, removals), pytest.raises(Interruption):
-                await backend.delete(top, descendants=True)
-            assert await backend.exists(top) is True
-            assert len((await backend.page()).items) == 6 - removals
-            assert await backend.delete(top, descendants=True) is True
-            assert ids((await backend.page()).items) == rest
-            await backend.clear()
-
-
-class Interruption(Exception):
-    """Ends a deletion where a process might have died."""
-
-
-@contextmanager
-def interrupted_after(backend: BaseResultBackend, removals: int) -> Iterator[None]:
-    """The engine removes this many records, then raises."""
-    left = removals
-
-    def interrupted(plain: Callable[..., Any]) -> Callable[..., Any]:
-        async def remove(task_ids: list[str], now: int) -> list[bool]:
-            nonlocal left
-            part = task_ids[:left]
-            left -= len(part)
-            removed: list[bool] = await plain(part, now)
-            if len(part) < len(task_ids):
-                raise Interruption
-            return removed
-
-        return remove
-
-    with replaced_verb(backend, "remove", interrupted):
-        yield
+def _place(name: str, root_second: int | None) -> tuple[float, str]:
+    """In a listing, newest first."""
+    second = root_second if name == "r" else int(name[1:])
+    return (float("inf") if second is None else -second, name)
 
 
 def _top(name: str, parents: Mapping[str, str | None]) -> str:

@@ -46,7 +46,7 @@ class GrowingContract(Contract):
         """In its head, its error and the causes of it, its body and its progress, in every way to read it."""
         cause = grown(type="KeyError", message="k")
         error = grown(type="ValueError", message="no", args=["no"], cause=json.loads(cause))
-        head = grown(error=json.loads(error), started_at="2026-01-01T00:00:00+00:00")
+        head = grown(error=json.loads(error))
         planted = failed("t", 1, progress=Progress(done=1), task_name="n", labels={"x"})
         body, progress = b'{"a new one":1,"result":7,"args":[8]}', grown(done=3, total=9)
         await plant(backend, planted, head=head, body=body, progress=progress)
@@ -57,7 +57,6 @@ class GrowingContract(Contract):
             assert read.error is not None
             assert [link.type for link in read.error.chain()] == ["ValueError", "KeyError"]
             assert (read.error.message, read.error.args) == ("no", ("no",))
-            assert read.started_at is not None
 
     async def test_unknown_keys_of_what_is_kept_are_ignored(self, backend: BaseResultBackend) -> None:
         """Those of data, checkpoints, workers and apps."""
@@ -141,8 +140,8 @@ class GrowingContract(Contract):
         """Behind a transition that cannot be read: here its time is none that Python has."""
         await backend.store_many(TaskResult.success(f"t{n}") for n in range(3))
         now = core_of(backend).clock()
-        commit = core_of(backend).records.commit(TaskResult.success("t1"), now, overwrite=True)
-        assert await engine_of(backend).commit([commit._replace(at=-(2**61))], now)
+        write = core_of(backend).records.write(TaskResult.success("t1"), -(2**61), overwrite=True)
+        assert await engine_of(backend).write([write], now)
         found: list[str] = []
 
         async def drain() -> None:

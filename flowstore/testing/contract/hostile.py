@@ -26,7 +26,7 @@ from flowstore import (
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.contract.rude_errors import RUDE_ERRORS
 from flowstore.testing.contract.values import SAMPLE_TYPES, Point
-from flowstore.testing.insides import limit_reading
+from flowstore.testing.insides import limit_reading, plant
 from flowstore.testing.support import EFFORT, failed, ids, waiting, walk
 
 ODD_TEXTS = ["'", '"', "\0", "%", "_", "*", "?", "[", "]", "\\", "{", "}", "\n", " ", ":", "\r", "\x85"]
@@ -181,7 +181,8 @@ class HostileContract(Contract):
     async def test_limits_hold_on_read(self, backend: BaseResultBackend) -> None:
         """What a backend with higher limits stored is a CorruptRecord here; its neighbours are readable."""
         values = {"long": "x" * 2_000, "deep": [[[[[[[1]]]]]]], "deep and tagged": (((((((1,),),),),),),)}
-        await backend.store_many(TaskResult.success(name, value) for name, value in values.items())
+        for name, value in values.items():
+            await plant(backend, TaskResult.success(name, value))
         await backend.store("t", TaskResult.success("t", 1))
         limit_reading(backend, max_bytes=1_000, max_levels=6)
         for name in values:

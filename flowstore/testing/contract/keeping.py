@@ -259,7 +259,7 @@ class DataContract(Contract):
         assert trips == {"put": 2}
         await backend.data.get("t", "k")
         await backend.data.all("t")
-        assert trips == {"put": 2, "kept": 2}
+        assert trips == {"put": 2, "items": 2}
 
     async def test_data_of_a_closed_backend(self, make_backend: MakeBackend) -> None:
         """Every call raises BackendClosed."""

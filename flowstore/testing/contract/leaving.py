@@ -26,19 +26,19 @@ from flowstore.testing.faults import cancel_at_each_await
 from flowstore.testing.insides import replaced_verb
 from flowstore.testing.support import stored
 
-Commit = Callable[..., Coroutine[Any, Any, Any]]
+Write = Callable[..., Coroutine[Any, Any, Any]]
 
 
-def commits_by(backend: BaseResultBackend, make: Callable[[Commit], Commit]) -> AbstractContextManager[None]:
-    """Replace the engine's commit by ``make`` of it."""
-    return replaced_verb(backend, "commit", make)
+def writes_by(backend: BaseResultBackend, make: Callable[[Write], Write]) -> AbstractContextManager[None]:
+    """Replace the engine's write by ``make`` of it."""
+    return replaced_verb(backend, "write", make)
 
 
-def unavailable(_: Commit) -> Commit:
-    async def commit(*_: Any) -> Any:
+def unavailable(_: Write) -> Write:
+    async def write(*_: Any) -> Any:
         raise StorageUnavailable("the storage is gone")
 
-    return commit
+    return write
 
 
 class Stall:
@@ -48,13 +48,13 @@ class Stall:
         self.reached = asyncio.Event()
         self.go = asyncio.Event()
 
-    def __call__(self, plain: Commit) -> Commit:
-        async def commit(*args: Any) -> Any:
+    def __call__(self, plain: Write) -> Write:
+        async def write(*args: Any) -> Any:
             self.reached.set()
             await self.go.wait()
             return await plain(*args)
 
-        return commit
+        return write
 
 
 class LeavingContract(Contract):
@@ -117,7 +117,7 @@ class LeavingContract(Contract):
 
             working = asyncio.ensure_future(work())
             await inside.wait()
-            with commits_by(backend, stall):
+            with writes_by(backend, stall):
                 if way == "cancel":
                     working.cancel()
                 await stall.reached.wait()
@@ -158,7 +158,7 @@ class LeavingContract(Contract):
             async with backend.track("t"):
                 entered.append("t")
 
-        with commits_by(backend, stall):
+        with writes_by(backend, stall):
             working = asyncio.ensure_future(work())
             await stall.reached.wait()
             working.cancel()
@@ -203,7 +203,7 @@ class LeavingContract(Contract):
         """The error is raised, and the block does not run."""
         await backend.open()
         entered: list[str] = []
-        with commits_by(backend, unavailable), pytest.raises(StorageUnavailable):
+        with writes_by(backend, unavailable), pytest.raises(StorageUnavailable):
             async with backend.track("t"):
                 entered.append("t")
         assert entered == []
@@ -265,13 +265,13 @@ class LeavingContract(Contract):
 async def _end(
     tracked: TrackedTask,
     backend: BaseResultBackend,
-    make: Callable[[Commit], Commit],
+    make: Callable[[Write], Write],
     error: BaseException | None = None,
 ) -> None:
-    """Run a block that ends with or without ``error``, while the engine's commit is ``make`` of it."""
+    """Run a block that ends with or without ``error``, while the engine's write is ``make`` of it."""
     with ExitStack() as broken:
         async with tracked:
-            broken.enter_context(commits_by(backend, make))
+            broken.enter_context(writes_by(backend, make))
             if error is not None:
                 raise error
 

@@ -78,7 +78,7 @@ class WorkersContract(Contract):
                 await backend.workers.register("w", host="h", pid=7)
                 clock.advance(5)
 
-            meanwhile(backend, "kept", register_first)
+            meanwhile(backend, "items", register_first)
             worker = await backend.workers.register("w", host="h", pid=7)
             assert (worker.started_at, worker.last_seen) == (START, START + timedelta(seconds=5))
             assert await backend.workers.all() == [worker]
@@ -88,12 +88,12 @@ class WorkersContract(Contract):
         clock = ManualClock()
         async with make_backend(clock=clock) as backend:
             await backend.workers.register("w", host="h", pid=7)
-            meanwhile(backend, "kept", lambda: backend.workers.register("w", host="h", pid=8))
+            meanwhile(backend, "items", lambda: backend.workers.register("w", host="h", pid=8))
             await backend.workers.heartbeat("w")
             worker = await backend.workers.get("w")
             assert worker is not None
             assert worker.pid == 8
-            meanwhile(backend, "kept", lambda: backend.workers.delete("w"))
+            meanwhile(backend, "items", lambda: backend.workers.delete("w"))
             with pytest.raises(UnknownWorker):
                 await backend.workers.heartbeat("w")
             assert await backend.workers.all() == []

@@ -195,7 +195,7 @@ class TrackContract(Contract):
         trips = count_trips(backend)
         async with backend.track("t"):
             pass
-        assert trips == {"fetch": 1, "commit": 2}
+        assert trips == {"read": 1, "write": 2}
 
     async def test_bad_arguments_of_track(self, backend: BaseResultBackend) -> None:
         """Each is named before the block begins; nothing is stored."""

@@ -23,7 +23,7 @@ from flowstore import (
     WaitTimeout,
 )
 from flowstore.testing.clock import ManualClock
-from flowstore.testing.contract.base import Contract, MakeBackend
+from flowstore.testing.contract.base import NO_RECHECK, Contract, MakeBackend
 from flowstore.testing.support import seen, waiting
 
 
@@ -138,7 +138,7 @@ class WaitingContract(Contract):
     async def test_purge_wakes_waiters(self, make_backend: MakeBackend) -> None:
         """If the purge comes first, it notifies the waiters."""
         clock = ManualClock()
-        async with make_backend(clock=clock) as backend:
+        async with make_backend(clock=clock, recheck_interval=NO_RECHECK) as backend:
             await backend.store("t", TaskResult.pending("t"), ttl=60)
             task = await waiting(backend, "t")
             await seen(backend, task, "t")

@@ -17,7 +17,7 @@ from flowstore import (
     TaskStatus,
 )
 from flowstore.testing.clock import ManualClock
-from flowstore.testing.contract.base import Contract, MakeBackend
+from flowstore.testing.contract.base import NO_RECHECK, Contract, MakeBackend
 from flowstore.testing.contract.enduring import SEEDS
 from flowstore.testing.faults import UnreliableHints
 from flowstore.testing.insides import wrap_engine
@@ -49,7 +49,7 @@ class ProgressContract(Contract):
     async def test_no_progress_without_a_task_that_goes_on(self, make_backend: MakeBackend) -> None:
         """Unknown, expired, finished: False, and nothing is written; pending and retrying tasks have it."""
         clock = ManualClock()
-        async with make_backend(clock=clock) as backend:
+        async with make_backend(clock=clock, recheck_interval=NO_RECHECK) as backend:
             await backend.store("expired", TaskResult.running("expired"), ttl=1)
             clock.advance(2)
             finished = [TaskResult.success("s"), TaskResult.cancelled("c")]
@@ -164,7 +164,7 @@ class WatchContract(Contract):
     async def test_watching_ends_with_the_record(self, make_backend: MakeBackend) -> None:
         """Deleted, expired, closed: as for a wait; waits for the same task work alongside."""
         clock = ManualClock()
-        async with make_backend(clock=clock) as backend:
+        async with make_backend(clock=clock, recheck_interval=NO_RECHECK) as backend:
             for name in ("d", "e", "c"):
                 await backend.store(name, TaskResult.running(name), ttl=1 if name == "e" else None)
             watches = {name: backend.watch(name) for name in ("d", "e", "c")}
@@ -237,7 +237,7 @@ class WatchStatusContract(Contract):
     async def test_ids_come_as_they_are_stored(self, make_backend: MakeBackend) -> None:
         """In the given statuses, each time, from the call on, even if the iteration begins later."""
         clock = ManualClock()
-        async with make_backend(clock=clock) as backend:
+        async with make_backend(clock=clock, recheck_interval=NO_RECHECK) as backend:
             await backend.store("before", TaskResult.failed("before", ValueError()))
             clock.advance(1)
             entering = backend.watch_status([TaskStatus.FAILED, TaskStatus.RETRYING])

@@ -36,6 +36,25 @@ class UnreliableHints(EngineWrapper):
         return [self._random.uniform(0, self._delay) for _ in range(times)]
 
 
+class Mute(EngineWrapper):
+    """``inner`` without its hints: a storage that cannot push."""
+
+    async def open(self, hints: Hints) -> None:
+        await self.inner.open(_Nobody())
+
+
+class _Nobody:
+    """Hints of nothing to nobody."""
+
+    is_waiting = False
+
+    def changed(self, ids: Collection[str], change: Change, at: int | None = None) -> None:
+        pass
+
+    def look_again(self) -> None:
+        pass
+
+
 class _Unreliable:
     """Passes hints on to ``hints``; ``times`` draws the delays of each."""
 
@@ -50,9 +69,16 @@ class _Unreliable:
     def changed(self, ids: Collection[str], change: Change, at: int | None = None) -> None:
         for task_id in ids:
             for delay in self._times():
-                asyncio.get_running_loop().call_later(delay, self._hints.changed, (task_id,), change, at)
+                _after(delay, self._hints.changed, (task_id,), change, at)
 
     def look_again(self) -> None:
         # Never lost: it is the sign that others were.
         for delay in self._times() or [0.0]:
-            asyncio.get_running_loop().call_later(delay, self._hints.look_again)
+            _after(delay, self._hints.look_again)
+
+
+def _after(delay: float, call: Callable[..., None], *arguments: object) -> None:
+    if delay:
+        asyncio.get_running_loop().call_later(delay, call, *arguments)
+    else:
+        call(*arguments)

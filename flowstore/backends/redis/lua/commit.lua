@@ -1,253 +1,260 @@
--- ARGV: now, how many expired records to sweep, a line for each write, then id and payload of each, back to
--- back. Returns for each write: -1, applied; the version it lost against, 0 where there is no live record;
--- text, why the standing record can be neither read nor replaced; or "parent: " and the standing parent,
--- empty where the parent that the write names descends from the record.
-local APPLIED = -1
--- Bytes of id and payload, the guard ("<=ceiling" or "=version"), time of the transition, how many
--- transitions to keep or "-", header without its version.
-local LINE = '^(%d+) (%d+) (<?=)(%d+) (%x+) (%S+) ((%l+) (%d+)) ((%S+) %S+ (%S+) (%x+)) (%[[^\n]*%])\n()'
-local now = tonumber(ARGV[1])
+-- What is decided and not written yet. Nothing is rolled back, so everything is decided before the first
+-- write, and every key that a write needs is checked.
+local function new_plan()
+    return {adds = {}, timeline = {}, first = {}, removals = {}, unlinked = {}, commands = {}, records = {},
+            long = {}, has = {}}
+end
 
--- Nothing is rolled back, so every key that a write needs is checked before its first command that writes.
-local checked = {}
+-- Index entries before records: where a right is missing, an entry without a record is dropped by the next
+-- listing, but a record without entries would never be listed.
+local function flush(plan)
+    for key, list in pairs(plan.first) do spread(try, 'ZREM', key, list) end
+    for key, list in pairs(plan.adds) do spread(call, 'ZADD', key, list) end
+    spread(call, 'ZADD', prefix .. 't', plan.timeline)
+    for key, list in pairs(plan.removals) do spread(try, 'ZREM', key, list) end
+    if #plan.unlinked > 0 then call('UNLINK', unpack(plan.unlinked)) end
+    for _, command in ipairs(plan.commands) do call(unpack(command)) end
+    if #plan.records > 0 then call('MSET', unpack(plan.records)) end
+    for _, long in ipairs(plan.long) do  -- SETRANGE of a new key leaves no room unused, unlike APPEND
+        call('UNLINK', long[1])
+        call('SETRANGE', long[1], tostring(#long[2]), long[3])
+        call('SETRANGE', long[1], '0', long[2])
+    end
+    return new_plan()
+end
+
+-- Why a key that has to be a sorted set is none, else nil; and whether it is there.
 local function wrong_kind(key)
-    if checked[key] then return nil end
-    local kind = redis.call('TYPE', key).ok
-    if kind ~= 'zset' and kind ~= 'none' then return key .. ' is a ' .. kind .. ', expected a zset' end
-    checked[key] = true
+    local size = try('ZCARD', key)
+    if size then return nil, size > 0 end
+    return key .. ' is a ' .. call('TYPE', key).ok .. ', expected a zset'
 end
 
-local function obstacle(record)
-    local reason = record.expires ~= '-' and wrong_kind(expiry_key)
-    if reason then return reason end
-    if checked[record.listings] then return nil end
-    for _, key in ipairs(record.listings) do
-        reason = wrong_kind(key)
-        if reason then return reason end
+-- The keys that list the records of a kind: why one cannot be used or false, and the facets that are not in
+-- the register of all of them: those without an index.
+local function examine(kind)
+    local fixed, unknown = listing(kind.status, kind.fixed), {}
+    local is_fixed, start = {}, #kind.keys[1] + 1
+    for _, keys in ipairs({fixed, fixed.late}) do
+        for _, key in ipairs(keys) do is_fixed[key] = true end
     end
-    checked[record.listings] = true
-end
-
-local function is_allowed(write, record, version)
-    if write.needs == '=' then return version == write.bound end
-    return not record or record.stage <= write.bound
-end
-
-local function has_children(id)
-    local keys = {}
-    for number, status in ipairs(STATUSES) do keys[number] = index_key(status, 'parent:' .. id) end
-    return redis.call('EXISTS', unpack(keys)) > 0
-end
-
-local function is_ancestor(id, task)
-    local seen = {}
-    while task and task ~= id and not seen[task] do
-        seen[task] = true
-        local above = standing(task)
-        task = above and above ~= CORRUPT and above.listings.parent
-    end
-    return task == id
-end
-
--- The refusal of a write that cannot have the parent it names, else nil. Sets `has_descendants`.
-local function refused(write, record)
-    local id, parent = write.id, write.listings.parent
-    if not parent or record and record.listings.parent == parent then return nil end
-    if record and record.listings.parent then
-        return 'parent: ' .. record.listings.parent
-    end
-    write.has_descendants = has_children(id)
-    if parent == id or write.has_descendants and is_ancestor(id, parent) then
-        return 'parent: '
-    end
-end
-
--- The roots of parents that were looked up. An entry is valid until its parent is written.
-local roots = {}
-local function root_of(parent)
-    if not roots[parent] then
-        local above = standing(parent)
-        roots[parent] = above and above ~= CORRUPT and above.listings.root or parent
-    end
-    return roots[parent]
-end
-
--- The root of the write under this parent: the parent's root, or the parent itself if that root descends from
--- the write. That can happen when what was between them has been deleted, and would close a circle.
-local function root_above(write, parent)
-    local root = root_of(parent)
-    local is_below = root == write.id or write.has_descendants and is_ancestor(write.id, root)
-    return is_below and parent or root
-end
-
--- The same facets, for a record with this parent and root.
-local function related(facets, parent, root)
-    local names = {}
-    for _, name in ipairs(facets) do
-        local kind = string.match(name, '^%l+')
-        if kind == 'run' then
-            names[#names + 1] = 'step' .. string.sub(name, 4)
-        elseif kind ~= 'parent' and kind ~= 'root' then
-            names[#names + 1] = name
-        end
-    end
-    names[#names + 1] = 'parent:' .. parent
-    names[#names + 1] = 'root:' .. root
-    return cjson.encode(names)
-end
-
--- The facets of a write that names its parent, with the root added. Pasted as text: to decode and encode them
--- again would cost more than all the rest of the write.
-local rooted = {}
-local function with_root(facets, root)
-    local known = rooted[root]
-    if not known then
-        known = ', ' .. cjson.encode('root:' .. root) .. ']'
-        rooted[root] = known
-    end
-    return string.sub(facets, 1, -2) .. known
-end
-
--- A write that names no parent keeps that of the record. One that does takes its root from it.
-local function join_family(write, record)
-    local parent, standing_parent = write.listings.parent, record and record.listings.parent
-    if not parent and not standing_parent then return end
-    write.root = standing_parent and record.listings.root or root_above(write, parent)
-    if parent then
-        write.facets = with_root(write.facets, write.root)
-    else
-        write.facets = related(write.listings.facets, standing_parent, write.root)
-    end
-    write.listings = listings_of(write.status, write.facets)
-end
-
-local function move_to_root(id, root)
-    local value = redis.call('GET', record_key(id))
-    local record = parse(value)
-    if record == CORRUPT then return end
-    local facets = related(record.listings.facets, record.listings.parent, root)
-    local stop = string.find(value, '\n', 1, true)
-    local before = string.match(string.sub(value, 1, stop - 1), '^(%S+ %S+ %S+ %S+ %S+ %S+ %S+ %S+ )')
-    unindex(id, record)
-    record.listings = listings_of(record.status, facets)
-    index(id, record)
-    redis.call('SET', record_key(id), before .. facets .. string.sub(value, stop))
-end
-
-local function move_descendants(id, root)
-    local found, at = {id}, 1
-    while found[at] do
-        for _, status in ipairs(STATUSES) do
-            for _, member in ipairs(try('ZRANGE', index_key(status, 'parent:' .. found[at]), 0, -1) or {}) do
-                local child = string.sub(member, 17)
-                if redis.call('EXISTS', record_key(child)) == 1 then
-                    move_to_root(child, root)
-                    found[#found + 1] = child
-                end
+    for _, keys in ipairs({kind.keys, kind.keys.late}) do
+        for _, key in ipairs(keys) do
+            local reason, is_there = wrong_kind(key)
+            if reason then return reason, unknown end
+            if not is_there and not is_fixed[key] then
+                unknown[#unknown + 1], unknown[#unknown + 2] = '0', sub(key, start)
             end
         end
-        at = at + 1
     end
+    return #unknown > 0 and wrong_kind(prefix .. 'f') or false, unknown
 end
 
-local function unloggable(write)
-    if write.history == '0' then return nil end
-    local key = history_key(write.id)
-    return wrong_kind(log_key) or not try('LLEN', key) and key .. ' is not a list' or nil
-end
-
-local function log(write, version)
-    if write.history == '0' then return end
-    local worker, key = write.listings.worker or '', history_key(write.id)
-    local seq = string.format('%016x', version)
-    local entry = table.concat({write.at .. seq, write.status, write.stage, #worker, worker .. write.id}, ' ')
-    local length = redis.call('RPUSH', key, entry)
-    redis.call('ZADD', log_key, 0, entry)
-    while write.history ~= '-' and length > tonumber(write.history) do
-        redis.call('ZREM', log_key, redis.call('LPOP', key))
-        length = length - 1
+-- The transitions of a record that are to be kept: those in the record, how many, and what is
+-- beside it as in `standing`. nil and the reason where that is none.
+local function cut(plan, id, history, count, extras, keep)
+    local key, commands = prefix .. 'h:' .. id, plan.commands
+    local is_spilled = extras % 2 == 1
+    local older = is_spilled and try('LLEN', key) or not is_spilled and 0
+    if not older then return nil, key .. ' is not a list' end
+    if not is_spilled then commands[#commands + 1] = {'UNLINK', key} end
+    local excess = math.min(older, older + count - keep)
+    if excess > 0 then
+        for _, item in ipairs(call('LRANGE', key, '0', tostring(excess - 1))) do
+            add(plan.removals, prefix .. 't', sub(item, 1, 16) .. id)
+        end
+        commands[#commands + 1] = {'LTRIM', key, tostring(excess), '-1'}
+        older = older - excess
     end
-end
-
--- Decide, check, then write; `old` is what is stored, `record` the same unless it has expired.
-local function apply(write)
-    local id, old = write.id, standing(write.id)
-    if old == CORRUPT then return 'the standing record is not of this format' end
-    -- Applied before, in a trip that then failed: its guard would now refuse it.
-    if old and old.token == write.token then return APPLIED end
-    local record = old
-    if old and is_expired(old, now) then record = nil end
-    local version = record and record.version or 0
-    if not is_allowed(write, record, version) then return version end
-    local reason = refused(write, record)
-    if reason then return reason end
-    join_family(write, record)
-    reason = obstacle(write) or old and obstacle(old) or unloggable(write)
-    if reason then return reason end
-    -- From here on everything writes, and nothing may fail.
-    if old and not record then remove_belongings(id) end
-    local inboxes = inboxes_of(id)
-    if old then unindex(id, old) end
-    -- Before the record: if an ACL forbids one of the two, an entry without a record is dropped by the next
-    -- listing, but a record without entries would never be listed.
-    index(id, write)
-    local name = old and old.listings.run
-    if name and name ~= write.listings.run then forget_unused(name) end
-    log(write, version + 1)
-    local header = '2 ' .. write.state .. string.format(' %.0f ', version + 1) .. write.rest .. ' '
-    redis.call('SET', record_key(id), header .. write.facets .. '\n' .. write.payload)
-    roots[id] = nil
-    if write.has_descendants then
-        move_descendants(id, write.root)
-        roots = {}  -- any of them may be among the descendants that moved
+    local at, is_full = 1, count > 32 or #history > 1024
+    local spill = {'RPUSH', key}
+    while count > 0 and (older + count > keep or is_full and count > 1 and (count > 16 or #history - at > 512)) do
+        local stop = at + 27 + unpacked('>I4', history, at + 24)
+        if older + #spill - 2 + count > keep then
+            add(plan.removals, prefix .. 't', sub(history, at, at + 15) .. id)
+        else
+            spill[#spill + 1] = sub(history, at, stop)
+        end
+        at, count = stop + 1, count - 1
     end
-    notify(id, inboxes, write.status)
-    return APPLIED
+    if #spill > 2 then commands[#commands + 1] = spill end
+    return sub(history, at), count, extras - extras % 2 + ((older > 0 or #spill > 2) and 1 or 0)
 end
 
-local at = 1
-local function cut(length)
-    at = at + length
-    return string.sub(ARGV[4], at - length, at - 1)
-end
-
-local function commit_all()
-    local outcomes, line_at, has_lost = {}, 1, false
-    while line_at <= #ARGV[3] do
-        local id_length, length, needs, bound, at_, history, state, status, stage, rest, expires, token, sort,
-            facets, behind = string.match(ARGV[3], LINE, line_at)
-        line_at = behind
-        local outcome = apply({
-            id = cut(id_length), payload = cut(length), needs = needs, bound = tonumber(bound), at = at_,
-            history = history, state = state, status = status, stage = stage, rest = rest, expires = expires,
-            token = token, sort = sort, facets = facets, listings = listings_of(status, facets)})
-        outcomes[#outcomes + 1] = outcome
-        has_lost = has_lost or outcome ~= APPLIED
+local function work(outcomes)
+    local kinds, at, text = {}, 1, ARGV[6]
+    while at <= #text do
+        local kind, fixed, facets = {}, nil, nil
+        kind.guarded, kind.bound, kind.keep, kind.status, kind.does, fixed, facets, at = unpacked(KIND, text, at)
+        kind.keys, kind.fixed, kind.size = listing(kind.status, facets), sub(facets, 1, fixed), #facets
+        kind.is_logged, kind.is_expiring = kind.does % 2 == 1, kind.does > 1
+        kinds[#kinds + 1] = kind
     end
-    sweep(ARGV[2], ARGV[1])
-    publish()
-    return has_lost and answer(outcomes) or outcomes
+    local kind_of, ids, members, entries, keys, waiters, count = {}, {}, {}, {}, {}, {prefix .. 'w:'}, 0
+    local record_prefix, waiters_prefix, number = prefix .. 'r:', prefix .. 'w:', nil
+    at, text = 1, ARGV[7]
+    while at <= #text do
+        count = count + 1
+        number, ids[count], members[count], entries[count], at = unpacked(WRITE, text, at)
+        kind_of[count] = kinds[number]
+        keys[count], waiters[count + 1] = record_prefix .. ids[count], waiters_prefix .. ids[count]
+    end
+    local nothing_stands = call('EXISTS', unpack(keys)) == 0
+    local is_awaited = call('EXISTS', unpack(waiters)) > 0
+    local tails = is_awaited and try('SMEMBERS', waiters[1]) or {}
+
+    local plan, seen, eights, tops, bad_expiry, bad_timeline = new_plan(), {}, {}, {}, nil, nil
+    for place = 1, count do
+        local id, kind, value, entry, outcome = ids[place], kind_of[place], ARGV[place + 7], entries[place], nil
+        if plan.has[id] then plan = flush(plan) end
+        local old, stage, status, sort, finish, expires, listed, token, fixed, history, length, extras
+        local version, is_live, own_finish, own_expires, front, payload = 0, false, nil, nil, nil, nil
+        if not nothing_stands or seen[id] then
+            old, stage, status, sort, finish, expires, listed, token, fixed, history, length, extras = standing(id)
+        end
+        if old then
+            if token == sub(value, 101, 100 + unpacked('>H', value, 51)) then
+                outcome = -1
+            elseif not is_expired(expires) then
+                is_live, version = true, old
+            end
+        elseif old == false then
+            outcome = 'the standing record is not of this format'
+        end
+        if not outcome then
+            if kind.guarded == 1 then
+                if version ~= kind.bound then outcome = version end
+            elseif is_live and stage > kind.bound then
+                outcome = version
+            end
+            if not outcome and is_live and fixed ~= '' and fixed ~= kind.fixed then outcome = {fixed, version} end
+        end
+        if not outcome then
+            if kind.reason == nil then kind.reason, kind.unknown = examine(kind) end
+            if kind.is_expiring and bad_expiry == nil then bad_expiry = wrong_kind(prefix .. 'x') or false end
+            if kind.is_logged and bad_timeline == nil then bad_timeline = wrong_kind(prefix .. 't') or false end
+            outcome = kind.reason or kind.is_expiring and bad_expiry or kind.is_logged and bad_timeline or nil
+        end
+        if not outcome and (old or kind.is_expiring or #kind.keys.late > 0) then
+            own_finish, own_expires = unpacked('>c8c8', value, 35)
+        end
+        if not outcome and is_live then
+            local item_at, size = 101 + unpacked('>H', value, 51) + kind.size, unpacked('>I4', value, 12)
+            version = version + 1
+            if kind.is_logged then
+                local time, eight = sub(value, item_at, item_at + 7), eights[version]
+                if not eight then
+                    eight = struct.pack('>I8', version)
+                    eights[version] = eight
+                end
+                entry, length = time .. eight .. id, length + 1
+                history = history .. time .. eight .. sub(value, item_at + 16, item_at + size - 1)
+                if length > 32 or #history > 1024 or length > kind.keep or extras % 2 == 1 and kind.keep < MOST then
+                    history, length, extras = cut(plan, id, history, length, extras, kind.keep)
+                    if not history then outcome = length end
+                end
+            end
+            if not outcome then
+                local form = (version * 64 + length) * 16384 + #history * 4 + extras
+                local top = tops[form]
+                if not top then
+                    top = struct.pack('>BI8HI4B', 51, version, length, #history, extras)
+                    if version < 2^20 and #history < 4096 then tops[form] = top end
+                end
+                front, payload = top .. sub(value, 17, item_at - 1) .. history, sub(value, item_at + size)
+            end
+        end
+        if not outcome then
+            outcome = -1
+            local adds, removals, member = plan.adds, plan.removals, members[place]
+            local own, late, stays = kind.keys, own_finish and own_finish .. id, nil
+            if old and status == kind.status then stays = {} end
+            for at = 1, #own do
+                local key = own[at]
+                local list = adds[key]
+                if not list then
+                    list = {}
+                    adds[key] = list
+                end
+                local size = #list
+                list[size + 1], list[size + 2] = '0', member
+                if stays then stays[key] = member end
+            end
+            for at = 1, #own.late do
+                add(adds, own.late[at], '0')
+                add(adds, own.late[at], late)
+                if stays then stays[own.late[at]] = late end
+            end
+            for at = 1, #kind.unknown do add(adds, prefix .. 'f', kind.unknown[at]) end
+            kind.unknown = {}
+            if kind.is_expiring then
+                add(adds, prefix .. 'x', '0')
+                add(adds, prefix .. 'x', own_expires .. id)
+            end
+            if kind.is_logged then
+                local list = plan.timeline
+                local size = #list
+                list[size + 1], list[size + 2] = '0', entry
+            end
+            if old then
+                if not is_live then disown(plan.first, plan.unlinked, id, history, extras) end
+                local former = sort .. id
+                for at = 1, #listed do
+                    local key = listed[at]
+                    if not (stays and stays[key] == former) then add(removals, key, former) end
+                end
+                former = finish .. id
+                for at = 1, #listed.late do
+                    local key = listed.late[at]
+                    if not (stays and stays[key] == former) then add(removals, key, former) end
+                end
+                if expires and expires ~= own_expires then add(removals, prefix .. 'x', expires .. id) end
+            end
+            local records = plan.records
+            local size = #records
+            if not front then
+                records[size + 1], records[size + 2] = keys[place], value
+            elseif #payload < LONG then
+                records[size + 1], records[size + 2] = keys[place], front .. payload
+            else
+                plan.long[#plan.long + 1] = {keys[place], front, payload}
+            end
+            plan.has[id], seen[id] = true, true
+            if is_awaited then
+                local status, heard, inboxes = STATUSES[kind.status], {}, try('SMEMBERS', waiters[place + 1])
+                for _, inbox in ipairs(inboxes or {}) do
+                    note(inbox, status, id)
+                    heard[inbox] = true
+                end
+                for _, inbox in ipairs(tails) do
+                    if not heard[inbox] then note(inbox, status, id) end
+                end
+                if kind.status > 2 then plan.unlinked[#plan.unlinked + 1] = waiters[place + 1] end
+            end
+        end
+        outcomes[place] = outcome
+    end
+    flush(plan)
 end
 
-local function all_applied()
-    local outcomes = {}
-    for _ in string.gmatch(ARGV[3], '\n') do outcomes[#outcomes + 1] = APPLIED end
-    return outcomes
-end
-
--- `begin` is the first write, so a full server refuses the batch as a whole. Expired records are swept all
--- the same, or they would keep the server full for ever.
-local was_done, answered, refusal = begin()
-if was_done then return answered or all_applied() end
-if refusal then
-    sweep(ARGV[2], ARGV[1])
+if refusal then  -- what has expired is removed all the same, or it would fill the server for ever
+    sweep(ARGV[5])
     publish()
     return refusal
 end
-local is_whole, outcomes = pcall(commit_all)
+local is_whole, reason = pcall(function()
+    if not outcomes then
+        outcomes = {}
+        work(outcomes)
+    end
+    sweep(ARGV[5])
+    publish()
+end)
 if not is_whole then
-    -- With a number but no answer, the line would mean "all applied" if the driver sends this again.
-    redis.pcall('DEL', line)
-    error(outcomes)
+    redis.pcall('DEL', KEYS[2])
+    error(reason)
+end
+for _, outcome in ipairs(outcomes) do
+    if outcome ~= -1 then return answer(outcomes) end
 end
 return outcomes

@@ -1,7 +1,49 @@
--- ARGV: now, limit. Returns how many expired records were removed, and 1 when none was left to remove.
-local answered = begin_even_when_full()
-if answered then return answered end
-redis.call('ZCARD', expiry_key)  -- raises for a key of the wrong type, where `sweep` would just find nothing
-local expired, seen = sweep(ARGV[2], ARGV[1])
+-- ARGV from 5: how many records to remove at most, "1" for records of any kind and "" for expired ones.
+-- Returns how many live and how many expired ones were removed, and 1 if none was left.
+if refusal and not was_done then return refusal end
+local limit, live, expired = tonumber(ARGV[5]), 0, 0
+if ARGV[6] == '' then
+    call('ZCARD', prefix .. 'x')  -- raises for a key of the wrong type, where `sweep` would find nothing
+    local seen
+    expired, seen = sweep(ARGV[5])
+    publish()
+    return answer({0, expired, seen < limit and 1 or 0})
+end
+local left = limit
+
+local function look(id, version, ...)
+    if drop(id, version, ...) then
+        live = live + 1
+    elseif version then
+        expired = expired + 1
+    end
+end
+
+-- The records of at most `left` entries of this key, with the entries.
+local function take(name, id_at)
+    if left == 0 then return end
+    local key = prefix .. name
+    local members = try('ZRANGE', key, '0', tostring(left - 1))
+    if not members then return call('UNLINK', key) end
+    left = left - #members
+    for _, member in ipairs(members) do
+        local id = sub(member, id_at)
+        add(removals, key, member)
+        if id ~= '' and gone[id] == nil then look(id, standing(id)) end
+    end
+end
+
+for status = 0, 5 do take('i:' .. STATUSES[status] .. ':', 9) end
+take('x', 9)
+take('t', 17)
+remove_noted()
+if left > 0 then
+    local facets = try('ZRANGE', prefix .. 'f', '0', tostring(left - 1)) or {}
+    for _, facet in ipairs(facets) do
+        for status = 0, 5 do call('UNLINK', prefix .. 'i:' .. STATUSES[status] .. ':' .. facet) end
+    end
+    left = left - #facets
+    if left > 0 then call('UNLINK', prefix .. 'f') else call('ZREM', prefix .. 'f', unpack(facets)) end
+end
 publish()
-return answer({expired, seen < tonumber(ARGV[2]) and 1 or 0})
+return answer({live, expired, left > 0 and 1 or 0})

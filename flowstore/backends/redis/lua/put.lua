@@ -1,52 +1,55 @@
--- ARGV: now, then for each value: section, owner or "", key or "" for the next number, "1" to put or "0" to
--- remove, the value, the required version or "-", how many to keep or "-". Returns for each: 1 applied, 0
--- not, -3 no owner, or the reason as text; the key; the version that stands now.
-local now = tonumber(ARGV[1])
+-- ARGV from 5: the time as it is stored, then for each item: section, owner, key or "" for the next number,
+-- "1" to store or "0" to remove, check and value, the version that must stand or "", how many to keep or "".
+-- Returns for each 1 applied, 0 not, -1 no owner, or the reason as text; the key; the version that stands.
+local is_removal = true
+for at = 6, #ARGV, 7 do is_removal = is_removal and ARGV[at + 3] == '0' end
+if refusal and not (is_removal and call('PEXPIRE', KEYS[2], ARGV[2])) then return refusal end
 
-local function obstacle(values, numbers)
-    local kind = redis.call('TYPE', values).ok
-    if kind ~= 'hash' and kind ~= 'none' then return values .. ' is a ' .. kind .. ', expected a hash' end
-    kind = redis.call('TYPE', numbers).ok
-    if kind ~= 'zset' and kind ~= 'none' then return numbers .. ' is a ' .. kind .. ', expected a zset' end
+-- Puts keys in order that were stored without: only numbered ones, and those that are to be cut, need it.
+local function put_in_order(values, order)
+    if call('ZCARD', order) == call('HLEN', values) then return end
+    for _, key in ipairs(call('HKEYS', values)) do call('ZADD', order, '0', key) end
 end
 
-local function next_number(numbers)
-    local last = redis.call('ZRANGE', numbers, -1, -1)[1]
-    return string.format('%016.0f', (tonumber(last) or 0) + 1)
-end
-
-local function put(section, owner, key, is_put, value, if_version, keep)
-    local values, numbers = values_key(section, owner), numbers_key(section, owner)
+local function put(section, owner, key, is_put, stored, if_version, keep)
+    local values, order = prefix .. 'e:' .. section .. ':' .. owner, prefix .. 'k:' .. section .. ':' .. owner
+    local extras
     if owner ~= '' then
-        local record = standing(owner)
-        if record == CORRUPT then return {'the record of the task is not of this format', key, 0} end
-        if not record or is_expired(record, now) then return {-3, key, 0} end
+        local version, _, _, _, _, expires
+        version, _, _, _, _, expires, _, _, _, _, _, extras = standing(owner)
+        if version == false then return {'the record of the task is not of this format', key, 0} end
+        if not version or is_expired(expires) then return {-1, key, 0} end
     end
-    local reason = obstacle(values, numbers)
-    if reason then return {reason, key, 0} end
-    local is_numbered = key == ''
-    if is_numbered then key = next_number(numbers) end
-    local standing_value = redis.call('HGET', values, key)
-    local version = standing_value and tonumber(string.match(standing_value, '^(%d+) ')) or 0
-    if if_version ~= '-' and tonumber(if_version) ~= version then return {0, key, version} end
-    if is_put == '0' then return {redis.call('HDEL', values, key), key, 0} end
-    redis.call('HSET', values, key, string.format('%.0f ', version + 1) .. ARGV[1] .. '\n' .. value)
-    if is_numbered then redis.call('ZADD', numbers, 0, key) end
-    if keep ~= '-' then
-        for _, dropped in ipairs(redis.call('ZRANGE', numbers, 0, -1 - tonumber(keep))) do
-            redis.call('HDEL', values, dropped)
-            redis.call('ZREM', numbers, dropped)
+    for name, wanted in pairs({[values] = 'hash', [order] = 'zset'}) do
+        local kind = call('TYPE', name).ok
+        if kind ~= wanted and kind ~= 'none' then return {name .. ' is a ' .. kind .. ', expected a ' .. wanted, key, 0} end
+    end
+    local is_ordered = key == '' or keep ~= ''
+    if key == '' then
+        put_in_order(values, order)
+        key = string.format('%016.0f', (tonumber(call('ZRANGE', order, '-1', '-1')[1]) or 0) + 1)
+    end
+    local old, version = call('HGET', values, key), 0
+    if old and #old < 24 then return {'the value is not of this format', key, 0} end
+    if old then version = unpacked('>I8', old) end
+    if if_version ~= '' and tonumber(if_version) ~= version then return {0, key, version} end
+    if is_put == '0' then
+        call('ZREM', order, key)
+        return {call('HDEL', values, key), key, 0}
+    end
+    if extras and extras < 2 then call('SETRANGE', prefix .. 'r:' .. owner, '15', string.char(extras + 2)) end
+    call('HSET', values, key, struct.pack('>I8', version + 1) .. ARGV[5] .. stored)
+    if is_ordered then call('ZADD', order, '0', key) end
+    if keep ~= '' then
+        put_in_order(values, order)
+        for _, dropped in ipairs(call('ZRANGE', order, '0', tostring(-1 - tonumber(keep)))) do
+            call('HDEL', values, dropped)
+            call('ZREM', order, dropped)
         end
     end
     return {1, key, version + 1}
 end
 
-local is_removal = true
-for at = 2, #ARGV, 7 do is_removal = is_removal and ARGV[at + 3] == '0' end
-if is_removal then redis.call('PEXPIRE', line, kept_ms) end  -- frees memory: allowed on a full server
-local was_done, answered, refusal = begin()
-if was_done then return answered end
-if refusal and not is_removal then return refusal end
 local outcomes = {}
-for at = 2, #ARGV, 7 do outcomes[#outcomes + 1] = put(unpack(ARGV, at, at + 6)) end
+for at = 6, #ARGV, 7 do outcomes[#outcomes + 1] = put(unpack(ARGV, at, at + 6)) end
 return answer(outcomes)

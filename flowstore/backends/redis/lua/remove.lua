@@ -1,12 +1,12 @@
--- ARGV: now, then ids. Returns for each id 1 if a live record was removed, else 0.
-local answered = begin_even_when_full()
-if answered then return answered end
-local now, removed = tonumber(ARGV[1]), {}
-for number = 2, #ARGV do
-    local record = standing(ARGV[number])
-    if record then remove(ARGV[number], record, now) end
-    local was_live = record and (record == CORRUPT or not is_expired(record, now))
-    removed[number - 1] = was_live and 1 or 0
+-- ARGV from 5: ids. Returns for each 1 if a live record was removed, else 0.
+if refusal and not was_done then return refusal end
+local removed = {}
+
+local function look(id, version, ...)
+    return version ~= nil and drop(id, version, ...) and 1 or 0
 end
+
+for place = 5, #ARGV do removed[place - 4] = gone[ARGV[place]] and 0 or look(ARGV[place], standing(ARGV[place])) end
+remove_noted()
 publish()
 return answer(removed)

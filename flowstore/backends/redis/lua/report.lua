@@ -1,26 +1,25 @@
--- ARGV: now, then for each report: id, lowest and highest stage, progress.
--- Returns for each 1 if it was applied, else 0.
-local was_done, answered, refusal = begin()
-if was_done then return answered end
+-- ARGV from 5, for each report: id, lowest and highest stage, progress. Returns for each 1 if it was applied.
 if refusal then return refusal end
-local now, applied = tonumber(ARGV[1]), {}
-
-local function report(id, lowest, highest, progress)
-    local record = standing(id)
-    if not record or record == CORRUPT or FINISHED[record.status] or is_expired(record, now) then return 0 end
-    if record.stage < lowest or record.stage > highest then return 0 end
-    local value = redis.call('GET', record_key(id))
-    local first = string.find(value, '\n', 1, true)
-    local second = string.find(value, '\n', first + 1, true)
-    if not second then return 0 end
-    redis.call('SET', record_key(id), string.sub(value, 1, first) .. progress .. string.sub(value, second))
-    notify(id, inboxes_of(id), 'p')
-    return 1
-end
-
-for at = 2, #ARGV, 4 do
-    local lowest, highest = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-    applied[#applied + 1] = report(ARGV[at], lowest, highest, ARGV[at + 3])
+local applied = {}
+for at = 5, #ARGV, 4 do
+    local id, progress = ARGV[at], ARGV[at + 3]
+    local version, stage, status, _, _, expires, _, _, _, history = standing(id)
+    local is_open = version and status < 3 and not is_expired(expires)
+    local is_applied = is_open and stage >= tonumber(ARGV[at + 1]) and stage <= tonumber(ARGV[at + 2])
+    if is_applied then
+        local key = prefix .. 'r:' .. id
+        local value = call('GET', key)
+        local token, fixed, facets, size = unpacked('>HI4I4I4', value, 51)
+        local start = 100 + token + fixed + facets + #history
+        if size == #progress then
+            call('SETRANGE', key, tostring(start), progress)
+        else
+            call('SET', key, sub(value, 1, 60) .. struct.pack('>I4', #progress) .. sub(value, 65, start) .. progress
+                .. sub(value, start + size + 1))
+        end
+        for _, inbox in ipairs(try('SMEMBERS', prefix .. 'w:' .. id) or {}) do note(inbox, 'p', id) end
+    end
+    applied[#applied + 1] = is_applied and 1 or 0
 end
 publish()
 return answer(applied)

@@ -1,0 +1,149 @@
+"""Records of a storage in this process: copies of the values, where others keep their bytes.
+
+A copy is what encoding and decoding would give, at a tenth of the price: leaves that cannot change are
+shared, containers are made anew, when a value is stored and whenever it is read. Only plain values are copied
+like that. Whatever else there is (registered types, odd keys, other time zones, great depth, perhaps too
+many bytes) goes through the codec as on any storage, so that every value is refused on all of them or on
+none, in the same words, and comes back the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from flowstore._values.codec import Codec
+from flowstore._values.reading import decode, read_progress, result_of, values_of
+from flowstore._values.records import Records, encode_body
+from flowstore.engine import Entry, Logged
+from flowstore.models import TaskResult
+
+_SHARED: Final = frozenset({bool, float, type(None), date, timedelta, UUID})
+"""Types whose values cannot change, and which the codec takes whatever the value and in few bytes."""
+_CONTAINERS: Final = frozenset({dict, list, tuple})
+_MOST_CHARACTERS: Final = 2_048
+_MOST_ITEMS: Final = 1_000
+_MOST_LEVELS: Final = 20
+_GREATEST_INT: Final = 2**63
+_MOST_BYTES: Final = _MOST_ITEMS * (2 * 12 * _MOST_CHARACTERS + 100)
+"""More than the codec makes of what is copied: a character is 12 bytes at most, percent-encoded."""
+
+
+class Copied(NamedTuple):
+    """The values of a record. Never handed out: whoever reads them gets copies."""
+
+    result: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class _NotPlain(Exception):
+    """The codec has to look at it."""
+
+
+def _copy(value: Any, left: list[int], levels: int) -> Any:
+    """A copy of a value; ``left`` has the number of items that containers may still hold in all."""
+    kind = type(value)
+    if kind in _CONTAINERS:
+        left[0] -= len(value)
+        if left[0] < 0 or levels == 0:
+            raise _NotPlain
+        if kind is not dict:
+            items = [item if type(item) in _SHARED else _copy(item, left, levels - 1) for item in value]
+            return items if kind is list else tuple(items)
+        copied = {}
+        for key, item in value.items():
+            if type(key) is not str or len(key) > _MOST_CHARACTERS:
+                raise _NotPlain
+            copied[key] = item if type(item) in _SHARED else _copy(item, left, levels - 1)
+        return copied
+    if kind is str or kind is bytes:
+        is_plain = len(value) <= _MOST_CHARACTERS
+    elif kind is int:
+        is_plain = -_GREATEST_INT < value < _GREATEST_INT
+    elif kind is datetime:
+        is_plain = (value.tzinfo is None or value.tzinfo is UTC) and not value.fold
+    else:
+        is_plain = kind in _SHARED
+    if not is_plain:
+        raise _NotPlain
+    return value
+
+
+def _again(value: Any) -> Any:
+    """A copy of a copy."""
+    kind = type(value)
+    if kind is dict:
+        return {key: _again(item) if type(item) in _CONTAINERS else item for key, item in value.items()}
+    if kind is list:
+        return [_again(item) if type(item) in _CONTAINERS else item for item in value]
+    return tuple([_again(item) for item in value]) if kind is tuple and value else value
+
+
+class CopiedRecords(Records):
+    """Records whose entries hold objects in place of bytes, and no checksums.
+
+    Entries of bytes, which somebody else has written, are read as on any storage.
+    """
+
+    def _packed(
+        self,
+        result: TaskResult,
+        columns: tuple[object, ...],
+        fixed: tuple[str, ...],
+        facets: tuple[str, ...],
+        body: bytes | None,
+        unlisted: Mapping[str, Any],
+    ) -> tuple[int, bytes, bytes, bytes | None]:
+        if unlisted:
+            return super()._packed(result, columns, fixed, facets, body, unlisted)
+        kept: Any = body
+        if body is None:
+            try:
+                kept = self._copied(result)
+            except _NotPlain:
+                kept = encode_body(result, self.codec)
+        head: Any = result.error
+        progress: Any = result.progress
+        return 0, head, kept, progress
+
+    def _copied(self, result: TaskResult) -> Copied:
+        """Raises _NotPlain where the codec might have something to say."""
+        args, kwargs = result.args, result.kwargs
+        if type(args) is not tuple or self.codec.max_bytes < _MOST_BYTES:
+            raise _NotPlain
+        left, levels = [_MOST_ITEMS], min(_MOST_LEVELS, self.codec.max_depth)
+        return Copied(
+            _copy(result.result, left, levels),
+            _copy(args, left, levels) if args else (),
+            _copy(kwargs, left, levels) if kwargs else {},
+        )
+
+    def _logged(self, task_id: str, status: str, stage: int, worker: str | None, at: int) -> Logged:
+        value: Any = (status, stage, worker)
+        return Logged(value, 0, self._history)
+
+    def checked(self, entry: Entry) -> Entry:
+        return entry
+
+    def is_whole(self, entry: Entry) -> bool:
+        return type(entry.head) is not bytes or super().is_whole(entry)
+
+    def decode(self, entry: Entry) -> TaskResult:
+        return decode(entry, self.codec, None if type(entry.head) is bytes else _copied_out)
+
+
+def _copied_out(entry: Entry, codec: Codec) -> TaskResult:
+    error: Any = entry.head
+    body: Any = entry.body
+    progress: Any = entry.progress
+    if type(progress) is bytes:
+        progress = read_progress(progress)
+    if type(body) is Copied:
+        result, args, kwargs = body
+        values = {"result": _again(result), "args": _again(args), "kwargs": _again(kwargs)}
+    else:
+        values = values_of(entry, codec)
+    return result_of(entry, values, error, progress)

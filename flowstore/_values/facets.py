@@ -1,0 +1,107 @@
+"""Facets: what records are indexed by besides their status, as strings such as ``worker:w1``.
+
+A name is indexed separately for roots (``run:``) and for records with a parent (``step:``). So the runs of a
+workflow are one range, and however many steps share their name, listing the runs is not slowed down.
+
+The fixed facets of a record are its place in a family: ``child:p`` if its parent is the root, too, otherwise
+``parent:p`` and ``root:r``. Most families are flat, and one entry of an index is enough for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+RUN: Final = "run:"
+_CHILD, _PARENT, _ROOT, _STEP, _WORKER, _LABEL = "child:", "parent:", "root:", "step:", "worker:", "label:"
+
+
+OPTIONAL: Final = ("name", "worker_id", "label")
+"""What a backend need not index. Families always are."""
+
+
+class Where(NamedTuple):
+    """Conditions on the records of a listing; None: any. Each field alone is served by an index.
+
+    ``root``: the record of this id and all whose root it is. ``is_root``: only records without a parent; used
+    only together with ``name``, and then an index as well.
+    """
+
+    name: str | None = None
+    parent: str | None = None
+    root: str | None = None
+    worker: str | None = None
+    label: str | None = None
+    is_root: bool = False
+
+
+ANYWHERE: Final = Where()
+
+
+def fixed_of(parent: str | None, root: str | None) -> tuple[str, ...]:
+    """``root`` None: the parent is the root."""
+    if parent is None:
+        return ()
+    return (_CHILD + parent,) if root is None or root == parent else (_PARENT + parent, _ROOT + root)
+
+
+def family_of(fixed: Sequence[str]) -> tuple[str | None, str | None]:
+    """Parent and root. Raises ValueError for facets that this module never writes."""
+    if not fixed:
+        return None, None
+    if len(fixed) == 1 and fixed[0].startswith(_CHILD):
+        parent = fixed[0][len(_CHILD) :]
+        return parent, parent
+    if len(fixed) == 2 and fixed[0].startswith(_PARENT) and fixed[1].startswith(_ROOT):
+        return fixed[0][len(_PARENT) :], fixed[1][len(_ROOT) :]
+    raise ValueError(f"fixed facets {fixed!r:.80} name no parent")
+
+
+def facets_of(
+    name: str | None, has_parent: bool, worker: str | None, labels: Iterable[str]
+) -> tuple[str, ...]:
+    facets = [] if name is None else [_STEP + name if has_parent else RUN + name]
+    if worker is not None:
+        facets.append(_WORKER + worker)
+    if labels:
+        facets += sorted([_LABEL + label for label in labels])
+    return tuple(facets)
+
+
+def named_by(facets: Iterable[str]) -> tuple[str | None, str | None, list[str]]:
+    """Name, worker and labels. Facets that a newer program wrote are passed over."""
+    name = worker = None
+    labels = []
+    for facet in facets:
+        kind, _, text = facet.partition(":")
+        if kind == "label":
+            labels.append(text)
+        elif kind == "run" or kind == "step":
+            name = text
+        elif kind == "worker":
+            worker = text
+    return name, worker, labels
+
+
+def moved_below(facets: Iterable[str]) -> tuple[str, ...]:
+    """The facets of a record without a parent, for the same record with one."""
+    return tuple([_STEP + facet[len(RUN) :] if facet.startswith(RUN) else facet for facet in facets])
+
+
+def groups_of(where: Where) -> tuple[tuple[str, ...], ...]:
+    """Groups of facets: a record satisfies ``where`` if it has one of each. The most selective come first.
+
+    The root itself has no facet of its family; whoever asks for ``where.root`` adds that record.
+    """
+    groups: list[tuple[str, ...]] = []
+    if where.parent is not None:
+        groups.append((_CHILD + where.parent, _PARENT + where.parent))
+    if where.worker is not None:
+        groups.append((_WORKER + where.worker,))
+    if where.root is not None:
+        groups.append((_CHILD + where.root, _ROOT + where.root))
+    if where.label is not None:
+        groups.append((_LABEL + where.label,))
+    if where.name is not None:
+        groups.append((RUN + where.name,) if where.is_root else (RUN + where.name, _STEP + where.name))
+    return tuple(groups)

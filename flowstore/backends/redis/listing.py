@@ -1,0 +1,136 @@
+"""Listings: entries of the indexes first, then the records of those, each in one trip.
+
+A script that did both would be busy four times as long. So a record may change in between, and what counts is
+what it says itself: it belongs to the listing if its status and facets do, whichever index it was found in.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import islice
+from typing import Final, NamedTuple
+
+from flowstore.backends.redis.calls import Calls
+from flowstore.backends.redis.format import PER_CALL, listed_entry, position_of, sort_bounds
+from flowstore.engine import EVERYTHING, Entry, Position, Query
+
+_SPARE: Final = 8  # of the entries that a filter looks at for each that it finds, at first
+
+Values = Callable[[Sequence[str]], Awaitable[Sequence[bytes | None]]]
+
+
+class _Found(NamedTuple):
+    entry: bytes
+    name: str
+    status: str
+    facet: str
+
+
+class Listing:
+    """One range of ``query``, found in bounded steps."""
+
+    def __init__(self, calls: Calls, query: Query, now: int) -> None:
+        self._calls = calls
+        self._query = query
+        self._now = now
+        first = query.groups[0] if query.groups else EVERYTHING
+        self._indexes = [
+            (f"i:{status}:{facet}", status, facet) for status in query.statuses for facet in first
+        ]
+        self._bounds = sort_bounds(query.within, query.after, newest_first=query.newest_first)
+        self._seen: set[str] = set()
+
+    async def entries(self, values: Values) -> list[Entry]:
+        found: list[Entry] = []
+        limit, is_filtered = self._query.limit, len(self._query.groups) > 1
+        most = limit
+        while len(found) < limit and self._indexes:
+            most = min(PER_CALL, max(most, limit - len(found)) * (_SPARE if is_filtered else 1))
+            listed, is_end = await self._next(most)
+            found += await self._live(listed, values, limit - len(found))
+            if is_end:
+                break
+        return found[:limit]
+
+    async def _next(self, most: int) -> tuple[list[_Found], bool]:
+        """At most so many entries in order, and whether these are the last ones."""
+        forward = self._query.newest_first
+        names = [name for name, _, _ in self._indexes]
+        replies = await self._calls.read("ranges", most, "1" if forward else "", *self._bounds, *names)
+        ranges = [
+            [_Found(entry, *index) for entry in entries]
+            for index, entries in zip(self._indexes, replies, strict=True)
+        ]
+        merged = ranges[0] if len(ranges) == 1 else list(islice(self._merged(ranges), most))
+        if merged:
+            self._bounds[0 if forward else 1] = b"(" + merged[-1].entry
+        return merged, len(merged) < most
+
+    def _merged(self, ranges: Iterable[list[_Found]]) -> Iterable[_Found]:
+        return heapq.merge(*ranges, key=lambda one: one.entry, reverse=not self._query.newest_first)
+
+    async def _live(self, listed: Sequence[_Found], values: Values, wanted: int) -> list[Entry]:
+        """The records of these entries that belong to the listing."""
+        places = [(one, place) for one in listed if (place := position_of(one.entry)) is not None]
+        ids = [place.id for _, place in places]
+        is_filtered, with_body = len(self._query.groups) > 1, self._query.with_body
+        if not ids:
+            return []
+        if with_body and not is_filtered:
+            stored = await values(ids)
+        else:
+            stored = await self._calls.read("heads", "head", *ids)
+        doubtful: list[tuple[int, _Found, Position]] = []
+        found: list[Entry | None] = []
+        for (one, place), value in zip(places, stored, strict=True):
+            entry = listed_entry(one.facet, place, value, with_body=with_body) if value else None
+            if entry is not None and entry.status and entry.is_expired(self._now):
+                continue
+            if entry is None or (entry.status and not self._is_at(entry, one, place)):
+                doubtful.append((len(found), one, place))
+            belongs = entry is not None and place.id not in self._seen and self._belongs(entry, place, one)
+            found.append(entry if belongs else None)
+            if belongs:
+                self._seen.add(place.id)
+        await self._forget(doubtful, found)
+        chosen = [entry for entry in found if entry is not None]
+        if with_body and is_filtered:
+            return await self._with_bodies(chosen[:wanted], values)
+        return chosen
+
+    def _is_at(self, entry: Entry, one: _Found, place: Position) -> bool:
+        """Whether the index entry is that of the record."""
+        has_facet = one.facet == "" or one.facet in entry.facets or one.facet in entry.fixed
+        return entry.status == one.status and has_facet and entry.position_in(one.facet) == place
+
+    def _belongs(self, entry: Entry, place: Position, one: _Found) -> bool:
+        if not entry.status:
+            return True
+        if entry.status not in self._query.statuses or entry.position_in(one.facet) != place:
+            return False
+        facets = {*entry.facets, *entry.fixed}
+        return all(not facets.isdisjoint(group) for group in self._query.groups)
+
+    async def _forget(self, doubtful: list[tuple[int, _Found, Position]], found: list[Entry | None]) -> None:
+        """Drop what lists no record any more. Records of another type are named where they are listed."""
+        flat: list[str | bytes] = []
+        for _, one, place in doubtful:
+            flat += (one.name, one.entry, place.id)
+        if not flat:
+            return
+        replies = await self._calls.read("forget", *flat)
+        for (at, one, place), is_foreign in zip(doubtful, replies, strict=True):
+            if is_foreign and place.id not in self._seen:
+                self._seen.add(place.id)
+                found[at] = listed_entry(one.facet, place, b"not a string", with_body=False)
+
+    async def _with_bodies(self, entries: Sequence[Entry], values: Values) -> list[Entry]:
+        whole = await values([entry.id for entry in entries]) if entries else []
+        found = []
+        for entry, value in zip(entries, whole, strict=True):
+            place = Position(0, entry.id)
+            again = listed_entry("", place, value, with_body=True) if value and entry.status else entry
+            if again is not None:
+                found.append(again)
+        return found

@@ -1,0 +1,107 @@
+"""Namespaces of a database: their keys, formats and the register of all of them."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import Final
+from urllib.parse import unquote
+
+from flowstore.backends.redis.calls import Calls
+from flowstore.backends.redis.format import FORMAT
+from flowstore.errors import CorruptStore, SchemaTooNew, StorageError, StorageFull
+
+REGISTER: Final = "flowstore::namespaces"
+"""A set of all namespaces; outside of each of them, so that it may be forbidden to the user."""
+
+_IS_WHOLE: Final = ""
+"""In the register when all namespaces are that were there before it."""
+_KEYS_PER_SCAN: Final = 5_000
+_IS_FORMAT_KEY: Final = re.compile(rb"flowstore:\{[^{}]*\}:format").fullmatch
+"""Stricter than the pattern of SCAN: the key of a record may end like that as well, if its id does."""
+_FORMATS: Final = re.compile(rb"(\d{1,9})(?: (\d{1,9}) (\d{1,9}))?")
+OLDEST: Final = 2
+
+
+def prefix_of(namespace: str) -> str:
+    """The prefix of all keys of a namespace, which share a hash tag."""
+    escaped = namespace.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
+    return f"flowstore:{{{escaped}}}:"
+
+
+class Namespace:
+    """A namespace, its prefix, and the key that says its format."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.prefix = prefix_of(name)
+        self._key = f"{self.prefix}format"
+
+    async def open(self, calls: Calls) -> StorageError | None:
+        """Found or check the namespace; returns what every write shall raise, if it may only be read."""
+        full = None
+        try:
+            await calls.command("SET", self._key, FORMAT, "NX")
+        except StorageFull as error:  # what is stored already can still be read, and deleted
+            full = error
+        found = await calls.command("GET", self._key)
+        if found is None and full is not None:
+            raise full
+        reason = refusal(self._key, found)
+        if found and int(found.split()[0]) == OLDEST:
+            from flowstore.backends.redis.migration import migrate  # what no other store needs
+
+            await migrate(calls, self.prefix)
+        if reason is None and full is None:
+            await self._register(calls)
+        return reason
+
+    async def _register(self, calls: Calls) -> None:
+        with suppress(StorageError):  # forbidden, full, or in a slot of another node: it is not needed
+            if not await calls.command("SISMEMBER", REGISTER, self.name):
+                await calls.command("SADD", REGISTER, self.name)
+
+    async def all_of_them(self, calls: Calls) -> list[str]:
+        """As the register says, once it is whole; before, and where it is forbidden, as keys show."""
+        with suppress(StorageError, UnicodeDecodeError):
+            names: set[str] = {name.decode() for name in await calls.command("SMEMBERS", REGISTER)}
+            if _IS_WHOLE in names:
+                return sorted(names - {_IS_WHOLE})
+        names = await self._scanned(calls)
+        if calls.refusal is None:
+            with suppress(StorageError):
+                await calls.command("SADD", REGISTER, *names, _IS_WHOLE)
+        return sorted(names)
+
+    async def _scanned(self, calls: Calls) -> set[str]:
+        """As the keys of the database show, in bounded trips."""
+        names: set[str] = set()
+        cursor = 0
+        while True:
+            options = ("MATCH", "flowstore:{*}:format", "COUNT", _KEYS_PER_SCAN)
+            cursor, keys = await calls.command("SCAN", cursor, *options)
+            names.update(map(_namespace_of, filter(_IS_FORMAT_KEY, keys)))
+            if not int(cursor):
+                return names
+
+
+def refusal(where: str, found: bytes | None) -> SchemaTooNew | None:
+    """Why a namespace may only be read by this program; None where it may be written as well.
+
+    ``found``: the number of its format, and where they are others the oldest formats whose programs may still
+    write and read it. Raises SchemaTooNew where it may not even be read, CorruptStore for anything else.
+    """
+    numbers = _FORMATS.fullmatch(found or b"")
+    if numbers is None:
+        raise CorruptStore(f"{where} holds {found!r}, expected the number of a format")
+    number = int(numbers[1])
+    oldest_writer, oldest_reader = int(numbers[2] or number), int(numbers[3] or number)
+    if number < OLDEST:
+        raise CorruptStore(f"{where} holds {number}, a format from before the first release")
+    if oldest_reader > FORMAT:
+        raise SchemaTooNew(where, number, FORMAT)
+    return SchemaTooNew(where, number, FORMAT, is_readable=True) if oldest_writer > FORMAT else None
+
+
+def _namespace_of(format_key: bytes) -> str:
+    return unquote(format_key.decode()[len("flowstore:{") : -len("}:format")], errors="strict")

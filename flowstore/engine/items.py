@@ -1,0 +1,91 @@
+"""What belongs to a record, or to the namespace: history, data, checkpoints, workers, apps; and progress."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+
+class Section(StrEnum):
+    """The purpose of an item. Keys are unique within the section of an owner."""
+
+    HISTORY = "history"
+    DATA = "data"
+    CHECKPOINT = "checkpoint"
+    WORKER = "worker"
+    APP = "app"
+
+
+OWNED: Final = (Section.HISTORY, Section.DATA, Section.CHECKPOINT)
+"""The sections of records; the others have the owner NAMESPACE only."""
+
+NAMESPACE: Final = ""
+"""The owner of items that belong to no record. They stay when records are removed, all of them included."""
+
+
+class Item(NamedTuple):
+    """An item as stored. ``version`` counts the writes of its key from 1; ``at`` is the time of the last one.
+
+    ``check``: a signed number of 64 bits, as in Entry.
+    """
+
+    owner: str
+    key: str
+    version: int
+    at: int
+    check: int
+    value: bytes
+
+
+class Put(NamedTuple):
+    """An item to store, or to remove. It goes with its owner, which must be a live record or NAMESPACE.
+
+    ``key`` None: the number after the highest key there is now, from 1, in 16 digits; then every key of the
+    section of this owner is such a number. ``value`` None removes the key; one that is absent is removed in
+    vain: STANDING, version 0. ``if_version`` as in Write, for this key. ``keep``: only so many of the section
+    of this owner are kept, those with the highest keys; None: all. Section.HISTORY is written by writes only.
+    """
+
+    section: Section
+    owner: str
+    key: str | None
+    value: bytes | None
+    check: int = 0
+    if_version: int | None = None
+    keep: int | None = None
+
+
+class Asked(NamedTuple):
+    """The items to read of one owner, in the order of their keys by code point.
+
+    ``keys``: those at these keys; None: all. Of these the ``last`` ones by key; None: all.
+    """
+
+    section: Section
+    owner: str
+    keys: Sequence[str] | None = None
+    last: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The history of all records from ``start`` to ``end``, both included, in the order of (at, key, owner).
+
+    At most ``limit`` items after ``after``, the last one of the step before. Items of one owner at one time
+    are in the order of writing, since their keys are.
+    """
+
+    limit: int
+    start: int
+    end: int
+    after: Item | None = None
+
+
+class Report(NamedTuple):
+    """New progress of a record. ``stages``: the lowest and highest stage allowed; None: any."""
+
+    id: str
+    progress: bytes
+    stages: tuple[int, int] | None

@@ -1,0 +1,34 @@
+"""All parts of the contract in one class."""
+
+from __future__ import annotations
+
+from flowstore.testing.engine_contract.counting import CountingContract, FacetsContract
+from flowstore.testing.engine_contract.hinting import WatchingContract
+from flowstore.testing.engine_contract.histories import HistoryContract, TimelineContract
+from flowstore.testing.engine_contract.keeping import BelongingContract, ItemsContract, PuttingContract
+from flowstore.testing.engine_contract.leaving import RemovingContract, ReportingContract
+from flowstore.testing.engine_contract.listing import ByFinishContract, ListingContract, RangesContract
+from flowstore.testing.engine_contract.sharing import NamespacesContract, SharingContract
+from flowstore.testing.engine_contract.writing import ReadingContract, WritingContract
+
+
+class EngineContract(
+    ReadingContract,
+    WritingContract,
+    ListingContract,
+    RangesContract,
+    ByFinishContract,
+    CountingContract,
+    FacetsContract,
+    ItemsContract,
+    PuttingContract,
+    BelongingContract,
+    HistoryContract,
+    TimelineContract,
+    RemovingContract,
+    ReportingContract,
+    WatchingContract,
+    SharingContract,
+    NamespacesContract,
+):
+    """What every engine promises. Override the fixture ``make_engine``, and if need be ``is_shared``."""

@@ -1,0 +1,414 @@
+"""Engines with one mistake each, such as authors of storages make. The contract of engines must find them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+from sortedcontainers import SortedDict
+
+from flowstore.backends.memory.engine import MemoryEngine
+from flowstore.engine import (
+    BY_FINISH,
+    NAMESPACE,
+    Asked,
+    Change,
+    Engine,
+    EngineWrapper,
+    Entry,
+    Hints,
+    Item,
+    Outcome,
+    Position,
+    Purged,
+    Put,
+    Query,
+    Report,
+    Section,
+    Verdict,
+    Write,
+)
+from flowstore.testing.faults import Mute
+
+_fresh = map("fresh {}".format, count())
+
+Tell = Callable[[Collection[str], Change], None]
+
+
+class _Told:
+    """Hints that are told in another way: ``tell`` gets the real ones' ``changed``, ids and change."""
+
+    def __init__(self, hints: Hints, tell: Callable[[Tell, Collection[str], Change], None]) -> None:
+        self._hints = hints
+        self._tell = tell
+
+    @property
+    def is_waiting(self) -> bool:
+        return self._hints.is_waiting
+
+    def changed(self, ids: Collection[str], change: Change, at: int | None = None) -> None:
+        self._tell(self._hints.changed, ids, change)
+
+    def look_again(self) -> None:
+        self._hints.look_again()
+
+
+class _Wrapped(EngineWrapper):
+    def __init__(self, namespace: str = "default") -> None:
+        super().__init__(MemoryEngine(namespace))
+
+
+class _Telling(_Wrapped):
+    """Passes hints through ``tell``."""
+
+    async def open(self, hints: Hints) -> None:
+        await self.inner.open(_Told(hints, self.tell))
+
+    def tell(self, tell: Tell, ids: Collection[str], change: Change) -> None:
+        tell(ids, change)
+
+
+class WatchersLookedUpBeforeTheCommit(_Telling):
+    """Who registers while the write is on its way reads too early, and is not told."""
+
+    watched: frozenset[str] = frozenset()
+    told: frozenset[str] = frozenset()
+
+    async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
+        self.watched |= {*ids}
+        return await self.inner.watch(ids, until)
+
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        told = self.watched
+        await asyncio.sleep(0)
+        self.told = told
+        return await self.inner.write(writes, now)
+
+    def tell(self, tell: Tell, ids: Collection[str], change: Change) -> None:
+        tell([task_id for task_id in ids if {task_id, ""} & self.told], change)
+
+
+class ToldBeforeItCanBeRead(_Wrapped):
+    """A hint that its reader acts upon too early."""
+
+    async def open(self, hints: Hints) -> None:
+        self.hints = hints
+        await Mute(self.inner).open(hints)
+
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        for write in writes:
+            self.hints.changed([write.entry.id], Change(write.entry.status))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return await self.inner.write(writes, now)
+
+
+class ReadBeforeRegistered(_Telling):
+    """The other half of the classic: it looks, and only then registers."""
+
+    watched: frozenset[str] = frozenset()
+
+    async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
+        entries = await self.inner.watch(ids, until)
+        await asyncio.sleep(0)
+        self.watched |= {*ids}
+        return entries
+
+    def tell(self, tell: Tell, ids: Collection[str], change: Change) -> None:
+        tell([task_id for task_id in ids if {task_id, ""} & self.watched], change)
+
+
+class RemovalsEndNoWait(MemoryEngine):
+    def _tell_removed(self, entries: Any, now: int) -> None:
+        pass
+
+
+class AnyIdToldTwice(_Telling):
+    def tell(self, tell: Tell, ids: Collection[str], change: Change) -> None:
+        tell([*ids, *ids], change)
+
+
+class OneHintPerCall(_Telling):
+    def tell(self, tell: Tell, ids: Collection[str], change: Change) -> None:
+        tell([*ids][:1], change)
+
+
+class RefusedIsTold(_Wrapped):
+    async def open(self, hints: Hints) -> None:
+        self.hints = hints
+        await self.inner.open(hints)
+
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        outcomes = await self.inner.write(writes, now)
+        for write, outcome in zip(writes, outcomes, strict=True):
+            if not outcome.is_applied:
+                self.hints.changed([write.entry.id], Change(write.entry.status))
+        return outcomes
+
+
+class TokenIgnored(_Wrapped):
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        return await self.inner.write([write._replace(token=next(_fresh)) for write in writes], now)
+
+
+class CeilingExclusive(_Wrapped):
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        return await self.inner.write([write._replace(ceiling=write.ceiling - 1) for write in writes], now)
+
+
+class CeilingBesideVersion(MemoryEngine):
+    """``if_version`` holds, but the ceiling is read as well."""
+
+    def _write(self, write: Write, now: int) -> Outcome:
+        standing = self._live(write.entry.id, now)
+        if write.if_version is not None and standing is not None and standing.stage > write.ceiling:
+            return Outcome(Verdict.STANDING, standing.version)
+        return super()._write(write, now)
+
+
+class FixedBeforeTheGuard(MemoryEngine):
+    def _write(self, write: Write, now: int) -> Outcome:
+        standing = self._live(write.entry.id, now)
+        if standing is not None and standing.fixed not in ((), write.entry.fixed):
+            return Outcome(Verdict.FIXED, standing.version, fixed=standing.fixed)
+        return super()._write(write, now)
+
+
+class VersionGoesOnAfterExpiry(MemoryEngine):
+    def _write(self, write: Write, now: int) -> Outcome:
+        before = self._entries.get(write.entry.id)
+        outcome = super()._write(write, now)
+        if outcome.is_applied and before is not None and before.is_expired(now):
+            entry = self._entries[write.entry.id]
+            self._entries[entry.id] = entry._replace(version=before.version + 1)
+        return outcome
+
+
+class RefusedWriteEndsTheCall(_Wrapped):
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for write in writes:
+            is_over = bool(outcomes) and not outcomes[-1].is_applied
+            outcomes += outcomes[-1:] if is_over else await self.inner.write([write], now)
+        return outcomes
+
+
+class SweepsNothing(MemoryEngine):
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        return await super().write(writes, min(now, int(min(self._next_expiry, 2**62)) - 1))
+
+
+class KeepDropsTheNewest(MemoryEngine):
+    def _put(self, put: Put, now: int) -> Outcome:
+        outcome = super()._put(put._replace(keep=None), now)
+        items = self._items.get((put.owner, put.section), SortedDict())
+        while put.keep is not None and len(items) > put.keep:
+            items.popitem(-1)
+        return outcome
+
+
+class KeepsOneTooMany(_Wrapped):
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        return await self.inner.write(
+            [
+                write._replace(logged=write.logged._replace(keep=write.logged.keep + 1))
+                if write.logged and write.logged.keep
+                else write
+                for write in writes
+            ],
+            now,
+        )
+
+
+class NumbersByCounting(_Wrapped):
+    """The next number is taken from how many items there are, not from the highest."""
+
+    async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
+        outcomes = []
+        for put in puts:
+            if put.key is None:
+                [items] = await self.inner.items([Asked(put.section, put.owner)], now)
+                put = put._replace(key=f"{len(items) + 1:016}")
+            outcomes += await self.inner.put([put], now)
+        return outcomes
+
+
+class AbsentKeyIsRemoved(_Wrapped):
+    async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
+        outcomes = await self.inner.put(puts, now)
+        return [
+            Outcome(Verdict.APPLIED, 0, outcome.key)
+            if put.value is None and outcome.verdict is Verdict.STANDING and not outcome.version
+            else outcome
+            for put, outcome in zip(puts, outcomes, strict=True)
+        ]
+
+
+class ItemsSurviveTheirRecord(MemoryEngine):
+    def _drop(self, task_id: str) -> Entry | None:
+        kept = {place: items for place, items in self._items.items() if place[0] == task_id}
+        entry = super()._drop(task_id)
+        self._items.update(kept)
+        return entry
+
+
+class PurgeTakesTheNamespace(MemoryEngine):
+    async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
+        if everything:
+            self._items.pop((NAMESPACE, Section.WORKER), None)
+        return await super().purge(limit, now, everything=everything)
+
+
+class HistoryByTime(_Wrapped):
+    """The items of a history in the order of their times, which is not that of writing."""
+
+    async def items(self, asked: Sequence[Asked], now: int) -> list[list[Item]]:
+        found = await self.inner.items(asked, now)
+        return [sorted(items, key=lambda item: item.at) for items in found]
+
+
+class IdsInTheOrderOfUtf16(_Wrapped):
+    async def scan(self, query: Query, now: int) -> list[Entry]:
+        entries = await self.inner.scan(query, now)
+        return sorted(
+            entries,
+            key=lambda entry: (entry.position.sort, entry.id.encode("utf-16-be")),
+            reverse=not query.newest_first,
+        )
+
+
+class AfterInclusive(_Wrapped):
+    async def scan(self, query: Query, now: int) -> list[Entry]:
+        if query.after is not None and query.newest_first:
+            sort, id_ = query.after
+            before = Position(sort, id_[:-1] + chr(ord(id_[-1]) - 1) + "\U0010ffff")
+            query = replace(query, after=before)
+        return await self.inner.scan(query, now)
+
+
+class WithinExclusive(_Wrapped):
+    async def scan(self, query: Query, now: int) -> list[Entry]:
+        if query.within is not None:
+            query = replace(query, within=(query.within[0], query.within[1] - 1))
+        return await self.inner.scan(query, now)
+
+
+class LimitBeforeTheOtherGroups(_Wrapped):
+    """Takes the first of the index that is walked, and only then tests the other groups."""
+
+    async def scan(self, query: Query, now: int) -> list[Entry]:
+        entries = await self.inner.scan(replace(query, groups=query.groups[:1]), now)
+        return [
+            entry
+            for entry in entries
+            if all({*entry.fixed, *entry.facets} & {*group} for group in query.groups)
+        ]
+
+
+class ExpiredAreListed(_Wrapped):
+    async def scan(self, query: Query, now: int) -> list[Entry]:
+        return await self.inner.scan(query, now - 1)
+
+
+class FinishIsIgnored(MemoryEngine):
+    """Facets that begin with ~ are listed by submission."""
+
+    async def scan(self, query: Query, now: int) -> list[Entry]:
+        entries = await super().scan(query, now)
+        if query.groups and query.groups[0][0].startswith(BY_FINISH):
+            entries.sort(key=lambda entry: entry.position, reverse=not query.newest_first)
+        return entries
+
+
+class BodiesComeAlong(_Wrapped):
+    async def scan(self, query: Query, now: int) -> list[Entry]:
+        return await self.inner.scan(replace(query, with_body=True), now)
+
+
+class FacetsAreLeftBehind(MemoryEngine):
+    """A record stays in the listings of the facets that it had."""
+
+    def _unlist(self, entry: Entry) -> None:
+        self._listings.remove(entry._replace(facets=()))
+        super_entry = entry._replace(facets=(), fixed=())
+        if super_entry.expires_at is not None:
+            self._expiries.remove((super_entry.expires_at, entry.id))
+
+
+class CountsAreRemembered(_Wrapped):
+    def __init__(self, namespace: str = "default") -> None:
+        super().__init__(namespace)
+        self.counts: dict[tuple[str, ...], dict[str, int]] = {}
+
+    async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
+        for group, found in zip(groups, await self.inner.count(groups), strict=True):
+            if any(found.values()):
+                self.counts.setdefault(group, found)
+        return [self.counts.get(group, {}) for group in groups]
+
+
+class FixedAreFacets(MemoryEngine):
+    async def facets(self, prefix: str) -> list[str]:
+        facets = {facet for entry in self._entries.values() for facet in (*entry.fixed, *entry.facets)}
+        return [facet for facet in facets if facet.startswith(prefix)]
+
+
+class ReportsOnTheFinished(MemoryEngine):
+    def _report(self, report: Report, now: int) -> bool:
+        entry = self._live(report.id, now)
+        if entry is None:
+            return False
+        self._entries[entry.id] = entry._replace(progress=report.progress)
+        return True
+
+
+class ExpiredWasLive(MemoryEngine):
+    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
+        return await super().remove(ids, 0)
+
+
+class PurgesWithoutBounds(_Wrapped):
+    async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
+        return await self.inner.purge(10_000, now, everything=everything)
+
+
+MUTANTS: dict[Callable[[], Engine], str] = {
+    WatchersLookedUpBeforeTheCommit: "test_no_change_is_lost_between_registration_and_read",
+    ReadBeforeRegistered: "test_no_change_is_lost_between_registration_and_read",
+    ToldBeforeItCanBeRead: "test_a_stored_record_can_be_read_with_its_hint",
+    RemovalsEndNoWait: "test_a_removal_is_told",
+    AnyIdToldTwice: "test_any_id",
+    OneHintPerCall: "test_a_watch_lasts",
+    RefusedIsTold: "test_what_was_refused_is_not_told",
+    TokenIgnored: "test_a_write_that_is_sent_again_is_not_repeated",
+    CeilingExclusive: "test_the_ceiling_is_the_highest_stage_that_is_replaced",
+    CeilingBesideVersion: "test_if_version_is_exactly_the_one_that_stands",
+    FixedBeforeTheGuard: "test_the_guard_is_judged_before_fixed_facets",
+    VersionGoesOnAfterExpiry: "test_the_version_begins_again_after_expiry",
+    RefusedWriteEndsTheCall: "test_a_refused_write_affects_no_other",
+    SweepsNothing: "test_writes_remove_expired_records_along_the_way",
+    KeepDropsTheNewest: "test_keep_the_highest_keys",
+    KeepsOneTooMany: "test_history_keeps_the_newest",
+    NumbersByCounting: "test_numbers_after_a_removal",
+    AbsentKeyIsRemoved: "test_an_absent_key_is_removed_in_vain",
+    ItemsSurviveTheirRecord: "test_items_of_an_expired_predecessor",
+    PurgeTakesTheNamespace: "test_items_of_the_namespace_stay",
+    HistoryByTime: "test_an_applied_write_leaves_an_item",
+    IdsInTheOrderOfUtf16: "test_ties_are_in_the_order_of_ids",
+    AfterInclusive: "test_after_is_not_included",
+    WithinExclusive: "test_within_includes_both_bounds",
+    LimitBeforeTheOtherGroups: "test_list_by_several_groups",
+    ExpiredAreListed: "test_expired_records_are_in_no_listing",
+    FinishIsIgnored: "test_list_by_finish",
+    BodiesComeAlong: "test_listing_without_bodies",
+    FacetsAreLeftBehind: "test_a_record_leaves_the_listings_it_was_in",
+    CountsAreRemembered: "test_counts_follow_writes_and_removals",
+    FixedAreFacets: "test_fixed_facets_are_not_among_them",
+    ReportsOnTheFinished: "test_nothing_is_reported_for_a_record_that_is_finished_or_gone",
+    ExpiredWasLive: "test_remove_tells_who_was_live",
+    PurgesWithoutBounds: "test_purge_of_expired_records",
+}
+"""Each mistake, and the test that must find it."""
