@@ -21,6 +21,18 @@ from flowstore.errors import BackendClosed, WrongLoop, WrongProcess
 
 T = TypeVar("T")
 
+_process = object()
+"""Another one in each process. To ask the system for the process id in each call costs a microsecond."""
+
+
+def _forked() -> None:
+    global _process
+    _process = object()
+
+
+if hasattr(os, "register_at_fork"):  # where there is no fork, nothing can be inherited
+    os.register_at_fork(after_in_child=_forked)
+
 
 class Lifecycle:
     """Surrounds each call with ``async with lifecycle:``. The first opens; ``close`` waits for the last."""
@@ -35,7 +47,7 @@ class Lifecycle:
         self._wake = wake
         self._close = close
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = os.getpid()
+        self._process = _process
         self._opening: asyncio.Lock | None = None
         self._calls = 0
         self._drained: asyncio.Future[None] | None = None
@@ -62,7 +74,7 @@ class Lifecycle:
 
     def check_place(self) -> None:
         """Raise WrongProcess or WrongLoop unless this is the process and the loop of the backend."""
-        if self._pid != os.getpid():
+        if self._process is not _process:
             raise WrongProcess("the backend was made in another process; open one in each process")
         if self._loop is not None and self._loop is not _running_loop():
             raise WrongLoop("the backend was opened in another event loop; open one in each loop")
