@@ -85,30 +85,32 @@ class Listing:
         found: list[Entry | None] = []
         for (one, place), value in zip(places, stored, strict=True):
             entry = listed_entry(one.facet, place, value, with_body=with_body) if value else None
-            if entry is not None and entry.status and entry.is_expired(self._now):
-                continue
-            if entry is None or (entry.status and not self._is_at(entry, one, place)):
+            is_there = belongs = entry is not None
+            if entry is not None and entry.status:
+                if entry.is_expired(self._now):
+                    continue
+                is_placed = entry.position_in(one.facet) == place
+                is_there = is_placed and entry.status == one.status and _has(entry, one.facet)
+                belongs = is_placed and self._belongs(entry)
+            if not is_there:
                 doubtful.append((len(found), one, place))
-            belongs = entry is not None and place.id not in self._seen and self._belongs(entry, place, one)
-            found.append(entry if belongs else None)
-            if belongs:
+            if belongs and place.id not in self._seen:
                 self._seen.add(place.id)
+                found.append(entry)
+            else:
+                found.append(None)
         await self._forget(doubtful, found)
         chosen = [entry for entry in found if entry is not None]
         if with_body and is_filtered:
             return await self._with_bodies(chosen[:wanted], values)
         return chosen
 
-    def _is_at(self, entry: Entry, one: _Found, place: Position) -> bool:
-        """Whether the index entry is that of the record."""
-        has_facet = one.facet == "" or one.facet in entry.facets or one.facet in entry.fixed
-        return entry.status == one.status and has_facet and entry.position_in(one.facet) == place
-
-    def _belongs(self, entry: Entry, place: Position, one: _Found) -> bool:
-        if not entry.status:
-            return True
-        if entry.status not in self._query.statuses or entry.position_in(one.facet) != place:
+    def _belongs(self, entry: Entry) -> bool:
+        """Whether the record is one of those asked for, under whichever status it was found."""
+        if entry.status not in self._query.statuses:
             return False
+        if not self._query.groups:
+            return True
         facets = {*entry.facets, *entry.fixed}
         return all(not facets.isdisjoint(group) for group in self._query.groups)
 
@@ -134,3 +136,7 @@ class Listing:
             if again is not None:
                 found.append(again)
         return found
+
+
+def _has(entry: Entry, facet: str) -> bool:
+    return facet == "" or facet in entry.facets or facet in entry.fixed
