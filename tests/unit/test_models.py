@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -44,3 +45,44 @@ def test_progress_is_shown_as_it_was_told() -> None:
     """Three of ten is not 3.0 of 10.0."""
     progress = Progress(done=3, total=10.5)
     assert f"{progress.done} of {progress.total}" == "3 of 10.5"
+
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+STATES: dict[str, Callable[[Any], TaskResult]] = {
+    "pending": lambda task: TaskResult.pending(task, at=AT, retries=1),
+    "running": lambda task: TaskResult.running(task, at=AT, worker_id="other"),
+    "retrying": lambda task: TaskResult.retrying(task, ValueError("no")),
+    "success": lambda task: TaskResult.success(task, [1], at=AT),
+    "failed": lambda task: TaskResult.failed(task, ValueError("no"), at=AT),
+    "cancelled": lambda task: TaskResult.cancelled(task, at=AT, labels=["z"]),
+    "with its id": lambda task: TaskResult.success(task, 1, at=AT, task_name="new", kwargs={"b": 2}),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_what_is_carried_over_is_as_if_validated(state: str) -> None:
+    """It was when the earlier result was made: same fields, same order, same fields set, nothing shared."""
+    earlier = TaskResult.running(
+        "t",
+        at=AT,
+        task_name="n",
+        args=[1, [2]],
+        kwargs={"a": [1]},
+        worker_id="w",
+        parent_id="p",
+        labels=["x"],
+    )
+    short = STATES[state](earlier)
+    whole = STATES[state](Subclass(**dict(earlier)))  # of another class, so everything is validated again
+    assert dict(short) == dict(whole)
+    assert [*dict(short)] == [*dict(whole)]
+    assert short.model_fields_set == whole.model_fields_set
+    assert short.kwargs is not earlier.kwargs
+    with pytest.raises(ValidationError):
+        TaskResult.running(earlier, retries=-1)
+    with pytest.raises(ValidationError):
+        TaskResult.running(earlier, unknown=1)  # type: ignore[call-arg]  # what is to be refused
+
+
+class Subclass(TaskResult[Any]):
+    pass
