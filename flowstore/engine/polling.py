@@ -24,6 +24,10 @@ _ENDS: Final = frozenset({*map(Change, FINAL), Change.DELETED, Change.EXPIRED})
 """The changes after which whoever still waits watches again."""
 
 
+def _wall_clock() -> int:
+    return time.time_ns() // 1_000
+
+
 class Polling(EngineWrapper):
     """``inner``, whose ``watch`` only has to read; what it reports itself is passed on as well.
 
@@ -35,11 +39,11 @@ class Polling(EngineWrapper):
         self,
         inner: Engine,
         interval: float = 0.05,
-        clock: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        clock: Callable[[], int] = _wall_clock,
     ) -> None:
         super().__init__(inner)
         self._interval = interval
-        self._clock = _wall_clock if clock is None else clock
+        self._clock = clock
         self._hints: Hints
         self._watched: dict[str, tuple[Entry | None, int]] = {}
         """By id what stood there when it was last read, and until when to look."""
@@ -118,7 +122,3 @@ def _change(before: Entry | None, after: Entry | None, now: int) -> Change | Non
         return Change.EXPIRED if before is not None and before.is_expired(now) else Change.DELETED
     is_report = before is not None and before._replace(progress=after.progress) == after
     return Change.REPORTED if is_report else Change(after.status)
-
-
-def _wall_clock() -> int:
-    return time.time_ns() // 1_000
