@@ -20,6 +20,10 @@ class Roots:
     def __init__(self) -> None:
         self._known: dict[str, tuple[str, float]] = {}
 
+    @property
+    def is_in_use(self) -> bool:
+        return bool(self._known)
+
     def known(self, parents: Iterable[str]) -> dict[str, str]:
         now = monotonic()
         found = ((parent, self._known.get(parent)) for parent in parents)
@@ -32,9 +36,8 @@ class Roots:
         self._known.update((parent, (root, until)) for parent, root in roots.items())
 
     def forget(self, ids: Iterable[str]) -> None:
-        if self._known:
-            for task_id in ids:
-                self._known.pop(task_id, None)
+        for task_id in ids:
+            self._known.pop(task_id, None)
 
     def forget_all(self) -> None:
         self._known.clear()

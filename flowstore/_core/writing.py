@@ -70,20 +70,32 @@ async def write_all(core: Core, writes: Sequence[Write], now: int) -> list[Outco
 
     The writes must be of different ids, or one that is sent again would come after later ones of its id.
     """
-    core.roots.forget(write.entry.id for write in writes)
+    if core.roots.is_in_use:
+        core.roots.forget([write.entry.id for write in writes])
     outcomes = await core.engine.write(writes, now)
-    while again := {
-        place: joined
-        for place, outcome in enumerate(outcomes)
-        if outcome.verdict is Verdict.FIXED
-        and (joined := _joined(core, writes[place], outcome.fixed)) is not None
-    }:
-        repeated = await core.engine.write(list(again.values()), now)
+    for outcome in outcomes:
+        if outcome.verdict is Verdict.FIXED:
+            return await _joined_again(core, writes, outcomes, now)
+    return outcomes
+
+
+async def _joined_again(
+    core: Core, writes: Sequence[Write], outcomes: list[Outcome], now: int
+) -> list[Outcome]:
+    """The outcomes, once the writes that were refused have been sent again as members of the family."""
+    joined = list(writes)
+    while True:
+        again = []
+        for place, outcome in enumerate(outcomes):
+            write = _joined(core, writes[place], outcome.fixed) if outcome.verdict is Verdict.FIXED else None
+            if write is not None and write.entry.fixed != joined[place].entry.fixed:
+                joined[place] = write
+                again.append(place)
+        if not again:
+            return outcomes
+        repeated = await core.engine.write([joined[place] for place in again], now)
         for place, outcome in zip(again, repeated, strict=True):
             outcomes[place] = outcome
-        if all(outcome.verdict is Verdict.FIXED for outcome in repeated):
-            break
-    return outcomes
 
 
 def _joined(core: Core, write: Write, fixed: tuple[str, ...]) -> Write | None:
