@@ -10,7 +10,7 @@ scripts they are strings, since a Lua number is a double. Where a time is missin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from struct import Struct, error, pack
 from typing import Any, Final
 
@@ -150,9 +150,9 @@ def _kind(write: Write) -> bytes:
     return b"".join((top, _LONG.pack(len(fixed) + len(facets)), fixed, facets))
 
 
-def joined(facets: Iterable[str]) -> bytes:
+def joined(facets: Sequence[str]) -> bytes:
     """Each behind its length."""
-    return b"".join([_SHORT.pack(len(facet)) + facet for facet in map(str.encode, facets)])
+    return b"".join([_SHORT.pack(len(facet)) + facet for facet in map(str.encode, facets)]) if facets else b""
 
 
 def _line(number: int, write: Write) -> bytes:
