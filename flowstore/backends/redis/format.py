@@ -185,13 +185,13 @@ def record_of(
     if expires is not None:
         flags |= _EXPIRES
     header = _HEADER.pack(
-        *(_MARK, version, len(transitions), len(history), extras),
-        *(_NUMBERS[entry.status], flags, entry.stage),
-        *(sort_key(submitted) + _OFFSET, sort_key(finished) + _OFFSET),
+        _MARK, version, len(transitions), len(history), extras,
+        _NUMBERS[entry.status], flags, entry.stage,
+        sort_key(submitted) + _OFFSET, sort_key(finished) + _OFFSET,
         _NEVER if expires is None else expires + _OFFSET,
-        *(len(token), len(fixed), len(facets), len(progress), len(entry.head)),
-        *(entry.updated_at + _OFFSET, (started or 0) + _OFFSET, (due or 0) + _OFFSET, entry.check),
-    )
+        len(token), len(fixed), len(facets), len(progress), len(entry.head),
+        entry.updated_at + _OFFSET, (started or 0) + _OFFSET, (due or 0) + _OFFSET, entry.check,
+    )  # fmt: skip
     return b"".join((header, token, fixed, facets, history, progress, entry.head, entry.body or b""))
 
 
