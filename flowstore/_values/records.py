@@ -95,6 +95,7 @@ class Records:
         status, task_id = result.status, result.task_id
         if result.root_id is not None and result.root_id != task_id:
             root = result.root_id
+        state = status.value  # once: a property that Python computes
         stage = result.retries * STAGES_PER_ATTEMPT + _RANK[status]
         # A write may replace its own stage, except that the first finished write of an attempt wins.
         ceiling = stage - 1 if status in FINISHED else stage
@@ -116,15 +117,15 @@ class Records:
             now,
             self._expiry(result, now, ttl),
         )
-        packed = self._packed(result, (task_id, status.value, stage, *times), fixed, facets, body, unlisted)
+        packed = self._packed(result, (task_id, state, stage, *times), fixed, facets, body, unlisted)
         # By position, and once: keywords, or an entry that is replaced by one with its check, cost a
         # microsecond each.
         return Write(
-            Entry(task_id, status.value, stage, 0, *times, fixed, facets, *packed),
+            Entry(task_id, state, stage, 0, *times, fixed, facets, *packed),
             next(self._tokens),
             ANY_STAGE if overwrite else ceiling,
             if_version,
-            None if self._history == 0 else self._logged(task_id, status.value, stage, worker, now),
+            None if self._history == 0 else self._logged(task_id, state, stage, worker, now),
         )
 
     def _packed(
@@ -208,6 +209,8 @@ def _micros(at: Any) -> int | None:
 
 def encode_head(result: TaskResult, unlisted: Mapping[str, Any] = NOTHING) -> bytes:
     """``unlisted``: the fields that are in no facet."""
+    if result.error is None and not unlisted:
+        return b"{}"
     head: dict[str, object] = {}
     if result.error is not None:
         head["error"] = result.error.model_dump(exclude_defaults=True)

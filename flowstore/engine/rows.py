@@ -33,7 +33,11 @@ SWEPT_PER_WRITE: Final = 2
 
 def sort_key(time: int | None) -> int:
     """Minus the time, so that newest first is ascending; within 64 bits whatever was stored."""
-    return UNSORTED if time is None else max(-UNSORTED, min(-time, UNSORTED))
+    if time is None:
+        return UNSORTED
+    if -UNSORTED <= time <= UNSORTED:
+        return -time
+    return UNSORTED if time < 0 else -UNSORTED
 
 
 class Position(NamedTuple):

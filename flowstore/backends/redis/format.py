@@ -10,7 +10,7 @@ scripts they are strings, since a Lua number is a double. Where a time is missin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from struct import Struct, error, pack
 from typing import Any, Final
 
@@ -150,9 +150,9 @@ def _kind(write: Write) -> bytes:
     return b"".join((top, _LONG.pack(len(fixed) + len(facets)), fixed, facets))
 
 
-def joined(facets: Iterable[str]) -> bytes:
+def joined(facets: Sequence[str]) -> bytes:
     """Each behind its length."""
-    return b"".join([_SHORT.pack(len(facet)) + facet for facet in map(str.encode, facets)])
+    return b"".join([_SHORT.pack(len(facet)) + facet for facet in map(str.encode, facets)]) if facets else b""
 
 
 def _line(number: int, write: Write) -> bytes:
@@ -185,13 +185,13 @@ def record_of(
     if expires is not None:
         flags |= _EXPIRES
     header = _HEADER.pack(
-        *(_MARK, version, len(transitions), len(history), extras),
-        *(_NUMBERS[entry.status], flags, entry.stage),
-        *(sort_key(submitted) + _OFFSET, sort_key(finished) + _OFFSET),
+        _MARK, version, len(transitions), len(history), extras,
+        _NUMBERS[entry.status], flags, entry.stage,
+        sort_key(submitted) + _OFFSET, sort_key(finished) + _OFFSET,
         _NEVER if expires is None else expires + _OFFSET,
-        *(len(token), len(fixed), len(facets), len(progress), len(entry.head)),
-        *(entry.updated_at + _OFFSET, (started or 0) + _OFFSET, (due or 0) + _OFFSET, entry.check),
-    )
+        len(token), len(fixed), len(facets), len(progress), len(entry.head),
+        entry.updated_at + _OFFSET, (started or 0) + _OFFSET, (due or 0) + _OFFSET, entry.check,
+    )  # fmt: skip
     return b"".join((header, token, fixed, facets, history, progress, entry.head, entry.body or b""))
 
 
