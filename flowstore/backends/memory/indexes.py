@@ -132,7 +132,9 @@ class Listings:
         return {status: sum(map(len, self._of((status,), group))) for status in STATUSES}
 
     def facets(self, prefix: str) -> set[str]:
-        of_prefix = takewhile(lambda key: key[0].startswith(prefix), self._register.between((prefix, ""), None))
+        of_prefix = takewhile(
+            lambda key: key[0].startswith(prefix), self._register.between((prefix, ""), None)
+        )
         return {
             facet
             for facet, status in of_prefix
