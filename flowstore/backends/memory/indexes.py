@@ -82,7 +82,7 @@ class Listings:
         self._entries = entries
         self._indexes: dict[str, dict[str, Index[Place]]] = {status: {} for status in STATUSES}
         self._register: Index[tuple[str, str]] = Index()
-        """Facet and status of each index, so that those with a prefix are found without a look at the rest."""
+        """Facet and status of each index, so that those with a prefix are found without the rest."""
 
     def add(self, entry: Entry) -> None:
         indexes = self._indexes[entry.status]
