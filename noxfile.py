@@ -154,7 +154,7 @@ def bench_pynenc_redis(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True, requires=list(BESIDE.values()))
 def bench(session: nox.Session) -> None:
-    """flowstore side by side with its peers, in under 5 minutes; about 35 with ``-- --full``."""
+    """flowstore side by side with its peers, in about 5 minutes; about 40 with ``-- --full``."""
     session.install("-e", ".[redis,testing]", *_group("bench"))
     environments = Path(session.cache_dir).parent
     pythons = {peer: environments / name / "bin" / "python" for peer, name in BESIDE.items()}

@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     first, _, rest = (__doc__ or "").partition("\n\n")
     arguments = argparse.ArgumentParser("python -m benchmarks", description=first, epilog=rest)
     add = arguments.add_argument
-    add("--full", action="store_true", help="every system in every work, more rounds: about 35 minutes")
+    add("--full", action="store_true", help="every system in every work, more rounds: about 40 minutes")
     add("--peer", action="append", metavar="NAME", help="only peers whose name begins so; may be repeated")
     add("--work", action="append", metavar="NAME", help="only this work of the plan; may be repeated")
     add(

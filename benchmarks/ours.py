@@ -16,6 +16,10 @@ class FlowstoreRedis(Peer):
     package = "flowstore"
     storage: ClassVar[Storage] = "redis"
 
+    @property
+    def backend(self) -> flowstore.BaseResultBackend:
+        return self._backend
+
     async def open(self) -> None:
         self._backend = flowstore.connect(self.url)
         await self._backend.open()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks.calls import CASES, CLEAR
 from benchmarks.systems import OURS, SYSTEMS, storage
 
 
@@ -88,6 +89,7 @@ GROWTH = (
     Figure("first page", "first page, ms"),
     Figure("deep page", "deep page, ms"),
 )
+CALLS = tuple(Figure(name, f"{name}, ms") for name in (*CASES, CLEAR))
 
 EVERYBODY = tuple(SYSTEMS)
 LONE_LIMITS = ("limit: redis-py, a script call each", "limit: aiosqlite, a commit each")
@@ -120,6 +122,14 @@ SLOW = {name: {"results": 300} for name in ("dbos (sqlite)", "pynenc (redis)", "
 FAR = 0.002
 """Each way; as timers of asyncio are up to 1 ms late, a round trip takes 4 to 5 ms."""
 
+
+def calls_of(sizes: tuple[int, ...], tries: int, seconds: float) -> Iterator[Measure]:
+    """Each public call of ours with so many tasks; ``tries`` of it, and not many more ``seconds``."""
+    for tasks in sizes:
+        options = {"tasks": tasks, "tries": tries, "seconds": seconds}
+        yield Measure(f"calls at {tasks:,}", "calls", CALLS, tuple(OURS), options, 1, timeout=600)
+
+
 QUICK = (
     Measure("throughput", "throughput", RATES, EVERYBODY, {"seconds": 0.2, "tasks": 100}, 2),
     Measure("server", "server", SERVER, ON_REDIS, {"results": 3_000, "tasks": 100}, 1, SLOW),
@@ -139,6 +149,7 @@ QUICK = (
     Measure("listing", "listing", PAGES, WITH_AN_INDEX, {"results": 20_000}, 1),
     Measure("size", "size", SIZES, SHARED, {"results": 1_000}, 1, SLOW),
     Measure("small size", "size", SMALL_SIZES, SHARED, {"results": 1_000, "payload": 213}, 1, SLOW),
+    *calls_of((1_000, 10_000), tries=9, seconds=0.1),
 )
 
 FULL = (
@@ -186,6 +197,7 @@ FULL = (
         )
         for results in (1_000, 10_000, 100_000, 1_000_000)
     ),
+    *calls_of((1_000, 10_000, 100_000), tries=25, seconds=0.5),
 )
 
 PLANS = {"quick": QUICK, "full": FULL}

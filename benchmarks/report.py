@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import statistics
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +30,8 @@ GENERAL_NOTES = (
 )
 
 
+MARKED_GROWTH = 3
+"""A call that takes more than so many times as long is marked. Less may be noise, or the depth of a tree."""
 TOO_FEW = "too few tries: a p99 takes 100"
 
 
@@ -129,6 +131,8 @@ def show(results: Results, console: Console) -> None:
     """All tables, why numbers are missing, and what to know about each system."""
     measures = PLANS[results.plan]
     for measure in measures:
+        if measure.work == "calls":
+            continue  # one figure for each call: shown side by side, below
         rows: list[Row] = []
         for figure in measure.figures:
             found = rows_of(results.runs, measure, figure)
@@ -137,9 +141,47 @@ def show(results: Results, console: Console) -> None:
             rows += found
         for line in (*reasons(rows), *exceptions(measure, rows)):
             console.print(line, style="dim", highlight=False)
+    for shown in call_tables(results.runs, [measure for measure in measures if measure.work == "calls"]):
+        console.print(shown)
     names = dict.fromkeys(run.system for run in results.runs)
     for note in (*GENERAL_NOTES, *notes(names), versions(results, names), about(results)):
         console.print(textwrap.fill(note, 108, subsequent_indent="  "), highlight=False, markup=False)
+
+
+def call_tables(runs: Iterable[Run], measures: Sequence[Measure]) -> Iterator[Table]:
+    """For each system one table: its calls with ever more tasks, and how many times as long each took."""
+    by_system: dict[str, dict[str, Run]] = {}
+    for run in runs:
+        by_system.setdefault(run.system, {})[run.measure] = run
+    for system, found in by_system.items():
+        measured = [measure for measure in measures if measure.name in found]
+        if not measured:
+            continue
+        shown = Table(
+            title=f"{system}: ms of each call with so many tasks, and x from the fewest to the most",
+            title_justify="left",
+            title_style="bold",
+        )
+        shown.add_column("call", no_wrap=True)
+        for measure in measured:
+            shown.add_column(f"{measure.options['tasks']:,}", justify="right")
+        shown.add_column("x", justify="right")
+        for figure in measured[0].figures:
+            values = [found[measure.name].numbers.get(figure.number) for measure in measured]
+            cells = ["" if value is None else short(value) for value in values]
+            grown = growth(values)
+            is_marked = grown is not None and grown > MARKED_GROWTH
+            mark = "" if grown is None else f"{'> ' if is_marked else ''}{grown:.1f}"
+            shown.add_row(figure.number, *cells, mark, style="bold yellow" if is_marked else None)
+        errors = {found[measure.name].error: measure.name for measure in measured}
+        shown.caption = "; ".join(f"{name}: {error}" for error, name in errors.items() if error)
+        yield shown
+
+
+def growth(values: Sequence[float | None]) -> float | None:
+    """The last in times the first. None where there are not two."""
+    first, last = values[0], values[-1]
+    return last / first if len(values) > 1 and first and last is not None else None
 
 
 def reasons(rows: Iterable[Row]) -> Iterator[str]:

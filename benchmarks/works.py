@@ -215,6 +215,13 @@ async def growth(peer: Peer, results: int, seconds: float) -> Numbers:
     }
 
 
+async def calls(peer: FlowstoreRedis, tasks: int, tries: int, seconds: float) -> Numbers:
+    """Milliseconds of each public call with so many tasks; see ``benchmarks.calls``."""
+    from benchmarks.calls import call_times  # flowstore need not be installed beside every peer
+
+    return await call_times(peer.backend, tasks, tries, seconds)
+
+
 WORKS: dict[str, Callable[..., Awaitable[Numbers]]] = {
     work.__name__: work
     for work in (
@@ -229,6 +236,7 @@ WORKS: dict[str, Callable[..., Awaitable[Numbers]]] = {
         listing,
         size,
         growth,
+        calls,
     )
 }
 

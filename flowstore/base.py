@@ -242,8 +242,9 @@ class BaseResultBackend:
     async def count_by_status(self, **filters: Unpack[Filters]) -> dict[TaskStatus, int]:
         """How many records there are in each status, among those that satisfy all ``filters`` (see Filters).
 
-        Without filters the cost does not grow with the number of records. Expired records may be counted
-        until the next purge step removes them.
+        The cost does not grow with the number of records; but it does with those that the filter finds, on
+        SQLite, and everywhere with several filters, as then the records of the first are read. Expired
+        records may be counted until the next purge step removes them.
         """
         return await listing.count(self._core, filters)
 

@@ -14,7 +14,7 @@ import redis
 from benchmarks.__main__ import beginning, main
 from benchmarks.places import OwnPlaces, places, through
 from benchmarks.plan import PLANS, RATES, WAKES, Figure, Measure
-from benchmarks.report import exceptions, notes, ratio, reasons, references, rows_of
+from benchmarks.report import call_tables, exceptions, notes, ratio, reasons, references, rows_of
 from benchmarks.results import Results, Run
 from benchmarks.running import Runner, schedule
 from benchmarks.systems import LIMITS, OURS, SYSTEMS, load, storage
@@ -101,6 +101,25 @@ def test_failed() -> None:
     assert list(reasons(rows_of(made, RATE, RATES[0]))) == ["  saq, arq: not installed: a", "  rq: failed: b"]
 
 
+def test_calls_with_ever_more_tasks() -> None:
+    """One table for each system; what takes more than three times as long is marked."""
+    figures = (Figure("get", "get, ms"), Figure("count", "count, ms"))
+    measures = [Measure(f"calls at {n}", "calls", figures, (), {"tasks": n}, 1) for n in (1_000, 10_000)]
+    made = [
+        Run("calls at 1000", "flowstore (redis)", 1, {"get": 1.0, "count": 2.0}),
+        Run("calls at 10000", "flowstore (redis)", 1, {"get": 3.0, "count": 6.5}),
+        Run("calls at 1000", "flowstore (sqlite)", 1, {"get": 1.0, "count": 2.0}),
+        Run("calls at 10000", "flowstore (sqlite)", 1, error="timed out after 600 s"),
+        Run("latency", "arq", 1, {"p50": 1.0}),
+    ]
+    on_redis, on_sqlite = call_tables(made, measures)
+    assert [list(column.cells) for column in on_redis.columns] == [
+        *(["get", "count"], ["1", "2"], ["3", "6.5"], ["3.0", "> 3.2"])
+    ]
+    assert list(on_sqlite.columns[3].cells) == ["", ""]
+    assert "timed out" in str(on_sqlite.caption)
+
+
 def test_no_p99_of_a_few_tries() -> None:
     """It would be the slowest of all; the row says so, and the other figures are there."""
     made = [Run("latency", "arq", 1, {"p50": 250, "missed": 0})]
@@ -125,7 +144,7 @@ def test_plan(plan: str) -> None:
         assert measure.work in WORKS
         assert {*measure.systems, *measure.options_of} <= set(SYSTEMS)
         assert set(OURS) & set(measure.systems)
-        assert set(LIMITS) & set(measure.systems) or measure.work in ("growth", "belongings")
+        assert set(LIMITS) & set(measure.systems) or measure.work in ("growth", "belongings", "calls")
 
 
 def test_rounds_are_interleaved() -> None:

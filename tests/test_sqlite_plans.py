@@ -115,7 +115,10 @@ def test_pages_never_scan_or_sort(
     statuses: tuple[str, ...],
     groups: tuple[tuple[str, ...], ...],
 ) -> None:
-    """First page and deep page are index searches for each status, merged without a temporary b-tree."""
+    """First page and deep page are index searches for each status, merged without a temporary b-tree.
+
+    With several filters, what is merged is looked at row by row as it comes.
+    """
     for newest_first, with_body in itertools.product((True, False), repeat=2):
         query = Query(statuses, 50, groups, after, within, newest_first, with_body)
         statement, values = scan_statement(query, 0)
@@ -126,6 +129,8 @@ def test_pages_never_scan_or_sort(
         bounds = "(sort,id)>(?,?) AND sort<?" if newest_first else "sort>? AND (sort,id)<(?,?)"
         assert all(f"status=? AND {bounds}" in line for line in walked)
         others = [line for line in plan if "SEARCH other" in line]
-        assert len(others) == len(walked) * len(groups[1:])
+        assert len(others) == len(groups[1:])
         assert all("facet=? AND status=? AND sort=? AND id=?" in line for line in others)
-        assert not [line for line in plan if "SCAN" in line or "TEMP" in line]
+        assert not [line for line in plan if "TEMP" in line]
+        merged = ["CO-ROUTINE merged", "SCAN merged"] if others else []
+        assert [line for line in plan if re.match("SCAN|CO-ROUTINE|MATERIALIZE", line)] == merged

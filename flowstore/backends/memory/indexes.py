@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from heapq import merge
+from itertools import takewhile
 from typing import Any, Final, Generic, TypeVar
 
 from sortedcontainers import SortedList
@@ -80,6 +81,8 @@ class Listings:
     def __init__(self, entries: Mapping[str, Entry]) -> None:
         self._entries = entries
         self._indexes: dict[str, dict[str, Index[Place]]] = {status: {} for status in STATUSES}
+        self._register: Index[tuple[str, str]] = Index()
+        """Facet and status of each index, so that those with a prefix are found without the rest."""
 
     def add(self, entry: Entry) -> None:
         indexes = self._indexes[entry.status]
@@ -88,6 +91,7 @@ class Listings:
             index = indexes.get(facet)
             if index is None:
                 index = indexes[facet] = Index()
+                self._register.add((facet, entry.status))
             index.add(entry.position_in(facet) if facet[:1] == BY_FINISH else place)
 
     def remove(self, entry: Entry) -> None:
@@ -98,10 +102,12 @@ class Listings:
             index.remove(entry.position_in(facet) if facet[:1] == BY_FINISH else place)
             if not len(index):
                 del indexes[facet]
+                self._register.remove((facet, entry.status))
 
     def clear(self) -> None:
         for indexes in self._indexes.values():
             indexes.clear()
+        self._register.clear()
 
     def scan(self, query: Query) -> Iterator[Entry]:
         """The entries of a range, in order and without a limit: the caller knows which of them are live."""
@@ -126,11 +132,13 @@ class Listings:
         return {status: sum(map(len, self._of((status,), group))) for status in STATUSES}
 
     def facets(self, prefix: str) -> set[str]:
+        of_prefix = takewhile(
+            lambda key: key[0].startswith(prefix), self._register.between((prefix, ""), None)
+        )
         return {
             facet
-            for indexes in self._indexes.values()
-            for facet, index in indexes.items()
-            if facet and facet.startswith(prefix) and self._is_named(facet, index)
+            for facet, status in of_prefix
+            if facet and self._is_named(facet, self._indexes[status][facet])
         }
 
     def _is_named(self, facet: str, index: Index[Place]) -> bool:

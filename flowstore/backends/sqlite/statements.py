@@ -94,6 +94,7 @@ def item_of(section: Section, owner: str, row: Sequence[Any]) -> Item:
 def scan_statement(query: Query, now: int) -> tuple[str, list[Any]]:
     """One index range for each status and facet of the first group, merged by SQLite; and the values but ns.
 
+    Other groups are tested on what is merged, so that the walk ends as soon as the page is full.
     "" where the range is empty.
     """
     first, *others = query.groups or (EVERYTHING,)
@@ -121,20 +122,23 @@ def _scan(statuses: int, shape: tuple[tuple[int, bool], ...], newest_first: bool
         SQL["and_facet"].format(facets=", ".join(group), sort=_sort(shape[0][1], is_by_finish))
         for group, (_, is_by_finish) in zip(facets[1:], shape[1:], strict=True)
     )
-    ranges = [
-        SQL["scan_range"].format(
-            columns=_columns("facet", with_body), facet=facet, status=code, after=after, until=until
-        )
-        + conditions
+    columns = _columns("merged" if conditions else "facet", with_body)
+    made = SQL["merged_range" if conditions else "scan_range"]
+    ranges = " UNION ALL ".join(
+        made.format(columns=columns, facet=facet, status=code, after=after, until=until)
         for code in codes
         for facet in facets[0]
-    ]
-    return f"{' UNION ALL '.join(ranges)} ORDER BY sort {direction}, id {direction} LIMIT ?6"
+    )
+    if not conditions:
+        return f"{ranges} ORDER BY sort {direction}, id {direction} LIMIT ?6"
+    return SQL["scan_merged"].format(
+        columns=columns, ranges=ranges, direction=direction, conditions=conditions
+    )
 
 
 def _sort(is_walk_by_finish: bool, is_by_finish: bool) -> str:
     if is_walk_by_finish is is_by_finish:
-        return "facet.sort"
+        return "merged.sort"
     return _SORT_BY.format(column="finished_at" if is_by_finish else "submitted_at")
 
 

@@ -132,11 +132,24 @@ WHERE facet.ns = ?1 AND facet.facet = {facet} AND facet.status = {status}
     AND (facet.sort, facet.id) {after} (?3, ?4) AND facet.sort {until} ?5
     AND (expires_at IS NULL OR expires_at > ?2)
 
+-- name: merged_range
+SELECT status, sort, id, task FROM facet
+WHERE ns = ?1 AND facet = {facet} AND status = {status} AND (sort, id) {after} (?3, ?4) AND sort {until} ?5
+
+-- name: scan_merged
+-- Conditions on each range would walk it to its own first match, even where another one fills the page: a status
+-- without any match to its end. The inner LIMIT keeps its order, and SQLite from moving the conditions into it.
+SELECT {columns}, merged.sort AS sort FROM (
+    {ranges} ORDER BY sort {direction}, id {direction} LIMIT -1
+) AS merged CROSS JOIN task ON task.task = merged.task
+WHERE (expires_at IS NULL OR expires_at > ?2) {conditions}
+LIMIT ?6
+
 -- name: and_facet
 AND EXISTS (
     SELECT 1 FROM facet AS other
-    WHERE other.ns = ?1 AND other.facet IN ({facets}) AND other.status = facet.status
-        AND other.sort = {sort} AND other.id = facet.id
+    WHERE other.ns = ?1 AND other.facet IN ({facets}) AND other.status = merged.status
+        AND other.sort = {sort} AND other.id = merged.id
 )
 
 -- name: count
