@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -100,7 +101,7 @@ async def cost(filled: Filled, case: Case, measure: Measure) -> tuple[object, in
     costs = []
     for _ in range(3):  # the first may sort or load what others changed
         prepared = None if case.prepare is None else await case.prepare(filled)
-        found, steps = await measure(lambda prepared=prepared: case.call(filled, prepared))  # type: ignore[misc]
+        found, steps = await measure(partial(case.call, filled, prepared))
         costs.append(steps)
     return shape(found), min(costs[1:])
 
