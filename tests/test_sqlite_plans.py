@@ -104,6 +104,12 @@ def test_each_statement_is_bounded(explain: Explain, name: str) -> None:
     assert unbounded <= RANGES.get(name, set())
 
 
+def test_each_transition_is_found_by_its_whole_key(explain: Explain) -> None:
+    """A task may have very many of them."""
+    found = searches(explain(statements()["timeline"]))
+    assert "item(ns=? AND task=? AND section=? AND key=?)" in found
+
+
 @pytest.mark.parametrize("after", [None, Position(-1_767_225_600_000_000 - 10**8, "t")])
 @pytest.mark.parametrize("within", [None, (-2 * 10**15, 0)])
 @pytest.mark.parametrize("statuses", [("failed",), STATUSES])

@@ -14,7 +14,7 @@ from flowstore._core.options import (
     op_timeout,
     recheck_interval,
 )
-from flowstore._core.roots import Roots
+from flowstore._trips.families import with_families
 from flowstore._trips.lifecycle import Lifecycle
 from flowstore._trips.reporting import Reports
 from flowstore._values.arguments import check_callable, check_int, check_ttl
@@ -39,7 +39,7 @@ class Core:
     def __init__(self, engine: Engine, options: BackendOptions, records: type[Records] = Records) -> None:
         check_known(options)
         self.namespace = check_text("namespace", options.get("namespace", "default"))
-        self.engine = engine
+        self.engine = with_families(engine)
         self.clock = check_callable("clock", options.get("clock", _wall_clock))
         redact = options.get("redact")
         limit = check_int("max_result_bytes", options.get("max_result_bytes", 64 * 2**20), 2)
@@ -63,7 +63,6 @@ class Core:
             recheck_interval(options),
         )
         self.reports = Reports()
-        self.roots = Roots()
         self.life = Lifecycle(
             lambda: self.engine.open(self.waiters), self.waiters.close, lambda: self.engine.close()
         )

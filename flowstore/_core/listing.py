@@ -109,7 +109,7 @@ async def step(core: Core, listing: Listing) -> list[Entry]:
 
 
 def _belongs(root: Entry, listing: Listing) -> bool:
-    if root.status not in listing.statuses:
+    if root.status and root.status not in listing.statuses:  # one that cannot be read is named all the same
         return False
     if listing.after is not None and (root.position > listing.after) is not listing.newest_first:
         return False

@@ -58,14 +58,12 @@ async def delete_many(core: Core, task_ids: Iterable[str]) -> int:
     async with core.life:
         for step in steps(ids):
             await core.engine.room()  # not to overtake a store of the same id that waits for room
-            core.roots.forget(step)
             deleted += sum(await core.engine.remove(step, core.clock()))
     return deleted
 
 
 async def clear(core: Core) -> int:
     cleared = 0
-    core.roots.forget_all()
     async with core.life:
         while True:
             step = await core.engine.purge(PURGE_STEP, core.clock(), everything=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from flowstore._core.core import STEP, Core, steps
-from flowstore._core.writing import applied, roots_of, write_all
+from flowstore._core.core import Core, steps
+from flowstore._core.writing import applied, check_parent
 from flowstore._values.arguments import check_bool, check_ids, check_int, check_result, check_results
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
-from flowstore.engine import Outcome, Write
+from flowstore.engine import Outcome
 from flowstore.errors import VersionConflict
 from flowstore.models import TaskResult
 from flowstore.text import check_text
@@ -32,13 +32,10 @@ async def store(
             raise ValueError("overwrite: cannot be combined with if_version")
     async with core.life:
         await core.engine.room()
-        result = core.records.redacted(result)
-        root = None
-        if result.parent_id is not None:
-            [root] = await roots_of(core, [result])
+        result = check_parent(core.records.redacted(result))
         now = core.clock()
-        write = core.records.write(result, now, ttl, overwrite, if_version, root=root)
-        [outcome] = await write_all(core, [write], now)
+        write = core.records.write(result, now, ttl, overwrite, if_version)
+        [outcome] = await core.engine.write([write], now)
     is_applied = applied(write, outcome)
     if if_version is not None and not is_applied:
         raise VersionConflict(task_id, if_version, outcome.version)
@@ -50,31 +47,15 @@ async def store_many(
 ) -> list[bool]:
     check_bool("overwrite", overwrite)
     now = core.clock()
-    checked = [core.records.redacted(result) for result in check_results(results)]
+    checked = [check_parent(core.records.redacted(result)) for result in check_results(results)]
+    # All are encoded before the first is sent: a bad one must not leave half of them stored.
+    writes = [core.records.write(result, now, ttl, overwrite) for result in checked]
     outcomes: list[Outcome] = []
     async with core.life:
-        roots = await roots_of(core, checked)
-        # All are encoded before the first is sent: a bad one must not leave half of them stored.
-        writes = [
-            core.records.write(result, now, ttl, overwrite, root=root)
-            for result, root in zip(checked, roots, strict=True)
-        ]
-        for step in _of_different_ids(writes):
+        for step in steps(writes):
             await core.engine.room()
-            outcomes += await write_all(core, step, now)
+            outcomes += await core.engine.write(step, now)
     return [applied(*pair) for pair in zip(writes, outcomes, strict=True)]
-
-
-def _of_different_ids(writes: list[Write]) -> Iterator[list[Write]]:
-    """Steps of the writes, in order. The next step begins with the second write of an id."""
-    step: dict[str, Write] = {}
-    for write in writes:
-        if write.entry.id in step or len(step) == STEP:
-            yield list(step.values())
-            step = {}
-        step[write.entry.id] = write
-    if step:
-        yield list(step.values())
 
 
 async def get(core: Core, task_id: str) -> TaskResult | None:

@@ -32,7 +32,6 @@ from typing import Any, Final, NamedTuple, Self
 from flowstore._core.core import Core
 from flowstore._core.progress import set_progress
 from flowstore._core.storing import get, store
-from flowstore._core.writing import roots_of
 from flowstore._trips.background import in_background
 from flowstore._trips.lifecycle import to_its_end
 from flowstore._values.arguments import check_ids, check_int
@@ -105,8 +104,8 @@ class _Scope:
 
     core: Core
     task_id: str
-    root_id: str
-    """The root of the task's family, or the task itself: children get it without a look at the storage."""
+    root_id: str | None
+    """The root of the task's family, or the task itself; None if the storage has still to be asked for it."""
     outer: _Scope | None
     is_over: bool = False
     """Ended while it was not the innermost scope, or in another context, as blocks in generators may."""
@@ -158,15 +157,14 @@ class TrackedTask:
             raise RuntimeError(f"task {self.task_id!r}: entered twice; call track for each block")
         self._is_entered = True
         earlier = await get(self._core, self.task_id)
-        running = self._attempt.running(earlier, _enclosing(self._attempt), self._now())
-        self._running = await _with_root(self._core, running)
+        self._running = self._attempt.running(earlier, _enclosing(self._attempt), self._now())
         try:
             await self._store(self._running)
         except (asyncio.CancelledError, GeneratorExit) as error:
             # It may have been written, and without a block nothing else would ever end it.
             await self._end(error)
             raise
-        self._scope = _Scope(self._core, self.task_id, self._running.root_id or self.task_id, _innermost())
+        self._scope = _Scope(self._core, self.task_id, _root_of(self._running), _innermost())
         self._entry = _SCOPE.set(self._scope)
         return self
 
@@ -251,10 +249,5 @@ def _enclosing(attempt: _Attempt) -> _Scope | None:
     return _innermost(lambda scope: scope.core is attempt.core and scope.task_id != attempt.task_id)
 
 
-async def _with_root(core: Core, running: TaskResult) -> TaskResult:
-    """With the root of its family: looked up once, and not for each state that is stored."""
-    if running.parent_id is None or running.root_id is not None:
-        return running
-    async with core.life:
-        [root] = await roots_of(core, [running])
-    return running.model_copy(update={"root_id": root})
+def _root_of(running: TaskResult) -> str | None:
+    return running.task_id if running.parent_id is None else running.root_id

@@ -133,6 +133,7 @@ class Lane:
 
     def _driver_done(self, driver: asyncio.Task[None]) -> None:
         self._driver = None
+        self._admit_next()  # the rest of the queue may have been dropped, cancelled or too late
         if driver.cancelled():  # perhaps before its first step
             self._give_up([], StorageError("interrupted before it was carried out"))
         self._start()

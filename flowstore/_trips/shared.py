@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from flowstore._trips.deadlines import in_time
+from flowstore._trips.families import with_families
 from flowstore._trips.lanes import Lane, Verb
 from flowstore.engine import (
     Asked,
@@ -43,7 +44,7 @@ class SharedTrips(EngineWrapper):
     """
 
     def __init__(self, engine: Engine, timeout: float, *, write_lanes: int = 1) -> None:
-        super().__init__(engine)
+        super().__init__(with_families(engine))
         self._timeout = timeout
         self._writes = [Lane(timeout) for _ in range(write_lanes)]
         self._reads = Lane(timeout)

@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from flowstore.models import MAX_RETRIES, Statuses, TaskResult, TaskStatus
-from flowstore.text import check_text
+from pydantic import TypeAdapter
+
+from flowstore.models import MAX_RETRIES, Progress, Statuses, TaskResult, TaskStatus
+from flowstore.task_error import TaskError
+from flowstore.text import MAX_NOTE_BYTES, check_text
 from flowstore.times import to_micros
 
 Redact = Callable[[TaskResult], TaskResult]
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_ERROR: Final = TypeAdapter(TaskError).validator.validate_python
 
 MAX_PAGE: Final = 10_000
 MAX_DURATION_SECONDS: Final = 7 * 86_400
@@ -145,7 +150,36 @@ def check_result(result: object) -> TaskResult:
             check_text(name, text)
     for label in result.labels:
         check_text("labels", label)
+    if result.error is not None:
+        _check_error(result.error)
+    if result.progress is not None:
+        _check_progress(result.progress)
+    if result.is_loaded:
+        if not isinstance(result.kwargs, dict):
+            raise TypeError(f"kwargs: expected dict, got {type(result.kwargs).__name__}")
+        for name in result.kwargs:
+            if type(name) is not str:
+                raise TypeError(f"kwargs: expected names of type str, got {shown(name)}")
     return result
+
+
+def _check_error(error: object) -> None:
+    if type(error) is not TaskError:
+        raise TypeError(f"error: expected TaskError, got {type(error).__name__}; its fields would be lost")
+    try:
+        _ERROR(error.model_dump(warnings=False))
+    except ValueError as refused:
+        raise ValueError(f"error: {refused}") from refused
+
+
+def _check_progress(progress: object) -> None:
+    if type(progress) is not Progress:
+        raise TypeError(f"progress: expected Progress, got {type(progress).__name__}")
+    check_amount("progress.done", progress.done)
+    if progress.total is not None:
+        check_amount("progress.total", progress.total)
+    if progress.note is not None and progress.note != "":
+        check_text("progress.note", progress.note, MAX_NOTE_BYTES)
 
 
 def check_results(results: object) -> list[TaskResult]:

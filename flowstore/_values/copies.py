@@ -125,9 +125,6 @@ class CopiedRecords(Records):
         value: Any = (status, stage, worker)
         return Logged(value, 0, self._history)
 
-    def checked(self, entry: Entry) -> Entry:
-        return entry
-
     def is_whole(self, entry: Entry) -> bool:
         return type(entry.head) is not bytes or super().is_whole(entry)
 

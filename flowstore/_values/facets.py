@@ -39,16 +39,25 @@ ANYWHERE: Final = Where()
 
 
 def fixed_of(parent: str | None, root: str | None) -> tuple[str, ...]:
-    """``root`` None: the parent is the root."""
+    """``root`` None: it is not known yet, and what is returned ``is_open``. That is never stored."""
     if parent is None:
         return ()
-    return (_CHILD + parent,) if root is None or root == parent else (_PARENT + parent, _ROOT + root)
+    if root is None:
+        return (_PARENT + parent,)
+    return (_CHILD + parent,) if root == parent else (_PARENT + parent, _ROOT + root)
+
+
+def is_open(fixed: Sequence[str]) -> bool:
+    """Whether the root has still to be found."""
+    return len(fixed) == 1 and fixed[0].startswith(_PARENT)
 
 
 def family_of(fixed: Sequence[str]) -> tuple[str | None, str | None]:
     """Parent and root. Raises ValueError for facets that this module never writes."""
     if not fixed:
         return None, None
+    if is_open(fixed):
+        return fixed[0][len(_PARENT) :], None
     if len(fixed) == 1 and fixed[0].startswith(_CHILD):
         parent = fixed[0][len(_CHILD) :]
         return parent, parent

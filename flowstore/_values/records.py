@@ -85,16 +85,14 @@ class Records:
         overwrite: bool = False,
         if_version: int | None = None,
         body: bytes | None = None,
-        root: str | None = None,
     ) -> Write:
         """The write that stores ``result``, redacted before, under the rules of ``BaseResultBackend.store``.
 
-        ``body``: the encoded values of a result that was read without them. ``root``: that of its family,
-        where the result does not name it; None: its parent.
+        ``body``: the encoded values of a result that was read without them. Where the result names its parent
+        and not the root, the root has still to be found: see _trips/families.py.
         """
         status, task_id = result.status, result.task_id
-        if result.root_id is not None and result.root_id != task_id:
-            root = result.root_id
+        root = None if result.root_id == task_id else result.root_id
         state = status.value  # once: a property that Python computes
         stage = result.retries * STAGES_PER_ATTEMPT + _RANK[status]
         # A write may replace its own stage, except that the first finished write of an attempt wins.

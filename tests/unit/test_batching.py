@@ -428,6 +428,27 @@ class TestTwoLanes:
         assert sorted(travelled) == sorted(f"t{n}" for n in range(50))
 
 
+async def test_who_waits_for_room_is_let_in_when_all_others_have_left(
+    trips: SharedTrips, engine: GatedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the queue ends without another trip, as every call in it was cancelled."""
+    monkeypatch.setattr(lanes, "MAX_QUEUED_BYTES", 1_000)
+    [first] = store(trips, written("a"))
+    await settle()
+    queued = store(trips, *(written(f"t{n}", "x" * 500) for n in range(3)))
+    await settle()
+    waiting = asyncio.ensure_future(trips.room())
+    await settle()
+    assert not waiting.done()
+    for call in queued:
+        call.cancel()
+    await settle()
+    engine.gate.set()
+    await first
+    await asyncio.wait_for(waiting, 5)
+    assert await trips.write([written("b")], 0) == [APPLIED]
+
+
 class TestLoneCalls:
     """Calls that find their lane empty, behind a trip that carried one call."""
 

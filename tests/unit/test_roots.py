@@ -5,36 +5,59 @@ from __future__ import annotations
 import pytest
 
 from flowstore import InMemoryBackend, TaskResult
-from flowstore._core import roots
-from flowstore._core.roots import Roots
+from flowstore._trips import families
 from flowstore.testing.contract.sharing import count_trips
 
 
+def known(roots: families._Roots, *parents: str, now: int = 0) -> dict[str, str]:
+    return roots.known(parents, now)
+
+
 def test_an_answer_is_used_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then it has to be looked up again."""
-    now = 0.0
-    monkeypatch.setattr(roots, "monotonic", lambda: now)
-    memory = Roots()
-    memory.learn({"p": "r", "r": "r"})
-    now = 0.9
-    assert memory.known(["p", "r", "x"]) == {"p": "r", "r": "r"}
-    now = 1.1
-    assert memory.known(["p", "r"]) == {}
+    """And not beyond the end of the parent. Then it has to be looked up again."""
+    moment = 0.0
+    monkeypatch.setattr(families, "monotonic", lambda: moment)
+    roots = families._Roots()
+    with roots.looking_up() as lookup:
+        pass
+    roots.learn("p", "r", None, lookup)
+    roots.learn("q", "r", 10, lookup)
+    moment = 0.9
+    assert known(roots, "p", "q", "x", now=9) == {"p": "r", "q": "r"}
+    assert known(roots, "p", "q", now=10) == {"p": "r"}
+    moment = 1.1
+    assert known(roots, "p", "q") == {}
 
 
 def test_it_is_bounded() -> None:
     """However many parents there are."""
-    memory = Roots()
-    for n in range(3 * roots._MOST):
-        memory.learn({f"p{n}": "r"})
-    assert len(memory._known) <= roots._MOST
-    assert memory.known([f"p{3 * roots._MOST - 1}"])
+    roots = families._Roots()
+    with roots.looking_up() as lookup:
+        pass
+    for n in range(3 * families._MOST):
+        roots.learn(f"p{n}", "r", None, lookup)
+    assert len(roots._known) <= families._MOST
+    assert known(roots, f"p{3 * families._MOST - 1}")
+
+
+def test_what_is_written_during_a_lookup_is_not_learnt() -> None:
+    """The answer may be older; that of another parent is kept."""
+    roots = families._Roots()
+    with roots.looking_up() as lookup:
+        roots.forget(["p"])
+    roots.learn("p", "p", None, lookup)
+    roots.learn("q", "r", None, lookup)
+    assert known(roots, "p", "q") == {"q": "r"}
+    with roots.looking_up() as lookup:
+        roots.forget_all()
+    roots.learn("q", "r", None, lookup)
+    assert known(roots, "q") == {}
 
 
 async def test_a_crowd_of_children_looks_once() -> None:
     """For all that name the same parent within a second."""
     async with InMemoryBackend() as backend:
-        await backend.store("p", TaskResult.running("p", parent_id="r"))
+        await backend.store("p", TaskResult.running("p", parent_id="r", root_id="r"))
         trips = count_trips(backend)
         for n in range(50):
             await backend.store(f"c{n}", TaskResult.pending(f"c{n}", parent_id="p"))

@@ -70,7 +70,10 @@ def joined(facets: tuple[str, ...]) -> str | None:
 
 def value_of(data: bytes) -> str | bytes:
     """JSON is stored as text, so that people can read it, and anything else as a blob."""
-    return data.decode() if data[:1] in b"{[" else data
+    try:
+        return data.decode() if data[:1] in b"{[" else data
+    except UnicodeDecodeError:
+        return data
 
 
 def listings(

@@ -114,8 +114,8 @@ WHERE ns = ? AND task = ? AND section = ? {and_key} ORDER BY key DESC LIMIT ?;
 
 -- name: timeline
 SELECT timeline.id, timeline.key, version, timeline.at, checksum, CAST(value AS BLOB)
-FROM timeline CROSS JOIN item
-    ON item.ns = timeline.ns AND item.task = timeline.task AND section = 0 AND item.key = timeline.key
+FROM timeline CROSS JOIN item  -- the sign: else the types of the two keys keep the fourth column from the search
+    ON item.ns = timeline.ns AND item.task = timeline.task AND section = 0 AND item.key = +timeline.key
 WHERE timeline.ns = ? AND (timeline.at, timeline.key, timeline.id) > (?, ?, ?) AND timeline.at <= ?
 ORDER BY timeline.at, timeline.key, timeline.id LIMIT ?;
 

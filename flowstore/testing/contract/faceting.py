@@ -42,6 +42,14 @@ class FacetingContract(Contract):
                     backend.iter_by_status(**{facet: value})
             assert len((await backend.page(parent_id="p")).items) == 2
 
+    async def test_family_without_an_index_of_names(self, make_backend: MakeBackend) -> None:
+        """A write that leaves the parent open takes it over, checksum and all."""
+        async with make_backend(facets=["label"]) as backend:
+            await backend.store("t", TaskResult.pending("t", parent_id="p", task_name="n"))
+            assert await backend.store("t", TaskResult.running("t", task_name="n", labels={"x"}))
+            [listed] = (await backend.page(label="x")).items
+            assert (listed.parent_id, listed.task_name, listed.version) == ("p", "n", 2)
+
     async def test_what_needs_an_index_says_so(self, make_backend: MakeBackend) -> None:
         """Workers' tasks and workflows, at the call."""
         async with make_backend(facets=()) as backend:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
@@ -16,7 +17,9 @@ from flowstore import (
     TaskResult,
     TaskStatus,
 )
+from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
+from flowstore.testing.insides import plant
 from flowstore.testing.support import failed, ids, store_family, stored, walk
 
 
@@ -79,6 +82,47 @@ class FamilyContract(Contract):
         assert await _roots(backend, ["c", "alone", "own"]) == {"c": "far above", "alone": None, "own": "p"}
         assert ids((await backend.page(root_id="far above")).items) == ["c"]
         assert ids([child async for child in backend.families.children("p")]) == ["own", "c"]
+
+    async def test_roots_within_one_call(self, backend: BaseResultBackend) -> None:
+        """As if stored one by one: a write that loses makes nobody a parent, and no task is its own root."""
+        await backend.store("done", TaskResult.success("done"))
+        lost = TaskResult.running("done", parent_id="far")
+        child = TaskResult.pending("child", parent_id="done")
+        assert await backend.store_many([lost, child]) == [False, True]
+        own = TaskResult.running("own", parent_id="p", root_id="own")
+        await backend.store_many([own, TaskResult.pending("other", parent_id="q")])
+        found = await _roots(backend, ["done", "child", "own", "other"])
+        assert found == {"done": None, "child": "done", "own": "p", "other": "q"}
+        assert ids((await backend.page(root_id="own")).items) == ["own"]
+        assert sum((await backend.count_by_status(root_id="own")).values()) == 1
+
+    async def test_root_that_was_just_given(self, backend: BaseResultBackend) -> None:
+        """What this backend has written is known at once, however the calls met before."""
+        for n in range(20):
+            parent, top = f"p{n}", f"top{n}"
+            await asyncio.gather(
+                backend.store(f"a{n}", TaskResult.pending(f"a{n}", parent_id=parent)),
+                backend.store(parent, TaskResult.pending(parent, parent_id=top)),
+            )
+            await backend.store(f"b{n}", TaskResult.pending(f"b{n}", parent_id=parent))
+            assert (await stored(backend, f"b{n}")).root_id == top, n
+
+    async def test_parent_that_expires(self, make_backend: MakeBackend) -> None:
+        """It is as if it had never been, also for the root of a child that is stored a moment later."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            await backend.store("p", TaskResult.pending("p", parent_id="r"), ttl=10)
+            await backend.store("a", TaskResult.pending("a", parent_id="p"))
+            clock.advance(11)
+            await backend.store("b", TaskResult.pending("b", parent_id="p"))
+            assert await _roots(backend, "ab") == {"a": "r", "b": "p"}
+
+    async def test_root_that_cannot_be_read(self, backend: BaseResultBackend) -> None:
+        """It is named among its family, and hides none of it."""
+        await plant(backend, failed("r", 1), head=b"[]")
+        await store_family(backend, "r a")
+        page = await backend.page(root_id="r")
+        assert (ids(page.items), [one.task_id for one in page.unreadable]) == (["a"], ["r"])
 
     async def test_root_does_not_move(self, backend: BaseResultBackend) -> None:
         """It is what was known when the task was first stored, whatever its parent and others gain later."""

@@ -67,6 +67,13 @@ BEYOND_BOUNDS: list[dict[str, Any]] = [
     {"anything": 1},
 ]
 
+
+class _Subclass(Progress):
+    """Its own field would be lost."""
+
+    extra: list[int]
+
+
 UNCHECKED: list[dict[str, Any]] = [
     {"retries": 2**70},
     {"retries": True},
@@ -80,6 +87,14 @@ UNCHECKED: list[dict[str, Any]] = [
     {"worker_id": "\ud800"},
     {"worker_id": "x" * 5_000_000},
     {"labels": {1, "x"}},
+    {"kwargs": {1: 2}},
+    {"kwargs": [1]},
+    {"error": "boom"},
+    {"error": TaskError.model_construct(type=5, message="m", args=(), traceback=None, cause=None)},
+    {"progress": {"done": 1}},
+    {"progress": Progress.model_construct(done=float("nan"), total=None, note=None)},
+    {"progress": Progress.model_construct(done=1, total="x", note=None)},
+    {"progress": _Subclass(done=1, extra=[1])},
 ]
 
 

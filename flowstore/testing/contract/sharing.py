@@ -12,7 +12,7 @@ from flowstore import BackendClosed, BaseResultBackend, Progress, TaskResult, Ta
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.insides import storage_of
-from flowstore.testing.support import waiting
+from flowstore.testing.support import stored, waiting
 
 VERBS = (
     "write",
@@ -155,6 +155,24 @@ class ConcurrencyContract(Contract):
 
 class SharedTripsContract(Contract):
     """For storages where a trip costs something: concurrent calls take fewer trips than calls."""
+
+    async def test_order_of_one_id_in_a_family(self, backend: BaseResultBackend) -> None:
+        """Though a child's root is looked up first, and a write that leaves the parent open is sent twice."""
+        kinds: list[dict[str, Any]] = [{}, {"parent_id": "p"}, {"parent_id": "p", "root_id": "p"}]
+        for first in kinds:
+            for second in kinds:
+                for is_known in (False, True):
+                    if is_known:
+                        await backend.store("t", TaskResult.pending("t", parent_id="p"))
+                    stores = [
+                        backend.store("t", TaskResult.success("t", n, **fields), overwrite=True)
+                        for n, fields in enumerate((first, second))
+                    ]
+                    assert await asyncio.gather(*stores) == [True, True]
+                    assert (await stored(backend, "t")).unwrap() == 1, (first, second, is_known)
+                    again = backend.store("t", TaskResult.success("t", 2, **first), overwrite=True)
+                    assert all(await asyncio.gather(again, backend.delete("t")))
+                    assert not await backend.exists("t"), (first, is_known)
 
     async def test_calls_at_once_share_trips(self, backend: BaseResultBackend) -> None:
         """A thousand concurrent stores, gets or deletes take a few trips."""
