@@ -52,7 +52,7 @@ class Core:
             facets=kept_facets(options),
         )
         self.op_timeout = op_timeout(options)
-        # Twice as long as the longest pause between two re-checks, each of which watches the ids again.
+        # Each re-check watches the ids again. Their pauses vary by a quarter, and one may fail.
         watched_for = round(3 * recheck_interval(options) * 1_000_000)
         # Lambdas, so that the engine may still be wrapped after the backend was made.
         self.waiters = Waiters(

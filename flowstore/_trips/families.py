@@ -41,7 +41,7 @@ class Families(EngineWrapper):
         if len(writes) == 1:
             return await self._write(writes, now)
         outcomes = []
-        for step in _steps(writes):
+        for step in in_order(writes):
             outcomes += await self._write(step, now)
         return outcomes
 
@@ -127,7 +127,7 @@ def with_families(engine: Engine) -> Engine:
     return Families(engine)
 
 
-def _steps(writes: Sequence[Write]) -> Iterator[Sequence[Write]]:
+def in_order(writes: Sequence[Write]) -> Iterator[Sequence[Write]]:
     """The writes in order, divided where one depends on how an earlier one has ended.
 
     That is a second write of an id, and a child whose parent is written before it.

@@ -13,8 +13,8 @@ of several, the next one leaves from the driver, a turn later, so that a crowd t
 together. What a cancelled caller had in flight for itself alone is cancelled with it.
 
 A caller's deadline starts when it calls, not when its trip leaves. The queue is in order of deadlines, so the
-trip's deadline is that of its first call, and a call whose time ran out in the queue is never sent. A
-cancelled caller does not cancel the trip, which carries the writes of others.
+trip's deadline is that of its first call, and a call whose time ran out in the queue is never sent. A caller
+that is cancelled does not cancel a trip of several, which carries the writes of others.
 
 The error of a trip does not say which item caused it. So the trip is bisected until the bad item fails alone.
 Repeating a part is safe: what failed was rolled back, or the engine recognises a write that it has applied

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from flowstore._trips.deadlines import in_time
-from flowstore._trips.families import with_families
+from flowstore._trips.families import in_order, with_families
 from flowstore._trips.lanes import Lane, Verb
 from flowstore.engine import (
     Asked,
@@ -71,9 +71,11 @@ class SharedTrips(EngineWrapper):
         if len(writes) == 1:
             lane, size = self._lane(writes[0].entry.id), _size(writes[0])
             return cast("list[Outcome]", await lane.call(self.inner.write, writes, size, now))
-        sizes = list(map(_size, writes))
-        ids = [write.entry.id for write in writes]
-        return cast("list[Outcome]", await self._divided(self.inner.write, writes, ids, sizes, now))
+        outcomes: list[Outcome] = []
+        for step in in_order(writes):  # a parent may have another lane than its child
+            sizes, ids = list(map(_size, step)), [write.entry.id for write in step]
+            outcomes += await self._divided(self.inner.write, step, ids, sizes, now)
+        return outcomes
 
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
         return cast("list[bool]", await self._divided(self.inner.remove, ids, ids, [0] * len(ids), now))
