@@ -154,7 +154,7 @@ _PARTS: Final = {
         name: (name,)
         for name in (
             *("counts", "facets", "fence", "forget", "heads", "items"),
-            *("migrate", "ranges", "read_old", "watch"),
+            *("migrate", "moves", "ranges", "read_old", "watch"),
         )
     },
 }
