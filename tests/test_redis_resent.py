@@ -145,3 +145,56 @@ async def test_answers_are_forgotten(redis_url: str, client: Any) -> None:
         keys = client.keys(PREFIX + "c:*")
         assert 1 <= len(keys) <= 10
         assert all(50_000 < client.pttl(key) <= 60_000 for key in keys)
+
+
+@pytest.mark.parametrize("verb", ["delete", "clear", "store"])
+async def test_a_write_that_was_given_up_never_overtakes_the_next(
+    redis_url: str, client: Any, verb: str
+) -> None:
+    """It arrives behind a write that took another line, as a read had taken its own, and is refused."""
+    where: dict[str, Any] = Redis.from_url(redis_url).connection_pool.connection_kwargs
+    async with Proxy(where["host"], where["port"]) as proxy:
+        url = redis_url.replace(f":{where['port']}", f":{proxy.port}")
+        async with RedisBackend(url) as backend, RedisBackend(redis_url) as other:
+            for _ in range(2):  # so that the server knows the scripts, and lone calls make their trips alone
+                await backend.store("t", TaskResult.pending("t"))
+                await backend.clear()
+                await backend.delete("t")
+            await backend.store("t", TaskResult.pending("t"))
+            calls: dict[str, Callable[[], Awaitable[object]]] = {
+                "delete": lambda: backend.delete("t"),
+                "clear": lambda: backend.clear(),
+                "store": lambda: backend.store("t", TaskResult.running("t"), overwrite=True),
+            }
+            proxy.stall("to server")
+            given_up = asyncio.ensure_future(calls[verb]())
+            await asyncio.sleep(0.05)
+            given_up.cancel()
+            await asyncio.gather(given_up, return_exceptions=True)
+            read = asyncio.ensure_future(backend.get("t"))  # takes the line of what was given up
+            await asyncio.sleep(0.01)
+            assert await backend.store("t", TaskResult.success("t", 1), overwrite=True)
+            proxy.resume()
+            await read
+            await asyncio.sleep(0.05)
+            assert (await other.wait_for("t", 5)).unwrap() == 1
+            assert storage_of(backend).calls._unfenced == {}
+    assert check_whole(client) == {"t": "success"}
+
+
+async def test_what_was_given_up_is_fenced_off_on_a_full_server(redis_url: str, client: Any) -> None:
+    """There a deletion is carried out, and so must be its fence."""
+    async with RedisBackend(redis_url) as backend:
+        await backend.store("t", TaskResult.success("t", 1))
+        calls = storage_of(backend).calls
+        calls._unfenced[f"{PREFIX}c:other"] = 7
+        calls._unfenced[f"{PREFIX}c:later"] = 3
+        client.set(f"{PREFIX}c:later", "9 answer")
+        client.config_set("maxmemory", 1)
+        try:
+            assert await backend.delete("t")
+        finally:
+            client.config_set("maxmemory", 0)
+        assert calls._unfenced == {}
+        assert [client.get(f"{PREFIX}c:{name}") for name in ("other", "later")] == ["7", "9 answer"]
+        assert 0 < client.pttl(f"{PREFIX}c:other") <= 60_000

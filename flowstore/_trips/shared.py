@@ -39,8 +39,9 @@ class SharedTrips(EngineWrapper):
 
     A trip carries one call, or several of up to 500 items and about 4 MiB. One that fails, other than for
     an unreachable storage, is bisected: a bad item fails its own call only, while a full disk is not asked
-    again for every item. A cancelled caller does not cancel its trip. ``room`` holds writes back while
-    32 MiB are queued in a lane.
+    again for every item. A cancelled caller does not cancel a trip that carries the calls of several, but one
+    that is its own may be cancelled with it: the engine sees to it that what was given up never overtakes a
+    later write. ``room`` holds writes back while 32 MiB are queued in a lane.
     """
 
     def __init__(self, engine: Engine, timeout: float, *, write_lanes: int = 1) -> None:

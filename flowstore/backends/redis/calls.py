@@ -3,6 +3,10 @@
 The driver sends a call again when its reply was lost. So a script that writes leaves its answer in the key of
 its line, with the number of the call, which rises within the line. Sent again, the call gets that answer; if
 it arrives after a later call of its line, it is refused. It only works as a line carries one call at a time.
+
+A write that was given up, cancelled or without an answer, may still be on its way when its caller makes the
+next one, which may take another line. So its line is fenced off first: no write leaves before the server has
+refused for good whatever was given up before.
 """
 
 from __future__ import annotations
@@ -61,6 +65,8 @@ class Calls:
         most = client.connection_pool.max_connections - 1  # one listens
         self._slots = asyncio.Semaphore(min(_MAX_CONNECTIONS, most))
         self._idle: list[Line] = []
+        self._unfenced: dict[str, int] = {}
+        """The lines whose last write was given up, by key: lower numbers than these must be refused."""
 
     async def close(self) -> None:
         if self.owns_client:
@@ -84,13 +90,21 @@ class Calls:
             raise copy_of(self.refusal)
 
         async def run(line: Line) -> Any:
+            if self._unfenced:
+                await self._fence(line)
             named = (next(line.numbers), self._remembered_ms, now, after(now), *arguments)
+            key = line.key
             try:
-                return await self._run(line, script, (self._prefix, line.key), named)
-            except ResponseError as error:
-                if _SPOILT.search(text_of(error)):
+                answer = await self._run(line, script, (self._prefix, key), named)
+            except BaseException as error:
+                # Errors of the server as well: they may be the answer to a call sent again, whose first copy
+                # is still on its way.
+                self._unfenced[key] = next(line.numbers)
+                if isinstance(error, ResponseError) and _SPOILT.search(text_of(error)):
                     line.key = self._new_key()
                 raise
+            self._unfenced.pop(key, None)  # the number of this call is a fence as well
+            return answer
 
         return await self._guarded(run)
 
@@ -102,10 +116,19 @@ class Calls:
                 try:
                     return await call(line)
                 finally:
-                    # Even after a cancellation: should that call still arrive, its number is too low by then.
                     self._idle.append(line)
         except (RedisError, OSError) as error:
             raise storage_error(error, self._prefix) from error
+
+    async def _fence(self, line: Line) -> None:
+        """Let no write that was given up arrive behind the next one, on ``line``."""
+        fences = {key: number for key, number in self._unfenced.items() if key != line.key}
+        if fences:
+            keys, numbers = (self._prefix, *fences), (self._remembered_ms, *fences.values())
+            await self._run(line, "fence", keys, numbers)
+        for key, number in fences.items():
+            if self._unfenced.get(key) == number:
+                del self._unfenced[key]
 
     async def _run(self, line: Line, script: str, keys: tuple[str, ...], arguments: tuple[Any, ...]) -> Any:
         digest, source = _SCRIPTS[script]
@@ -129,7 +152,10 @@ _PARTS: Final = {
     "put": ("line", "answer", "record", "put"),
     **{
         name: (name,)
-        for name in ("counts", "facets", "forget", "heads", "items", "migrate", "ranges", "read_old", "watch")
+        for name in (
+            *("counts", "facets", "fence", "forget", "heads", "items"),
+            *("migrate", "moves", "ranges", "read_old", "watch"),
+        )
     },
 }
 """The files that each script consists of, in the folder lua: as each call pays for all that it has."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, TypeVar
 
@@ -42,6 +42,7 @@ T = TypeVar("T")
 
 _REMOVED_PER_CALL: Final = 1_000
 _FACETS_PER_CALL: Final = 1_000
+_BRIDGED: Final = 8
 
 
 class RedisEngine(Engine):
@@ -190,10 +191,13 @@ class RedisEngine(Engine):
     async def _transitions(self, entries: Sequence[bytes]) -> list[Item]:
         """The items of entries of the timeline. Those of records that are gone are dropped."""
         places = [stored.logged_at(entry) for entry in entries]
-        owners = list({place[0] for place in places if place is not None})
+        owners: dict[str, list[int]] = {}
+        for place in places:
+            if place is not None:
+                owners.setdefault(place[0], []).append(int(place[1]))
         if not owners:
             return []
-        found = await self.calls.read("heads", "history", *owners)
+        found = await self.calls.read("moves", *_ranges(owners))
         known = {
             (item.owner, item.key, item.at): item
             for owner, history in zip(owners, found, strict=True)
@@ -216,6 +220,19 @@ def _watched(task_id: str, value: bytes | None) -> Entry | None:
     entry = entry_of(task_id, value)
     is_whole = entry is None or entry.status in FINAL or not entry.status
     return entry if is_whole or entry is None else entry._replace(body=None)
+
+
+def _ranges(owners: Mapping[str, Sequence[int]]) -> list[str | int]:
+    """The arguments of moves.lua for these versions. Ranges bridge small gaps between them."""
+    flat: list[str | int] = []
+    for owner, versions in owners.items():
+        ranges: list[int] = []
+        for version in sorted(versions):
+            if not ranges or version > ranges[-1] + _BRIDGED:
+                ranges += (version, version)
+            ranges[-1] = version
+        flat += (owner, len(ranges) // 2, *ranges)
+    return flat
 
 
 def _asked(one: Asked) -> tuple[str | int, ...]:

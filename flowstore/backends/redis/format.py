@@ -35,8 +35,7 @@ FORMAT: Final = 3
 PER_CALL: Final = 500
 """How many items one script call carries at most: the server does nothing else while it runs."""
 
-_ENTRIES_PER_CALL: Final = 10_000
-"""And to how many index entries these writes come at most."""
+_ENTRIES_PER_CALL: Final = 10_000  # and to how many index entries these writes come at most
 
 _OFFSET: Final = 2**63
 _MOST: Final = 2**53 - 1  # the highest integer that Lua counts
@@ -286,7 +285,7 @@ def history_of(task_id: str, stored: bytes | list[bytes] | None) -> list[Item]:
         return []
     if fields[0] != _MARK:
         return []
-    start = _SIZE + fields[11] + fields[12] + fields[13]
+    start = _SIZE + sum(fields[11:14])
     log, items, at = older + value[start : start + fields[3]], [], 0
     while at + _ITEM.size <= len(log):
         time, version, check, size = _ITEM.unpack_from(log, at)
@@ -306,9 +305,12 @@ def span_bounds(span: Span) -> tuple[bytes, bytes]:
     """Of the entries of the timeline in it."""
     low, high = _span_bounds(span.start, span.end)
     if span.after is not None:
-        last = span.after
-        low = _higher(low, b"(" + _LOGGED.pack(last.at + _OFFSET, int(last.key)) + last.owner.encode())
+        low = _higher(low, b"(" + logged(span.after) + span.after.owner.encode())
     return low, high
+
+
+def logged(item: Item) -> bytes:
+    return _LOGGED.pack(item.at + _OFFSET, int(item.key))
 
 
 def logged_at(entry: bytes) -> tuple[str, str, int] | None:
@@ -323,9 +325,8 @@ def logged_at(entry: bytes) -> tuple[str, str, int] | None:
 def put_arguments(put: Put) -> tuple[Any, ...]:
     """The arguments of put.lua for one item."""
     value = b"" if put.value is None else pack(">q", put.check) + put.value
-    if_version = "" if put.if_version is None else put.if_version
-    keep = "" if put.keep is None else put.keep
-    return put.section, put.owner, put.key or "", int(put.value is not None), value, if_version, keep
+    bounds = ["" if bound is None else bound for bound in (put.if_version, put.keep)]
+    return put.section, put.owner, put.key or "", int(put.value is not None), value, *bounds
 
 
 def put_outcome(reply: list[Any]) -> Outcome:

@@ -85,29 +85,30 @@ class Listing:
         found: list[Entry | None] = []
         for (one, place), value in zip(places, stored, strict=True):
             entry = listed_entry(one.facet, place, value, with_body=with_body) if value else None
-            is_there = belongs = entry is not None
-            if entry is not None and entry.status:
-                if entry.is_expired(self._now):
-                    continue
-                is_placed = entry.position_in(one.facet) == place
-                is_there = is_placed and entry.status == one.status and _has(entry, one.facet)
-                belongs = is_placed and self._belongs(entry)
-            if not is_there:
+            if entry is not None and entry.status and entry.is_expired(self._now):
+                found.append(None)
+                continue
+            if entry is None or not _is_there(entry, one, place):
                 doubtful.append((len(found), one, place))
-            if belongs and place.id not in self._seen:
+            if entry is not None and self._belongs(entry, one, place) and place.id not in self._seen:
                 self._seen.add(place.id)
                 found.append(entry)
             else:
                 found.append(None)
         await self._forget(doubtful, found)
-        chosen = [entry for entry in found if entry is not None]
+        chosen = [(entry, *at) for entry, at in zip(found, places, strict=True) if entry is not None]
         if with_body and is_filtered:
-            return await self._with_bodies(chosen[:wanted], values)
-        return chosen
+            return await self._with_bodies(chosen, values, wanted)
+        return [entry for entry, _, _ in chosen]
 
-    def _belongs(self, entry: Entry) -> bool:
-        """Whether the record is one of those asked for, under whichever status it was found."""
-        if entry.status not in self._query.statuses:
+    def _belongs(self, entry: Entry, one: _Found, place: Position) -> bool:
+        """Whether the record is one of those asked for, under whichever status it was found.
+
+        One that cannot be read is: only the index says where it belongs.
+        """
+        if not entry.status:
+            return True
+        if entry.status not in self._query.statuses or entry.position_in(one.facet) != place:
             return False
         if not self._query.groups:
             return True
@@ -127,15 +128,34 @@ class Listing:
                 self._seen.add(place.id)
                 found[at] = listed_entry(one.facet, place, b"not a string", with_body=False)
 
-    async def _with_bodies(self, entries: Sequence[Entry], values: Values) -> list[Entry]:
-        whole = await values([entry.id for entry in entries]) if entries else []
-        found = []
-        for entry, value in zip(entries, whole, strict=True):
-            place = Position(0, entry.id)
-            again = listed_entry("", place, value, with_body=True) if value and entry.status else entry
-            if again is not None:
-                found.append(again)
+    async def _with_bodies(
+        self, chosen: Sequence[tuple[Entry, _Found, Position]], values: Values, wanted: int
+    ) -> list[Entry]:
+        """At most so many of these records, whole; without those that have left the listing since."""
+        found: list[Entry] = []
+        at = 0
+        while at < len(chosen) and len(found) < wanted:
+            step = chosen[at : at + wanted - len(found)]
+            at += len(step)
+            whole = await values([entry.id for entry, _, _ in step])
+            for (entry, one, place), value in zip(step, whole, strict=True):
+                if entry.status:
+                    again = listed_entry(one.facet, place, value, with_body=True) if value else None
+                else:
+                    again = entry
+                if again is None or (again.status and again.is_expired(self._now)):
+                    continue
+                if self._belongs(again, one, place):
+                    found.append(again)
         return found
+
+
+def _is_there(entry: Entry, one: _Found, place: Position) -> bool:
+    """Whether the index is right about the record."""
+    if not entry.status:
+        return True
+    is_placed = entry.position_in(one.facet) == place
+    return is_placed and entry.status == one.status and _has(entry, one.facet)
 
 
 def _has(entry: Entry, facet: str) -> bool:
