@@ -21,6 +21,7 @@ from flowstore import (
     TaskStatus,
     connect,
 )
+from flowstore.backends.sqlite.statements import value_of
 from flowstore.engine import ANY_STAGE, APPLIED, Write
 from flowstore.testing import ManualClock
 from flowstore.testing.contract import BackendContract, MakeBackend, SharedTripsContract
@@ -242,3 +243,11 @@ async def test_a_watch_follows_another_process(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     async with SQLiteBackend(path) as watcher, SQLiteBackend(path) as worker:
         await follow(watcher, worker)
+
+
+@pytest.mark.parametrize("data", [b'{"result":1}', b'{"\xff', b"[\x80", b"\x78\x9c"])
+def test_bodies_of_any_bytes(data: bytes) -> None:
+    """JSON is stored as text, for people to read; what only begins like it is kept as it is."""
+    kept = value_of(data)
+    assert (kept.encode() if isinstance(kept, str) else kept) == data
+    assert isinstance(kept, str) == (data == b'{"result":1}')
