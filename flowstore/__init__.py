@@ -33,11 +33,12 @@ from flowstore.errors import (
     TaskCancelled,
     TaskFailed,
     TaskNotFinished,
+    UnexpectedValue,
     UnknownTask,
     UnknownWorker,
     UnreadableRecord,
     UnreadableRecords,
-    UnregisteredType,
+    UnresolvedValue,
     VersionConflict,
     WaitTimeout,
     WrongLoop,
@@ -54,6 +55,7 @@ from flowstore.models import (
     Unreadable,
     Workflow,
 )
+from flowstore.stored_type import StoredType, Unresolved
 from flowstore.task_error import TaskError
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ __all__ = [  # without RedisBackend, as a star import would need its driver
     "StorageTimeout",
     "StorageUnavailable",
     "StoreReplaced",
+    "StoredType",
     "TaskCancelled",
     "TaskError",
     "TaskFailed",
@@ -105,12 +108,14 @@ __all__ = [  # without RedisBackend, as a star import would need its driver
     "TaskStatus",
     "TrackedTask",
     "Transition",
+    "UnexpectedValue",
     "UnknownTask",
     "UnknownWorker",
     "Unreadable",
     "UnreadableRecord",
     "UnreadableRecords",
-    "UnregisteredType",
+    "Unresolved",
+    "UnresolvedValue",
     "VersionConflict",
     "WaitTimeout",
     "Worker",

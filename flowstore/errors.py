@@ -16,7 +16,8 @@ FlowstoreError
 │   └── PayloadTooLarge   ValueError        a value over the size limit
 ├── UnreadableRecord      ValueError        what is stored under an id cannot be read here
 │   ├── CorruptRecord                       it is damaged
-│   └── UnregisteredType  LookupError       it holds a type that this backend was not given
+│   ├── UnresolvedValue   LookupError       a value is of a type that was not given, or no longer fits
+│   └── UnexpectedValue                     a value is not what the reader said by as_=
 ├── UnreadableRecords     ValueError        a walk ended; some records could not be shown
 ├── InvalidCursor         ValueError        a cursor that was not made by this query
 ├── MissingDriver         ImportError       the storage needs a package that is not installed, or a newer one
@@ -219,11 +220,26 @@ class CorruptRecord(UnreadableRecord):
     """The stored bytes are damaged, or were never written by flowstore."""
 
 
-class UnregisteredType(UnreadableRecord, LookupError):
-    """The record is intact, but holds a value of a type that this backend was not given.
+class UnresolvedValue(UnreadableRecord, LookupError):
+    """The record is whole, but a value in it is of a type that this backend was not given, or no longer fits.
 
     ``reason`` gives the name under which the type was registered by the writer, and the remedy.
     """
+
+
+class UnexpectedValue(UnreadableRecord):
+    """The record is whole, but a value in it is not of the type that the reader gave as ``as_``.
+
+    ``path`` leads to the first part that is not, as in ``result.lines[3].price``.
+    """
+
+    def __init__(self, task_id: str, path: str, reason: str, kind: str = "record of task") -> None:
+        super().__init__(task_id, reason, kind)
+        self.args = (task_id, path, reason, kind)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"stored {self.kind} {self.task_id!r} holds something else: {self.path}: {self.reason}"
 
 
 class UnreadableRecords(FlowstoreError, ValueError):

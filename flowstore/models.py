@@ -10,8 +10,9 @@ from typing import Annotated, Any, Final, Generic, Literal, Self, TypedDict, Unp
 from pydantic import FailFast, Field, ValidatorFunctionWrapHandler, WrapValidator
 from typing_extensions import TypeVar
 
-from flowstore.errors import TaskCancelled, TaskFailed, TaskNotFinished
+from flowstore.errors import TaskCancelled, TaskFailed, TaskNotFinished, UnresolvedValue
 from flowstore.fields import Amount, Identifier, Note, Record, Timestamp
+from flowstore.stored_type import Unresolved
 from flowstore.task_error import TaskError
 
 T = TypeVar("T", default=Any)
@@ -147,7 +148,10 @@ class TaskResult(Record, Generic[T]):
         if not self.is_loaded:
             raise TypeError(f"task {self.task_id!r} was listed with load_result=False; get() it first")
         if self.is_success:
-            return cast(T, self.result)
+            value: Any = self.result
+            if isinstance(value, Unresolved):
+                raise UnresolvedValue(self.task_id, value.reason)
+            return cast(T, value)
         if self.status is TaskStatus.FAILED:
             raise TaskFailed(self.task_id, self.error)
         if self.status is TaskStatus.CANCELLED:

@@ -8,10 +8,10 @@ from typing import Any
 
 from flowstore._core.core import Core
 from flowstore._values.checks import is_whole_item, item_check
-from flowstore._values.codec import DecodeError, UnknownType
+from flowstore._values.codec import DecodeError
 from flowstore._values.reading import DAMAGED
 from flowstore.engine import NAMESPACE, Asked, Item, Outcome, Put, Section, Verdict
-from flowstore.errors import CorruptRecord, UnknownTask, UnreadableRecord, UnregisteredType
+from flowstore.errors import CorruptRecord, UnknownTask, UnreadableRecord
 from flowstore.times import from_micros
 
 
@@ -64,8 +64,7 @@ class Keeping:
         except KeyError as error:
             raise self.unreadable(CorruptRecord, owner, item.key, f"it has no {name}") from error
         except (DecodeError, OverflowError) as error:
-            kind = UnregisteredType if isinstance(error, UnknownType) else CorruptRecord
-            raise self.unreadable(kind, owner, item.key, str(error)) from error
+            raise self.unreadable(CorruptRecord, owner, item.key, str(error)) from error
 
     def unreadable(self, kind: type[UnreadableRecord], owner: str, key: str, reason: str) -> UnreadableRecord:
         """An error about the value at ``key`` that names its owner."""

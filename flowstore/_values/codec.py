@@ -15,13 +15,24 @@ with one key, its tag:
                                     [iso, zone or null, fold]
     {"$time": iso}                  the same
     {"$zoneinfo": key}              {"$timezone": [offset]}         {"$timezone": [offset, name]}
+    {"$odict": [[key, value], ...]}                        an OrderedDict
+    {"$defaultdict": [factory or null, [[key, value], ...]]}   the name of a builtin
+    {"$deque": [maxlen or null, [item, ...]]}
+    {"$path": [class, text]}        of pathlib
+    {"$ip": [class, text]}          of ipaddress
+    {"$url": [class, text]}         of pydantic
     {"$enum": [type, member]}       the member's name, or the number of a combination of flags
-    {"$dataclass": [type, fields]}
+    {"$dataclass": [type, fields]}  {"$namedtuple": [type, fields]}
     {"$model": [type, fields, names of the fields set, extra or null, private or null]}
+    {"$type": [type, what its dump returned, version]}
 
-Types are matched exactly: a subclass would come back as its base, so it is refused. It is not kept that two
-parts of a value are the same object. Types are looked up among the registered ones when reading: it imports
-nothing and runs no ``__init__``.
+In the other four of a registered type the version follows at the end if it is not 1.
+
+Types are matched exactly, but for the scalars: a value of a subclass of one of those is written as that if
+the two are equal and it has no attributes. A subclass of a container would come back as its base, so it is
+refused. It is not kept that two parts of a value are the same object. Types are looked up among the
+registered ones when reading: it imports nothing and runs no ``__init__``. Where there is no such type, or
+where it cannot take what is stored, an ``Unresolved`` stands in the place of the value.
 
 Values without any tag take a fast path: pydantic's JSON, in Rust, writes and reads them.
 
@@ -32,6 +43,7 @@ last of equal keys counts if the record has no tag, and 1e999 is infinity.
 
 from __future__ import annotations
 
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from functools import partial
 from itertools import accumulate
@@ -39,27 +51,15 @@ from json import JSONDecoder, dumps, loads
 from typing import Any, Final, NoReturn
 
 from flowstore._values.codec_plain import plain_json, read_plain
-from flowstore._values.codec_types import (
-    LEAVES,
-    READERS,
-    REGISTERED_TAGS,
-    DecodeError,
-    EnumType,
-    Refused,
-    RegisteredType,
-    UnknownType,
-    as_type,
-    has_surrogates,
-    quoted,
-    reason,
-    registered_type,
-    short,
-    unique,
-)
+from flowstore._values.kinds import BY_TAG, EnumKind, Kind
+from flowstore._values.leaves import FACTORIES, LEAVES, READERS, as_base, has_surrogates, quoted, unique
+from flowstore._values.refusals import DecodeError, Refused, Unfit, as_type, reason, short
+from flowstore._values.types import Types, TypeTable
 from flowstore.errors import NotSerializable, PayloadTooLarge
+from flowstore.stored_type import Unresolved
 from flowstore.text import cut
 
-__all__ = ["MAX_DEPTH", "Codec", "DecodeError", "UnknownType"]
+__all__ = ["MAX_DEPTH", "Codec", "DecodeError"]
 
 MAX_DEPTH: Final = 100
 """The greatest depth that every supported Python can read back, even from deep within a call stack."""
@@ -69,6 +69,7 @@ _LEVELS: Final = 5
 # of the outer object and the deepest leaf: {"$time":[{"$timezone":[{"$timedelta":[
 _LEAF_LEVELS: Final = 7
 _MAX_REASON_CHARS: Final = 300
+_MAX_NAME_CHARS: Final = 200
 _BRACKETS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NOT_BRACKETS: Final = bytes(set(range(256)) - _BRACKETS.keys())
 
@@ -117,16 +118,15 @@ class _TooLarge(Refused):
 class Codec:
     """Encodes records of several values.
 
-    ``types``: the enums, dataclasses and pydantic models that may occur in values. Each is stored under
-    "module:qualname", or under its name in a mapping. A type with several names is written under the first
-    and read under all of them, so that it can be renamed. ``max_bytes``: the limit on the encoded record.
-    ``max_depth``, up to ``MAX_DEPTH``: how deep containers may nest within one value. On read it is enforced
-    in levels of JSON, of which a container may take several.
+    ``types``: those that may occur in values, each stored under "module:qualname", or under its name in a
+    mapping. ``max_bytes``: the limit on the encoded record. ``max_depth``, up to ``MAX_DEPTH``: how deep
+    containers may nest within one value. On read it is enforced in levels of JSON, of which a container may
+    take several.
     """
 
     def __init__(
         self,
-        types: Iterable[type] | Mapping[str, type] = (),
+        types: Types = (),
         *,
         max_bytes: int = 64 * 1024 * 1024,
         max_depth: int = MAX_DEPTH,
@@ -145,14 +145,16 @@ class Codec:
             dict: self._dict,
             set: partial(self._set, "$set"),
             frozenset: partial(self._set, "$frozenset"),
+            OrderedDict: lambda value, depth: f'{{"$odict":{self._pairs(value, depth)}}}',
+            defaultdict: self._defaultdict,
+            deque: self._deque,
         }
         self._readers = dict(READERS)
-        for tag in REGISTERED_TAGS:
+        for tag in BY_TAG:
             self._readers[tag] = partial(self._read_registered, tag)
-        self._types: dict[str, tuple[type, RegisteredType]] = {}
-        pairs = types.items() if isinstance(types, Mapping) else [(None, cls) for cls in types]
-        for name, cls in pairs:
-            self._register(cls, name)
+        self._types = TypeTable(types)
+        for cls in self._types.classes():
+            self._writer_of(cls)
         self._decoder = JSONDecoder(object_pairs_hook=self._read_object, parse_constant=_refuse_constant)
 
     def encode_fields(self, fields: Mapping[str, object]) -> bytes:
@@ -217,30 +219,14 @@ class Codec:
                 raise NotSerializable(refused.path(name), cut(refused.reason, _MAX_REASON_CHARS)) from None
         return f"{{{','.join(texts)}}}".encode()
 
-    def _register(self, cls: type, name: str | None = None) -> None:
-        kind = registered_type(cls)
-        if name is not None and (type(name) is not str or not name):
-            raise TypeError(f"types: expected a non-empty str as the name of {short(cls)}, got {short(name)}")
-        name = f"{cls.__module__}:{cls.__qualname__}" if name is None else name
-        other, _ = self._types.setdefault(name, (cls, kind))
-        if other is not cls:
-            raise ValueError(
-                f"types: {cls!r} and {other!r} are both named {name!r}; pass types={{name: type}}"
-            )
-        write = partial(self._registered, f'{{"{kind.tag}":[{quoted(name)}', kind)
-        if isinstance(kind, EnumType):
-            self._leaves.setdefault(cls, partial(write, depth=0))
-        else:
-            self._containers.setdefault(cls, write)
-
     def _text(self, value: object, depth: int) -> str:
         leaf = self._leaves.get(type(value))
         return leaf(value) if leaf is not None else self._container(value, depth)
 
     def _container(self, value: object, depth: int) -> str:
-        write = self._containers.get(type(value))
+        write = self._containers.get(type(value)) or self._writer_of(type(value))
         if write is None:
-            raise Refused(reason(value))
+            return self._as_base(value)
         if depth == self.max_depth:
             raise Refused(f"nested deeper than {depth} levels, or contains itself")
         text = write(value, depth + 1)
@@ -248,6 +234,26 @@ class Codec:
         if len(text) > self.max_bytes:
             raise _TooLarge(f"takes more bytes than that; the limit is {self.max_bytes}")
         return text
+
+    def _writer_of(self, cls: type) -> Callable[[Any, int], str] | None:
+        """The writer of a registered type, found once for each class."""
+        kind = self._types.of_class(cls)
+        if kind is None:
+            return None
+        write = partial(self._registered, f'{{"{kind.tag}":[{quoted(kind.name)}', kind)
+        if isinstance(kind, EnumKind):
+            self._leaves[cls] = partial(write, depth=0)
+        self._containers[cls] = write
+        return write
+
+    def _as_base(self, value: object) -> str:
+        """The text of a value of a class that is neither known nor registered."""
+        if type(value) is Unresolved:  # not isinstance, which asks the value, and that may raise
+            raise Refused(f"stands for a value that could not be read: {value.reason}")
+        plain = as_base(value)
+        if plain is NotImplemented:
+            raise Refused(reason(value))
+        return self._leaves[type(plain)](plain)
 
     def _items(
         self, values: Iterable[object], depth: int, step: Callable[[int], str] = "[{}]".format
@@ -272,7 +278,7 @@ class Codec:
 
     def _dict(self, value: dict[Any, object], depth: int, step: Callable[[object], str] = _key_step) -> str:
         if not _are_plain(value):
-            return self._pairs(value, depth)
+            return f'{{"$dict":{self._pairs(value, depth)}}}'
         leaves = self._leaves
         texts: list[str] = []
         try:
@@ -289,9 +295,22 @@ class Codec:
         keys = self._items(value, depth, ".keys()[{}]".format)
         items = self._items(value.values(), depth, lambda index: _key_step([*value][index]))
         pairs = [f"[{key},{item}]" for key, item in zip(keys, items, strict=True)]
-        return f'{{"$dict":[{",".join(pairs)}]}}'
+        return f"[{','.join(pairs)}]"
 
-    def _registered(self, head: str, kind: RegisteredType, value: Any, depth: int) -> str:
+    def _defaultdict(self, value: defaultdict[Any, object], depth: int) -> str:
+        factory = value.default_factory
+        name = None if factory is None else getattr(factory, "__name__", "")
+        if name is not None and FACTORIES.get(name) is not factory:
+            expected = ", ".join(FACTORIES)
+            refusal = f"{short(factory)} cannot be stored; use None or one of {expected}"
+            raise Refused(refusal, ".default_factory")
+        return f'{{"$defaultdict":[{"null" if name is None else quoted(name)},{self._pairs(value, depth)}]}}'
+
+    def _deque(self, value: deque[object], depth: int) -> str:
+        length = "null" if value.maxlen is None else value.maxlen
+        return f'{{"$deque":[{length},{self._list(value, depth)}]}}'
+
+    def _registered(self, head: str, kind: Kind, value: Any, depth: int) -> str:
         texts = [head]
         for part in kind.parts(value):
             if type(part) is dict:
@@ -314,7 +333,7 @@ class Codec:
     def _read_tagged(self, tag: str, payload: object) -> object:
         read = self._readers.get(tag)
         if read is None:
-            raise DecodeError(f"unknown tag {short(tag)}")
+            return Unresolved(cut(tag, _MAX_NAME_CHARS), f"{short(tag)} is of a newer flowstore", payload)
         try:
             return read(payload)
         except (DecodeError, RecursionError, MemoryError):
@@ -324,9 +343,11 @@ class Codec:
 
     def _read_registered(self, tag: str, payload: object) -> object:
         name, *parts = as_type(list, payload)
-        _, kind = self._types.get(as_type(str, name), (None, None))
+        kind = self._types.of_name(as_type(str, name))
+        data, version = BY_TAG[tag].opened(*parts)
         if kind is None:
-            raise UnknownType(f"{tag[1:]} type {short(name)} is not registered; register it with types=[...]")
-        if kind.tag != tag:
-            raise DecodeError(f"{short(name)} is stored as {tag[1:]}, and registered as {kind.tag[1:]}")
-        return kind.build(*parts)
+            return Unresolved(cut(name, _MAX_NAME_CHARS), self._types.missing(tag, name), data)
+        try:
+            return kind.build(*parts) if kind.tag == tag else kind.adopt(tag, data, version)
+        except Unfit as unfit:
+            return Unresolved(name, str(unfit), data)

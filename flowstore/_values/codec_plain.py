@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
-from flowstore._values.codec_types import DecodeError
+from flowstore._values.refusals import DecodeError
 
 _PLAIN_LEAVES: Final = frozenset({str, float, bool, type(None)})
 

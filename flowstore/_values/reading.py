@@ -13,10 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from flowstore._values.checks import is_checked, is_whole, is_whole_item
-from flowstore._values.codec import Codec, DecodeError, UnknownType
+from flowstore._values.codec import Codec, DecodeError
 from flowstore._values.facets import family_of, named_by
 from flowstore.engine import Entry, Item, Section
-from flowstore.errors import CorruptRecord, UnregisteredType
+from flowstore.errors import CorruptRecord
 from flowstore.models import MAX_RETRIES, NOT_LOADED, Progress, TaskResult, TaskStatus, Transition
 from flowstore.task_error import TaskError
 from flowstore.text import cut
@@ -46,8 +46,6 @@ def decode(
         return _decoded(entry, codec) if read is None else read(entry, codec)
     except ValidationError as error:
         raise CorruptRecord(entry.id, first_of(error)) from error
-    except UnknownType as error:
-        raise UnregisteredType(entry.id, str(error)) from error
     except (DecodeError, ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
         raise CorruptRecord(entry.id, cut(str(error), _MAX_REASON_CHARS)) from error
 

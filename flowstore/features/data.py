@@ -10,8 +10,9 @@ from flowstore._core.core import Core
 from flowstore._core.keeping import Keeping
 from flowstore._values.arguments import check_int
 from flowstore.engine import Item, Section
-from flowstore.errors import UnknownTask, VersionConflict
+from flowstore.errors import UnknownTask, UnresolvedValue, VersionConflict
 from flowstore.fields import Timestamp
+from flowstore.stored_type import Unresolved
 from flowstore.text import check_text
 
 
@@ -53,8 +54,13 @@ class Data:
         return outcome.version
 
     async def get(self, task_id: str, key: str, default: Any = None) -> Any:
-        """The value; ``default`` if there is no such key or no such task. Always a fresh object."""
+        """The value; ``default`` if there is no such key or no such task. Always a fresh object.
+
+        Raises UnresolvedValue if it is of a type that is not registered.
+        """
         entry = await self.entry(task_id, key)
+        if entry is not None and isinstance(entry.value, Unresolved):
+            raise UnresolvedValue(task_id, f"{Section.DATA} {key!r}: {entry.value.reason}")
         return default if entry is None else entry.value
 
     async def entry(self, task_id: str, key: str) -> DataEntry | None:

@@ -13,7 +13,9 @@ from typing import Any
 from flowstore import BaseResultBackend, TaskResult
 from flowstore._core.core import Core
 from flowstore._values.checks import item_check
+from flowstore._values.codec import Codec
 from flowstore._values.records import Records
+from flowstore._values.types import Types
 from flowstore.engine import Engine, Put, Section
 
 
@@ -100,9 +102,9 @@ async def plant_kept(
     assert outcome.is_applied, f"the storage refused it: {outcome}"
 
 
-def registered_types(backend: BaseResultBackend) -> dict[str, Any]:
-    """The registered types by name, to be changed: a type that is not among them cannot be read."""
-    return backend._core.records.codec._types
+def know_only(backend: BaseResultBackend, types: Types = ()) -> None:
+    """As if the backend had been made with these types."""
+    backend._core.records.codec = Codec(types)
 
 
 def limit_reading(backend: BaseResultBackend, *, max_bytes: int, max_levels: int) -> None:

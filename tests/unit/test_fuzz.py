@@ -18,10 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowstore import NotSerializable, TaskStatus, UnreadableRecord
+from flowstore import NotSerializable, TaskStatus, UnreadableRecord, Unresolved
 from flowstore._values.checks import with_check
 from flowstore._values.codec import Codec, DecodeError
-from flowstore._values.codec_types import READERS, REGISTERED_TAGS
+from flowstore._values.kinds import BY_TAG
+from flowstore._values.leaves import READERS
 from flowstore._values.records import Records
 from flowstore.engine import Entry
 from flowstore.testing.contract.values import SAMPLE_TYPES, is_same
@@ -30,7 +31,8 @@ from flowstore.testing.support import EFFORT
 CORPUS = Path(__file__).parents[1] / "corpus"
 READ = sorted(CORPUS.glob("read/*.json"))
 REFUSED = sorted(CORPUS.glob("refused/*.json"))
-SEEDS = [path.read_bytes() for path in (*READ, *REFUSED)]
+UNRESOLVED = sorted(CORPUS.glob("unresolved/*.json"))
+SEEDS = [path.read_bytes() for path in (*READ, *REFUSED, *UNRESOLVED)]
 
 CODEC = Codec({cls.__name__: cls for cls in SAMPLE_TYPES})
 RECORDS = Records(CODEC, ttl=None, failure_ttl=None)
@@ -38,7 +40,7 @@ FUZZED = settings(max_examples=400 * EFFORT, deadline=None, database=None)
 
 TOKENS = ['"', "{", "}", "[", "]", ",", ":", "\\u0024", '"$', "$", "null", "1e999", "-", "\n"]
 PIECES = st.binary(max_size=4) | st.sampled_from(TOKENS).map(str.encode)
-TAGS = st.sampled_from([*READERS, *REGISTERED_TAGS, "$nothing", "$", "x"])
+TAGS = st.sampled_from([*READERS, *BY_TAG, "$nothing", "$", "x"])
 NAMES = st.sampled_from(["Colour", "Access", "Point", "Order", "os:system", "RED", "x", "y", "number"])
 TEXTS = st.sampled_from(["0x10", "nan", "AA==", "2026-01-01", "12:00:00", "UTC", "1E+999", "\ud800"])
 NUMBERS = st.integers() | st.floats() | st.sampled_from([2**63, 10**30])
@@ -99,7 +101,7 @@ def check(data: bytes) -> None:
         if refusal is None:
             assert is_same(CODEC.decode_fields(CODEC.encode_fields({"v": value}))["v"], value)
         else:
-            assert "nested deeper than 100" in refusal
+            assert "nested deeper than 100" in refusal or "stands for a value" in refusal
 
 
 @pytest.mark.parametrize("path", READ, ids=lambda path: path.stem)
@@ -111,9 +113,17 @@ def test_corpus_of_data(path: Path) -> None:
 
 @pytest.mark.parametrize("path", REFUSED, ids=lambda path: path.stem)
 def test_corpus_of_attacks(path: Path) -> None:
-    """Wrong tags, unknown types, truncated bytes, pickles: refused."""
+    """Wrong tags, truncated bytes, pickles: refused."""
     with pytest.raises(DecodeError):
         CODEC.decode_fields(path.read_bytes())
+
+
+@pytest.mark.parametrize("path", UNRESOLVED, ids=lambda path: path.stem)
+def test_corpus_of_unknown_types(path: Path) -> None:
+    """What the data names is never looked up: a stand-in shows it, and cannot be stored."""
+    [value] = CODEC.decode_fields(path.read_bytes()).values()
+    assert isinstance(value, Unresolved)
+    check(path.read_bytes())
 
 
 @FUZZED

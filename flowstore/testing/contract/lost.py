@@ -21,7 +21,7 @@ from flowstore import (
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.contract.values import SAMPLE_TYPES, Point
-from flowstore.testing.insides import meanwhile, plant, registered_types
+from flowstore.testing.insides import know_only, meanwhile, plant
 from flowstore.testing.support import START, ids, waiting
 
 Rescue = Callable[[BaseResultBackend], Awaitable[list[str]]]
@@ -197,11 +197,9 @@ class LostWorkersContract(Contract):
         """The rescuer need not know the types of the arguments."""
         async with make_backend(types=SAMPLE_TYPES) as backend:
             await backend.store("t", running("t", args=(Point(1, 2),), kwargs={"p": Point(3, 4)}))
-            types = registered_types(backend)
-            known = dict(types)
-            types.clear()
+            know_only(backend)
             assert await RESCUES[rescue](backend) == ["t"]
-            types.update(known)
+            know_only(backend, SAMPLE_TYPES)
             rescued = await read(backend, "t")
             assert (rescued.args, rescued.kwargs) == ((Point(1, 2),), {"p": Point(3, 4)})
 

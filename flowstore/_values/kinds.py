@@ -1,0 +1,359 @@
+"""Registered types: the parts of an instance, and an instance made again of its parts.
+
+It is made without running its ``__init__`` or its validators: reading must not execute what was stored. All
+that is called are functions that this program has registered: default factories, ``load`` and ``upgrade``.
+
+A class and what is stored of it need not have the same fields, since programs of several versions share a
+store while a new one is deployed. The older one meets fields it does not know, the newer one misses some.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
+from enum import Enum, Flag
+from functools import cached_property, partial
+from typing import Any, Final
+
+from pydantic import BaseModel, SecretBytes, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from flowstore._values.refusals import (
+    Refused,
+    Unfit,
+    as_type,
+    full_name,
+    is_named_tuple,
+    origin_of,
+    short,
+)
+from flowstore.stored_type import StoredType, UnknownFields
+
+_UNSET: Final = object()
+_KEPT: Final = "_flowstore_unknown_fields"
+"""The attribute with the fields that are kept for a newer program."""
+_BY_EXTRA: Final[dict[Any, UnknownFields]] = {"forbid": "refuse", "allow": "keep", "ignore": "ignore"}
+"""What pydantic's ``extra`` means for stored fields that the class does not have."""
+
+
+class Kind:
+    """How the values of one registered type are stored, under ``tag``."""
+
+    tag = ""
+
+    def __init__(self, stored: StoredType[Any], name: str) -> None:
+        self.cls: type[Any] = stored.cls
+        self.name = name
+        self.stored = stored
+
+    def parts(self, value: Any) -> list[Any]:
+        """What is stored behind the name."""
+        raise NotImplementedError
+
+    @staticmethod
+    def opened(data: Any, *parts: Any) -> tuple[Any, int]:
+        """What is held by the ``parts`` of a kind, and in which version. Raises TypeError for bad ones."""
+        [version] = parts or (1,)
+        return data, as_type(int, version)
+
+    def build(self, *parts: Any) -> object:
+        """A value of ``parts``. Raises Unfit if the class cannot take it, another error for bad parts."""
+        return self.adopt(self.tag, *self.opened(*parts))
+
+    def adopt(self, tag: str, data: Any, version: int) -> object:
+        """The same of what another kind has opened, as where a dataclass has become a model."""
+        if version < self.stored.version and self.stored.upgrade is not None:
+            return self._of_class("upgrade", _called("upgrade", self.stored.upgrade, version, data))
+        if tag != self.tag and not (isinstance(self, FieldsKind) and issubclass(BY_TAG[tag], FieldsKind)):
+            raise Unfit(f"{self.name} is stored as {tag[1:]}, and registered as {self.tag[1:]}")
+        return self._made(data, version)
+
+    def _made(self, data: Any, version: int) -> object:
+        raise NotImplementedError
+
+    def _version(self) -> list[int]:
+        """The version, which is left out if it is the first."""
+        return [] if self.stored.version == 1 else [self.stored.version]
+
+    def _of_class(self, function: str, value: object) -> object:
+        if not isinstance(value, origin_of(self.cls) or self.cls):
+            raise Unfit(f"{function} returned {full_name(type(value))} in place of {full_name(self.cls)}")
+        return value
+
+
+class EnumKind(Kind):
+    tag = "$enum"
+
+    def parts(self, value: Enum) -> list[Any]:
+        if self.cls.__members__.get(value._name_) is value:
+            return [value._name_, *self._version()]
+        if isinstance(value, Flag):
+            return [value._value_, *self._version()]
+        raise Refused(f"not a declared member of {full_name(self.cls)}, so no name finds it again")
+
+    def _made(self, data: Any, version: int) -> object:
+        if type(data) is int and issubclass(self.cls, Flag):
+            return self.cls(data)
+        if as_type(str, data) not in self.cls.__members__:
+            raise Unfit(f"{full_name(self.cls)} has no member {short(data)}")
+        return self.cls[data]
+
+
+class FieldsKind(Kind):
+    """A class whose fields are stored by their names."""
+
+    def _names(self) -> Collection[str]:
+        raise NotImplementedError
+
+    def _default(self, name: str, held: dict[str, Any]) -> object:
+        """The default of a field; _UNSET if it has none."""
+        raise NotImplementedError
+
+    def _unknown(self) -> str:
+        return self.stored.unknown_fields or "ignore"
+
+    def _taken(self, state: dict[str, Any], value: object, kept: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of ``value`` out of its ``state``, which must hold nothing else, and those kept."""
+        names = dict.fromkeys(self._names())
+        for name in state.keys() - names.keys():
+            if not isinstance(getattr(self.cls, name, None), cached_property):  # computed again when needed
+                refusal = f"not a field of {full_name(self.cls)}, so it would be lost; make it one"
+                raise Refused(refusal, f".{name}")
+        fields = {name: state[name] if name in state else getattr(value, name, _UNSET) for name in names}
+        for name, field in fields.items():
+            if field is _UNSET:
+                raise Refused("the field has no value on this instance", f".{name}")
+        return {**fields, **{name: field for name, field in kept.items() if name not in fields}}
+
+    def _held(self, fields: object, extra: Collection[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The fields of the class in their order, defaults included; and the others that are stored.
+
+        ``extra``: names that may be among the others.
+        """
+        stored: dict[str, Any] = as_type(dict, fields)
+        held: dict[str, Any] = {}
+        for name in self._names():
+            held[name] = stored[name] if name in stored else self._default(name, held)
+            if held[name] is _UNSET:
+                raise Unfit(f"the field {name!r} of {full_name(self.cls)} is not stored, and has no default")
+        others = {name: field for name, field in stored.items() if name not in held}
+        unknown = others.keys() - extra
+        if unknown and self._unknown() == "refuse":
+            raise Unfit(f"{full_name(self.cls)} has no field {min(unknown)!r}, which is stored")
+        return held, others
+
+
+class DataclassKind(FieldsKind):
+    tag = "$dataclass"
+
+    def __init__(self, stored: StoredType[Any], name: str) -> None:
+        super().__init__(stored, name)
+        self._fields = {field.name: field for field in dataclasses.fields(self.cls)}
+        value: object = object.__new__(self.cls)  # fails now, and not at the first read, if it is abstract
+        if stored.unknown_fields == "keep" and not hasattr(value, "__dict__"):
+            raise TypeError(f"unknown_fields: {full_name(self.cls)} has slots, and no room to keep any")
+        self._extra = (getattr(self.cls, "__pydantic_config__", None) or {}).get("extra")
+
+    def _names(self) -> Collection[str]:
+        return self._fields
+
+    def _default(self, name: str, held: dict[str, Any]) -> object:
+        if name in (by_name := getattr(self.cls, "__pydantic_fields__", {})):
+            return _pydantic_default(by_name[name], held)
+        field = self._fields[name]
+        if field.default_factory is not dataclasses.MISSING:
+            return _called("the default factory", field.default_factory)
+        return _UNSET if field.default is dataclasses.MISSING else field.default
+
+    def _unknown(self) -> str:
+        return self.stored.unknown_fields or _BY_EXTRA.get(self._extra, "ignore")
+
+    def parts(self, value: Any) -> list[Any]:
+        state = _state(value)
+        kept = state.pop(_KEPT, {})
+        if self._extra == "allow":
+            kept = {**kept, **{name: state.pop(name) for name in state.keys() - self._fields.keys()}}
+        return [self._taken(state, value, kept), *self._version()]
+
+    def _made(self, data: Any, version: int) -> object:
+        held, others = self._held(data)
+        value: object = object.__new__(self.cls)
+        for name, field in held.items():
+            object.__setattr__(value, name, field)
+        if others and self._extra == "allow":
+            value.__dict__.update(others)
+        elif others and self._unknown() == "keep":
+            object.__setattr__(value, _KEPT, others)
+        return value
+
+
+class NamedTupleKind(FieldsKind):
+    tag = "$namedtuple"
+
+    def __init__(self, stored: StoredType[Any], name: str) -> None:
+        super().__init__(stored, name)
+        if stored.unknown_fields == "keep":
+            raise TypeError(f"unknown_fields: {full_name(self.cls)} is a tuple, and has no room to keep any")
+
+    def _names(self) -> Collection[str]:
+        names: tuple[str, ...] = self.cls._fields
+        return names
+
+    def _default(self, name: str, held: dict[str, Any]) -> object:
+        return self.cls._field_defaults.get(name, _UNSET)
+
+    def parts(self, value: Any) -> list[Any]:
+        fields = dict(zip(self._names(), value, strict=True))
+        return [self._taken({**getattr(value, "__dict__", {}), **fields}, value, {}), *self._version()]
+
+    def _made(self, data: Any, version: int) -> object:
+        return tuple.__new__(self.cls, self._held(data)[0].values())
+
+
+class ModelKind(FieldsKind):
+    tag = "$model"
+    _SLOTS = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+
+    def _names(self) -> Collection[str]:
+        fields: Mapping[str, Any] = self.cls.model_fields
+        return fields
+
+    def _default(self, name: str, held: dict[str, Any]) -> object:
+        return _pydantic_default(self.cls.model_fields[name], held)
+
+    def _unknown(self) -> str:
+        return self.stored.unknown_fields or _BY_EXTRA.get(self.cls.model_config.get("extra"), "ignore")
+
+    def parts(self, value: BaseModel) -> list[Any]:
+        state = _state(value)
+        fields_set, extra, private = [state.pop(name, None) for name in self._SLOTS]
+        fields = self._taken(state, value, state.pop(_KEPT, {}))
+        return [fields, sorted(fields_set or ()), extra, private, *self._version()]
+
+    @staticmethod
+    def opened(data: Any, *parts: Any) -> tuple[Any, int]:
+        _, extra, _, version = parts if len(parts) == 4 else (*parts, 1)
+        return {**as_type(dict, data), **_dict_or_none(extra)}, as_type(int, version)
+
+    def build(self, *parts: Any) -> object:
+        data, version = self.opened(*parts)
+        if version < self.stored.version and self.stored.upgrade is not None:
+            return self.adopt(self.tag, data, version)
+        _, fields_set, extra, private, *_ = parts
+        names = {as_type(str, name) for name in as_type(list, fields_set)}
+        return self._model(data, names, _dict_or_none(extra), _dict_or_none(private))
+
+    def _made(self, data: Any, version: int) -> object:
+        return self._model(data, {*as_type(dict, data)}, {}, {})
+
+    def _model(
+        self, data: dict[str, Any], names: set[str], extra: dict[str, Any], private: dict[str, Any]
+    ) -> object:
+        """Set what ``model_construct`` sets, without calling anything of the model but default factories.
+
+        What was ``extra`` may be a field by now, and what was a field may be extra.
+        """
+        held, others = self._held(data, extra)
+        is_kept = self._unknown() == "keep"
+        more: dict[str, Any] | None = None
+        if self.cls.model_config.get("extra") == "allow":
+            more = {name: field for name, field in others.items() if is_kept or name in extra}
+        elif others and is_kept:
+            held[_KEPT] = others
+        state = ((names | extra.keys()) & held.keys(), more, self._private(private))
+        model = object.__new__(self.cls)
+        object.__setattr__(model, "__dict__", held)
+        for name, part in zip(self._SLOTS, state, strict=True):
+            if part is not None or not self.cls.__pydantic_root_model__:  # where the class provides the None
+                object.__setattr__(model, name, part)
+        return model
+
+    def _private(self, stored: dict[str, Any]) -> dict[str, Any] | None:
+        """The private attributes of the class, with their defaults where they are not stored."""
+        if not self.cls.__private_attributes__:
+            return None
+        defaults = {
+            name: _called("the default factory", attribute.get_default)
+            for name, attribute in self.cls.__private_attributes__.items()
+            if name not in stored
+        }
+        known = {name: stored[name] for name in stored if name in self.cls.__private_attributes__}
+        known |= {name: value for name, value in defaults.items() if value is not PydanticUndefined}
+        return known
+
+
+class TaughtKind(Kind):
+    """A class that comes with functions of its own."""
+
+    tag = "$type"
+
+    def parts(self, value: Any) -> list[Any]:
+        dump = self.stored.dump
+        assert dump is not None
+        try:
+            return [dump(value), self.stored.version]
+        except Exception as error:
+            raise Refused(f"its dump raised {full_name(type(error))}: {short(str(error))}") from error
+
+    def _made(self, data: Any, version: int) -> object:
+        if version > self.stored.version:
+            known = f"this program knows up to {self.stored.version}"
+            raise Unfit(f"{self.name} is stored in version {version}, {known}")
+        load = self.stored.load
+        assert load is not None
+        return self._of_class("load", _called("load", load, data))
+
+
+KINDS: Final = (EnumKind, DataclassKind, ModelKind, NamedTupleKind, TaughtKind)
+BY_TAG: Final[dict[str, type[Kind]]] = {kind.tag: kind for kind in KINDS}
+
+
+def kind_of(stored: StoredType[Any], name: str) -> Kind:
+    """Raises TypeError for a class that needs functions of its own."""
+    cls = stored.cls
+    if stored.dump is not None:
+        return TaughtKind(stored, name)
+    if issubclass(cls, Enum):
+        return EnumKind(stored, name)
+    if issubclass(cls, BaseModel):
+        return ModelKind(stored, name)
+    if dataclasses.is_dataclass(cls):
+        return DataclassKind(stored, name)
+    if is_named_tuple(cls):
+        return NamedTupleKind(stored, name)
+    if cls in (SecretStr, SecretBytes):  # only where they are registered, as they are stored in the clear
+        secret = dataclasses.replace(stored, dump=lambda value: value.get_secret_value(), load=cls)
+        return TaughtKind(secret, name)
+    teach = f"StoredType({cls.__name__}, dump=..., load=...)"
+    expected = f"dataclasses, enums, NamedTuples and pydantic models, or {teach}"
+    raise TypeError(f"types: expected {expected}, got {short(cls)}")
+
+
+def _called(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function that the program has registered. What it raises is about one value, not the record."""
+    try:
+        return function(*arguments)
+    except (Unfit, RecursionError, MemoryError):
+        raise
+    except Exception as error:
+        raise Unfit(f"{what} raised {full_name(type(error))}: {short(str(error))}") from error
+
+
+def _pydantic_default(field: FieldInfo, held: dict[str, Any]) -> object:
+    if field.is_required():
+        return _UNSET
+    return _called(
+        "the default factory", partial(field.get_default, call_default_factory=True, validated_data=held)
+    )
+
+
+def _dict_or_none(part: object) -> dict[str, Any]:
+    return {} if part is None else as_type(dict, part)
+
+
+def _state(value: object) -> dict[str, Any]:
+    """All state of ``value``, from its ``__dict__`` and its slots."""
+    state = object.__getstate__(value)
+    instance, slots = state if isinstance(state, tuple) else (state, None)
+    return {**(instance or {}), **(slots or {})}

@@ -1,0 +1,188 @@
+"""The types that values may hold, by class for writing and by stored name for reading.
+
+Classes that the fields of a registered one mention are registered with it, and so is each parametrization of
+a generic model: whoever registers ``Order`` means what orders hold. Nothing is ever looked up outside: a
+stored name that leads to no class of the table leads nowhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+from typing import Any, Final, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel
+
+from flowstore._values.kinds import FieldsKind, Kind, ModelKind, kind_of
+from flowstore._values.refusals import is_registrable, origin_of, short
+from flowstore.stored_type import StoredType
+
+AnyType = type[Any] | StoredType[Any]
+Types = Iterable[AnyType] | Mapping[str, AnyType]
+
+_BASES: Final = frozenset({BaseModel, Enum, object})
+
+
+class TypeTable:
+    """The registered types. One with several names is written under the first and read under all of them."""
+
+    def __init__(self, types: Types = ()) -> None:
+        self._by_name: dict[str, Kind] = {}
+        self._by_class: dict[type, Kind] = {}
+        self._guests: dict[str, list[Kind]] = {}
+        pairs = types.items() if isinstance(types, Mapping) else [(None, given) for given in types]
+        for name, given in pairs:
+            self._register(given if isinstance(given, StoredType) else StoredType(given), name)
+        self._register_mentioned()
+
+    def with_guests(self, classes: Iterable[type]) -> TypeTable:
+        """A table that also reads values under any name that ends in the name of one of these classes.
+
+        For a reader who has said what to expect: it need not know how the writer's program is made up.
+        """
+        table = TypeTable()
+        table._by_name, table._by_class = self._by_name, self._by_class
+        for cls in classes:
+            kind = self._by_class.get(cls) or _kind_or_none(cls)
+            if kind is not None:
+                table._guests.setdefault(_tail(cls.__qualname__), []).append(kind)
+        return table
+
+    def classes(self) -> list[type]:
+        return list(self._by_class)
+
+    def of_class(self, cls: type) -> Kind | None:
+        """The kind that values of exactly this class are written as."""
+        kind = self._by_class.get(cls)
+        if kind is None and (origin := origin_of(cls)) is not None:
+            generic = self._by_class.get(origin)
+            if isinstance(generic, ModelKind):
+                kind = _parametrized(generic, cls, self._spelled(cls, generic.name))
+                self._by_class[cls] = kind
+        return kind
+
+    def of_name(self, name: str) -> Kind | None:
+        """The kind that is stored under this name.
+
+        A parametrization of a generic model that this program does not have is read as the model itself,
+        which it is equal to.
+        """
+        kind = self._by_name.get(name)
+        if kind is None and "[" in name:
+            base = name[: name.index("[")]
+            generic = self.of_name(base)
+            if isinstance(generic, ModelKind):
+                found = [cls for cls in _parametrizations(generic.cls) if self._spelled(cls, base) == name]
+                kind = _parametrized(generic, found[0], name) if len(found) == 1 else generic
+        if kind is None and len(guests := self._guests.get(_tail(name), [])) == 1:
+            kind = guests[0]
+        return kind
+
+    def missing(self, tag: str, name: str) -> str:
+        """Why there is no kind of that name, and what to do about it."""
+        said = f"{tag[1:]} type {short(name)} is not registered"
+        tail = _tail(name)
+        other = next((other for other in self._by_name if _tail(other) == tail), None)
+        if other is None:
+            return f"{said}; register it with types=[...]"
+        cure = f"types={{{tail!r}: {tail}}} in both programs gives it one name"
+        return f"{said}, but {short(other)} is: {cure}"
+
+    def _register(self, stored: StoredType[Any], name: str | None) -> None:
+        cls = stored.cls
+        if name is not None and (type(name) is not str or not name):
+            raise TypeError(f"types: expected a non-empty str as the name of {short(cls)}, got {short(name)}")
+        if name is not None and stored.name not in (None, name):
+            raise ValueError(f"types: {short(cls)} is named both {name!r} and {stored.name!r}")
+        name = name or stored.name or f"{cls.__module__}:{cls.__qualname__}"
+        kind = kind_of(stored, name)
+        for each in (name, *stored.aliases):
+            other = self._by_name.setdefault(each, kind).cls
+            if other is not cls:
+                clash = f"{cls!r} and {other!r} are both named {each!r}"
+                raise ValueError(f"types: {clash}; pass types={{name: type}}")
+        self._by_class.setdefault(cls, kind)
+
+    def _register_mentioned(self) -> None:
+        ahead = [cls for cls, kind in self._by_class.items() if isinstance(kind, FieldsKind)]
+        while ahead:
+            for cls in mentioned(ahead.pop()):
+                name = f"{cls.__module__}:{cls.__qualname__}"
+                if cls in self._by_class or name in self._by_name:
+                    continue
+                if (kind := _kind_or_none(cls)) is not None:
+                    self._by_class[cls] = self._by_name[name] = kind
+                    ahead.append(cls)
+
+    def _spelled(self, cls: Any, base: str) -> str:
+        arguments = cls.__pydantic_generic_metadata__["args"]
+        return f"{base}[{','.join(map(self._argument, arguments))}]"
+
+    def _argument(self, argument: Any) -> str:
+        if not isinstance(argument, type):
+            return repr(argument)
+        kind = self.of_class(argument)
+        if kind is not None:
+            return kind.name
+        module = "" if argument.__module__ == "builtins" else f"{argument.__module__}:"
+        return f"{module}{argument.__qualname__}"
+
+
+def mentioned(form: Any) -> Iterator[type]:
+    """The classes that can be registered in the annotation ``form``, or in those of the fields of a class."""
+    if isinstance(form, type) and get_origin(form) is None and form not in _BASES:
+        for annotation in _annotations(form):
+            yield from _classes(annotation)
+    else:
+        yield from _classes(form)
+
+
+def reachable(form: Any) -> set[type]:
+    """All classes that can be registered in ``form``, in their fields, and so on."""
+    found: set[type] = set()
+    ahead = list(_classes(form))
+    while ahead:
+        cls = ahead.pop()
+        if cls not in found:
+            found.add(cls)
+            ahead += mentioned(cls)
+    return found
+
+
+def _classes(annotation: Any) -> Iterator[type]:
+    for argument in get_args(annotation):
+        yield from _classes(argument)
+    cls = get_origin(annotation) or annotation
+    if isinstance(cls, type) and cls not in _BASES and is_registrable(cls):
+        yield cls
+
+
+def _annotations(cls: type) -> list[Any]:
+    if issubclass(cls, BaseModel):
+        return [field.annotation for field in cls.model_fields.values()]
+    try:
+        return list(get_type_hints(cls).values())
+    except NameError:  # of a class that is known to nobody but the function that made it
+        return []
+
+
+def _kind_or_none(cls: type) -> Kind | None:
+    try:
+        return kind_of(StoredType(cls), f"{cls.__module__}:{cls.__qualname__}")
+    except TypeError:  # an abstract class, whose subclasses have to be registered by themselves
+        return None
+
+
+def _parametrizations(cls: type) -> list[type]:
+    subclasses: list[type] = type.__subclasses__(cls)
+    return [each for each in subclasses if origin_of(each) is cls]
+
+
+def _parametrized(generic: Kind, cls: type, name: str) -> Kind:
+    return kind_of(dataclasses.replace(generic.stored, cls=cls, name=None, aliases=()), name)
+
+
+def _tail(name: str) -> str:
+    """The name of the class itself: ``Out`` of ``worker:Out`` and of ``worker:main.<locals>.Out``."""
+    return name.rpartition(":")[2].rpartition(".")[2]
