@@ -77,20 +77,18 @@ class Unresolved:
     """Stands for a stored value that cannot be made: its type is not registered here, or no longer fits.
 
     ``type_name`` is the name under which the type is stored, ``reason`` says what is missing, ``data`` is
-    what is stored of the value, such as the dict of its fields. It is equal to nothing but itself, has no
-    other attribute (the error tells the reason), and cannot be stored.
+    what is stored of the value, such as the dict of its fields, ``tag`` and ``version`` say how. It is equal
+    to nothing but itself, has no other attribute (the error tells the reason), and cannot be stored.
     """
 
-    __slots__ = ("data", "reason", "type_name")
+    __slots__ = ("data", "reason", "tag", "type_name", "version")
 
-    type_name: str
-    reason: str
-    data: Any
-
-    def __init__(self, type_name: str, reason: str, data: Any) -> None:
+    def __init__(self, type_name: str, reason: str, data: Any, tag: str = "", version: int = 1) -> None:
         self.type_name = type_name
         self.reason = reason
         self.data = data
+        self.tag = tag
+        self.version = version
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # copy and pickle ask for what an object may not have

@@ -346,8 +346,8 @@ class Codec:
         kind = self._types.of_name(as_type(str, name))
         data, version = BY_TAG[tag].opened(*parts)
         if kind is None:
-            return Unresolved(cut(name, _MAX_NAME_CHARS), self._types.missing(tag, name), data)
+            return Unresolved(cut(name, _MAX_NAME_CHARS), self._types.missing(tag, name), data, tag, version)
         try:
             return kind.build(*parts) if kind.tag == tag else kind.adopt(tag, data, version)
         except Unfit as unfit:
-            return Unresolved(name, str(unfit), data)
+            return Unresolved(name, str(unfit), data, tag, version)

@@ -30,24 +30,10 @@ class TypeTable:
     def __init__(self, types: Types = ()) -> None:
         self._by_name: dict[str, Kind] = {}
         self._by_class: dict[type, Kind] = {}
-        self._guests: dict[str, list[Kind]] = {}
         pairs = types.items() if isinstance(types, Mapping) else [(None, given) for given in types]
         for name, given in pairs:
             self._register(given if isinstance(given, StoredType) else StoredType(given), name)
         self._register_mentioned()
-
-    def with_guests(self, classes: Iterable[type]) -> TypeTable:
-        """A table that also reads values under any name that ends in the name of one of these classes.
-
-        For a reader who has said what to expect: it need not know how the writer's program is made up.
-        """
-        table = TypeTable()
-        table._by_name, table._by_class = self._by_name, self._by_class
-        for cls in classes:
-            kind = self._by_class.get(cls) or _kind_or_none(cls)
-            if kind is not None:
-                table._guests.setdefault(_tail(cls.__qualname__), []).append(kind)
-        return table
 
     def classes(self) -> list[type]:
         return list(self._by_class)
@@ -75,15 +61,13 @@ class TypeTable:
             if isinstance(generic, ModelKind):
                 found = [cls for cls in _parametrizations(generic.cls) if self._spelled(cls, base) == name]
                 kind = _parametrized(generic, found[0], name) if len(found) == 1 else generic
-        if kind is None and len(guests := self._guests.get(_tail(name), [])) == 1:
-            kind = guests[0]
         return kind
 
     def missing(self, tag: str, name: str) -> str:
         """Why there is no kind of that name, and what to do about it."""
         said = f"{tag[1:]} type {short(name)} is not registered"
-        tail = _tail(name)
-        other = next((other for other in self._by_name if _tail(other) == tail), None)
+        tail = tail_of(name)
+        other = next((other for other in self._by_name if tail_of(other) == tail), None)
         if other is None:
             return f"{said}; register it with types=[...]"
         cure = f"types={{{tail!r}: {tail}}} in both programs gives it one name"
@@ -150,6 +134,15 @@ def reachable(form: Any) -> set[type]:
     return found
 
 
+def kinds_by_tail(classes: Iterable[type]) -> dict[str, Kind]:
+    """The classes by their names without module. Of several with one name there is none."""
+    found: dict[str, list[Kind]] = {}
+    for cls in classes:
+        if (kind := _kind_or_none(cls)) is not None:
+            found.setdefault(tail_of(kind.name), []).append(kind)
+    return {tail: kinds[0] for tail, kinds in found.items() if len(kinds) == 1}
+
+
 def _classes(annotation: Any) -> Iterator[type]:
     for argument in get_args(annotation):
         yield from _classes(argument)
@@ -183,6 +176,6 @@ def _parametrized(generic: Kind, cls: type, name: str) -> Kind:
     return kind_of(dataclasses.replace(generic.stored, cls=cls, name=None, aliases=()), name)
 
 
-def _tail(name: str) -> str:
+def tail_of(name: str) -> str:
     """The name of the class itself: ``Out`` of ``worker:Out`` and of ``worker:main.<locals>.Out``."""
-    return name.rpartition(":")[2].rpartition(".")[2]
+    return name.partition("[")[0].rpartition(":")[2].rpartition(".")[2]
