@@ -123,7 +123,7 @@ async def collect(backend: BaseResultBackend, task_ids: list[str]) -> list[TaskR
     finished = []
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
         bar = progress.add_task("parsing", total=len(task_ids))
-        async for result in backend.as_completed(task_ids, timeout=300):
+        async for result in backend.as_completed(task_ids, timeout=300, raise_first=True):
             finished.append(result)
             progress.advance(bar)
     return finished

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncGenerator, Iterable
-from typing import ClassVar, Self, Unpack
+from typing import Any, ClassVar, Literal, Self, Unpack, overload
 
 from flowstore._core import awaiting, listing, progress, removing, storing, tracking, watching
 from flowstore._core.core import Core
@@ -27,7 +27,7 @@ from flowstore.features.families import Families
 from flowstore.features.history import History
 from flowstore.features.workers import Workers
 from flowstore.features.workflows import Workflows
-from flowstore.models import Page, Statuses, StatusName, TaskResult, TaskStatus
+from flowstore.models import Page, Settled, Statuses, StatusName, TaskResult, TaskStatus
 
 
 class BaseResultBackend:
@@ -148,20 +148,41 @@ class BaseResultBackend:
         """
         return await awaiting.wait_for(self._core, task_id, timeout)
 
+    @overload
     async def wait_for_many(
-        self, task_ids: Iterable[str], timeout: float | None = None
-    ) -> dict[str, TaskResult]:
-        """``wait_for`` all of them under one deadline; the results by id, in the order of ``task_ids``.
+        self, task_ids: Iterable[str], timeout: float | None = None, *, raise_first: Literal[True]
+    ) -> dict[str, TaskResult]: ...
+    @overload
+    async def wait_for_many(
+        self, task_ids: Iterable[str], timeout: float | None = None, *, raise_first: bool = False
+    ) -> dict[str, Settled]: ...
+    async def wait_for_many(
+        self, task_ids: Iterable[str], timeout: float | None = None, *, raise_first: bool = False
+    ) -> dict[str, Any]:
+        """``wait_for`` all of them under one deadline; what became of each by id, as ``task_ids`` go.
 
-        Raises the error of the first wait that fails. A WaitTimeout names one of the tasks that were late.
+        That is its result, or the ResultDeleted, ResultExpired or UnreadableRecord that ``wait_for`` would
+        raise, and its ``unwrap`` does. ``raise_first`` raises the first of these and returns only results.
+        At the deadline a WaitTimeout names one of the tasks that are late, and has the others in ``settled``.
         """
-        return await awaiting.wait_for_many(self._core, task_ids, timeout)
+        return await awaiting.wait_for_many(self._core, task_ids, timeout, raise_first)
 
+    @overload
     def as_completed(
-        self, task_ids: Iterable[str], timeout: float | None = None
-    ) -> AsyncGenerator[TaskResult, None]:
-        """Yield the results in the order in which they finish, under one deadline as in ``wait_for_many``."""
-        return awaiting.as_completed(self._core, task_ids, timeout)
+        self, task_ids: Iterable[str], timeout: float | None = None, *, raise_first: Literal[True]
+    ) -> AsyncGenerator[TaskResult, None]: ...
+    @overload
+    def as_completed(
+        self, task_ids: Iterable[str], timeout: float | None = None, *, raise_first: bool = False
+    ) -> AsyncGenerator[Settled, None]: ...
+    def as_completed(
+        self, task_ids: Iterable[str], timeout: float | None = None, *, raise_first: bool = False
+    ) -> AsyncGenerator[Any, None]:
+        """Yield what ``wait_for_many`` returns, each as soon as its wait ends.
+
+        All that have ended by the deadline are yielded before WaitTimeout is raised.
+        """
+        return awaiting.as_completed(self._core, task_ids, timeout, raise_first)
 
     async def delete(self, task_id: str, *, descendants: bool = False) -> bool:
         """Remove the record and everything that belongs to it; False if there was none. Wakes its waiters.

@@ -39,7 +39,7 @@ A bad argument raises plain ValueError or TypeError, before anything is sent.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,12 +52,16 @@ class FlowstoreError(Exception):
 
 
 class WaitTimeout(FlowstoreError, TimeoutError):
-    """``wait_for`` reached its deadline. ``timeout`` is the one that the caller gave, in seconds."""
+    """``wait_for`` reached its deadline. ``timeout`` is the one that the caller gave, in seconds.
+
+    ``settled``: from ``wait_for_many`` what it would have returned of the tasks that were not late; else {}.
+    """
 
     def __init__(self, task_id: str, timeout: float) -> None:
         super().__init__(task_id, timeout)
         self.task_id = task_id
         self.timeout = timeout
+        self.settled: dict[str, Any] = {}
 
     def __str__(self) -> str:
         return f"task {self.task_id!r} has not finished within {self.timeout:g} s"
@@ -71,6 +75,10 @@ class ResultGone(FlowstoreError, LookupError):
     def __init__(self, task_id: str) -> None:
         super().__init__(task_id)
         self.task_id = task_id
+
+    def unwrap(self) -> NoReturn:
+        """Raise it: among the results of several waits it stands for one that has no value."""
+        raise self
 
     def __str__(self) -> str:
         return f"result of task {self.task_id!r} {self.why}"
@@ -211,6 +219,10 @@ class UnreadableRecord(FlowstoreError, ValueError):
         self.task_id = task_id
         self.reason = reason
         self.kind = kind
+
+    def unwrap(self) -> NoReturn:
+        """Raise it: among the results of several waits it stands for one that has no value."""
+        raise self
 
     def __str__(self) -> str:
         return f"stored {self.kind} {self.task_id!r} cannot be read: {self.reason}"

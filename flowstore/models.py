@@ -10,7 +10,14 @@ from typing import Annotated, Any, Final, Generic, Literal, Self, TypedDict, Unp
 from pydantic import FailFast, Field, ValidatorFunctionWrapHandler, WrapValidator
 from typing_extensions import TypeVar
 
-from flowstore.errors import TaskCancelled, TaskFailed, TaskNotFinished, UnresolvedValue
+from flowstore.errors import (
+    ResultGone,
+    TaskCancelled,
+    TaskFailed,
+    TaskNotFinished,
+    UnreadableRecord,
+    UnresolvedValue,
+)
 from flowstore.fields import Amount, Identifier, Note, Record, Timestamp
 from flowstore.stored_type import Unresolved
 from flowstore.task_error import TaskError
@@ -230,6 +237,9 @@ class TaskResult(Record, Generic[T]):
         result.__pydantic_fields_set__.update(known)
         return result
 
+
+Settled = TaskResult | ResultGone | UnreadableRecord
+"""What became of an awaited task: its result, or why there is none. Each has ``task_id`` and ``unwrap``."""
 
 _NOT_CARRIED_OVER: Final = {"status", "result", "error", "finished_at", "version", "expires_at"}
 _CARRIED_OVER: Final = [name for name in TaskResult.model_fields if name not in _NOT_CARRIED_OVER]

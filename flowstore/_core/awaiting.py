@@ -1,16 +1,21 @@
-"""Waiting for results: of one task, of several under one deadline, or of each as it finishes."""
+"""Waiting for results: of one task, of several under one deadline, or of each as it finishes.
+
+Of several, one that is gone or cannot be read is told like a result, so that it does not hide the others.
+What concerns all of them, such as BackendClosed, is raised.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable
 
-from flowstore._core.core import Core
-from flowstore._core.storing import get_many
-from flowstore._values.arguments import check_ids, check_timeout
+from flowstore._core.core import Core, steps
+from flowstore._core.storing import get
+from flowstore._values.arguments import check_bool, check_ids, check_timeout
 from flowstore._waiting.waitlist import Waiting
-from flowstore.errors import WaitTimeout
-from flowstore.models import TaskResult
+from flowstore.engine import Entry
+from flowstore.errors import ResultGone, UnreadableRecord, WaitTimeout
+from flowstore.models import Settled, TaskResult
 from flowstore.text import check_text
 
 
@@ -18,7 +23,7 @@ async def wait_for(core: Core, task_id: str, timeout: float | None) -> TaskResul
     check_text("task_id", task_id)
     seconds = check_timeout(timeout)
     if seconds is not None and seconds <= 0:  # nothing to register for: one read decides
-        return (await _look_once(core, [task_id], seconds))[task_id]
+        return await _look(core, task_id, seconds)
     async with core.life:
         wait = core.waiters.register(task_id, seconds)
     try:
@@ -28,34 +33,40 @@ async def wait_for(core: Core, task_id: str, timeout: float | None) -> TaskResul
         del wait  # breaks the cycle: the error's traceback holds this frame, and the frame holds the error
 
 
-async def wait_for_many(core: Core, task_ids: Iterable[str], timeout: float | None) -> dict[str, TaskResult]:
+async def _look(core: Core, task_id: str, seconds: float) -> TaskResult:
+    result = await get(core, task_id)
+    if result is None or not result.is_finished:
+        raise WaitTimeout(task_id, seconds)
+    return result
+
+
+async def wait_for_many(
+    core: Core, task_ids: Iterable[str], timeout: float | None, raise_first: bool
+) -> dict[str, Settled]:
     ids = check_ids(task_ids)
-    seconds = check_timeout(timeout)
-    if seconds is not None and seconds <= 0:
-        return await _look_once(core, ids, seconds)
-    async with core.life:
-        waits = {task_id: core.waiters.register(task_id) for task_id in ids}
+    told: dict[str, Settled] = {}
     try:
-        if waits:
-            await asyncio.wait(waits.values(), timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
-        return _finished(core, waits, seconds)
-    finally:
-        _release(core, waits)
+        async for settled in as_completed(core, ids, timeout, raise_first):
+            told[settled.task_id] = settled
+    except WaitTimeout as late:
+        late.settled = told
+        raise
+    return {task_id: told[task_id] for task_id in ids}
 
 
 def as_completed(
-    core: Core, task_ids: Iterable[str], timeout: float | None
-) -> AsyncGenerator[TaskResult, None]:
-    return _as_completed(core, check_ids(task_ids), check_timeout(timeout))
+    core: Core, task_ids: Iterable[str], timeout: float | None, raise_first: bool
+) -> AsyncGenerator[Settled, None]:
+    ids, seconds = check_ids(task_ids), check_timeout(timeout)
+    check_bool("raise_first", raise_first)
+    if seconds is not None and seconds <= 0:
+        return _look_once(core, ids, seconds, raise_first)
+    return _as_completed(core, ids, seconds, raise_first)
 
 
 async def _as_completed(
-    core: Core, ids: list[str], seconds: float | None
-) -> AsyncGenerator[TaskResult, None]:
-    if seconds is not None and seconds <= 0:
-        for result in (await _look_once(core, ids, seconds)).values():
-            yield result
-        return
+    core: Core, ids: list[str], seconds: float | None, raise_first: bool
+) -> AsyncGenerator[Settled, None]:
     done: asyncio.Queue[Waiting] = asyncio.Queue()
     async with core.life:
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
@@ -63,37 +74,56 @@ async def _as_completed(
     try:
         for wait in waits.values():
             wait.add_done_callback(done.put_nowait)
-        for _ in range(len(waits)):
+        for told in range(len(waits)):
             core.life.check_place()  # each step may be taken by another task, and in another loop
             try:
                 async with asyncio.timeout_at(deadline):
                     wait = await done.get()
             except TimeoutError:
-                _finished(core, waits, seconds)
-                raise
-            yield wait.result()
+                late = [task_id for task_id, wait in waits.items() if not wait.done()]
+                if len(late) == len(waits) - told:
+                    raise WaitTimeout(late[0], seconds or 0.0) from core.waiters.trouble
+                wait = await done.get()  # it has ended in time, and is about to be in the queue
+            yield _settled(wait, raise_first)
     finally:
-        _release(core, waits)
+        for task_id, wait in waits.items():
+            core.waiters.release(task_id, wait)
 
 
-async def _look_once(core: Core, ids: list[str], seconds: float) -> dict[str, TaskResult]:
-    found = await get_many(core, ids)
-    late = next((task_id for task_id in ids if task_id not in found or not found[task_id].is_finished), None)
+def _settled(wait: Waiting, raise_first: bool) -> Settled:
+    """What became of one task. Raises what concerns all of them."""
+    error = wait.exception()
+    if raise_first or not isinstance(error, ResultGone | UnreadableRecord):
+        return wait.result()
+    return error
+
+
+async def _look_once(
+    core: Core, ids: list[str], seconds: float, raise_first: bool
+) -> AsyncGenerator[Settled, None]:
+    found: dict[str, Entry] = {}
+    async with core.life:
+        for step in steps(ids):
+            found.update((entry.id, entry) for entry in core.live(await core.engine.read(step)))
+    late: str | None = None
+    for task_id in ids:
+        settled = _decoded(core, found.pop(task_id, None), raise_first)
+        if settled is not None:
+            yield settled
+        elif late is None:
+            late = task_id
     if late is not None:
         raise WaitTimeout(late, seconds)
-    return found
 
 
-def _finished(core: Core, waits: Mapping[str, Waiting], seconds: float | None) -> dict[str, TaskResult]:
-    for wait in waits.values():  # the error of a wait comes before the timeout of another one
-        if wait.done():
-            wait.result()
-    late = next((task_id for task_id, wait in waits.items() if not wait.done()), None)
-    if late is not None:
-        raise WaitTimeout(late, seconds or 0.0) from core.waiters.trouble
-    return {task_id: wait.result() for task_id, wait in waits.items()}
-
-
-def _release(core: Core, waits: Mapping[str, Waiting]) -> None:
-    for task_id, wait in waits.items():
-        core.waiters.release(task_id, wait)
+def _decoded(core: Core, entry: Entry | None, raise_first: bool) -> Settled | None:
+    """None for a task that has not finished."""
+    if entry is None:
+        return None
+    try:
+        result = core.records.decode(entry)
+    except UnreadableRecord as error:
+        if raise_first:
+            raise
+        return error.with_traceback(None)
+    return result if result.is_finished else None

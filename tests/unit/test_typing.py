@@ -12,11 +12,14 @@ from flowstore import (
     DataEntry,
     InMemoryBackend,
     Page,
+    ResultGone,
+    Settled,
     TaskError,
     TaskResult,
     TaskStatus,
     TrackedTask,
     Transition,
+    UnreadableRecord,
     Worker,
     Workflow,
     connect,
@@ -31,6 +34,15 @@ async def test_types_of_the_public_calls() -> None:
         assert_type(await backend.store("t", TaskResult.success("t", 1)), bool)
         assert_type(await backend.get("t"), TaskResult[Any] | None)
         assert_type(await backend.wait_for("t", timeout=5), TaskResult[Any])
+        assert_type(await backend.wait_for_many(["t"]), dict[str, Settled])
+        assert_type(await backend.wait_for_many(["t"], 5, raise_first=True), dict[str, TaskResult[Any]])
+        assert_type(backend.as_completed(["t"]), AsyncGenerator[Settled, None])
+        assert_type(backend.as_completed(["t"], raise_first=True), AsyncGenerator[TaskResult[Any], None])
+        async for settled in backend.as_completed(["t"]):
+            assert_type(settled.task_id, str)
+            if not isinstance(settled, TaskResult):
+                assert_type(settled, ResultGone | UnreadableRecord)
+                settled.unwrap()
         assert_type(await backend.get_many(["t"]), dict[str, TaskResult[Any]])
         assert_type(await backend.page(TaskStatus.SUCCESS), Page[Any])
         assert_type(backend.iter_by_status([TaskStatus.SUCCESS]), AsyncGenerator[TaskResult[Any], None])

@@ -30,6 +30,7 @@ from flowstore.testing.contract.sharing import ConcurrencyContract
 from flowstore.testing.contract.storing import StoringContract
 from flowstore.testing.contract.tracking import TrackContract
 from flowstore.testing.contract.waits import WaitingContract
+from flowstore.testing.contract.waits_of_many import ManyWaitsContract
 from flowstore.testing.contract.watching import ProgressContract, WatchContract, WatchStatusContract
 from flowstore.testing.contract.workflows import WorkflowContract
 
@@ -38,6 +39,7 @@ class BackendContract(
     MakingContract,
     StoringContract,
     WaitingContract,
+    ManyWaitsContract,
     ListingContract,
     ExpiringContract,
     HistoryContract,

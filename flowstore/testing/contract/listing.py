@@ -149,6 +149,7 @@ class ListingContract(Contract):
         calls: dict[str, Callable[[], object]] = {
             "task_ids": lambda: backend.as_completed(bad),
             "timeout": lambda: backend.as_completed([], bad_timeout),
+            "raise_first": lambda: backend.as_completed([], raise_first=bad),
             "batch_size": lambda: backend.iter_by_status(batch_size=0),
             "statuses": lambda: backend.iter_by_status(bad),
             "newest_first": lambda: backend.iter_by_status(newest_first=bad),

@@ -28,11 +28,11 @@ from flowstore.testing.support import seen, waiting
 
 
 async def _one_of_many(backend: BaseResultBackend, task_id: str, timeout: Any) -> TaskResult:
-    return (await backend.wait_for_many([task_id], timeout))[task_id]
+    return (await backend.wait_for_many([task_id], timeout, raise_first=True))[task_id]
 
 
 async def _first_completed(backend: BaseResultBackend, task_id: str, timeout: Any) -> TaskResult:
-    [result] = [result async for result in backend.as_completed([task_id], timeout)]
+    [result] = [result async for result in backend.as_completed([task_id], timeout, raise_first=True)]
     return result
 
 
@@ -201,29 +201,6 @@ class WaitingContract(Contract):
         assert [result.result for result in await asyncio.gather(*waits)] == names
         assert backend.waiting == 0
 
-    async def test_wait_for_many(self, backend: BaseResultBackend) -> None:
-        """All results by id in the order of the ids; no wait without ids; a deleted record ends it."""
-        assert await backend.wait_for_many([]) == {}
-        await backend.store("b", TaskResult.success("b", 2))
-        both = asyncio.ensure_future(backend.wait_for_many(["a", "b", "a"], 30))
-        await backend.store("a", TaskResult.success("a", 1))
-        assert [(task_id, result.result) for task_id, result in (await both).items()] == [("a", 1), ("b", 2)]
-        await backend.store("c", TaskResult.pending("c"), ttl=1)
-        with pytest.raises(ResultExpired):
-            await backend.wait_for_many(["never", "c"], 30)
-        assert backend.waiting == 0
-
-    async def test_as_completed_yields_in_order_of_completion(self, backend: BaseResultBackend) -> None:
-        """Under one deadline: the first that is late ends it with WaitTimeout."""
-        results = backend.as_completed(["a", "b", "never"], 2)
-        await backend.store("b", TaskResult.success("b"))
-        assert (await anext(results)).task_id == "b"
-        await backend.store("a", TaskResult.success("a"))
-        assert (await anext(results)).task_id == "a"
-        with pytest.raises(WaitTimeout, match="never"):
-            await anext(results)
-        assert backend.waiting == 0
-
     async def test_finished_and_deleted_at_once(self, backend: BaseResultBackend) -> None:
         """The record is gone before the waiter could read it: the wait still ends."""
         for n in range(20):
@@ -255,14 +232,3 @@ class WaitingContract(Contract):
         with pytest.raises(ResultDeleted):
             await anext(states)
         assert backend.waiting == 0
-
-    async def test_consumed_and_submitted_again(self, backend: BaseResultBackend) -> None:
-        """Within as_completed, which is still waiting for others."""
-        await backend.store("t", TaskResult.success("t", 1))
-        async for result in backend.as_completed(["t", "never"], 30):
-            assert result.unwrap() == 1
-            await backend.delete("t")
-            again = await waiting(backend, "t")
-            await backend.store("t", TaskResult.success("t", 2))
-            assert (await again).unwrap() == 2
-            break
