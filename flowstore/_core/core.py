@@ -47,6 +47,7 @@ class Core:
             Codec(options.get("types", ()), max_bytes=limit),
             ttl=check_ttl("ttl", options.get("ttl")),
             failure_ttl=check_ttl("failure_ttl", options.get("failure_ttl", options.get("ttl"))),
+            unfinished_ttl=check_ttl("unfinished_ttl", options.get("unfinished_ttl")),
             history=kept_transitions(options),
             redact=None if redact is None else check_callable("redact", redact),
             facets=kept_facets(options),

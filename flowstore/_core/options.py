@@ -16,8 +16,10 @@ class BackendOptions(TypedDict, total=False):
     """The options that every backend takes.
 
     ``namespace``: the name of this store among those that share a storage; each has its own records, workers
-    and app ("default"). ``ttl``: how long a record is kept after a store, in seconds or as a timedelta; None
-    (default): for ever. ``failure_ttl``: the same for failed records; ``ttl`` by default. ``types``: the
+    and app ("default"). ``ttl``: how long a record is kept once it is finished, in seconds or as a timedelta;
+    None (default): for ever. ``failure_ttl``: the same for failed records; ``ttl`` by default.
+    ``unfinished_ttl``: how long one that is not finished is kept after a store or a progress report, each of
+    which begins it anew; None (default): for ever. ``types``: the
     dataclasses, enums and pydantic models that values may hold, or a mapping of stable names to them.
     ``max_result_bytes``: the limit on result, args and kwargs together, encoded (64 MiB).
     ``recheck_interval``: every how many seconds all awaited ids are read again, even without a notification
@@ -35,6 +37,7 @@ class BackendOptions(TypedDict, total=False):
     namespace: str
     ttl: Ttl
     failure_ttl: Ttl
+    unfinished_ttl: Ttl
     types: Iterable[type] | Mapping[str, type]
     max_result_bytes: int
     recheck_interval: float

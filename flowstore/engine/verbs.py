@@ -168,7 +168,10 @@ class Engine(ABC):
 
     @abstractmethod
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
-        """Replace the progress of live, unfinished records, tell their watchers, change nothing else."""
+        """Replace the progress of live, unfinished records, and tell their watchers.
+
+        Nothing else is changed, but for the expiry of a record whose report says so.
+        """
 
     @abstractmethod
     async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:

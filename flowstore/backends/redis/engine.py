@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from flowstore.backends.redis import format as stored
 from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.client import storage_error
+from flowstore.backends.redis.expiries import renewal
 from flowstore.backends.redis.format import PER_CALL, entry_of, history_of
 from flowstore.backends.redis.listener import Listener
 from flowstore.backends.redis.listing import Listing
@@ -148,7 +149,12 @@ class RedisEngine(Engine):
             flat = [
                 part
                 for report in step
-                for part in (report.id, *(report.stages or (0, ANY_STAGE)), report.progress)
+                for part in (
+                    report.id,
+                    *(report.stages or (0, ANY_STAGE)),
+                    report.progress,
+                    *renewal(report),
+                )
             ]
             applied += map(bool, await self.calls.write("report", now, *flat))
         return applied

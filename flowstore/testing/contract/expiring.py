@@ -9,7 +9,8 @@ import pytest
 from flowstore import BaseResultBackend, TaskResult, TaskStatus, VersionConflict
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
-from flowstore.testing.support import START, failed, ids, walk
+from flowstore.testing.support import START, failed, ids, stored, walk
+from flowstore.times import from_micros
 
 
 class ExpiringContract(Contract):
@@ -41,6 +42,82 @@ class ExpiringContract(Contract):
             expiries = {name: result.expires_at for name, result in found.items()}
             seconds = {name: at and (at - START).total_seconds() for name, at in expiries.items()}
             assert seconds == {"plain": 60, "failed": 3600, "own": 7, "ever": None, "short": 5}
+
+    async def test_ttls_run_from_the_finish(self, make_backend: MakeBackend) -> None:
+        """A task that waits in a long queue, or runs for long, is kept with all that belongs to it."""
+        clock = ManualClock()
+        async with make_backend(clock=clock, ttl=60, failure_ttl=30) as backend:
+            waiting = TaskResult.pending("t")
+            await backend.store("t", waiting)
+            clock.advance(3_600)
+            async with backend.track("t") as task:
+                for n in range(3):
+                    clock.advance(3_600)
+                    assert await task.progress(n, 3) is True
+                    await backend.data.set("t", "key", n)
+                    await backend.checkpoints.save("t", n)
+                assert (await stored(backend, "t")).expires_at is None
+            finished = clock()
+            clock.advance(59.999999)
+            assert (await stored(backend, "t")).expires_at == from_micros(finished + 60_000_000)
+            assert await backend.data.get("t", "key") == 2
+            clock.advance(0.000001)
+            assert await backend.exists("t") is False
+
+    async def test_unfinished_records_are_kept_by_stores_and_reports(self, make_backend: MakeBackend) -> None:
+        """Each begins ``unfinished_ttl`` anew; the ttl of finished ones is another."""
+        clock = ManualClock()
+        async with make_backend(clock=clock, ttl=600, unfinished_ttl=timedelta(seconds=10)) as backend:
+            await backend.store("t", TaskResult.pending("t"))
+            clock.advance(9)
+            await backend.store("t", TaskResult.running("t"))
+            clock.advance(9)
+            assert await backend.set_progress("t", 1, 2) is True
+            assert (await stored(backend, "t")).expires_at == from_micros(clock() + 10_000_000)
+            clock.advance(9)
+            await backend.checkpoints.save("t", "half")
+            assert await backend.set_progress("t", 1, 2, retries=1) is False, "that attempt has not begun"
+            assert (await stored(backend, "t")).version == 2
+            clock.advance(1)
+            assert await backend.exists("t") is False
+            assert await backend.set_progress("t", 2, 2) is False
+            await backend.store("t", TaskResult.success("t"))
+            assert (await stored(backend, "t")).expires_at == from_micros(clock() + 600_000_000)
+
+    async def test_a_report_never_shortens_an_expiry(self, make_backend: MakeBackend) -> None:
+        """What the ttl of a store has given lasts at least as long; without one it never expires."""
+        clock = ManualClock()
+        async with make_backend(clock=clock, unfinished_ttl=10) as backend:
+            for name, ttl in {"long": 3_600, "short": 5, "ever": None}.items():
+                await backend.store(name, TaskResult.running(name), ttl=ttl)
+            clock.advance(4)
+            for name, seconds in {"long": 3_600, "short": 14, "ever": None}.items():
+                assert await backend.set_progress(name, 1) is True
+                result = await stored(backend, name)
+                assert result.expires_at == (seconds and START + timedelta(seconds=seconds))
+                assert result.progress is not None
+                assert result.progress.done == 1
+
+    async def test_reports_keep_what_a_ttl_has_given(self, make_backend: MakeBackend) -> None:
+        """Without ``unfinished_ttl`` the ttl of that store holds, whatever is reported."""
+        clock = ManualClock()
+        async with make_backend(clock=clock, ttl=60) as backend:
+            await backend.store("t", TaskResult.running("t"), ttl=5)
+            clock.advance(4)
+            assert await backend.set_progress("t", 1) is True
+            clock.advance(1)
+            assert await backend.exists("t") is False
+
+    async def test_lost_tasks_expire_by_what_becomes_of_them(self, make_backend: MakeBackend) -> None:
+        """A task that is requeued is not finished, one that is failed is."""
+        clock = ManualClock()
+        async with make_backend(clock=clock, ttl=60, failure_ttl=30, unfinished_ttl=10) as backend:
+            for name, recover in (("r", backend.workers.requeue), ("f", backend.workers.fail_lost)):
+                await backend.store(name, TaskResult.running(name, worker_id=f"w{name}"))
+                assert await recover(f"w{name}") == [name]
+            seconds = {"r": 10, "f": 30}
+            for name in seconds:
+                assert (await stored(backend, name)).expires_at == START + timedelta(seconds=seconds[name])
 
     async def test_expires_at_in_the_past_is_refused(self, backend: BaseResultBackend) -> None:
         """It would expire before anyone could see it."""
