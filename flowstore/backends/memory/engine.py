@@ -139,6 +139,15 @@ class MemoryEngine(Engine):
         )
         return applied
 
+    async def expire(self, expiries: Sequence[Expiry], now: int) -> list[bool]:
+        changed = [self._expire(expiry, now) for expiry in expiries]
+        self._tell(
+            (Change.EXPIRED, each.id)
+            for each, is_changed in zip(expiries, changed, strict=True)
+            if is_changed
+        )
+        return changed
+
     async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
         return [self._put(put, now) for put in puts]
 

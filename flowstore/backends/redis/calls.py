@@ -149,6 +149,7 @@ _PARTS: Final = {
     "remove": ("full", "line", "answer", "record", "telling", "removal", "remove"),
     "purge": ("full", "line", "answer", "record", "telling", "removal", "purge"),
     "report": ("line", "answer", "record", "telling", "expiry", "report"),
+    "expire": ("line", "answer", "record", "telling", "expiry", "expire"),
     "put": ("line", "answer", "record", "put"),
     **{
         name: (name,)

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from flowstore.backends.redis import format as stored
 from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.client import storage_error
-from flowstore.backends.redis.expiries import renewal
+from flowstore.backends.redis.expiries import change, renewal
 from flowstore.backends.redis.format import PER_CALL, entry_of, history_of
 from flowstore.backends.redis.listener import Listener
 from flowstore.backends.redis.listing import Listing
@@ -26,6 +26,7 @@ from flowstore.engine import (
     Asked,
     Engine,
     Entry,
+    Expiry,
     Hints,
     Item,
     Outcome,
@@ -158,6 +159,13 @@ class RedisEngine(Engine):
             ]
             applied += map(bool, await self.calls.write("report", now, *flat))
         return applied
+
+    async def expire(self, expiries: Sequence[Expiry], now: int) -> list[bool]:
+        changed: list[bool] = []
+        for step in _steps(expiries):
+            flat = [part for expiry in step for part in (expiry.id, *change(expiry))]
+            changed += map(bool, await self.calls.write("expire", now, *flat))
+        return changed
 
     async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
         outcomes: list[Outcome] = []
