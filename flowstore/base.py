@@ -185,7 +185,10 @@ class BaseResultBackend:
         return await removing.clear(self._core)
 
     async def purge_expired(self, limit: int = PURGE_STEP) -> int:
-        """Remove at most ``limit`` expired records; returns how many. Each store removes a few as well."""
+        """Remove at most ``limit`` expired records now; returns how many.
+
+        Each store removes a few as well, and an open backend removes all of them every ``purge_interval``.
+        """
         return await removing.purge_expired(self._core, limit)
 
     async def expire(self, task_id: str, ttl: Ttl) -> bool:

@@ -315,3 +315,31 @@ class ExpireContract(Contract):
             await seen(backend, task, "t")
             await backend.store("t", TaskResult.success("t", 1))
             assert (await task).result == 1
+
+
+class PurgingContract(Contract):
+    """Of what an open backend does by itself."""
+
+    async def test_what_has_expired_goes_by_itself(self, make_backend: MakeBackend) -> None:
+        """All of it, in steps, though nobody calls anything; and those who wait are told."""
+        clock = ManualClock()
+        options = {"purge_interval": 0.02, "recheck_interval": NO_RECHECK}
+        async with make_backend(clock=clock, **options) as backend:
+            await backend.store_many((failed(f"t{n}") for n in range(450)), ttl=10)
+            await backend.store("awaited", TaskResult.running("awaited"), ttl=20)
+            await backend.store("kept", failed("kept"))
+            task = await waiting(backend, "awaited")
+            await seen(backend, task, "awaited")
+            clock.advance(20)
+            with pytest.raises(ResultExpired):  # it was the last to expire, so the others went before
+                await task
+            assert (await backend.count_by_status())[TaskStatus.FAILED] == 1
+            assert await backend.purge_expired() == 0
+
+    async def test_purging_can_be_turned_off(self, make_backend: MakeBackend) -> None:
+        """Then only stores and ``purge_expired`` remove anything."""
+        clock = ManualClock()
+        async with make_backend(clock=clock, purge_interval=None) as backend:
+            await backend.store("t", failed("t"), ttl=10)
+            clock.advance(10)
+            assert await backend.purge_expired() == 1
