@@ -11,7 +11,7 @@ import warnings
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any, ClassVar, Literal, Self, Unpack, overload
 
-from flowstore._core import awaiting, listing, progress, removing, storing, tracking, watching
+from flowstore._core import awaiting, expiring, listing, progress, removing, storing, tracking, watching
 from flowstore._core.core import Core
 from flowstore._core.listing import Filters, listing_of, where_of
 from flowstore._core.options import BackendOptions
@@ -206,8 +206,20 @@ class BaseResultBackend:
         return await removing.clear(self._core)
 
     async def purge_expired(self, limit: int = PURGE_STEP) -> int:
-        """Remove at most ``limit`` expired records; returns how many. Each store removes a few as well."""
+        """Remove at most ``limit`` expired records now; returns how many.
+
+        Each store removes a few as well, and an open backend removes all of them every ``purge_interval``.
+        """
         return await removing.purge_expired(self._core, limit)
+
+    async def expire(self, task_id: str, ttl: Ttl) -> bool:
+        """Let the record expire in ``ttl`` seconds from now, None: never. False if there is none.
+
+        Nothing else changes, neither its version nor its history, and nothing that is stored meanwhile is
+        overwritten; a later ``store`` sets the expiry anew. ``ttl`` may be a timedelta. It works for records
+        in any status. Raises CorruptRecord for one that is damaged.
+        """
+        return await expiring.expire(self._core, task_id, ttl)
 
     async def list_by_status(
         self, status: TaskStatus | StatusName, limit: int | None = None, offset: int = 0

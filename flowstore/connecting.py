@@ -104,16 +104,20 @@ PLAIN_OPTIONS: Final[Mapping[str, Callable[[str], object]]] = {
     "namespace": str,
     "ttl": float,
     "failure_ttl": float,
+    "unfinished_ttl": float,
     "max_result_bytes": int,
     "recheck_interval": float,
     "op_timeout": float,
+    "purge_interval": float,
     "history": _truth,
     "history_limit": int,
     "durability": str,
     "max_results": int,
 }
 """The options that may be given in a URL, and the functions that parse them."""
-_TAKE_NONE: Final = frozenset({"ttl", "failure_ttl", "history_limit", "max_results"})
+_TAKE_NONE: Final = frozenset(
+    {"ttl", "failure_ttl", "unfinished_ttl", "purge_interval", "history_limit", "max_results"}
+)
 
 
 def _divided(query: str) -> tuple[dict[str, Any], str]:

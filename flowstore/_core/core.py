@@ -12,8 +12,10 @@ from flowstore._core.options import (
     kept_facets,
     kept_transitions,
     op_timeout,
+    purge_interval,
     recheck_interval,
 )
+from flowstore._core.purging import BACKGROUND_STEP, Purger
 from flowstore._trips.families import with_families
 from flowstore._trips.lifecycle import Lifecycle
 from flowstore._trips.reporting import Reports
@@ -47,6 +49,7 @@ class Core:
             Codec(options.get("types", ()), max_bytes=limit),
             ttl=check_ttl("ttl", options.get("ttl")),
             failure_ttl=check_ttl("failure_ttl", options.get("failure_ttl", options.get("ttl"))),
+            unfinished_ttl=check_ttl("unfinished_ttl", options.get("unfinished_ttl")),
             history=kept_transitions(options),
             redact=None if redact is None else check_callable("redact", redact),
             facets=kept_facets(options),
@@ -63,9 +66,18 @@ class Core:
             recheck_interval(options),
         )
         self.reports = Reports()
-        self.life = Lifecycle(
-            lambda: self.engine.open(self.waiters), self.waiters.close, lambda: self.engine.close()
+        self.purger = Purger(
+            lambda: self.engine.purge(BACKGROUND_STEP, self.clock()), purge_interval(options), self.namespace
         )
+        self.life = Lifecycle(self._open, self._end_waits, lambda: self.engine.close())
+
+    async def _open(self) -> None:
+        await self.engine.open(self.waiters)
+        self.purger.start()
+
+    async def _end_waits(self) -> None:
+        await self.waiters.close()
+        await self.purger.close()
 
     def check_listed(self, facet: str) -> None:
         """Raise ValueError if this backend keeps no index of that."""

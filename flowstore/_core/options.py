@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import Literal, TypedDict
 
 from flowstore._values.arguments import Redact, check_bool, check_duration, check_int
@@ -16,14 +17,18 @@ class BackendOptions(TypedDict, total=False):
     """The options that every backend takes.
 
     ``namespace``: the name of this store among those that share a storage; each has its own records, workers
-    and app ("default"). ``ttl``: how long a record is kept after a store, in seconds or as a timedelta; None
-    (default): for ever. ``failure_ttl``: the same for failed records; ``ttl`` by default. ``types``: the
+    and app ("default"). ``ttl``: how long a record is kept once it is finished, in seconds or as a timedelta;
+    None (default): for ever. ``failure_ttl``: the same for failed records; ``ttl`` by default.
+    ``unfinished_ttl``: how long one that is not finished is kept after a store or a progress report, each of
+    which begins it anew; None (default): for ever. ``types``: the
     dataclasses, enums and pydantic models that values may hold, or a mapping of stable names to them.
     ``max_result_bytes``: the limit on result, args and kwargs together, encoded (64 MiB).
     ``recheck_interval``: every how many seconds all awaited ids are read again, even without a notification
     (15). ``op_timeout``: how many seconds a call may take at most, including its wait for a round trip (10).
-    Both are a week at most. ``history``: whether each store leaves a Transition behind (True).
-    ``history_limit``: how many of the newest transitions of each task to keep; None (default): all.
+    ``purge_interval``: every how many seconds, or as a timedelta, an open backend removes what has expired,
+    give or take a half (60); None: never. The three are a week at most. ``history``: whether each store
+    leaves a Transition behind (True). ``history_limit``: how many of the newest transitions of each task to
+    keep; None (default): all.
     ``clock``: returns microseconds since the epoch. ``redact``: called with each result before it is encoded,
     and returns the one to store, with the same task_id, status and retries; if it raises, so does ``store``,
     and nothing is stored. It is not called for what ``workers.requeue`` and ``workers.fail_lost`` change.
@@ -35,10 +40,12 @@ class BackendOptions(TypedDict, total=False):
     namespace: str
     ttl: Ttl
     failure_ttl: Ttl
+    unfinished_ttl: Ttl
     types: Iterable[type] | Mapping[str, type]
     max_result_bytes: int
     recheck_interval: float
     op_timeout: float
+    purge_interval: float | timedelta | None
     history: bool
     history_limit: int | None
     clock: Callable[[], int]
@@ -71,6 +78,14 @@ def op_timeout(options: BackendOptions) -> float:
 
 def recheck_interval(options: BackendOptions) -> float:
     return check_duration("recheck_interval", options.get("recheck_interval", 15.0))
+
+
+def purge_interval(options: BackendOptions) -> float | None:
+    """Seconds; None: never."""
+    interval = options.get("purge_interval", 60.0)
+    if isinstance(interval, timedelta):
+        interval = interval.total_seconds()
+    return None if interval is None else check_duration("purge_interval", interval)
 
 
 def kept_transitions(options: BackendOptions) -> int | None:

@@ -6,7 +6,7 @@ from flowstore._core.core import Core
 from flowstore._trips.deadlines import in_time
 from flowstore._values.arguments import check_amount, check_int
 from flowstore._values.records import encode_progress, stages_of_attempt
-from flowstore.engine import Report
+from flowstore.engine import Expiry, Report
 from flowstore.models import MAX_RETRIES, Progress
 from flowstore.text import MAX_NOTE_BYTES, check_text
 
@@ -25,9 +25,22 @@ async def set_progress(
         stages = stages_of_attempt(check_int("retries", retries, 0, MAX_RETRIES))
 
     async def send(newest: bytes) -> bool:
-        [is_applied] = await core.engine.report([Report(task_id, newest, stages)], core.clock())
+        renewal = await _renewal(core, task_id)
+        [is_applied] = await core.engine.report([Report(task_id, newest, stages, renewal)], core.clock())
         return is_applied
 
     async with core.life:
         report = core.reports.make((task_id, retries), encode_progress(progress), send)
         return await in_time(report, core.op_timeout)
+
+
+async def _renewal(core: Core, task_id: str) -> Expiry | None:
+    """What keeps the task for another ``unfinished_ttl``, carried out with the report itself.
+
+    The checksum covers the expiry, so the record is read before, without its values. If somebody writes it in
+    between, this is not carried out: that write says itself how long the record is kept.
+    """
+    if core.records.unfinished_ttl is None:
+        return None
+    [entry] = await core.engine.read([task_id], with_body=False)
+    return None if entry is None else core.records.renewal(entry, core.clock())

@@ -23,7 +23,7 @@ from typing import Final
 
 from flowstore._values.checks import entry_check
 from flowstore._values.facets import family_of, fixed_of, is_open, moved_below
-from flowstore.engine import Engine, EngineWrapper, Entry, Outcome, Purged, Verdict, Write
+from flowstore.engine import Engine, EngineWrapper, Entry, Expiry, Outcome, Purged, Verdict, Write
 
 _SECONDS: Final = 1.0
 _MOST: Final = 10_000
@@ -49,6 +49,14 @@ class Families(EngineWrapper):
         self._roots.forget(ids)
         try:
             return await self.inner.remove(ids, now)
+        finally:
+            self._roots.forget(ids)
+
+    async def expire(self, expiries: Sequence[Expiry], now: int) -> list[bool]:
+        ids = [expiry.id for expiry in expiries]
+        self._roots.forget(ids)  # an answer is good until the parent expires
+        try:
+            return await self.inner.expire(expiries, now)
         finally:
             self._roots.forget(ids)
 

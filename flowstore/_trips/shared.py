@@ -19,6 +19,7 @@ from flowstore.engine import (
     Engine,
     EngineWrapper,
     Entry,
+    Expiry,
     Hints,
     Item,
     Outcome,
@@ -84,6 +85,10 @@ class SharedTrips(EngineWrapper):
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
         ids, sizes = [report.id for report in reports], [len(report.progress) for report in reports]
         return cast("list[bool]", await self._divided(self.inner.report, reports, ids, sizes, now))
+
+    async def expire(self, expiries: Sequence[Expiry], now: int) -> list[bool]:
+        ids, sizes = [expiry.id for expiry in expiries], [0] * len(expiries)
+        return cast("list[bool]", await self._divided(self.inner.expire, expiries, ids, sizes, now))
 
     async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
         owners, sizes = [put.owner for put in puts], [len(put.value or b"") for put in puts]

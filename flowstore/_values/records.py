@@ -20,6 +20,7 @@ from flowstore._values.arguments import Redact, check_result, check_ttl
 from flowstore._values.checks import (
     columns_check,
     entry_check,
+    expiry_check,
     is_whole,
     item_check,
     joined_check,
@@ -28,7 +29,7 @@ from flowstore._values.checks import (
 from flowstore._values.codec import Codec
 from flowstore._values.facets import OPTIONAL, facets_of, fixed_of
 from flowstore._values.reading import MAX_HEAD_BYTES, STAGES_PER_ATTEMPT, decode
-from flowstore.engine import ANY_STAGE, Entry, Logged, Section, Write
+from flowstore.engine import ANY_STAGE, FINAL, Entry, Expiry, Logged, Section, Write
 from flowstore.errors import NotSerializable, PayloadTooLarge
 from flowstore.models import FINISHED, Progress, TaskResult, TaskStatus
 from flowstore.times import from_micros, to_micros
@@ -54,6 +55,7 @@ DEFAULT_TTL: Final = DefaultTtl()
 class Records:
     """Turns results into writes, and entries into results. ttls are in microseconds, None: never.
 
+    ``ttl`` and ``failure_ttl`` are those of finished records, ``unfinished_ttl`` that of all others.
     ``history``: how many transitions to keep of each task, None: all. ``facets``: those of OPTIONAL to index;
     the others are kept in the head.
     """
@@ -64,6 +66,7 @@ class Records:
         *,
         ttl: int | None,
         failure_ttl: int | None,
+        unfinished_ttl: int | None = None,
         history: int | None = 0,
         redact: Redact | None = None,
         facets: Collection[str] = OPTIONAL,
@@ -72,6 +75,7 @@ class Records:
         self._history = history
         self._ttl = ttl
         self._failure_ttl = failure_ttl
+        self.unfinished_ttl = unfinished_ttl
         self._redact = redact
         self.facets = frozenset(facets)
         self._unlisted = {*OPTIONAL} - self.facets
@@ -172,9 +176,28 @@ class Records:
             micros = check_ttl("ttl", ttl)
         elif result.expires_at is not None:
             return _in_future(to_micros(result.expires_at), now)
+        elif result.status not in FINISHED:
+            micros = self.unfinished_ttl
         else:
             micros = self._failure_ttl if result.status is TaskStatus.FAILED else self._ttl
         return None if micros is None else now + micros
+
+    def expiry(self, entry: Entry, expires_at: int | None) -> Expiry:
+        """What changes the expiry of the record that the entry was read from, and nothing else of it."""
+        # Entries that hold objects, in the memory of this process, have no checksum.
+        check = expiry_check(entry, expires_at) if isinstance(entry.head, bytes) else entry.check
+        return Expiry(entry.id, expires_at, check, entry.version, entry.check)
+
+    def renewal(self, entry: Entry, now: int) -> Expiry | None:
+        """What keeps an unfinished record for another ``unfinished_ttl``; None where nothing is to change.
+
+        It never shortens what a ``ttl`` of a store has given, and leaves alone what never expires.
+        """
+        if self.unfinished_ttl is None or entry.expires_at is None:
+            return None
+        expires_at = now + self.unfinished_ttl
+        is_later = expires_at > entry.expires_at > now and entry.status not in FINAL
+        return self.expiry(entry, expires_at) if is_later and self.is_whole(entry) else None
 
 
 def stages_of_attempt(retries: int) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """The interface for authors of storages: the verbs, the data that they take and return, and a wrapper."""
 
-from flowstore.engine.items import NAMESPACE, OWNED, Asked, Item, Put, Report, Section, Span
+from flowstore.engine.items import NAMESPACE, OWNED, Asked, Expiry, Item, Put, Report, Section, Span
 from flowstore.engine.polling import Polling
 from flowstore.engine.rows import (
     ANY_STAGE,
@@ -41,6 +41,7 @@ __all__ = [
     "Engine",
     "EngineWrapper",
     "Entry",
+    "Expiry",
     "Hints",
     "Item",
     "Logged",

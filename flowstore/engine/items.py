@@ -83,9 +83,27 @@ class Span:
     after: Item | None = None
 
 
+class Expiry(NamedTuple):
+    """When a record expires from now on, None: never; and the ``check`` that it has then.
+
+    Only for a record that has this ``version`` and the check ``standing``: the new check covers the rest of
+    what was read with those.
+    """
+
+    id: str
+    expires_at: int | None
+    check: int
+    version: int
+    standing: int
+
+
 class Report(NamedTuple):
-    """New progress of a record. ``stages``: the lowest and highest stage allowed; None: any."""
+    """New progress of a record. ``stages``: the lowest and highest stage allowed; None: any.
+
+    ``expiry``, if given, is of the same record, and carried out if the report is and if it still can be.
+    """
 
     id: str
     progress: bytes
     stages: tuple[int, int] | None
+    expiry: Expiry | None = None

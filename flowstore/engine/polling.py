@@ -22,6 +22,8 @@ from flowstore.errors import StorageError
 _STEP: Final = 500
 _ENDS: Final = frozenset({*map(Change, FINAL), Change.DELETED, Change.EXPIRED})
 """The changes after which whoever still waits watches again."""
+_IN_PLACE: Final = ("progress", "expires_at", "check")
+"""What changes without a write of the record."""
 
 
 def _wall_clock() -> int:
@@ -102,7 +104,8 @@ class Polling(EngineWrapper):
     def _compare(self, task_id: str, entry: Entry | None, before: Entry | None, until: int) -> None:
         now = self._clock()
         change = _change(before, entry, now)
-        if change in _ENDS or until <= now:
+        is_at_end = change in _ENDS and (entry is None or change is not Change.EXPIRED)
+        if is_at_end or until <= now:
             del self._watched[task_id]
         else:
             self._watched[task_id] = _seen(entry), until
@@ -120,5 +123,6 @@ def _change(before: Entry | None, after: Entry | None, now: int) -> Change | Non
         return None
     if after is None or after.status not in STATUSES:  # what cannot be read is gone, too
         return Change.EXPIRED if before is not None and before.is_expired(now) else Change.DELETED
-    is_report = before is not None and before._replace(progress=after.progress) == after
-    return Change.REPORTED if is_report else Change(after.status)
+    if before is None or before._replace(**{name: getattr(after, name) for name in _IN_PLACE}) != after:
+        return Change(after.status)
+    return Change.REPORTED if before.expires_at == after.expires_at else Change.EXPIRED

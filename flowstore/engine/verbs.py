@@ -5,11 +5,11 @@ and never interprets; it reads no clock: times come from the caller, as int micr
 
 **From an engine to a backend.** ``BaseResultBackend(engine, **options)`` is a backend. ``SharedTrips`` around
 the engine puts concurrent calls together and gives each a deadline: of the writing verbs (write, remove,
-report, put) it makes one call at a time, or one per lane, with all items of an id in one lane; ``read``,
-``count`` and ``items`` have a lane each; watch, scan, facets, timeline, purge and namespaces are called as
-they come. At most 500 items travel in a call. Any call may be cancelled: a write that has begun may then be
-applied or not, but never by half, and what it has locked or borrowed is given back. ``open`` comes first and
-``close`` last; both once, with no other verb in flight. A failed ``open`` may be repeated.
+report, expire, put) it makes one call at a time, or one per lane, with all items of an id in one lane;
+``read``, ``count`` and ``items`` have a lane each; watch, scan, facets, timeline, purge and namespaces are
+called as they come. At most 500 items travel in a call. Any call may be cancelled: a write that has begun may
+then be applied or not, but never by half, and what it has locked or borrowed is given back. ``open`` comes
+first and ``close`` last; both once, with no other verb in flight. A failed ``open`` may be repeated.
 
 **Text.** Ids, keys, owners and facets are any text without lone surrogates, of 1 to about 600 UTF-8 bytes,
 NUL included, and have no meaning: ``*``, ``/`` and ``%`` are characters. Order is by code point.
@@ -46,12 +46,15 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Final, Protocol
 
-from flowstore.engine.items import Asked, Item, Put, Report, Span
+from flowstore.engine.items import Asked, Expiry, Item, Put, Report, Span
 from flowstore.engine.rows import EVERYTHING, STATUSES, Entry, Outcome, Purged, Query, Write
 
 
 class Change(StrEnum):
-    """What happened to an id: it was stored in a status, its progress was reported, or it was removed."""
+    """What happened to an id: it was stored in a status, its progress was reported, or it was removed.
+
+    EXPIRED: it was removed as it had expired, or will expire at another time than before.
+    """
 
     PENDING = "pending"
     RUNNING = "running"
@@ -168,7 +171,17 @@ class Engine(ABC):
 
     @abstractmethod
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
-        """Replace the progress of live, unfinished records, tell their watchers, change nothing else."""
+        """Replace the progress of live, unfinished records, and tell their watchers.
+
+        Nothing else is changed, but for the expiry of a record whose report says so.
+        """
+
+    @abstractmethod
+    async def expire(self, expiries: Sequence[Expiry], now: int) -> list[bool]:
+        """Change when live records expire, finished or not, and tell their watchers: as EXPIRED.
+
+        False, and nothing is changed, where there is no such record of that version and check.
+        """
 
     @abstractmethod
     async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowstore.engine.items import Asked, Item, Put, Report, Span
+from flowstore.engine.items import Asked, Expiry, Item, Put, Report, Span
 from flowstore.engine.rows import Entry, Outcome, Purged, Query, Write
 from flowstore.engine.verbs import Engine, Hints
 
@@ -50,6 +50,9 @@ class EngineWrapper(Engine):
 
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
         return await self.inner.report(reports, now)
+
+    async def expire(self, expiries: Sequence[Expiry], now: int) -> list[bool]:
+        return await self.inner.expire(expiries, now)
 
     async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
         return await self.inner.put(puts, now)

@@ -142,11 +142,11 @@ class Workers:
         """Make the worker's running tasks pending, for another attempt; returns their ids, oldest first.
 
         ``retries`` is one higher, so that a late write of the lost attempt loses; worker_id, started_at and
-        progress are None. The backend's ttl starts again, as with any store. A task that someone else changes
-        in the meantime is left alone. Values are not decoded: their types need not be registered here, and
-        ``redact`` is not called. Each task is changed atomically, the whole is not: after a StorageError some
-        of them may have been changed; after CorruptRecord, which names the first that cannot be read, all the
-        others have been.
+        progress are None. The backend's ``unfinished_ttl`` starts again, as with any store. A task that
+        someone else changes in the meantime is left alone. Values are not decoded: their types need not be
+        registered here, and ``redact`` is not called. Each task is changed atomically, the whole is not:
+        after a StorageError some of them may have been changed; after CorruptRecord, which names the first
+        that cannot be read, all the others have been.
         """
         return await self._step_all(worker_id, _requeued)
 

@@ -39,6 +39,7 @@ CALLS: dict[str, Call] = {
     "delete_many": lambda backend: backend.delete_many(f"n{n}" for n in range(600)),
     "clear": lambda backend: backend.clear(),
     "purge_expired": lambda backend: backend.purge_expired(),
+    "expire": lambda backend: backend.expire("t0", 3_600),
     "list_by_status": lambda backend: backend.list_by_status(TaskStatus.SUCCESS, offset=1),
     "page": lambda backend: backend.page(TaskStatus.SUCCESS),
     "iter_by_status": lambda backend: _drain(backend.iter_by_status(TaskStatus.SUCCESS, batch_size=3)),

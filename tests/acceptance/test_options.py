@@ -12,7 +12,7 @@ import pytest
 
 import flowstore
 from flowstore import BackendOptions, ConnectOptions, InMemoryBackend, SQLiteBackend
-from flowstore._core.options import kept_transitions, op_timeout, recheck_interval
+from flowstore._core.options import kept_transitions, op_timeout, purge_interval, recheck_interval
 from flowstore.connecting import PLAIN_OPTIONS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "backends.md").read_text("utf-8")
@@ -76,6 +76,7 @@ def test_defaults(name: str) -> None:
     asked = {
         "op_timeout": op_timeout({}),
         "recheck_interval": recheck_interval({}),
+        "purge_interval": purge_interval({}),
         "history": kept_transitions({}) is None,
         "history_limit": kept_transitions({}),
     }

@@ -24,6 +24,7 @@ from flowstore.engine import (
     ANY_ID,
     Asked,
     Change,
+    Expiry,
     Polling,
     Put,
     Query,
@@ -57,6 +58,7 @@ async def test_a_failure_reaches_the_caller(
     backend: BaseResultBackend, faults: EngineFaults, error: StorageError
 ) -> None:
     """As the error that it is; the next call works, and nothing was written."""
+    await backend.store("kept", TaskResult.pending("kept"))
     for verb, call in (
         ("write", lambda: backend.store("t", TaskResult.pending("t"))),
         ("read", lambda: backend.get("t")),
@@ -64,6 +66,7 @@ async def test_a_failure_reaches_the_caller(
         ("count", lambda: backend.count_by_status()),
         ("remove", lambda: backend.delete("t")),
         ("report", lambda: backend.set_progress("t", 1)),
+        ("expire", lambda: backend.expire("kept", 1)),
         ("put", lambda: backend.data.set("t", "k", 1)),
         ("items", lambda: backend.data.get("t", "k")),
         ("purge", lambda: backend.purge_expired()),
@@ -91,6 +94,7 @@ async def test_every_verb_can_fail() -> None:
         "count": lambda: faults.count([("",)]),
         "facets": lambda: faults.facets(""),
         "report": lambda: faults.report([Report("t", b"p", None)], NOW),
+        "expire": lambda: faults.expire([Expiry("t", None, 1234, 1, 1234)], NOW),
         "put": lambda: faults.put([Put(Section.DATA, "t", "k", b"v")], NOW),
         "items": lambda: faults.items([Asked(Section.DATA, "t")], NOW),
         "timeline": lambda: faults.timeline(Span(1, 0, NOW), NOW),
@@ -164,16 +168,21 @@ async def polled() -> AsyncIterator[tuple[EngineFaults, KeptHints, Polling]]:
 
 
 async def test_polls_find_each_kind_of_change(polled: tuple[EngineFaults, KeptHints, Polling]) -> None:
-    """A store, a report, a removal, an expiry."""
+    """A store, a report, another expiry, after which it goes on, a removal, an expiry."""
     _, hints, polling = polled
     await polling.watch(["t", "e"], UNTIL)
     await polling.write([sample_write("t", "running"), sample_write("e", expires_at=NOW)], NOW - 1)
     await hints.heard("t", Change.RUNNING, within=5)
+    await hints.heard("e", Change.PENDING, within=5)
     await polling.report([Report("t", b"p", None)], NOW)
     await hints.heard("t", Change.REPORTED, within=5)
+    await polling.expire([Expiry("t", NOW + SECOND, 1234, 1, 1234)], NOW)
+    await hints.heard("t", Change.EXPIRED, within=5)
+    hints.clear()
+    await polling.expire([Expiry("t", None, 1234, 1, 1234)], NOW)
+    await hints.heard("t", Change.EXPIRED, within=5)
     await polling.remove(["t"], NOW)
     await hints.heard("t", Change.DELETED, within=5)
-    await hints.heard("e", Change.PENDING, within=5)
     await polling.purge(5, NOW)
     await hints.heard("e", Change.EXPIRED, within=5)
     await polling.watch([ANY_ID], UNTIL)

@@ -75,11 +75,13 @@ def test_connect_takes_plain_options_in_the_url() -> None:
         "redis://h:1/2?",
         "valkey://h?",
     ):
-        backend = flowstore.connect(f"{url}{every}&history=false&history_limit=7", namespace="mine")
+        more = "&history=false&history_limit=7&unfinished_ttl=1.5&purge_interval=none"
+        backend = flowstore.connect(f"{url}{every}{more}", namespace="mine")
         core = core_of(backend)
         assert (backend.namespace, core.op_timeout) == ("mine", 2.5)
         assert core.records.__dict__["_ttl"] == 3_600_000_000
         assert core.records.__dict__["_failure_ttl"] is None
+        assert core.records.unfinished_ttl == 1_500_000
         assert core.records.__dict__["_history"] == 0
         assert flowstore.connect(f"{url}{every}").namespace == "a b"
 
@@ -156,10 +158,11 @@ NO_TIME: list[Any] = [
     Decimal(1),
 ]
 BAD_OPTIONS: list[tuple[str, Any]] = [
-    *itertools.product(("ttl", "failure_ttl", "op_timeout", "recheck_interval"), NO_TIME),
+    *itertools.product(("ttl", "failure_ttl", "unfinished_ttl", "op_timeout", "recheck_interval"), NO_TIME),
     *itertools.product(("op_timeout", "recheck_interval"), (None, 7 * 86_400 + 1, timedelta(seconds=1))),
-    *itertools.product(("ttl", "failure_ttl"), (timedelta(0), timedelta.max)),
+    *itertools.product(("ttl", "failure_ttl", "unfinished_ttl"), (timedelta(0), timedelta.max)),
     *itertools.product(["max_result_bytes"], (0, -1, 1.0, True, "1", None)),
+    *itertools.product(["purge_interval"], (*NO_TIME, timedelta(0), 7 * 86_400 + 1, timedelta(days=8))),
     ("redact", "mask"),
     *itertools.product(["clock"], (5, None)),
     *itertools.product(("redcat", "tl", "timeout", "types_"), (None, 5)),

@@ -26,6 +26,7 @@ from flowstore.engine import (
     Change,
     Engine,
     Entry,
+    Expiry,
     Hints,
     Item,
     Logged,
@@ -138,6 +139,15 @@ class MemoryEngine(Engine):
         )
         return applied
 
+    async def expire(self, expiries: Sequence[Expiry], now: int) -> list[bool]:
+        changed = [self._expire(expiry, now) for expiry in expiries]
+        self._tell(
+            (Change.EXPIRED, each.id)
+            for each, is_changed in zip(expiries, changed, strict=True)
+            if is_changed
+        )
+        return changed
+
     async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
         return [self._put(put, now) for put in puts]
 
@@ -203,6 +213,18 @@ class MemoryEngine(Engine):
         if report.stages is not None and not report.stages[0] <= entry.stage <= report.stages[1]:
             return False
         self._entries[entry.id] = entry._replace(progress=report.progress)
+        if report.expiry is not None:
+            self._expire(report.expiry, now)
+        return True
+
+    def _expire(self, expiry: Expiry, now: int) -> bool:
+        entry = self._live(expiry.id, now)
+        if entry is None or (entry.version, entry.check) != (expiry.version, expiry.standing):
+            return False
+        self._unlist_expiry(entry)
+        changed = entry._replace(expires_at=expiry.expires_at, check=expiry.check)
+        self._entries[entry.id] = changed
+        self._list_expiry(changed)
         return True
 
     def _put(self, put: Put, now: int) -> Outcome:
@@ -240,18 +262,24 @@ class MemoryEngine(Engine):
     def _list(self, entry: Entry) -> None:
         self._entries[entry.id] = entry
         self._listings.add(entry)
-        if entry.expires_at is not None:
-            self._expiries.add((entry.expires_at, entry.id))
-            self._next_expiry = min(self._next_expiry, entry.expires_at)
+        self._list_expiry(entry)
         if self._max_results is not None and entry.status in FINAL:
             self._finished[entry.id] = None
 
     def _unlist(self, entry: Entry) -> None:
         self._listings.remove(entry)
-        if entry.expires_at is not None:
-            self._expiries.remove((entry.expires_at, entry.id))
+        self._unlist_expiry(entry)
         if self._max_results is not None:
             self._finished.pop(entry.id, None)
+
+    def _list_expiry(self, entry: Entry) -> None:
+        if entry.expires_at is not None:
+            self._expiries.add((entry.expires_at, entry.id))
+            self._next_expiry = min(self._next_expiry, entry.expires_at)
+
+    def _unlist_expiry(self, entry: Entry) -> None:
+        if entry.expires_at is not None:
+            self._expiries.remove((entry.expires_at, entry.id))
 
     def _drop(self, task_id: str) -> Entry | None:
         """Remove the record and everything that belongs to it; returns it, None if there was none."""

@@ -148,7 +148,8 @@ _PARTS: Final = {
     "commit": ("line", "answer", "alone", "record", "telling", "removal", "commit"),
     "remove": ("full", "line", "answer", "record", "telling", "removal", "remove"),
     "purge": ("full", "line", "answer", "record", "telling", "removal", "purge"),
-    "report": ("line", "answer", "record", "telling", "report"),
+    "report": ("line", "answer", "record", "telling", "expiry", "report"),
+    "expire": ("line", "answer", "record", "telling", "expiry", "expire"),
     "put": ("line", "answer", "record", "put"),
     **{
         name: (name,)

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from flowstore.backends.redis import format as stored
 from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.client import storage_error
+from flowstore.backends.redis.expiries import change, renewal
 from flowstore.backends.redis.format import PER_CALL, entry_of, history_of
 from flowstore.backends.redis.listener import Listener
 from flowstore.backends.redis.listing import Listing
@@ -25,6 +26,7 @@ from flowstore.engine import (
     Asked,
     Engine,
     Entry,
+    Expiry,
     Hints,
     Item,
     Outcome,
@@ -148,10 +150,22 @@ class RedisEngine(Engine):
             flat = [
                 part
                 for report in step
-                for part in (report.id, *(report.stages or (0, ANY_STAGE)), report.progress)
+                for part in (
+                    report.id,
+                    *(report.stages or (0, ANY_STAGE)),
+                    report.progress,
+                    *renewal(report),
+                )
             ]
             applied += map(bool, await self.calls.write("report", now, *flat))
         return applied
+
+    async def expire(self, expiries: Sequence[Expiry], now: int) -> list[bool]:
+        changed: list[bool] = []
+        for step in _steps(expiries):
+            flat = [part for expiry in step for part in (expiry.id, *change(expiry))]
+            changed += map(bool, await self.calls.write("expire", now, *flat))
+        return changed
 
     async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
         outcomes: list[Outcome] = []

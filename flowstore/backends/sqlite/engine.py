@@ -32,6 +32,7 @@ from flowstore.engine import (
     Change,
     Engine,
     Entry,
+    Expiry,
     Hints,
     Item,
     Outcome,
@@ -155,6 +156,16 @@ class SQLiteEngine(Engine):
             changed = [report.id for report, is_applied in zip(reports, applied, strict=True) if is_applied]
             self._tell({Change.REPORTED: changed})
             return applied
+
+        return await self._write(work)
+
+    async def expire(self, expiries: Sequence[Expiry], now: int) -> list[bool]:
+        def work(raw: sqlite3.Connection) -> list[bool]:
+            with transaction(raw):
+                changed = [writes.expire(raw, self._ns, expiry, now) for expiry in expiries]
+            ids = [expiry.id for expiry, is_changed in zip(expiries, changed, strict=True) if is_changed]
+            self._tell({Change.EXPIRED: ids})
+            return changed
 
         return await self._write(work)
 

@@ -82,6 +82,10 @@ UPDATE task SET progress = ?
 WHERE ns = ? AND id = ? AND stage BETWEEN ? AND ? AND status IN (0, 1, 2)
     AND (expires_at IS NULL OR expires_at > ?);
 
+-- name: expire
+UPDATE task SET expires_at = ?, checksum = ?
+WHERE ns = ? AND id = ? AND version = ? AND checksum = ? AND (expires_at IS NULL OR expires_at > ?);
+
 -- name: last_key
 SELECT max(key) FROM item WHERE ns = ? AND task = ? AND section = ?;
 

@@ -28,6 +28,7 @@ from flowstore.engine import (
     APPLIED,
     NAMESPACE,
     Entry,
+    Expiry,
     Logged,
     Outcome,
     Put,
@@ -222,7 +223,15 @@ def rows_of(ns: int, task: int, version: int, entry: Entry) -> tuple[tuple[Any, 
 def report(raw: sqlite3.Connection, ns: int, wanted: Report, now: int) -> bool:
     stages = wanted.stages or (0, ANY_STAGE)
     values = (wanted.progress.decode(), ns, wanted.id, *stages, now)
-    return raw.execute(SQL["report"], values).rowcount > 0
+    is_applied = raw.execute(SQL["report"], values).rowcount > 0
+    if is_applied and wanted.expiry is not None:
+        expire(raw, ns, wanted.expiry, now)
+    return is_applied
+
+
+def expire(raw: sqlite3.Connection, ns: int, wanted: Expiry, now: int) -> bool:
+    values = (wanted.expires_at, wanted.check, ns, wanted.id, wanted.version, wanted.standing, now)
+    return raw.execute(SQL["expire"], values).rowcount > 0
 
 
 def owner(raw: sqlite3.Connection, ns: int, task_id: str, now: int) -> int | None:

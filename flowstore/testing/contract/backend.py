@@ -7,7 +7,7 @@ from flowstore.testing.contract.checking import CheckingContract
 from flowstore.testing.contract.checkpoints import CheckpointsContract
 from flowstore.testing.contract.crowds import CrowdsContract
 from flowstore.testing.contract.enduring import FaultsContract
-from flowstore.testing.contract.expiring import ExpiringContract
+from flowstore.testing.contract.expiring import ExpireContract, ExpiringContract, PurgingContract
 from flowstore.testing.contract.faceting import FacetingContract
 from flowstore.testing.contract.families import FamilyContract
 from flowstore.testing.contract.family_removal import FamilyRemovalContract
@@ -42,6 +42,8 @@ class BackendContract(
     ManyWaitsContract,
     ListingContract,
     ExpiringContract,
+    ExpireContract,
+    PurgingContract,
     HistoryContract,
     CheckingContract,
     FacetingContract,

@@ -118,6 +118,13 @@ class BackendMachine(RuleBasedStateMachine):
         assert self.run(self.backend.clear()) == len(self.live())
         self.model.clear()
 
+    @rule(task_id=IDS, ttl=TTLS)
+    def change_expiry(self, task_id: str, ttl: int | None) -> None:
+        standing = self.live().get(task_id)
+        assert self.run(self.backend.expire(task_id, ttl)) is (standing is not None)
+        if standing is not None:
+            self.keep(standing, ttl)
+
     @rule(seconds=st.sampled_from([1, 5, 50]))
     def expire(self, seconds: int) -> None:
         self.clock.advance(seconds)

@@ -25,6 +25,7 @@ VERBS = (
     "purge",
     "timeline",
     "report",
+    "expire",
     "put",
     "items",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowstore.testing.engine_contract.counting import CountingContract, FacetsContract
+from flowstore.testing.engine_contract.expiring import ExpiryContract
 from flowstore.testing.engine_contract.hinting import WatchingContract
 from flowstore.testing.engine_contract.histories import HistoryContract, TimelineContract
 from flowstore.testing.engine_contract.keeping import BelongingContract, ItemsContract, PuttingContract
@@ -27,6 +28,7 @@ class EngineContract(
     TimelineContract,
     RemovingContract,
     ReportingContract,
+    ExpiryContract,
     WatchingContract,
     SharingContract,
     NamespacesContract,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowstore.engine import FINAL, STATUSES, Engine, Logged, Purged, Report
+from flowstore.engine import FINAL, STATUSES, Engine, Expiry, Logged, Purged, Report
 from flowstore.testing.engine_contract.base import (
     EngineContractBase,
     expiring,
@@ -106,6 +106,24 @@ class ReportingContract(EngineContractBase):
         for status in STATUSES:
             assert (await found(engine, status)).progress == (None if status in FINAL else b"p")
         assert await read_one(engine, "nobody") is None
+
+    async def test_a_report_changes_the_expiry_if_it_says_so(self, engine: Engine) -> None:
+        """Of the version and check that it names, and only if the report itself is carried out."""
+        await stored(engine, *(expiring(name, NOW + 5) for name in "abcd"), sample_write("e", "success"))
+        before = await found(engine, "a")
+        fields = {"a": (1, 1234), "b": (2, 1234), "c": (1, 1235), "d": (1, 1234), "e": (1, 1234)}
+        reports = [
+            Report(name, b"p", (9, 9) if name == "d" else None, Expiry(name, NOW + 9, -77, *guard))
+            for name, guard in fields.items()
+        ]
+        assert await engine.report(reports, NOW) == [True, True, True, False, False]
+        assert await found(engine, "a") == before._replace(progress=b"p", expires_at=NOW + 9, check=-77)
+        for name in "bcd":
+            kept = await found(engine, name)
+            assert (kept.expires_at, kept.check) == (NOW + 5, 1234)
+        assert (await found(engine, "e")).expires_at is None
+        assert await engine.purge(9, NOW + 5) == Purged(0, 3, True)
+        assert await engine.purge(9, NOW + 9) == Purged(0, 1, True)
 
     async def test_stages_of_a_report_are_included(self, engine: Engine) -> None:
         """The record's stage is between the lowest and the highest, or one of them."""

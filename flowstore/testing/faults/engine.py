@@ -13,6 +13,7 @@ from flowstore.engine import (
     Asked,
     Engine,
     Entry,
+    Expiry,
     Hints,
     Item,
     Outcome,
@@ -153,6 +154,9 @@ class EngineFaults(UnreliableHints):
 
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
         return await self._call("report", lambda: self.inner.report(reports, now))
+
+    async def expire(self, expiries: Sequence[Expiry], now: int) -> list[bool]:
+        return await self._call("expire", lambda: self.inner.expire(expiries, now))
 
     async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
         return await self._call("put", lambda: self.inner.put(puts, now))
