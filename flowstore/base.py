@@ -17,8 +17,10 @@ from flowstore._core.listing import Filters, listing_of, where_of
 from flowstore._core.options import BackendOptions
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask
+from flowstore._core.viewing import view_of
 from flowstore._values.arguments import MAX_PAGE, check_int
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Records, Ttl
+from flowstore._values.typed import TypeForm, typed_of
 from flowstore.engine import Engine
 from flowstore.features.app import App
 from flowstore.features.checkpoints import Checkpoints
@@ -27,7 +29,7 @@ from flowstore.features.families import Families
 from flowstore.features.history import History
 from flowstore.features.workers import Workers
 from flowstore.features.workflows import Workflows
-from flowstore.models import Page, Settled, Statuses, StatusName, TaskResult, TaskStatus
+from flowstore.models import Page, Settled, Statuses, StatusName, T, TaskResult, TaskStatus
 
 
 class BaseResultBackend:
@@ -125,39 +127,74 @@ class BaseResultBackend:
         """
         return await storing.store_many(self._core, results, ttl, overwrite)
 
-    async def get(self, task_id: str) -> TaskResult | None:
-        """The record, a fresh object; None when there is none. Raises UnreadableRecord."""
-        return await storing.get(self._core, task_id)
+    async def get(
+        self, task_id: str, *, as_: TypeForm[T] = None, load_result: bool = True
+    ) -> TaskResult[T] | None:
+        """The record, a fresh object; None when there is none. Raises UnreadableRecord.
 
-    async def get_many(self, task_ids: Iterable[str]) -> dict[str, TaskResult]:
-        """The records that exist, by id, in the order of ``task_ids``. Raises UnreadableRecord."""
-        return await storing.get_many(self._core, task_ids)
+        A value of a type that is not registered is an ``Unresolved``, and everything else is there.
+        ``as_``: the type that the result of a successful task is expected to have, such as ``Report``,
+        ``list[Report]`` or a pydantic TypeAdapter; it need not be registered. What does not validate raises
+        UnexpectedValue. ``load_result=False`` leaves out result, args and kwargs (NOT_LOADED).
+        """
+        return await storing.get(self._core, task_id, view_of(as_, load_result))
+
+    async def get_many(
+        self, task_ids: Iterable[str], *, as_: TypeForm[T] = None, load_result: bool = True
+    ) -> dict[str, TaskResult[T]]:
+        """``get`` each; those that exist, by id, in the order of ``task_ids``. Raises UnreadableRecord."""
+        return await storing.get_many(self._core, task_ids, view_of(as_, load_result))
 
     async def exists(self, task_id: str) -> bool:
         """Whether ``get`` would find a record. It is not decoded, so it may be unreadable."""
         return await storing.exists(self._core, task_id)
 
-    async def wait_for(self, task_id: str, timeout: float | None = None) -> TaskResult:
+    async def wait_for(
+        self,
+        task_id: str,
+        timeout: float | None = None,
+        *,
+        as_: TypeForm[T] = None,
+        load_result: bool = True,
+    ) -> TaskResult[T]:
         """The finished result, as soon as it is stored. The wait may begin before the id exists.
 
         ``timeout`` is in seconds; None or inf: for ever; 0 or less: one read, then WaitTimeout. Raises
         WaitTimeout at the deadline, ResultDeleted or ResultExpired if the record goes away during the wait,
         and BackendClosed. If the storage cannot be reached, the wait goes on and retries until the deadline;
         but if this call is the one that opens the backend, opening is attempted once, within ``op_timeout``.
-        Waiters of one id in one backend share one result object.
+        Waiters of one id in one backend share one result object. ``as_`` and ``load_result``: see ``get``.
         """
-        return await awaiting.wait_for(self._core, task_id, timeout)
+        return await awaiting.wait_for(self._core, task_id, timeout, view_of(as_, load_result))
 
     @overload
     async def wait_for_many(
-        self, task_ids: Iterable[str], timeout: float | None = None, *, raise_first: Literal[True]
-    ) -> dict[str, TaskResult]: ...
+        self,
+        task_ids: Iterable[str],
+        timeout: float | None = None,
+        *,
+        raise_first: Literal[True],
+        as_: TypeForm[T] = None,
+        load_result: bool = True,
+    ) -> dict[str, TaskResult[T]]: ...
     @overload
     async def wait_for_many(
-        self, task_ids: Iterable[str], timeout: float | None = None, *, raise_first: bool = False
-    ) -> dict[str, Settled]: ...
+        self,
+        task_ids: Iterable[str],
+        timeout: float | None = None,
+        *,
+        raise_first: bool = False,
+        as_: TypeForm[T] = None,
+        load_result: bool = True,
+    ) -> dict[str, Settled[T]]: ...
     async def wait_for_many(
-        self, task_ids: Iterable[str], timeout: float | None = None, *, raise_first: bool = False
+        self,
+        task_ids: Iterable[str],
+        timeout: float | None = None,
+        *,
+        raise_first: bool = False,
+        as_: TypeForm[Any] = None,
+        load_result: bool = True,
     ) -> dict[str, Any]:
         """``wait_for`` all of them under one deadline; what became of each by id, as ``task_ids`` go.
 
@@ -165,24 +202,44 @@ class BaseResultBackend:
         raise, and its ``unwrap`` does. ``raise_first`` raises the first of these and returns only results.
         At the deadline a WaitTimeout names one of the tasks that are late, and has the others in ``settled``.
         """
-        return await awaiting.wait_for_many(self._core, task_ids, timeout, raise_first)
+        view = view_of(as_, load_result)
+        return await awaiting.wait_for_many(self._core, task_ids, timeout, raise_first, view)
 
     @overload
     def as_completed(
-        self, task_ids: Iterable[str], timeout: float | None = None, *, raise_first: Literal[True]
-    ) -> AsyncGenerator[TaskResult, None]: ...
+        self,
+        task_ids: Iterable[str],
+        timeout: float | None = None,
+        *,
+        raise_first: Literal[True],
+        as_: TypeForm[T] = None,
+        load_result: bool = True,
+    ) -> AsyncGenerator[TaskResult[T], None]: ...
     @overload
     def as_completed(
-        self, task_ids: Iterable[str], timeout: float | None = None, *, raise_first: bool = False
-    ) -> AsyncGenerator[Settled, None]: ...
+        self,
+        task_ids: Iterable[str],
+        timeout: float | None = None,
+        *,
+        raise_first: bool = False,
+        as_: TypeForm[T] = None,
+        load_result: bool = True,
+    ) -> AsyncGenerator[Settled[T], None]: ...
     def as_completed(
-        self, task_ids: Iterable[str], timeout: float | None = None, *, raise_first: bool = False
+        self,
+        task_ids: Iterable[str],
+        timeout: float | None = None,
+        *,
+        raise_first: bool = False,
+        as_: TypeForm[Any] = None,
+        load_result: bool = True,
     ) -> AsyncGenerator[Any, None]:
         """Yield what ``wait_for_many`` returns, each as soon as its wait ends.
 
         All that have ended by the deadline are yielded before WaitTimeout is raised.
         """
-        return awaiting.as_completed(self._core, task_ids, timeout, raise_first)
+        view = view_of(as_, load_result)
+        return awaiting.as_completed(self._core, task_ids, timeout, raise_first, view)
 
     async def delete(self, task_id: str, *, descendants: bool = False) -> bool:
         """Remove the record and everything that belongs to it; False if there was none. Wakes its waiters.
@@ -240,8 +297,9 @@ class BaseResultBackend:
         cursor: str | None = None,
         newest_first: bool = True,
         load_result: bool = True,
+        as_: TypeForm[T] = None,
         **filters: Unpack[Filters],
-    ) -> Page:
+    ) -> Page[T]:
         """One page of the records in ``statuses`` (None: any) that satisfy all ``filters`` (see Filters).
 
         The order is that of ``list_by_status``, or its exact reverse. ``limit`` is 1 to 10,000. ``cursor`` is
@@ -250,10 +308,12 @@ class BaseResultBackend:
         status and submission time during the walk is on exactly one page. With ``load_result=False`` the
         result, args and kwargs of the items are NOT_LOADED. With at most one filter a page costs what it
         shows. With several, the first of parent_id, worker_id, root_id, label and name is walked, and what
-        does not satisfy the others is left out. A record that cannot be read is in ``Page.unreadable``.
+        does not satisfy the others is left out. A record that cannot be read is in ``Page.unreadable``, and
+        so is one whose result is not of the type ``as_`` (see ``get``).
         """
+        view = view_of(as_, load_result)
         wanted = listing_of(statuses, where_of(self._core, filters), 0, newest_first, load_result)
-        return await listing.page(self._core, wanted, limit, cursor)
+        return await listing.page(self._core, wanted, limit, cursor, view)
 
     def iter_by_status(
         self,
@@ -262,15 +322,16 @@ class BaseResultBackend:
         batch_size: int = 100,
         newest_first: bool = True,
         load_result: bool = True,
+        as_: TypeForm[T] = None,
         **filters: Unpack[Filters],
-    ) -> AsyncGenerator[TaskResult, None]:
+    ) -> AsyncGenerator[TaskResult[T], None]:
         """All records that ``page`` would show, one by one, read ``batch_size`` at a time.
 
         If some cannot be read, UnreadableRecords names them at the end, once all others have been yielded.
         """
         check_int("batch_size", batch_size, 1, MAX_PAGE)
         wanted = listing_of(statuses, where_of(self._core, filters), batch_size, newest_first, load_result)
-        return listing.results(self._core, listing.walk(self._core, wanted))
+        return listing.results(self._core, listing.walk(self._core, wanted), view_of(as_, load_result))
 
     async def count_by_status(self, **filters: Unpack[Filters]) -> dict[TaskStatus, int]:
         """How many records there are in each status, among those that satisfy all ``filters`` (see Filters).
@@ -331,7 +392,8 @@ class BaseResultBackend:
         retries: int | None = None,
         parent_id: str | None = None,
         labels: Iterable[str] = (),
-    ) -> TrackedTask:
+        result_type: TypeForm[T] = None,
+    ) -> TrackedTask[T]:
         """Use as ``async with backend.track(task_id) as task:`` around the code of one attempt at a task.
 
         Stores the task as running. When the block ends, stores it as success with ``task.result``; as
@@ -348,10 +410,13 @@ class BaseResultBackend:
         Nothing is claimed: the block runs even if someone else runs the task, or has finished it. Inside the
         block ``task.is_stored`` tells whether this attempt is the stored state.
 
-        A result that cannot be encoded is stored as failed with NotSerializable, which is raised. If the
+        A result that cannot be encoded is stored as failed with NotSerializable, which is raised; and so is
+        UnexpectedValue for one that is not of the ``result_type`` (see ``get``). If a stored argument is of a
+        type that is not registered, the task is stored as failed and UnresolvedValue is raised. If the
         outcome cannot be stored, StorageError is raised, or added as a note to the exception that propagates
         already. A coroutine or generator that is closed inside the block cannot await anything: the event
         loop stores it as cancelled soon after; if no loop runs, the task stays running, as if the process had
         died.
         """
-        return tracking.track(self._core, task_id, name, worker_id, retries, parent_id, labels)
+        typed = typed_of(result_type, "result_type")
+        return tracking.track(self._core, task_id, name, worker_id, retries, parent_id, labels, typed)

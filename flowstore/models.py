@@ -238,7 +238,7 @@ class TaskResult(Record, Generic[T]):
         return result
 
 
-Settled = TaskResult | ResultGone | UnreadableRecord
+Settled = TaskResult[T] | ResultGone | UnreadableRecord
 """What became of an awaited task: its result, or why there is none. Each has ``task_id`` and ``unwrap``."""
 
 _NOT_CARRIED_OVER: Final = {"status", "result", "error", "finished_at", "version", "expires_at"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, get_origin
@@ -97,3 +98,14 @@ class Unresolved:
 
     def __repr__(self) -> str:
         return f"<{self.type_name}: {self.reason}>"
+
+
+def unresolved_in(value: Any) -> Unresolved | None:
+    """The first one in builtin containers, however deep; None if there is none."""
+    if type(value) is Unresolved:
+        return value
+    if isinstance(value, dict):
+        return next(filter(None, map(unresolved_in, (*value, *value.values()))), None)
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return next(filter(None, map(unresolved_in, value)), None)
+    return None

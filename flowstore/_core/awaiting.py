@@ -7,46 +7,49 @@ What concerns all of them, such as BackendClosed, is raised.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from functools import partial
+from typing import Any
 
 from flowstore._core.core import Core, steps
 from flowstore._core.storing import get
+from flowstore._core.viewing import View
 from flowstore._values.arguments import check_bool, check_ids, check_timeout
 from flowstore._waiting.waitlist import Waiting
-from flowstore.engine import Entry
+from flowstore.engine import FINAL, Entry
 from flowstore.errors import ResultGone, UnreadableRecord, WaitTimeout
 from flowstore.models import Settled, TaskResult
 from flowstore.text import check_text
 
 
-async def wait_for(core: Core, task_id: str, timeout: float | None) -> TaskResult:
+async def wait_for(core: Core, task_id: str, timeout: float | None, view: View) -> TaskResult:
     check_text("task_id", task_id)
     seconds = check_timeout(timeout)
     if seconds is not None and seconds <= 0:  # nothing to register for: one read decides
-        return await _look(core, task_id, seconds)
+        return await _look(core, task_id, seconds, view)
     async with core.life:
         wait = core.waiters.register(task_id, seconds)
     try:
-        return await wait
+        return view.of(await wait)
     finally:
         core.waiters.release(task_id, wait)
         del wait  # breaks the cycle: the error's traceback holds this frame, and the frame holds the error
 
 
-async def _look(core: Core, task_id: str, seconds: float) -> TaskResult:
-    result = await get(core, task_id)
+async def _look(core: Core, task_id: str, seconds: float, view: View) -> TaskResult:
+    result = await get(core, task_id, view)
     if result is None or not result.is_finished:
         raise WaitTimeout(task_id, seconds)
     return result
 
 
 async def wait_for_many(
-    core: Core, task_ids: Iterable[str], timeout: float | None, raise_first: bool
+    core: Core, task_ids: Iterable[str], timeout: float | None, raise_first: bool, view: View
 ) -> dict[str, Settled]:
     ids = check_ids(task_ids)
     told: dict[str, Settled] = {}
     try:
-        async for settled in as_completed(core, ids, timeout, raise_first):
+        async for settled in as_completed(core, ids, timeout, raise_first, view):
             told[settled.task_id] = settled
     except WaitTimeout as late:
         late.settled = told
@@ -55,17 +58,17 @@ async def wait_for_many(
 
 
 def as_completed(
-    core: Core, task_ids: Iterable[str], timeout: float | None, raise_first: bool
+    core: Core, task_ids: Iterable[str], timeout: float | None, raise_first: bool, view: View
 ) -> AsyncGenerator[Settled, None]:
     ids, seconds = check_ids(task_ids), check_timeout(timeout)
     check_bool("raise_first", raise_first)
     if seconds is not None and seconds <= 0:
-        return _look_once(core, ids, seconds, raise_first)
-    return _as_completed(core, ids, seconds, raise_first)
+        return _look_once(core, ids, seconds, raise_first, view)
+    return _as_completed(core, ids, seconds, raise_first, view)
 
 
 async def _as_completed(
-    core: Core, ids: list[str], seconds: float | None, raise_first: bool
+    core: Core, ids: list[str], seconds: float | None, raise_first: bool, view: View
 ) -> AsyncGenerator[Settled, None]:
     done: asyncio.Queue[Waiting] = asyncio.Queue()
     async with core.life:
@@ -84,46 +87,40 @@ async def _as_completed(
                 if len(late) == len(waits) - told:
                     raise WaitTimeout(late[0], seconds or 0.0) from core.waiters.trouble
                 wait = await done.get()  # it has ended in time, and is about to be in the queue
-            yield _settled(wait, raise_first)
+            yield _settled(partial(_result, wait, view), raise_first)
     finally:
         for task_id, wait in waits.items():
             core.waiters.release(task_id, wait)
 
 
-def _settled(wait: Waiting, raise_first: bool) -> Settled:
+def _result(wait: Waiting, view: View) -> TaskResult:
+    return view.of(wait.result())
+
+
+def _settled(read: Callable[[], Any], raise_first: bool) -> Any:
     """What became of one task. Raises what concerns all of them."""
-    error = wait.exception()
-    if raise_first or not isinstance(error, ResultGone | UnreadableRecord):
-        return wait.result()
-    return error
+    try:
+        return read()
+    except (ResultGone, UnreadableRecord) as error:
+        if raise_first:
+            raise
+        return error.with_traceback(None)
 
 
 async def _look_once(
-    core: Core, ids: list[str], seconds: float, raise_first: bool
+    core: Core, ids: list[str], seconds: float, raise_first: bool, view: View
 ) -> AsyncGenerator[Settled, None]:
     found: dict[str, Entry] = {}
     async with core.life:
         for step in steps(ids):
-            found.update((entry.id, entry) for entry in core.live(await core.engine.read(step)))
+            entries = core.live(await core.engine.read(step, with_body=view.with_body))
+            found.update((entry.id, entry) for entry in entries)
     late: str | None = None
     for task_id in ids:
-        settled = _decoded(core, found.pop(task_id, None), raise_first)
-        if settled is not None:
-            yield settled
+        entry = found.pop(task_id, None)
+        if entry is not None and (not entry.status or entry.status in FINAL):
+            yield _settled(partial(view.decoded, core, entry), raise_first)
         elif late is None:
             late = task_id
     if late is not None:
         raise WaitTimeout(late, seconds)
-
-
-def _decoded(core: Core, entry: Entry | None, raise_first: bool) -> Settled | None:
-    """None for a task that has not finished."""
-    if entry is None:
-        return None
-    try:
-        result = core.records.decode(entry)
-    except UnreadableRecord as error:
-        if raise_first:
-            raise
-        return error.with_traceback(None)
-    return result if result.is_finished else None

@@ -10,6 +10,7 @@ from flowstore._core.core import Core
 from flowstore._values.checks import is_whole_item, item_check
 from flowstore._values.codec import DecodeError
 from flowstore._values.reading import DAMAGED
+from flowstore._values.typed import Typed
 from flowstore.engine import NAMESPACE, Asked, Item, Outcome, Put, Section, Verdict
 from flowstore.errors import CorruptRecord, UnknownTask, UnreadableRecord
 from flowstore.times import from_micros
@@ -55,8 +56,16 @@ class Keeping:
         """The bytes of a value. Raises NotSerializable with a path that begins with ``name``."""
         return self._core.records.codec.encode_fields({name: value})
 
-    def decode(self, owner: str, item: Item, name: str = "value") -> tuple[Any, datetime]:
+    def decode(
+        self, owner: str, item: Item, name: str = "value", typed: Typed[Any] | None = None
+    ) -> tuple[Any, datetime]:
         """The value encoded under ``name``, and when it was stored. Raises UnreadableRecord."""
+        value, at = self._decoded(owner, item, name)
+        if typed is not None:
+            value = typed.checked(value, owner, f"{self._section} {item.key!r}")
+        return value, at
+
+    def _decoded(self, owner: str, item: Item, name: str) -> tuple[Any, datetime]:
         try:
             if not is_whole_item(self._section, item):
                 raise DecodeError(DAMAGED)

@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Generic, TypedDict, TypeVar, cast
 
 from flowstore._core.core import STEP, Core
+from flowstore._core.viewing import WHOLE, View
 from flowstore._values import cursors
 from flowstore._values.arguments import MAX_PAGE, check_bool, check_int, check_status, check_statuses
 from flowstore._values.facets import ANYWHERE, OPTIONAL, Where, groups_of
@@ -186,12 +188,14 @@ async def readable(steps: AsyncIterator[list[From]], read: Callable[[From], To])
     reading.end()
 
 
-def results(core: Core, steps: AsyncIterator[list[Entry]]) -> AsyncGenerator[TaskResult, None]:
+def results(
+    core: Core, steps: AsyncIterator[list[Entry]], view: View = WHOLE
+) -> AsyncGenerator[TaskResult, None]:
     """The records of a walk, as ``readable`` yields them."""
-    return readable(steps, core.records.decode)
+    return readable(steps, partial(view.decoded, core))
 
 
-async def page(core: Core, listing: Listing, limit: int, cursor: str | None) -> Page:
+async def page(core: Core, listing: Listing, limit: int, cursor: str | None, view: View = WHOLE) -> Page:
     """``limit`` records of ``listing``. One more is read, only to know whether it goes on."""
     check_int("limit", limit, 1, MAX_PAGE)
     listing = replace(listing, limit=limit + 1)
@@ -200,7 +204,7 @@ async def page(core: Core, listing: Listing, limit: int, cursor: str | None) -> 
         listing = replace(listing, after=cursors.decode(cursor, *bound_to))
     async with core.life:
         entries = await step(core, listing)
-    reading = Reading(core.records.decode, most_errors=limit)
+    reading = Reading(partial(view.decoded, core), most_errors=limit)
     has_more = len(entries) > limit
     return Page(
         items=reading.decoded(entries[:limit]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from flowstore._core.core import Core, steps
+from flowstore._core.viewing import WHOLE, View
 from flowstore._core.writing import applied, check_parent
 from flowstore._values.arguments import check_bool, check_ids, check_int, check_result, check_results
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
@@ -58,20 +59,20 @@ async def store_many(
     return [applied(*pair) for pair in zip(writes, outcomes, strict=True)]
 
 
-async def get(core: Core, task_id: str) -> TaskResult | None:
+async def get(core: Core, task_id: str, view: View = WHOLE) -> TaskResult | None:
     check_text("task_id", task_id)
     async with core.life:
-        [entry] = await core.engine.read([task_id])
-    return None if entry is None or entry.is_expired(core.clock()) else core.records.decode(entry)
+        [entry] = await core.engine.read([task_id], with_body=view.with_body)
+    return None if entry is None or entry.is_expired(core.clock()) else view.decoded(core, entry)
 
 
-async def get_many(core: Core, task_ids: Iterable[str]) -> dict[str, TaskResult]:
+async def get_many(core: Core, task_ids: Iterable[str], view: View) -> dict[str, TaskResult]:
     ids = check_ids(task_ids)
     found: dict[str, TaskResult] = {}
     async with core.life:
         for step in steps(ids):
-            entries = core.live(await core.engine.read(step))
-            found.update((entry.id, core.records.decode(entry)) for entry in entries)
+            entries = core.live(await core.engine.read(step, with_body=view.with_body))
+            found.update((entry.id, view.decoded(core, entry)) for entry in entries)
     return found
 
 

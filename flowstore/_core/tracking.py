@@ -27,16 +27,19 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, Generic, NamedTuple, Self, cast
 
 from flowstore._core.core import Core
 from flowstore._core.progress import set_progress
 from flowstore._core.storing import get, store
+from flowstore._core.writing import store_beside_values
 from flowstore._trips.background import in_background
 from flowstore._trips.lifecycle import to_its_end
 from flowstore._values.arguments import check_ids, check_int
-from flowstore.errors import NotSerializable, StorageTimeout
-from flowstore.models import MAX_RETRIES, Progress, TaskResult, TaskStatus
+from flowstore._values.typed import Typed
+from flowstore.errors import NotSerializable, StorageTimeout, UnexpectedValue, UnresolvedValue
+from flowstore.models import MAX_RETRIES, Progress, T, TaskResult, TaskStatus
+from flowstore.stored_type import unresolved_in
 from flowstore.text import check_text
 from flowstore.times import from_micros
 
@@ -49,7 +52,8 @@ def track(
     retries: int | None,
     parent_id: str | None,
     labels: Iterable[str],
-) -> TrackedTask:
+    typed: Typed[T] | None,
+) -> TrackedTask[T]:
     named = {"name": name, "worker_id": worker_id, "parent_id": parent_id}
     given = {argument: check_text(argument, text) for argument, text in named.items() if text is not None}
     attempt = _Attempt(
@@ -61,7 +65,7 @@ def track(
         given.get("parent_id"),
         frozenset(check_ids(labels, "labels")),
     )
-    return TrackedTask(attempt)
+    return TrackedTask(attempt, typed)
 
 
 class _Attempt(NamedTuple):
@@ -116,15 +120,16 @@ _HANDED_OVER: Final[set[asyncio.Task[None]]] = set()
 """Tasks that store the outcome of closed generators. The event loop itself keeps only weak references."""
 
 
-class TrackedTask:
+class TrackedTask(Generic[T]):
     """One attempt at a task while it runs. Assign its outcome to ``result``; the default is None.
 
     ``is_stored``: whether the last store was applied. It was not if someone else has finished the task, or a
     later attempt has begun: then nothing was written.
     """
 
-    def __init__(self, attempt: _Attempt) -> None:
-        self.result: Any = None
+    def __init__(self, attempt: _Attempt, typed: Typed[T] | None) -> None:
+        self.result = cast(T, None)
+        self._typed = typed
         self.is_stored = False
         self._attempt = attempt
         self._core = attempt.core
@@ -159,7 +164,7 @@ class TrackedTask:
         earlier = await get(self._core, self.task_id)
         self._running = self._attempt.running(earlier, _enclosing(self._attempt), self._now())
         try:
-            await self._store(self._running)
+            await self._begin()
         except (asyncio.CancelledError, GeneratorExit) as error:
             # It may have been written, and without a block nothing else would ever end it.
             await self._end(error)
@@ -167,6 +172,22 @@ class TrackedTask:
         self._scope = _Scope(self._core, self.task_id, _root_of(self._running), _innermost())
         self._entry = _SCOPE.set(self._scope)
         return self
+
+    async def _begin(self) -> None:
+        try:
+            await self._store(self._running)
+        except NotSerializable as refused:
+            missing = unresolved_in((self._running.args, self._running.kwargs))
+            if missing is None:
+                raise
+            error = UnresolvedValue(self.task_id, f"{refused.path}: {missing.reason}")
+            await to_its_end(self._fail_unread(error))
+            raise error from None
+
+    async def _fail_unread(self, error: UnresolvedValue) -> None:
+        """Fail the task whose arguments cannot be read: nobody else might, and its waiters would hang."""
+        failed = TaskResult.failed(self._running, error, at=self._now())
+        self.is_stored = await store_beside_values(self._core, failed)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -224,8 +245,12 @@ class TrackedTask:
             await self._store(TaskResult.failed(running, error, at=at))
         else:
             try:
-                await self._store(TaskResult.success(running, self.result, at=at))
-            except NotSerializable as refused:  # the task is over all the same, and must not stay running
+                result = self.result
+                if self._typed is not None:
+                    result = self._typed.checked(result, self.task_id, "result", "task")
+                await self._store(TaskResult.success(running, result, at=at))
+            except (NotSerializable, UnexpectedValue) as refused:
+                # The task is over all the same, and must not stay running.
                 await self._store(TaskResult.failed(running, refused, at=at))
                 raise
 

@@ -36,7 +36,7 @@ WHOLE = View()
 
 
 def view_of(as_: Any, load_result: bool) -> View:
-    typed = typed_of(as_)
+    typed = typed_of(as_, "as_")
     if not check_bool("load_result", load_result) and typed is not None:
         raise ValueError("as_: expected None with load_result=False, which leaves the result out")
     return View(load_result, typed)

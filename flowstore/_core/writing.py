@@ -1,8 +1,10 @@
-"""What became of a write, in the words of ``store``."""
+"""What became of a write, in the words of ``store``; and a write that leaves the stored values alone."""
 
 from __future__ import annotations
 
+from flowstore._core.core import Core
 from flowstore._values.facets import family_of
+from flowstore._values.reading import DAMAGED
 from flowstore.engine import Outcome, Verdict, Write
 from flowstore.errors import CorruptRecord, FamilyConflict
 from flowstore.models import TaskResult
@@ -22,6 +24,29 @@ def applied(write: Write, outcome: Outcome) -> bool:
     if outcome.verdict is Verdict.UNREADABLE:
         raise CorruptRecord(write.entry.id, f"{outcome.reason}; nothing was written")
     return outcome.is_applied
+
+
+async def store_beside_values(core: Core, result: TaskResult) -> bool:
+    """Store ``result`` with the values of the standing record, which are passed on as bytes.
+
+    True if it is now the stored state, by the rules of ``store``; False also if there is no record.
+    """
+    async with core.life:
+        await core.engine.room()
+        # Compare-and-set: the values that were read here must be those of the record that is replaced.
+        while True:
+            [entry] = await core.engine.read([result.task_id])
+            now = core.clock()
+            if entry is None or entry.is_expired(now):
+                return False
+            if not core.records.is_whole(entry):  # its values would get a new checksum
+                raise CorruptRecord(entry.id, DAMAGED)
+            write = core.records.write(result, now, if_version=entry.version, body=entry.body)
+            if entry.stage > write.ceiling:
+                return False
+            [outcome] = await core.engine.write([write], now)
+            if outcome.verdict is not Verdict.STANDING:
+                return applied(write, outcome)
 
 
 def _parent(fixed: tuple[str, ...]) -> str | None:

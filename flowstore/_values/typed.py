@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 from functools import lru_cache
 from types import UnionType
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
@@ -21,9 +21,8 @@ from flowstore._values.kinds import Kind
 from flowstore._values.refusals import Unfit, is_named_tuple
 from flowstore._values.types import kinds_by_tail, reachable, tail_of
 from flowstore.errors import UnexpectedValue
+from flowstore.models import T
 from flowstore.stored_type import Unresolved
-
-T = TypeVar("T")
 
 TypeForm = type[T] | TypeAdapter[T] | UnionType | None
 """A type as pydantic takes it, or a TypeAdapter of any other one; None: values come as they are stored."""
@@ -34,12 +33,12 @@ _SEQUENCES: Final = frozenset({list, tuple, deque})
 class Typed(Generic[T]):
     """Checks of values against one type."""
 
-    def __init__(self, form: type[T] | TypeAdapter[T] | UnionType) -> None:
+    def __init__(self, form: type[T] | TypeAdapter[T] | UnionType, argument: str) -> None:
         try:
             made = form if isinstance(form, TypeAdapter) else TypeAdapter[T](cast(Any, form))
         except (PydanticSchemaGenerationError, PydanticUserError) as error:
             reason = str(error).partition("\n")[0]
-            raise TypeError(f"as_: expected a type that pydantic can validate: {reason}") from None
+            raise TypeError(f"{argument}: expected a type that pydantic can validate: {reason}") from None
         self._adapter = made
         # The only way to the type of an adapter. Without it, stored enums of classes that are not registered
         # do not validate.
@@ -109,20 +108,20 @@ class Typed(Generic[T]):
 
 
 @lru_cache(maxsize=256)
-def _typed(form: Any) -> Typed[Any]:
-    return Typed(form)
+def _typed(form: Any, argument: str) -> Typed[Any]:
+    return Typed(form, argument)
 
 
-def typed_of(form: Any) -> Typed[Any] | None:
+def typed_of(form: Any, argument: str) -> Typed[Any] | None:
     """The checks of a TypeForm, made once. Raises TypeError for what pydantic cannot validate."""
     if form is None:
         return None
     try:
-        return _typed(form)
+        return _typed(form, argument)
     except TypeError:
         if _is_hashable(form):
             raise
-        return Typed(form)
+        return Typed(form, argument)
 
 
 def _is_hashable(form: object) -> bool:

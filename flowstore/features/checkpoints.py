@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic
 
 from pydantic import BaseModel
 
 from flowstore._core.core import Core
 from flowstore._core.keeping import Keeping
 from flowstore._values.arguments import check_int
+from flowstore._values.typed import Typed, TypeForm, typed_of
 from flowstore.engine import Item, Section
 from flowstore.fields import Timestamp
+from flowstore.models import T
 from flowstore.text import check_text
 
 
-class Checkpoint(BaseModel, frozen=True, extra="forbid"):
+class Checkpoint(BaseModel, Generic[T], frozen=True, extra="forbid"):
     """A value that a task saved, to resume from. ``seq`` numbers the checkpoints of the task from 1."""
 
     seq: int
     at: Timestamp
-    value: Any
+    value: T
 
 
 class Checkpoints:
@@ -40,16 +42,22 @@ class Checkpoints:
         outcome = await self._keeping.put(task_id, None, self._keeping.encode(value), keep=keep)
         return int(outcome.key)
 
-    async def latest(self, task_id: str) -> Checkpoint | None:
-        """The last one saved; None if there is none or no such task. The others are not read."""
-        found = await self._keeping.kept(check_text("task_id", task_id), last=1)
-        return self._checkpoint(task_id, found[0]) if found else None
+    async def latest(self, task_id: str, *, as_: TypeForm[T] = None) -> Checkpoint[T] | None:
+        """The last one saved; None if there is none or no such task. The others are not read.
 
-    async def all(self, task_id: str) -> list[Checkpoint]:
+        ``as_``: the type that its value is expected to have, as in ``backend.get``.
+        """
+        check_text("task_id", task_id)
+        typed = typed_of(as_, "as_")
+        found = await self._keeping.kept(task_id, last=1)
+        return self._checkpoint(task_id, found[0], typed) if found else None
+
+    async def all(self, task_id: str, *, as_: TypeForm[T] = None) -> list[Checkpoint[T]]:
         """All checkpoints, in the order in which they were saved; empty for an unknown id."""
-        found = await self._keeping.kept(check_text("task_id", task_id))
-        return [self._checkpoint(task_id, item) for item in found]
+        check_text("task_id", task_id)
+        typed = typed_of(as_, "as_")
+        return [self._checkpoint(task_id, item, typed) for item in await self._keeping.kept(task_id)]
 
-    def _checkpoint(self, task_id: str, item: Item) -> Checkpoint:
-        value, at = self._keeping.decode(task_id, item)
+    def _checkpoint(self, task_id: str, item: Item, typed: Typed[T] | None) -> Checkpoint[T]:
+        value, at = self._keeping.decode(task_id, item, typed=typed)
         return Checkpoint(seq=int(item.key), at=at, value=value)

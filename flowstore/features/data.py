@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic
 
 from pydantic import BaseModel
 
 from flowstore._core.core import Core
 from flowstore._core.keeping import Keeping
 from flowstore._values.arguments import check_int
+from flowstore._values.typed import Typed, TypeForm, typed_of
 from flowstore.engine import Item, Section
 from flowstore.errors import UnknownTask, UnresolvedValue, VersionConflict
 from flowstore.fields import Timestamp
+from flowstore.models import T
 from flowstore.stored_type import Unresolved
 from flowstore.text import check_text
 
 
-class DataEntry(BaseModel, frozen=True, extra="forbid"):
+class DataEntry(BaseModel, Generic[T], frozen=True, extra="forbid"):
     """A value of a task's data. ``version`` counts the writes of its key from 1; ``at`` is the last one."""
 
     key: str
-    value: Any
+    value: T
     version: int
     at: Timestamp
 
@@ -53,28 +55,31 @@ class Data:
             raise VersionConflict(task_id, if_version, outcome.version, key)
         return outcome.version
 
-    async def get(self, task_id: str, key: str, default: Any = None) -> Any:
+    async def get(self, task_id: str, key: str, default: Any = None, *, as_: TypeForm[T] = None) -> T | Any:
         """The value; ``default`` if there is no such key or no such task. Always a fresh object.
 
-        Raises UnresolvedValue if it is of a type that is not registered.
+        ``as_``: the type that it is expected to have, as in ``backend.get``. Raises UnexpectedValue if it has
+        not, UnresolvedValue if it is of a type that is not registered.
         """
-        entry = await self.entry(task_id, key)
+        entry = await self.entry(task_id, key, as_=as_)
         if entry is not None and isinstance(entry.value, Unresolved):
             raise UnresolvedValue(task_id, f"{Section.DATA} {key!r}: {entry.value.reason}")
         return default if entry is None else entry.value
 
-    async def entry(self, task_id: str, key: str) -> DataEntry | None:
+    async def entry(self, task_id: str, key: str, *, as_: TypeForm[T] = None) -> DataEntry[T] | None:
         """The value with its version, for ``if_version``; None if there is no such key or no such task."""
         check_text("task_id", task_id)
         check_text("key", key)
+        typed = typed_of(as_, "as_")
         found = await self._keeping.kept(task_id, keys=[key])
-        return self._entry(task_id, found[0]) if found else None
+        return self._entry(task_id, found[0], typed) if found else None
 
-    async def all(self, task_id: str) -> dict[str, Any]:
+    async def all(self, task_id: str, *, as_: TypeForm[T] = None) -> dict[str, T]:
         """All values by key, in the order of the keys; empty if there are none or no such task."""
         check_text("task_id", task_id)
+        typed = typed_of(as_, "as_")
         found = await self._keeping.kept(task_id)
-        return {item.key: self._entry(task_id, item).value for item in found}
+        return {item.key: self._entry(task_id, item, typed).value for item in found}
 
     async def delete(self, task_id: str, key: str) -> bool:
         """Remove the value; False if there was no such key or no such task. Its version starts again at 1."""
@@ -85,6 +90,6 @@ class Data:
         except UnknownTask:
             return False
 
-    def _entry(self, task_id: str, item: Item) -> DataEntry:
-        value, at = self._keeping.decode(task_id, item)
+    def _entry(self, task_id: str, item: Item, typed: Typed[T] | None) -> DataEntry[T]:
+        value, at = self._keeping.decode(task_id, item, typed=typed)
         return DataEntry(key=item.key, value=value, version=item.version, at=at)
