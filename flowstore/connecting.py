@@ -105,6 +105,7 @@ PLAIN_OPTIONS: Final[Mapping[str, Callable[[str], object]]] = {
     "ttl": float,
     "failure_ttl": float,
     "unfinished_ttl": float,
+    "raw": _truth,
     "max_result_bytes": int,
     "recheck_interval": float,
     "op_timeout": float,

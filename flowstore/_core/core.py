@@ -19,7 +19,7 @@ from flowstore._core.purging import BACKGROUND_STEP, Purger
 from flowstore._trips.families import with_families
 from flowstore._trips.lifecycle import Lifecycle
 from flowstore._trips.reporting import Reports
-from flowstore._values.arguments import check_callable, check_int, check_ttl
+from flowstore._values.arguments import check_bool, check_callable, check_int, check_ttl
 from flowstore._values.codec import Codec
 from flowstore._values.records import Records
 from flowstore._waiting.waiters import Waiters
@@ -45,8 +45,10 @@ class Core:
         self.clock = check_callable("clock", options.get("clock", _wall_clock))
         redact = options.get("redact")
         limit = check_int("max_result_bytes", options.get("max_result_bytes", 64 * 2**20), 2)
+        raw = check_bool("raw", options.get("raw", False))
+        codec = Codec(options.get("types", ()), max_bytes=limit, raw=raw)
         self.records = records(
-            Codec(options.get("types", ()), max_bytes=limit),
+            codec,
             ttl=check_ttl("ttl", options.get("ttl")),
             failure_ttl=check_ttl("failure_ttl", options.get("failure_ttl", options.get("ttl"))),
             unfinished_ttl=check_ttl("unfinished_ttl", options.get("unfinished_ttl")),

@@ -9,6 +9,7 @@ from typing import Literal, TypedDict
 from flowstore._values.arguments import Redact, check_bool, check_duration, check_int
 from flowstore._values.facets import OPTIONAL
 from flowstore._values.records import Ttl
+from flowstore._values.types import Types
 
 FacetName = Literal["name", "worker_id", "label"]
 
@@ -20,19 +21,20 @@ class BackendOptions(TypedDict, total=False):
     and app ("default"). ``ttl``: how long a record is kept once it is finished, in seconds or as a timedelta;
     None (default): for ever. ``failure_ttl``: the same for failed records; ``ttl`` by default.
     ``unfinished_ttl``: how long one that is not finished is kept after a store or a progress report, each of
-    which begins it anew; None (default): for ever. ``types``: the
-    dataclasses, enums and pydantic models that values may hold, or a mapping of stable names to them.
-    ``max_result_bytes``: the limit on result, args and kwargs together, encoded (64 MiB).
-    ``recheck_interval``: every how many seconds all awaited ids are read again, even without a notification
-    (15). ``op_timeout``: how many seconds a call may take at most, including its wait for a round trip (10).
-    ``purge_interval``: every how many seconds, or as a timedelta, an open backend removes what has expired,
-    give or take a half (60); None: never. The three are a week at most. ``history``: whether each store
-    leaves a Transition behind (True). ``history_limit``: how many of the newest transitions of each task to
-    keep; None (default): all.
-    ``clock``: returns microseconds since the epoch. ``redact``: called with each result before it is encoded,
-    and returns the one to store, with the same task_id, status and retries; if it raises, so does ``store``,
-    and nothing is stored. It is not called for what ``workers.requeue`` and ``workers.fail_lost`` change.
-    ``facets``: by which of "name", "worker_id" and "label" tasks can be listed and counted; all by default.
+    which begins it anew; None (default): for ever. ``types``: the dataclasses, enums, NamedTuples and
+    pydantic models that values may hold, and StoredTypes; or a mapping of stable names to them. ``raw``: read
+    values as the JSON that is stored, in which ``{"$tuple": [...]}`` is data (False), for tools that show any
+    record and know none of its types. ``max_result_bytes``: the limit on result, args and kwargs together,
+    encoded (64 MiB). ``recheck_interval``: every how many seconds all awaited ids are read again, even
+    without a notification (15). ``op_timeout``: how many seconds a call may take at most, including its wait
+    for a round trip (10). ``purge_interval``: every how many seconds, or as a timedelta, an open backend
+    removes what has expired, give or take a half (60); None: never. The three are a week at most.
+    ``history``: whether each store leaves a Transition behind (True). ``history_limit``: how many of the
+    newest transitions of each task to keep; None (default): all. ``clock``: returns microseconds since the
+    epoch. ``redact``: called with each result before it is encoded, and returns the one to store, with the
+    same task_id, status and retries; if it raises, so does ``store``, and nothing is stored. It is not called
+    for what ``workers.requeue`` and ``workers.fail_lost`` change. ``facets``: by which of "name", "worker_id"
+    and "label" tasks can be listed and counted; all by default.
     Each is an entry in an index for every task that has one. Without "worker_id" the tasks of a dead worker
     cannot be found, without "name" no workflows. All processes on a namespace should have the same.
     """
@@ -41,7 +43,8 @@ class BackendOptions(TypedDict, total=False):
     ttl: Ttl
     failure_ttl: Ttl
     unfinished_ttl: Ttl
-    types: Iterable[type] | Mapping[str, type]
+    types: Types
+    raw: bool
     max_result_bytes: int
     recheck_interval: float
     op_timeout: float

@@ -46,11 +46,11 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from functools import partial
-from itertools import accumulate
-from json import JSONDecoder, dumps, loads
-from typing import Any, Final, NoReturn
+from json import JSONDecoder
+from typing import Any, Final
 
 from flowstore._values.codec_plain import plain_json, read_plain
+from flowstore._values.json_text import nesting, refuse_constant, without_unknown
 from flowstore._values.kinds import BY_TAG, EnumKind, Kind
 from flowstore._values.leaves import FACTORIES, LEAVES, READERS, as_base, has_surrogates, quoted, unique
 from flowstore._values.refusals import DecodeError, Refused, Unfit, as_type, reason, short
@@ -70,8 +70,6 @@ _LEVELS: Final = 5
 _LEAF_LEVELS: Final = 7
 _MAX_REASON_CHARS: Final = 300
 _MAX_NAME_CHARS: Final = 200
-_BRACKETS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
-_NOT_BRACKETS: Final = bytes(set(range(256)) - _BRACKETS.keys())
 
 
 def _key_step(key: object) -> str:
@@ -89,28 +87,6 @@ def _are_plain(keys: Collection[Any]) -> bool:
     return "$" not in names or not any(key.startswith("$") for key in keys)
 
 
-def _nesting(data: bytes) -> int:
-    """How deep brackets outside of strings nest. In bad JSON, at least as deep as a parser would get."""
-    bare = data.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2]
-    steps = b"".join(bare).translate(None, _NOT_BRACKETS)
-    return max(accumulate(map(_BRACKETS.__getitem__, steps)), default=0)
-
-
-def _without_unknown(data: bytes, known: Set[str] | None) -> bytes | None:
-    """The JSON object but for the fields that are not ``known``; None if there are none, or it is none."""
-    try:
-        fields = loads(data)
-        if known is None or type(fields) is not dict or fields.keys() <= known:
-            return None
-        return dumps({name: fields[name] for name in known & fields.keys()}).encode()
-    except (ValueError, RecursionError):
-        return None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise DecodeError(f"{name} is not JSON")
-
-
 class _TooLarge(Refused):
     pass
 
@@ -121,7 +97,7 @@ class Codec:
     ``types``: those that may occur in values, each stored under "module:qualname", or under its name in a
     mapping. ``max_bytes``: the limit on the encoded record. ``max_depth``, up to ``MAX_DEPTH``: how deep
     containers may nest within one value. On read it is enforced in levels of JSON, of which a container may
-    take several.
+    take several. ``raw``: values are read as the JSON that is stored, with the tags as data.
     """
 
     def __init__(
@@ -130,11 +106,13 @@ class Codec:
         *,
         max_bytes: int = 64 * 1024 * 1024,
         max_depth: int = MAX_DEPTH,
+        raw: bool = False,
     ) -> None:
         if max_bytes < 2:
             raise ValueError(f"max_bytes: expected at least 2, got {max_bytes}")
         if not 1 <= max_depth <= MAX_DEPTH:
             raise ValueError(f"max_depth: expected 1 to {MAX_DEPTH}, got {max_depth}")
+        self.is_raw = raw
         self.max_bytes = max_bytes
         self.max_depth = max_depth
         self._max_levels = max_depth * _LEVELS + _LEAF_LEVELS
@@ -155,7 +133,8 @@ class Codec:
         self._types = TypeTable(types)
         for cls in self._types.classes():
             self._writer_of(cls)
-        self._decoder = JSONDecoder(object_pairs_hook=self._read_object, parse_constant=_refuse_constant)
+        hook = None if raw else self._read_object
+        self._decoder = JSONDecoder(object_pairs_hook=hook, parse_constant=refuse_constant)
 
     def encode_fields(self, fields: Mapping[str, object]) -> bytes:
         """One JSON object of ``fields``, whose names must not start with "$".
@@ -179,7 +158,7 @@ class Codec:
         """
         if len(data) > self.max_bytes:
             raise DecodeError(f"{len(data)} bytes; the limit is {self.max_bytes}")
-        if data.count(b"[") + data.count(b"{") > self._max_levels < _nesting(data):
+        if data.count(b"[") + data.count(b"{") > self._max_levels < nesting(data):
             raise DecodeError(f"nested deeper than {self.max_depth} levels")
         fields = self._read_tagged_fields(data, known) if b'"$' in data else read_plain(data)
         if type(fields) is not dict:
@@ -190,7 +169,7 @@ class Codec:
         try:
             return self._read_json(data)
         except DecodeError:  # perhaps only because of a field that is unknown here
-            if (rest := _without_unknown(data, known)) is None:
+            if (rest := without_unknown(data, known)) is None:
                 raise
             return self._read_json(rest)
 

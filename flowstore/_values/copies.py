@@ -16,7 +16,7 @@ from uuid import UUID
 
 from flowstore._values.codec import Codec
 from flowstore._values.reading import decode, read_progress, result_of, values_of
-from flowstore._values.records import Records, encode_body
+from flowstore._values.records import Records, encode_body, encode_values
 from flowstore.engine import Entry, Logged
 from flowstore.models import TaskResult
 
@@ -138,7 +138,9 @@ def _copied_out(entry: Entry, codec: Codec) -> TaskResult:
     progress: Any = entry.progress
     if type(progress) is bytes:
         progress = read_progress(progress)
-    if type(body) is Copied:
+    if type(body) is Copied and codec.is_raw:
+        values = values_of(entry._replace(body=encode_values(*body, codec)), codec)
+    elif type(body) is Copied:
         result, args, kwargs = body
         values = {"result": _again(result), "args": _again(args), "kwargs": _again(kwargs)}
     else:

@@ -10,15 +10,15 @@ store while a new one is deployed. The older one meets fields it does not know, 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum, Flag
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Final
 
 from pydantic import BaseModel, SecretBytes, SecretStr
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from flowstore._values.instances import UNSET, called, dict_or_none, pydantic_default, state_of
 from flowstore._values.refusals import (
     Refused,
     Unfit,
@@ -30,7 +30,6 @@ from flowstore._values.refusals import (
 )
 from flowstore.stored_type import StoredType, UnknownFields
 
-_UNSET: Final = object()
 _KEPT: Final = "_flowstore_unknown_fields"
 """The attribute with the fields that are kept for a newer program."""
 _BY_EXTRA: Final[dict[Any, UnknownFields]] = {"forbid": "refuse", "allow": "keep", "ignore": "ignore"}
@@ -64,7 +63,7 @@ class Kind:
     def adopt(self, tag: str, data: Any, version: int) -> object:
         """The same of what another kind has opened, as where a dataclass has become a model."""
         if version < self.stored.version and self.stored.upgrade is not None:
-            return self._of_class("upgrade", _called("upgrade", self.stored.upgrade, version, data))
+            return self._of_class("upgrade", called("upgrade", self.stored.upgrade, version, data))
         if tag != self.tag and not (isinstance(self, FieldsKind) and issubclass(BY_TAG[tag], FieldsKind)):
             raise Unfit(f"{self.name} is stored as {tag[1:]}, and registered as {self.tag[1:]}")
         return self._made(data, version)
@@ -107,7 +106,7 @@ class FieldsKind(Kind):
         raise NotImplementedError
 
     def _default(self, name: str, held: dict[str, Any]) -> object:
-        """The default of a field; _UNSET if it has none."""
+        """The default of a field; UNSET if it has none."""
         raise NotImplementedError
 
     def _unknown(self) -> str:
@@ -120,9 +119,9 @@ class FieldsKind(Kind):
             if not isinstance(getattr(self.cls, name, None), cached_property):  # computed again when needed
                 refusal = f"not a field of {full_name(self.cls)}, so it would be lost; make it one"
                 raise Refused(refusal, f".{name}")
-        fields = {name: state[name] if name in state else getattr(value, name, _UNSET) for name in names}
+        fields = {name: state[name] if name in state else getattr(value, name, UNSET) for name in names}
         for name, field in fields.items():
-            if field is _UNSET:
+            if field is UNSET:
                 raise Refused("the field has no value on this instance", f".{name}")
         return {**fields, **{name: field for name, field in kept.items() if name not in fields}}
 
@@ -135,7 +134,7 @@ class FieldsKind(Kind):
         held: dict[str, Any] = {}
         for name in self._names():
             held[name] = stored[name] if name in stored else self._default(name, held)
-            if held[name] is _UNSET:
+            if held[name] is UNSET:
                 raise Unfit(f"the field {name!r} of {full_name(self.cls)} is not stored, and has no default")
         others = {name: field for name, field in stored.items() if name not in held}
         unknown = others.keys() - extra
@@ -160,17 +159,17 @@ class DataclassKind(FieldsKind):
 
     def _default(self, name: str, held: dict[str, Any]) -> object:
         if name in (by_name := getattr(self.cls, "__pydantic_fields__", {})):
-            return _pydantic_default(by_name[name], held)
+            return pydantic_default(by_name[name], held)
         field = self._fields[name]
         if field.default_factory is not dataclasses.MISSING:
-            return _called("the default factory", field.default_factory)
-        return _UNSET if field.default is dataclasses.MISSING else field.default
+            return called("the default factory", field.default_factory)
+        return UNSET if field.default is dataclasses.MISSING else field.default
 
     def _unknown(self) -> str:
         return self.stored.unknown_fields or _BY_EXTRA.get(self._extra, "ignore")
 
     def parts(self, value: Any) -> list[Any]:
-        state = _state(value)
+        state = state_of(value)
         kept = state.pop(_KEPT, {})
         if self._extra == "allow":
             kept = {**kept, **{name: state.pop(name) for name in state.keys() - self._fields.keys()}}
@@ -201,7 +200,7 @@ class NamedTupleKind(FieldsKind):
         return names
 
     def _default(self, name: str, held: dict[str, Any]) -> object:
-        return self.cls._field_defaults.get(name, _UNSET)
+        return self.cls._field_defaults.get(name, UNSET)
 
     def parts(self, value: Any) -> list[Any]:
         fields = dict(zip(self._names(), value, strict=True))
@@ -220,13 +219,13 @@ class ModelKind(FieldsKind):
         return fields
 
     def _default(self, name: str, held: dict[str, Any]) -> object:
-        return _pydantic_default(self.cls.model_fields[name], held)
+        return pydantic_default(self.cls.model_fields[name], held)
 
     def _unknown(self) -> str:
         return self.stored.unknown_fields or _BY_EXTRA.get(self.cls.model_config.get("extra"), "ignore")
 
     def parts(self, value: BaseModel) -> list[Any]:
-        state = _state(value)
+        state = state_of(value)
         fields_set, extra, private = [state.pop(name, None) for name in self._SLOTS]
         fields = self._taken(state, value, state.pop(_KEPT, {}))
         return [fields, sorted(fields_set or ()), extra, private, *self._version()]
@@ -234,7 +233,7 @@ class ModelKind(FieldsKind):
     @staticmethod
     def opened(data: Any, *parts: Any) -> tuple[Any, int]:
         _, extra, _, version = parts if len(parts) == 4 else (*parts, 1)
-        return {**as_type(dict, data), **_dict_or_none(extra)}, as_type(int, version)
+        return {**as_type(dict, data), **dict_or_none(extra)}, as_type(int, version)
 
     def build(self, *parts: Any) -> object:
         data, version = self.opened(*parts)
@@ -242,7 +241,7 @@ class ModelKind(FieldsKind):
             return self.adopt(self.tag, data, version)
         _, fields_set, extra, private, *_ = parts
         names = {as_type(str, name) for name in as_type(list, fields_set)}
-        return self._model(data, names, _dict_or_none(extra), _dict_or_none(private))
+        return self._model(data, names, dict_or_none(extra), dict_or_none(private))
 
     def _made(self, data: Any, version: int) -> object:
         return self._model(data, {*as_type(dict, data)}, {}, {})
@@ -274,7 +273,7 @@ class ModelKind(FieldsKind):
         if not self.cls.__private_attributes__:
             return None
         defaults = {
-            name: _called("the default factory", attribute.get_default)
+            name: called("the default factory", attribute.get_default)
             for name, attribute in self.cls.__private_attributes__.items()
             if name not in stored
         }
@@ -302,7 +301,7 @@ class TaughtKind(Kind):
             raise Unfit(f"{self.name} is stored in version {version}, {known}")
         load = self.stored.load
         assert load is not None
-        return self._of_class("load", _called("load", load, data))
+        return self._of_class("load", called("load", load, data))
 
 
 KINDS: Final = (EnumKind, DataclassKind, ModelKind, NamedTupleKind, TaughtKind)
@@ -328,32 +327,3 @@ def kind_of(stored: StoredType[Any], name: str) -> Kind:
     teach = f"StoredType({cls.__name__}, dump=..., load=...)"
     expected = f"dataclasses, enums, NamedTuples and pydantic models, or {teach}"
     raise TypeError(f"types: expected {expected}, got {short(cls)}")
-
-
-def _called(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function that the program has registered. What it raises is about one value, not the record."""
-    try:
-        return function(*arguments)
-    except (Unfit, RecursionError, MemoryError):
-        raise
-    except Exception as error:
-        raise Unfit(f"{what} raised {full_name(type(error))}: {short(str(error))}") from error
-
-
-def _pydantic_default(field: FieldInfo, held: dict[str, Any]) -> object:
-    if field.is_required():
-        return _UNSET
-    return _called(
-        "the default factory", partial(field.get_default, call_default_factory=True, validated_data=held)
-    )
-
-
-def _dict_or_none(part: object) -> dict[str, Any]:
-    return {} if part is None else as_type(dict, part)
-
-
-def _state(value: object) -> dict[str, Any]:
-    """All state of ``value``, from its ``__dict__`` and its slots."""
-    state = object.__getstate__(value)
-    instance, slots = state if isinstance(state, tuple) else (state, None)
-    return {**(instance or {}), **(slots or {})}

@@ -7,7 +7,7 @@ list of status, stage and worker. Fields that are None or empty are left out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from itertools import count
 from secrets import token_hex
@@ -258,11 +258,17 @@ def encode_body(result: TaskResult, codec: Codec) -> bytes:
     """The encoded values. Raises NotSerializable with the path of one that cannot be stored."""
     if not result.is_loaded:
         raise NotSerializable("result", "was not loaded (load_result=False); get() the record first")
+    return encode_values(result.result, result.args, result.kwargs, codec)
+
+
+def encode_values(
+    result: object, args: Sequence[object], kwargs: Mapping[str, object], codec: Codec
+) -> bytes:
     body: dict[str, object] = {}
-    if result.result is not None:
-        body["result"] = result.result
-    if result.args:
-        body["args"] = [*result.args]
-    if result.kwargs:
-        body["kwargs"] = result.kwargs
+    if result is not None:
+        body["result"] = result
+    if args:
+        body["args"] = [*args]
+    if kwargs:
+        body["kwargs"] = kwargs
     return codec.encode_fields(body)

@@ -16,7 +16,9 @@ from flowstore._core.options import kept_transitions, op_timeout, purge_interval
 from flowstore.connecting import PLAIN_OPTIONS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "backends.md").read_text("utf-8")
-MODULES = re.compile(r"\b(?:typing|datetime|collections\.abc|flowstore\.models)\.")
+MODULES = re.compile(r"\b(?:typing|datetime|collections\.abc|flowstore\.models|flowstore\.stored_type)\.")
+UNION = re.compile(r"Union\[(type\[Any\]), (StoredType\[Any\])\]")
+"""As Python 3.13 and older show it."""
 OWN = {"SQLite": SQLiteBackend, "memory": InMemoryBackend}
 
 
@@ -48,6 +50,7 @@ def test_every_option_is_in_the_table() -> None:
     for name, option in OPTIONS.items():
         hint = hints[name]
         shown = hint.__name__ if isinstance(hint, type) else MODULES.sub("", str(hint))
+        shown = UNION.sub(r"\1 | \2", shown)
         assert option.type == shown, name
         assert (option.backend == "all") == (name in BackendOptions.__annotations__), name
         assert option.what, name

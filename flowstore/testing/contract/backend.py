@@ -7,6 +7,7 @@ from flowstore.testing.contract.checking import CheckingContract
 from flowstore.testing.contract.checkpoints import CheckpointsContract
 from flowstore.testing.contract.crowds import CrowdsContract
 from flowstore.testing.contract.enduring import FaultsContract
+from flowstore.testing.contract.everyday import EverydayContract
 from flowstore.testing.contract.expiring import ExpireContract, ExpiringContract, PurgingContract
 from flowstore.testing.contract.faceting import FacetingContract
 from flowstore.testing.contract.families import FamilyContract
@@ -54,6 +55,7 @@ class BackendContract(
     TrackContract,
     LeavingContract,
     ValuesContract,
+    EverydayContract,
     DataContract,
     CheckpointsContract,
     WorkersContract,

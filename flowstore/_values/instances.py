@@ -1,0 +1,45 @@
+"""The state of instances, and the functions of registered types that reading calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from pydantic.fields import FieldInfo
+
+from flowstore._values.refusals import Unfit, as_type, full_name, short
+
+UNSET: Final = object()
+"""The value of a field that has none."""
+
+
+def called(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function that the program has registered. What it raises is about one value, not the record."""
+    try:
+        return function(*arguments)
+    except (Unfit, RecursionError, MemoryError):
+        raise
+    except Exception as error:
+        raise Unfit(f"{what} raised {full_name(type(error))}: {short(str(error))}") from error
+
+
+def pydantic_default(field: FieldInfo, held: dict[str, Any]) -> object:
+    if field.is_required():
+        return UNSET
+    return called(
+        "the default factory", partial(field.get_default, call_default_factory=True, validated_data=held)
+    )
+
+
+def dict_or_none(part: object) -> dict[str, Any]:
+    return {} if part is None else as_type(dict, part)
+
+
+def state_of(value: object) -> dict[str, Any]:
+    """All state of ``value``, from its ``__dict__`` and its slots."""
+    state = object.__getstate__(value)
+    instance, slots = state if isinstance(state, tuple) else (state, None)
+    whole = {**(instance or {}), **(slots or {})}
+    whole.pop("__orig_class__", None)  # left by Pair[int](...) of a generic dataclass
+    return whole
