@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from typing import Any, Final
 
-from pydantic.fields import FieldInfo
+from pydantic.fields import FieldInfo, ModelPrivateAttr
 
 from flowstore._values.refusals import Unfit, as_type, full_name, short
 
@@ -30,6 +31,15 @@ def pydantic_default(field: FieldInfo, held: dict[str, Any]) -> object:
     return called(
         "the default factory", partial(field.get_default, call_default_factory=True, validated_data=held)
     )
+
+
+def private_default(attribute: ModelPrivateAttr, held: dict[str, Any]) -> object:
+    """The default of a private attribute. ``get_default`` itself is not the same in all versions."""
+    factory: Any = attribute.default_factory
+    if factory is None:
+        return deepcopy(attribute.default)
+    takes_data = getattr(attribute, "default_factory_takes_validated_data", False)
+    return called("the default factory", factory, *((held,) if takes_data else ()))
 
 
 def dict_or_none(part: object) -> dict[str, Any]:

@@ -18,7 +18,14 @@ from typing import Any, Final
 from pydantic import BaseModel, SecretBytes, SecretStr
 from pydantic_core import PydanticUndefined
 
-from flowstore._values.instances import UNSET, called, dict_or_none, pydantic_default, state_of
+from flowstore._values.instances import (
+    UNSET,
+    called,
+    dict_or_none,
+    private_default,
+    pydantic_default,
+    state_of,
+)
 from flowstore._values.refusals import (
     Refused,
     Unfit,
@@ -260,7 +267,7 @@ class ModelKind(FieldsKind):
             more = {name: field for name, field in others.items() if is_kept or name in extra}
         elif others and is_kept:
             held[_KEPT] = others
-        state = ((names | extra.keys()) & held.keys(), more, self._private(private))
+        state = ((names | extra.keys()) & held.keys(), more, self._private(private, held))
         model = object.__new__(self.cls)
         object.__setattr__(model, "__dict__", held)
         for name, part in zip(self._SLOTS, state, strict=True):
@@ -268,18 +275,16 @@ class ModelKind(FieldsKind):
                 object.__setattr__(model, name, part)
         return model
 
-    def _private(self, stored: dict[str, Any]) -> dict[str, Any] | None:
+    def _private(self, stored: dict[str, Any], held: dict[str, Any]) -> dict[str, Any] | None:
         """The private attributes of the class, with their defaults where they are not stored."""
         if not self.cls.__private_attributes__:
             return None
-        defaults = {
-            name: called("the default factory", attribute.get_default)
-            for name, attribute in self.cls.__private_attributes__.items()
-            if name not in stored
-        }
-        known = {name: stored[name] for name in stored if name in self.cls.__private_attributes__}
-        known |= {name: value for name, value in defaults.items() if value is not PydanticUndefined}
-        return known
+        private: dict[str, Any] = {}
+        for name, attribute in self.cls.__private_attributes__.items():
+            value = stored[name] if name in stored else private_default(attribute, {**held, **private})
+            if value is not PydanticUndefined:
+                private[name] = value
+        return private
 
 
 class TaughtKind(Kind):

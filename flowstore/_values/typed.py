@@ -57,8 +57,8 @@ class Typed(Generic[T]):
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
             path = root + "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in first["loc"])
             raise UnexpectedValue(task_id, path, first["msg"], kind) from error
-        # An equal value is returned as it was stored, with private attributes and the names of fields set.
-        return cast(T, value) if _is_equal(value, checked) else checked
+        # The same value is returned as it was stored, with private attributes and the names of fields set.
+        return cast(T, value) if _is_same(value, checked) else checked
 
     def _validated(self, value: object) -> T:
         try:
@@ -82,9 +82,12 @@ class Typed(Generic[T]):
             value = self._resolved(value)
         kind = type(value)
         if kind in _SEQUENCES:
-            return kind([self._opened(item, is_all=is_all) for item in value])
+            items = [self._opened(item, is_all=is_all) for item in value]
+            return deque(items, value.maxlen) if kind is deque else kind(items)
         if isinstance(value, dict):
-            return {key: self._opened(item, is_all=is_all) for key, item in value.items()}
+            opened = value.copy()  # of the same class
+            opened.update((key, self._opened(item, is_all=is_all)) for key, item in value.items())
+            return opened
         if not is_all and kind not in self._classes:
             return value
         if is_named_tuple(kind):
@@ -141,8 +144,19 @@ def _fields_of(value: Any) -> dict[str, Any] | None:
     return None
 
 
-def _is_equal(value: object, other: object) -> bool:
+def _is_same(value: Any, other: Any) -> bool:
+    """Equal, of the same types and with the same fields all the way down, whatever is not a field."""
+    if type(value) is not type(other):
+        return False
+    if isinstance(value, dict):
+        is_like = value.keys() == other.keys()
+        return is_like and all(_is_same(value[key], other[key]) for key in value)
+    if type(value) in _SEQUENCES:
+        return len(value) == len(other) and all(map(_is_same, value, other))
+    fields = _fields_of(value)
+    if fields is not None:
+        return _is_same(fields, _fields_of(other))
     try:
-        return type(value) is type(other) and bool(value == other)
+        return bool(value == other)
     except Exception:  # somebody's own __eq__, or an array that has no single answer
         return False

@@ -8,6 +8,7 @@ from flowstore.testing.contract.checkpoints import CheckpointsContract
 from flowstore.testing.contract.crowds import CrowdsContract
 from flowstore.testing.contract.enduring import FaultsContract
 from flowstore.testing.contract.everyday import EverydayContract
+from flowstore.testing.contract.evolving import EvolvingContract
 from flowstore.testing.contract.expiring import ExpireContract, ExpiringContract, PurgingContract
 from flowstore.testing.contract.faceting import FacetingContract
 from flowstore.testing.contract.families import FamilyContract
@@ -30,6 +31,7 @@ from flowstore.testing.contract.roundtrips import ValuesContract
 from flowstore.testing.contract.sharing import ConcurrencyContract
 from flowstore.testing.contract.storing import StoringContract
 from flowstore.testing.contract.tracking import TrackContract
+from flowstore.testing.contract.typed import TypedContract
 from flowstore.testing.contract.waits import WaitingContract
 from flowstore.testing.contract.waits_of_many import ManyWaitsContract
 from flowstore.testing.contract.watching import ProgressContract, WatchContract, WatchStatusContract
@@ -56,6 +58,8 @@ class BackendContract(
     LeavingContract,
     ValuesContract,
     EverydayContract,
+    EvolvingContract,
+    TypedContract,
     DataContract,
     CheckpointsContract,
     WorkersContract,
