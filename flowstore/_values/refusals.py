@@ -6,6 +6,14 @@ import dataclasses
 import reprlib
 from collections.abc import Callable
 from enum import Enum
+from types import (
+    BuiltinFunctionType,
+    CoroutineType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
@@ -14,6 +22,8 @@ T = TypeVar("T")
 
 _module_of: Final[Callable[[type], object]] = vars(type)["__module__"].__get__
 _qualname_of: Final[Callable[[type], str]] = vars(type)["__qualname__"].__get__
+_CODE: Final = (FunctionType, BuiltinFunctionType, MethodType, ModuleType, GeneratorType, CoroutineType, type)
+"""What no functions can turn into a value."""
 _REPR: Final = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 80
 
@@ -88,4 +98,5 @@ def reason(value: Any) -> str:
         if issubclass(kind, base):
             same = base.__name__
             return f"{name} would come back as a plain {same}; convert it to {same}, or {teach}"
-    return f"{name} cannot be stored; convert it to a plain value first, or {teach}"
+    convert = f"{name} cannot be stored; convert it to a plain value first"
+    return convert if issubclass(kind, _CODE) else f"{convert}, or {teach}"
