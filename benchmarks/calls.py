@@ -272,6 +272,10 @@ CASES: Final[dict[str, Case]] = {
     "list_by_status, 50": Case(lambda f, _: f.backend.list_by_status("failed", 50)),
     **{f"page, {name}": _page(name, wanted, is_deep=False) for name, wanted in (FILTERS | SMALL).items()},
     **{f"page, {name}, deep": _page(name, wanted, is_deep=True) for name, wanted in FILTERS.items()},
+    "page, failed by finish": _page("", {"statuses": "failed", "order": "finished"}, is_deep=False),
+    "clear, 5 with a label": Case(
+        lambda f, _: f.backend.clear(label="gone"), lambda f: stored(f, 5, labels=("gone",))
+    ),
     "iter_by_status, 100": Case(lambda f, _: first(f.backend.iter_by_status("success"), 100)),
     **{
         f"count_by_status, {name}": _count(wanted)

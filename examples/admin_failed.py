@@ -1,4 +1,4 @@
-"""For operators: list every failed task, page by page, and show why the newest one failed.
+"""For operators: list every failed task, page by page, the latest failure first, and show why that happened.
 
 python examples/admin_failed.py sqlite:///results.db [--namespace default] [--page-size 20]
 """
@@ -24,16 +24,18 @@ async def show(url: str, namespace: str, page_size: int) -> None:
 
 
 async def list_failed(backend: BaseResultBackend, page_size: int) -> TaskResult[object] | None:
-    """Print every failed task, and return the newest."""
+    """Print every failed task, and return the one that failed last."""
     first, cursor, number = None, None, 0
     while True:
-        page = await backend.page(TaskStatus.FAILED, limit=page_size, cursor=cursor, load_result=False)
+        page = await backend.page(
+            TaskStatus.FAILED, order="finished", limit=page_size, cursor=cursor, load_result=False
+        )
         number, cursor = number + 1, page.next_cursor
         print(f"\nFailed, page {number}:" if page.items else "\nNothing failed.")
         for task in page.items:
             first = first or task
             error = task.error.type if task.error else "no error"
-            print(f"  {task.submitted_at or 'unknown time'}  {task.task_id}  {error}")
+            print(f"  {task.finished_at}  {task.task_id}  {error}")
         if cursor is None:
             return first
 

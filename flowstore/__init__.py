@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from flowstore._core.listing import Filters
+from flowstore._core.listing import Filters, Selection
 from flowstore._core.options import BackendOptions
 from flowstore._core.tracking import TrackedTask
 from flowstore._trips.shared import SharedTrips
@@ -94,6 +94,7 @@ __all__ = [  # without RedisBackend, as a star import would need its driver
     "ResultGone",
     "SQLiteBackend",
     "SchemaTooNew",
+    "Selection",
     "Settled",
     "SharedTrips",
     "StorageError",

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self, Unpack, overload
 
 from flowstore._core import awaiting, expiring, listing, progress, removing, storing, tracking, watching
 from flowstore._core.core import Core
-from flowstore._core.listing import Filters, listing_of, where_of
+from flowstore._core.listing import Filters, Selection, selected
 from flowstore._core.options import BackendOptions
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask
@@ -255,12 +255,13 @@ class BaseResultBackend:
         """``delete`` each; returns the number of records removed."""
         return await removing.delete_many(self._core, task_ids)
 
-    async def clear(self) -> int:
+    async def clear(self, statuses: Statuses = None, **selection: Unpack[Selection]) -> int:
         """Remove every record of this namespace, in bounded steps; returns the number of records removed.
 
-        What belongs to the namespace itself stays: its workers and its app.
+        Its workers and its app stay. With arguments, only those go that ``page`` lists with the same ones,
+        the oldest first; also one that is stored anew in the milliseconds between its listing and removal.
         """
-        return await removing.clear(self._core)
+        return await removing.clear(self._core, statuses, selection)
 
     async def purge_expired(self, limit: int = PURGE_STEP) -> int:
         """Remove at most ``limit`` expired records now; returns how many.
@@ -279,15 +280,19 @@ class BaseResultBackend:
         return await expiring.expire(self._core, task_id, ttl)
 
     async def list_by_status(
-        self, status: TaskStatus | StatusName, limit: int | None = None, offset: int = 0
+        self,
+        status: TaskStatus | StatusName,
+        limit: int | None = None,
+        offset: int = 0,
+        **selection: Unpack[Selection],
     ) -> list[TaskResult]:
         """The records in ``status``: newest ``submitted_at`` first, those without one last, ties by task_id.
 
-        ``limit`` None: all, 0: none. The cost grows with ``offset``. To go through many records use ``page``
-        or ``iter_by_status``, which neither repeat nor skip any. Raises UnreadableRecords if one cannot be
-        read; those two still show the others.
+        order="finished" goes by ``finished_at`` instead (see Selection). ``limit`` None: all, 0: none. The
+        cost grows with ``offset``. To go through many records use ``page`` or ``iter_by_status``, which
+        neither repeat nor skip any. Raises UnreadableRecords if one cannot be read; those two do not.
         """
-        return await listing.list_by_status(self._core, status, limit, offset)
+        return await listing.list_by_status(self._core, status, limit, offset, selection)
 
     async def page(
         self,
@@ -298,21 +303,19 @@ class BaseResultBackend:
         newest_first: bool = True,
         load_result: bool = True,
         as_: TypeForm[T] = None,
-        **filters: Unpack[Filters],
+        **selection: Unpack[Selection],
     ) -> Page[T]:
-        """One page of the records in ``statuses`` (None: any) that satisfy all ``filters`` (see Filters).
+        """One page of the records in ``statuses`` (None: any) that are in the ``selection`` (see Selection).
 
         The order is that of ``list_by_status``, or its exact reverse. ``limit`` is 1 to 10,000. ``cursor`` is
-        the ``next_cursor`` of the page before, None for the first page; it is bound to its statuses, filters
-        and order, and raises InvalidCursor with others. This is keyset pagination: a record that keeps its
-        status and submission time during the walk is on exactly one page. With ``load_result=False`` the
-        result, args and kwargs of the items are NOT_LOADED. With at most one filter a page costs what it
-        shows. With several, the first of parent_id, worker_id, root_id, label and name is walked, and what
-        does not satisfy the others is left out. A record that cannot be read is in ``Page.unreadable``, and
+        the ``next_cursor`` of the page before, None for the first page; it is bound to all that selects and
+        orders, and raises InvalidCursor elsewhere. This is keyset pagination: a record that keeps its status
+        and the time it is listed by during the walk is on exactly one page. With ``load_result=False`` the
+        result, args and kwargs of the items are NOT_LOADED. One that cannot be read is in ``unreadable``, and
         so is one whose result is not of the type ``as_`` (see ``get``).
         """
         view = view_of(as_, load_result)
-        wanted = listing_of(statuses, where_of(self._core, filters), 0, newest_first, load_result)
+        wanted = selected(self._core, statuses, selection, 0, newest_first, load_result)
         return await listing.page(self._core, wanted, limit, cursor, view)
 
     def iter_by_status(
@@ -323,14 +326,14 @@ class BaseResultBackend:
         newest_first: bool = True,
         load_result: bool = True,
         as_: TypeForm[T] = None,
-        **filters: Unpack[Filters],
+        **selection: Unpack[Selection],
     ) -> AsyncGenerator[TaskResult[T], None]:
         """All records that ``page`` would show, one by one, read ``batch_size`` at a time.
 
         If some cannot be read, UnreadableRecords names them at the end, once all others have been yielded.
         """
         check_int("batch_size", batch_size, 1, MAX_PAGE)
-        wanted = listing_of(statuses, where_of(self._core, filters), batch_size, newest_first, load_result)
+        wanted = selected(self._core, statuses, selection, batch_size, newest_first, load_result)
         return listing.results(self._core, listing.walk(self._core, wanted), view_of(as_, load_result))
 
     async def count_by_status(self, **filters: Unpack[Filters]) -> dict[TaskStatus, int]:

@@ -1,4 +1,4 @@
-"""Listings: the records of some statuses, in order of submission, page after page (keyset pagination).
+"""Listings: the records of some statuses, by submission or finish, page after page (keyset pagination).
 
 A record that cannot be read never hides the others: a page names it beside its items, and a walk goes on and
 raises UnreadableRecords once it has yielded the rest.
@@ -10,21 +10,31 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
-from typing import Final, Generic, TypedDict, TypeVar, cast
+from typing import Final, Generic, Literal, TypedDict, TypeVar, cast
 
 from flowstore._core.core import STEP, Core
 from flowstore._core.viewing import WHOLE, View
 from flowstore._values import cursors
-from flowstore._values.arguments import MAX_PAGE, check_bool, check_int, check_status, check_statuses
-from flowstore._values.facets import ANYWHERE, OPTIONAL, Where, groups_of
-from flowstore.engine import EVERYTHING, Entry, Position, Query
+from flowstore._values.arguments import (
+    MAX_PAGE,
+    check_bool,
+    check_instant,
+    check_int,
+    check_status,
+    check_statuses,
+)
+from flowstore._values.facets import ANYWHERE, FIELDS, FINISH, Where, groups_of
+from flowstore.engine import EVERYTHING, UNSORTED, Entry, Position, Query
 from flowstore.errors import CorruptRecord, UnreadableRecord, UnreadableRecords
-from flowstore.models import Page, Statuses, StatusName, TaskResult, TaskStatus, Unreadable
+from flowstore.models import FINISHED, Page, Statuses, StatusName, TaskResult, TaskStatus, Unreadable
 from flowstore.text import check_text
 
 From = TypeVar("From")
 To = TypeVar("To")
+
+Order = Literal["submitted", "finished"]
 
 _COUNTED_PER_STEP: Final = 1_000
 
@@ -43,14 +53,33 @@ class Filters(TypedDict, total=False):
     label: str | None
 
 
-def where_of(core: Core, filters: Filters) -> Where:
-    if unknown := filters.keys() - Filters.__annotations__:
-        known = ", ".join(Filters.__annotations__)
+class Selection(Filters, total=False):
+    """Which records: those that satisfy the Filters, and whose time is in a range.
+
+    ``order``: the time that records are listed by, "submitted" (default) or "finished". By "finished" only
+    finished tasks are listed; successful ones only if "finished" is among the ``facets`` of the backend, and
+    otherwise ``statuses`` must leave them out. ``since``, ``until``: aware datetimes, bounds of that time,
+    the first included, the second excluded. A record without that time is in no range.
+
+    With at most one filter a listing costs what it shows. With several, the first of order="finished",
+    ``parent_id``, ``worker_id``, ``root_id``, ``label`` and ``name`` is walked, and what does not satisfy the
+    others is left out.
+    """
+
+    order: Order
+    since: datetime | None
+    until: datetime | None
+
+
+def where_of(core: Core, filters: Filters, kind: type = Filters) -> Where:
+    if unknown := filters.keys() - kind.__annotations__:
+        known = ", ".join(kind.__annotations__)
         raise TypeError(f"{min(unknown)}: unknown filter; expected one of {known}")
-    for name, value in filters.items():
+    for name in Filters.__annotations__:
+        value = filters.get(name)
         if value is not None:
             check_text(name, cast(str, value))
-            if name in OPTIONAL:
+            if name in FIELDS:
                 core.check_listed(name)
     return Where(
         filters.get("name"),
@@ -63,7 +92,10 @@ def where_of(core: Core, filters: Filters) -> Where:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The records in some statuses that satisfy ``where``, after ``after``; ``limit`` of them in a step."""
+    """The records in some statuses that satisfy ``where``, after ``after``; ``limit`` of them in a step.
+
+    ``within``: see Query.
+    """
 
     statuses: tuple[str, ...]
     limit: int
@@ -71,6 +103,16 @@ class Listing:
     after: Position | None = None
     newest_first: bool = True
     with_body: bool = True
+    is_by_finish: bool = False
+    within: tuple[int, int] | None = None
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        groups = groups_of(self.where)
+        return ((FINISH,), *groups) if self.is_by_finish else groups
+
+    def place(self, entry: Entry) -> Position:
+        return entry.position_in(FINISH) if self.is_by_finish else entry.position
 
 
 def listing_of(
@@ -85,16 +127,53 @@ def listing_of(
     )
 
 
+def selected(
+    core: Core,
+    statuses: Statuses,
+    selection: Selection,
+    limit: int,
+    newest_first: bool = True,
+    load_result: bool = True,
+) -> Listing:
+    """The listing that the arguments of a call describe."""
+    where = where_of(core, selection, Selection)
+    listing = listing_of(statuses, where, limit, newest_first, load_result)
+    within = _within(selection.get("since"), selection.get("until"))
+    order = selection.get("order", "submitted")
+    if not isinstance(order, str):
+        raise TypeError(f"order: expected str, got {type(order).__name__}")
+    if order not in ("submitted", "finished"):
+        raise ValueError(f"order: expected 'submitted' or 'finished', got {order[:80]!r}")
+    if order == "submitted":
+        return replace(listing, within=within)
+    finished = tuple(status for status in listing.statuses if status in FINISHED)
+    if TaskStatus.SUCCESS in finished and "finished" not in core.records.facets:
+        raise ValueError(
+            "order: the finish of successful tasks is not indexed by this backend; make it with 'finished' "
+            "among its facets, or ask for statuses ['failed', 'cancelled']"
+        )
+    return replace(listing, statuses=finished, within=within, is_by_finish=True)
+
+
+def _within(since: datetime | None, until: datetime | None) -> tuple[int, int] | None:
+    """The sort keys of a range of times. None: all, also that of records without the time."""
+    if since is None and until is None:
+        return None
+    first = UNSORTED - 1 if since is None else -check_instant("since", since)
+    return -UNSORTED if until is None else 1 - check_instant("until", until), first
+
+
 async def step(core: Core, listing: Listing) -> list[Entry]:
     """At most ``limit`` entries of the listing, in order; fewer only at its end."""
-    if not listing.statuses:
+    if not listing.statuses or (listing.within is not None and listing.within[0] > listing.within[1]):
         return []
     where, now = listing.where, core.clock()
     query = Query(
         listing.statuses,
         listing.limit,
-        groups_of(where),
+        listing.groups,
         listing.after,
+        listing.within,
         newest_first=listing.newest_first,
         with_body=listing.with_body,
     )
@@ -106,19 +185,21 @@ async def step(core: Core, listing: Listing) -> list[Entry]:
     [root] = await core.engine.read([where.root], with_body=listing.with_body)
     if root is not None and not root.is_expired(now) and _belongs(root, listing):
         found.append(root)
-        found.sort(key=lambda entry: entry.position, reverse=not listing.newest_first)
+        found.sort(key=listing.place, reverse=not listing.newest_first)
     return found[: listing.limit]
 
 
 def _belongs(root: Entry, listing: Listing) -> bool:
     if root.status and root.status not in listing.statuses:  # one that cannot be read is named all the same
         return False
-    if listing.after is not None and (root.position > listing.after) is not listing.newest_first:
+    place = listing.place(root)
+    if listing.after is not None and (place > listing.after) is not listing.newest_first:
         return False
+    if listing.within is not None and not listing.within[0] <= place.sort <= listing.within[1]:
+        return False
+    groups = replace(listing, where=listing.where._replace(root=None)).groups
     has = {*root.fixed, *root.facets}
-    return root.position != listing.after and all(
-        not has.isdisjoint(group) for group in groups_of(listing.where._replace(root=None))
-    )
+    return place != listing.after and all(not has.isdisjoint(group) for group in groups)
 
 
 async def walk(
@@ -143,9 +224,11 @@ async def walk(
 
 def behind(entry: Entry, listing: Listing) -> Position:
     """Where the listing goes on. Raises CorruptRecord if it did not move: it would go round in circles."""
-    if entry.position == listing.after:
-        raise CorruptRecord(entry.id, f"submitted at {entry.submitted_at}, it has no place in a listing")
-    return entry.position
+    place = listing.place(entry)
+    if place == listing.after:
+        at = entry.finished_at if listing.is_by_finish else entry.submitted_at
+        raise CorruptRecord(entry.id, f"with the time {at} it has no place in a listing")
+    return place
 
 
 class Reading(Generic[From, To]):
@@ -199,7 +282,10 @@ async def page(core: Core, listing: Listing, limit: int, cursor: str | None, vie
     """``limit`` records of ``listing``. One more is read, only to know whether it goes on."""
     check_int("limit", limit, 1, MAX_PAGE)
     listing = replace(listing, limit=limit + 1)
-    bound_to = (core.namespace, listing.statuses, listing.where, listing.newest_first)
+    bound_to = (
+        *(core.namespace, listing.statuses, listing.where, listing.newest_first),
+        *(listing.is_by_finish, listing.within),
+    )
     if cursor is not None:
         listing = replace(listing, after=cursors.decode(cursor, *bound_to))
     async with core.life:
@@ -214,9 +300,9 @@ async def page(core: Core, listing: Listing, limit: int, cursor: str | None, vie
 
 
 async def list_by_status(
-    core: Core, status: TaskStatus | StatusName, limit: int | None, offset: int
+    core: Core, status: TaskStatus | StatusName, limit: int | None, offset: int, selection: Selection
 ) -> list[TaskResult]:
-    wanted = Listing(statuses=(check_status("status", status),), limit=STEP)
+    wanted = selected(core, check_status("status", status), selection, STEP)
     check_int("offset", offset, 0)
     most = None if limit is None else check_int("limit", limit, 0)
     async with core.life:
@@ -228,7 +314,7 @@ async def list_by_status(
             last, offset = entries[-1], offset - len(entries)
         if offset:
             return []
-        found = replace(wanted, after=last.position if last else None)
+        found = replace(wanted, after=wanted.place(last) if last else None)
         return [result async for result in results(core, walk(core, found, most, is_inside=True))]
 
 

@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import Literal, TypedDict
 
 from flowstore._values.arguments import Redact, check_bool, check_duration, check_int
-from flowstore._values.facets import OPTIONAL
+from flowstore._values.facets import FIELDS, OPTIONAL
 from flowstore._values.records import Ttl
 from flowstore._values.types import Types
 
-FacetName = Literal["name", "worker_id", "label"]
+FacetName = Literal["name", "worker_id", "label", "finished"]
 
 
 class BackendOptions(TypedDict, total=False):
@@ -34,9 +34,10 @@ class BackendOptions(TypedDict, total=False):
     epoch. ``redact``: called with each result before it is encoded, and returns the one to store, with the
     same task_id, status and retries; if it raises, so does ``store``, and nothing is stored. It is not called
     for what ``workers.requeue`` and ``workers.fail_lost`` change. ``facets``: by which of "name", "worker_id"
-    and "label" tasks can be listed and counted; all by default.
-    Each is an entry in an index for every task that has one. Without "worker_id" the tasks of a dead worker
-    cannot be found, without "name" no workflows. All processes on a namespace should have the same.
+    and "label" tasks can be listed and counted; all three by default. Each is an entry in an index for every
+    task that has one. Without "worker_id" the tasks of a dead worker cannot be found, without "name" no
+    workflows. With "finished" besides, successful tasks too are listed by the time of their finish, as failed
+    and cancelled ones always are. All processes on a namespace should have the same.
     """
 
     namespace: str
@@ -65,7 +66,7 @@ def check_known(options: Mapping[str, object]) -> None:
 
 def kept_facets(options: BackendOptions) -> frozenset[str]:
     """By what tasks can be listed."""
-    given = options.get("facets", OPTIONAL)
+    given = options.get("facets", FIELDS)
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise TypeError(f"facets: expected names such as ['name', 'label'], got {given!r:.80}")
     facets: frozenset[str] = frozenset(given)

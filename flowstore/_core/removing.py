@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
 from flowstore._core.core import STEP, Core, steps
-from flowstore._core.listing import listing_of, walk
+from flowstore._core.listing import Listing, Selection, listing_of, selected, walk
 from flowstore._values.arguments import check_bool, check_ids, check_int
 from flowstore._values.facets import Where
 from flowstore.engine import Entry
+from flowstore.models import Statuses
 from flowstore.text import check_text
 
 PURGE_STEP: Final = 1_000
@@ -62,7 +63,10 @@ async def delete_many(core: Core, task_ids: Iterable[str]) -> int:
     return deleted
 
 
-async def clear(core: Core) -> int:
+async def clear(core: Core, statuses: Statuses, selection: Selection) -> int:
+    wanted = selected(core, statuses, selection, STEP, newest_first=False, load_result=False)
+    if wanted != selected(core, None, {}, STEP, newest_first=False, load_result=False):
+        return await _clear_selected(core, wanted)
     cleared = 0
     async with core.life:
         while True:
@@ -70,6 +74,14 @@ async def clear(core: Core) -> int:
             cleared += step.live
             if step.is_done:
                 return cleared
+
+
+async def _clear_selected(core: Core, wanted: Listing) -> int:
+    """The oldest first, so that an interrupted call leaves the newest."""
+    cleared = 0
+    async for entries in walk(core, wanted):
+        cleared += await delete_many(core, [entry.id for entry in entries])
+    return cleared
 
 
 async def purge_expired(core: Core, limit: int) -> int:

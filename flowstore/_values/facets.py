@@ -12,12 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from flowstore.engine import BY_FINISH
+
 RUN: Final = "run:"
 _CHILD, _PARENT, _ROOT, _STEP, _WORKER, _LABEL = "child:", "parent:", "root:", "step:", "worker:", "label:"
 
 
-OPTIONAL: Final = ("name", "worker_id", "label")
+FIELDS: Final = ("name", "worker_id", "label")
+OPTIONAL: Final = (*FIELDS, "finished")
 """What a backend need not index. Families always are."""
+
+FINISH: Final = BY_FINISH
+"""The facet that lists failed and cancelled tasks, and with "finished" successful ones, by their finish."""
 
 
 class Where(NamedTuple):

@@ -27,7 +27,7 @@ from flowstore._values.checks import (
     with_check,
 )
 from flowstore._values.codec import Codec
-from flowstore._values.facets import OPTIONAL, facets_of, fixed_of
+from flowstore._values.facets import FIELDS, FINISH, facets_of, fixed_of
 from flowstore._values.reading import MAX_HEAD_BYTES, STAGES_PER_ATTEMPT, decode
 from flowstore.engine import ANY_STAGE, FINAL, Entry, Expiry, Logged, Section, Write
 from flowstore.errors import NotSerializable, PayloadTooLarge
@@ -57,7 +57,7 @@ class Records:
 
     ``ttl`` and ``failure_ttl`` are those of finished records, ``unfinished_ttl`` that of all others.
     ``history``: how many transitions to keep of each task, None: all. ``facets``: those of OPTIONAL to index;
-    the others are kept in the head.
+    the fields among the others are kept in the head.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Records:
         unfinished_ttl: int | None = None,
         history: int | None = 0,
         redact: Redact | None = None,
-        facets: Collection[str] = OPTIONAL,
+        facets: Collection[str] = FIELDS,
     ) -> None:
         self.codec = codec
         self._history = history
@@ -78,7 +78,8 @@ class Records:
         self.unfinished_ttl = unfinished_ttl
         self._redact = redact
         self.facets = frozenset(facets)
-        self._unlisted = {*OPTIONAL} - self.facets
+        self._unlisted = {*FIELDS} - self.facets
+        self._by_finish = FINISHED if "finished" in self.facets else FINISHED - {TaskStatus.SUCCESS}
         self._tokens = map(f"{token_hex(8)}.%x".__mod__, count())
 
     def write(
@@ -107,9 +108,11 @@ class Records:
             facets = facets_of(result.task_name, parent is not None, worker, result.labels)
         else:
             listed: dict[str, Any] = {"name": None, "worker_id": None, "label": ()}
-            listed |= {facet: getattr(result, _FIELDS[facet]) for facet in self.facets}
+            listed |= {facet: getattr(result, _FIELDS[facet]) for facet in FIELDS if facet in self.facets}
             facets = facets_of(listed["name"], parent is not None, listed["worker_id"], listed["label"])
             unlisted = {_FIELDS[facet]: getattr(result, _FIELDS[facet]) for facet in self._unlisted}
+        if status in self._by_finish:
+            facets += (FINISH,)
         fixed = () if parent is None else fixed_of(parent, root)
         times = (
             _micros(result.submitted_at),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
 from typing import Any, assert_type
 
 from flowstore import (
@@ -13,6 +14,7 @@ from flowstore import (
     InMemoryBackend,
     Page,
     ResultGone,
+    Selection,
     Settled,
     TaskError,
     TaskResult,
@@ -51,6 +53,9 @@ async def test_types_of_the_public_calls() -> None:
         assert_type(backend.families.children("t"), AsyncGenerator[TaskResult[Any], None])
         assert_type(backend.families.descendants("t"), AsyncGenerator[TaskResult[Any], None])
         assert_type(await backend.page(parent_id="p", label="x"), Page[Any])
+        week: Selection = {"order": "finished", "until": datetime(2026, 1, 1, tzinfo=UTC)}
+        assert_type(await backend.page("failed", limit=5, **week), Page[Any])
+        assert_type(await backend.clear(["failed", TaskStatus.CANCELLED], **week), int)
         assert_type(await backend.workflows.types(), list[str])
         assert_type(await backend.workflows.runs("a"), Page[Any])
         assert_type(await backend.workflows.get("t"), Workflow | None)

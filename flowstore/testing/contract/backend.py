@@ -14,6 +14,7 @@ from flowstore.testing.contract.faceting import FacetingContract
 from flowstore.testing.contract.families import FamilyContract
 from flowstore.testing.contract.family_removal import FamilyRemovalContract
 from flowstore.testing.contract.filters import FilterContract
+from flowstore.testing.contract.finishing import FinishingContract
 from flowstore.testing.contract.forged import ForgedContract
 from flowstore.testing.contract.growing import GrowingContract
 from flowstore.testing.contract.histories import HistoryContract
@@ -53,6 +54,7 @@ class BackendContract(
     FamilyContract,
     FamilyRemovalContract,
     FilterContract,
+    FinishingContract,
     WorkflowContract,
     TrackContract,
     LeavingContract,

@@ -69,5 +69,7 @@ class FacetingContract(Contract):
         for bad in ("name", 7, None):
             with pytest.raises(TypeError, match="facets: expected names"):
                 make_backend(facets=bad)
-        with pytest.raises(ValueError, match="facets: expected some of name, worker_id, label, got 'color'"):
+        with pytest.raises(
+            ValueError, match="facets: expected some of name, worker_id, label, finished, got 'color'"
+        ):
             make_backend(facets=["name", "color"])
