@@ -164,8 +164,18 @@ class Records:
         return is_whole(entry)
 
     def decode(self, entry: Entry) -> TaskResult:
-        """The result of an entry. Without a body its values are NOT_LOADED. Raises UnreadableRecord."""
+        """The result of an entry. Without a whole body its values are NOT_LOADED. Raises UnreadableRecord."""
         return decode(entry, self.codec)
+
+    def cut(self, entry: Entry, max_body: int) -> Entry:
+        """The entry with the bytes of its body, at most so many, as ``Engine.read`` returns it.
+
+        One that was read so comes back as it is, but for the objects that CopiedRecords keeps.
+        """
+        body = entry.body
+        if body is None or len(body) <= max_body:
+            return entry
+        return entry._replace(body=body[:max_body], body_size=entry.body_size or len(body))
 
     def _expiry(self, result: TaskResult, now: int, ttl: Ttl | DefaultTtl) -> int | None:
         if ttl is not DEFAULT_TTL:
@@ -235,11 +245,15 @@ def encode_body(result: TaskResult, codec: Codec) -> bytes:
     """The encoded values. Raises NotSerializable with the path of one that cannot be stored."""
     if not result.is_loaded:
         raise NotSerializable("result", "was not loaded (load_result=False); get() the record first")
+    return encode_values(result.result, result.args, result.kwargs, codec)
+
+
+def encode_values(result: object, args: tuple[Any, ...], kwargs: dict[str, Any], codec: Codec) -> bytes:
     body: dict[str, object] = {}
-    if result.result is not None:
-        body["result"] = result.result
-    if result.args:
-        body["args"] = [*result.args]
-    if result.kwargs:
-        body["kwargs"] = result.kwargs
+    if result is not None:
+        body["result"] = result
+    if args:
+        body["args"] = [*args]
+    if kwargs:
+        body["kwargs"] = kwargs
     return codec.encode_fields(body)
