@@ -4,6 +4,11 @@ A record is one string: a header of 100 bytes (``_HEADER``), the token, the face
 each behind its length, the latest transitions, and progress, head and body. The lengths of the parts are in
 the header, so that a script reads with one ``struct.unpack`` what stands, and nobody reads a body in vain.
 
+Redis cannot insert into a string. So an unfinished record with a long body has room for progress, which is
+written there in place: behind the token, as a part of it, where whoever does not know it passes it over. It
+ends with the length of the progress, 0 for none, and its own, both in two bytes. What is in there counts, and
+what stands behind the transitions was the progress when the record was written. See report.lua.
+
 Times are stored as sort keys or as they are, plus 2^63, big-endian: the order of bytes is that of numbers. To
 scripts they are strings, since a Lua number is a double. Where a time is missing a flag says so.
 """
@@ -18,6 +23,7 @@ from flowstore._trips.lanes import MAX_TRIP_BYTES
 from flowstore.engine import (
     APPLIED,
     BY_FINISH,
+    FINAL,
     STATUSES,
     Entry,
     Item,
@@ -47,6 +53,11 @@ _NEVER: Final = 2**64 - 1
 _NUMBERS: Final = {status: number for number, status in enumerate(STATUSES)}
 _SUBMITTED, _STARTED, _FINISHED, _DUE, _EXPIRES = 1, 2, 4, 8, 16
 _SUBMITTED_FIRST, _FINISHED_FIRST = 32, 64  # -2^63, whose sort key is that of the next one
+_ROOM = 128
+
+_ROOM_BYTES: Final = 256
+_LONG_BODY: Final = 2_048  # longer than what alone.lua takes, where something stands
+_ROOM_END: Final = Struct(">HH")
 
 _KIND: Final = Struct(">BQQBBI")
 _LONG: Final = Struct(">I")
@@ -184,6 +195,9 @@ def record_of(
         flags |= _DUE
     if expires is not None:
         flags |= _EXPIRES
+    if entry.status not in FINAL and len(entry.body or b"") >= _LONG_BODY:
+        flags |= _ROOM
+        token += bytes(_ROOM_BYTES - _ROOM_END.size) + _ROOM_END.pack(0, _ROOM_BYTES)
     header = _HEADER.pack(
         _MARK, version, len(transitions), len(history), extras,
         _NUMBERS[entry.status], flags, entry.stage,
@@ -248,8 +262,17 @@ def _entry(task_id: str, value: bytes, with_body: bool) -> Entry:
         check,
         value[head_at:body_at],
         value[body_at:] if with_body else None,
-        value[progress_at:head_at] or None,
+        (_in_room(value, token) if flags & _ROOM else b"") or value[progress_at:head_at] or None,
     )
+
+
+def _in_room(value: bytes, token: int) -> bytes:
+    """The progress that was reported since the record was written; raises ValueError for what is no room."""
+    end = _SIZE + token
+    size, room = _ROOM_END.unpack_from(value, end - _ROOM_END.size)
+    if not size + _ROOM_END.size <= room <= token:
+        raise ValueError
+    return value[end - room : end - room + size]
 
 
 def _time(sort: int, flags: int, known: int, first: int) -> int | None:

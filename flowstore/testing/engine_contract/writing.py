@@ -290,6 +290,16 @@ class WritingContract(EngineContractBase):
 
 
 class ResentContract(EngineContractBase):
+    async def test_a_write_that_is_sent_again_after_reports(self, engine: Engine) -> None:
+        """It is known again, whatever its body, and the last report stays."""
+        for size in (10, 3_000):
+            write = sample_write(f"t{size}", "running", token="once", body=b"b" * size)
+            await stored(engine, write)
+            for progress in (b"p", b"q" * 1_000, b"r" * 9_000):
+                await engine.report([Report(write.entry.id, progress, None)], NOW)
+                assert await verdict(engine, write._replace(if_version=0)) == (Verdict.APPLIED, 0)
+                assert (await found(engine, write.entry.id)).progress == progress
+
     """Of an engine that knows a write again by its token. One whose driver sends once need not."""
 
     async def test_a_write_that_is_sent_again_is_not_repeated(self, engine: Engine) -> None:
