@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowstore.testing.contract.apps import AppsContract
+from flowstore.testing.contract.beginnings import BeginningsContract
 from flowstore.testing.contract.checking import CheckingContract
 from flowstore.testing.contract.checkpoints import CheckpointsContract
 from flowstore.testing.contract.crowds import CrowdsContract
@@ -50,6 +51,7 @@ class BackendContract(
     TrackContract,
     LeavingContract,
     ValuesContract,
+    BeginningsContract,
     DataContract,
     CheckpointsContract,
     WorkersContract,
