@@ -16,8 +16,10 @@ import apsw
 import pytest
 
 from flowstore.backends.sqlite.statements import (
+    ROW,
     SCHEMA,
     SQL,
+    WHOLE,
     items_statement,
     read_statement,
     scan_statement,
@@ -78,7 +80,8 @@ def statements() -> dict[str, str]:
     """All but those of a listing."""
     made = {name: text for name, text in SQL.items() if "{" not in text}
     for size in (1, 10, 500):
-        made |= {f"read {size}": read_statement(size, True), f"stored {size}": stored_statement(size, True)}
+        made |= {f"read {size}": read_statement(size, WHOLE), f"stored {size}": stored_statement(size, "")}
+        made |= {f"read parts of {size}": read_statement(size, ROW)}
     return made | {"items": items_statement(None), "items by key": items_statement(2)}
 
 
@@ -125,8 +128,8 @@ def test_pages_never_scan_or_sort(
 
     With several filters, what is merged is looked at row by row as it comes.
     """
-    for newest_first, with_body in itertools.product((True, False), repeat=2):
-        query = Query(statuses, 50, groups, after, within, newest_first, with_body)
+    for newest_first, with_body, max_body in itertools.product((True, False), (True, False), (None, 9)):
+        query = Query(statuses, 50, groups, after, within, newest_first, with_body, max_body)
         statement, values = scan_statement(query, 0)
         assert len(values) == max(map(int, re.findall(r"\?(\d+)", statement))) - 1
         plan = explain(statement)

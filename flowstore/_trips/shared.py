@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from flowstore._trips.deadlines import in_time
@@ -51,6 +52,7 @@ class SharedTrips(EngineWrapper):
         self._writes = [Lane(timeout) for _ in range(write_lanes)]
         self._reads = Lane(timeout)
         self._heads = Lane(timeout)
+        self._parts = Lane(timeout)
         self._items = Lane(timeout)
         self._counts = Lane(timeout)
 
@@ -59,7 +61,8 @@ class SharedTrips(EngineWrapper):
 
     async def close(self) -> None:
         try:
-            for lane in (*self._writes, self._reads, self._heads, self._items, self._counts):
+            reads = (self._reads, self._heads, self._parts, self._items, self._counts)
+            for lane in (*self._writes, *reads):
                 await lane.drained()
         finally:
             await self.inner.close()
@@ -94,9 +97,14 @@ class SharedTrips(EngineWrapper):
         owners, sizes = [put.owner for put in puts], [len(put.value or b"") for put in puts]
         return cast("list[Outcome]", await self._divided(self.inner.put, puts, owners, sizes, now))
 
-    async def read(self, ids: Sequence[str], *, with_body: bool = True) -> list[Entry | None]:
+    async def read(
+        self, ids: Sequence[str], *, with_body: bool = True, max_body: int | None = None
+    ) -> list[Entry | None]:
         if not with_body:
             return cast("list[Entry | None]", await self._heads.call(self._read_heads, ids))
+        if max_body is not None:
+            verb = _PartialRead(self.inner, self._parts, max_body)
+            return cast("list[Entry | None]", await self._parts.call(verb, ids))
         return cast("list[Entry | None]", await self._reads.call(self._read, ids))
 
     async def items(self, asked: Sequence[Asked], now: int) -> list[list[Item]]:
@@ -151,8 +159,7 @@ class SharedTrips(EngineWrapper):
 
     async def _read(self, ids: Sequence[str], _: int) -> list[Entry | None]:
         entries = await self.inner.read(ids)
-        size = sum(len(entry.body or b"") for entry in entries if entry)
-        self._reads.bytes_per_answer = size // len(ids)
+        self._reads.bytes_per_answer = _body_bytes(entries) // len(ids)
         return entries
 
     async def _read_heads(self, ids: Sequence[str], _: int) -> list[Entry | None]:
@@ -166,6 +173,24 @@ class SharedTrips(EngineWrapper):
 
     async def _count(self, groups: Sequence[tuple[str, ...]], _: int) -> list[dict[str, int]]:
         return await self.inner.count(groups)
+
+
+@dataclass(frozen=True)
+class _PartialRead:
+    """A verb of the lane: those that ask for as much of each body are equal, and share a trip."""
+
+    engine: Engine
+    lane: Lane
+    max_body: int
+
+    async def __call__(self, ids: Sequence[str], _: int) -> list[Entry | None]:
+        entries = await self.engine.read(ids, max_body=self.max_body)
+        self.lane.bytes_per_answer = _body_bytes(entries) // len(ids)
+        return entries
+
+
+def _body_bytes(entries: Sequence[Entry | None]) -> int:
+    return sum(len(entry.body or b"") for entry in entries if entry)
 
 
 def _size(write: Write) -> int:

@@ -85,7 +85,9 @@ def _again(value: Any) -> Any:
 class CopiedRecords(Records):
     """Records whose entries hold objects in place of bytes, and no checksums.
 
-    Entries of bytes, which somebody else has written, are read as on any storage.
+    Entries of bytes, which somebody else has written, are read as on any storage. Beside a head that is an
+    object the body may be bytes: the codec wrote it. Only those have a size, so a storage that is asked for
+    ``max_body`` leaves Copied ones as they are; ``cut`` makes the bytes of them that others would return.
     """
 
     def _packed(
@@ -127,6 +129,12 @@ class CopiedRecords(Records):
 
     def is_whole(self, entry: Entry) -> bool:
         return type(entry.head) is not bytes or super().is_whole(entry)
+
+    def cut(self, entry: Entry, max_body: int) -> Entry:
+        body: Any = entry.body
+        if type(body) is Copied:
+            entry = entry._replace(body=encode_values(*body, self.codec))
+        return super().cut(entry, max_body)
 
     def decode(self, entry: Entry) -> TaskResult:
         return decode(entry, self.codec, None if type(entry.head) is bytes else _copied_out)

@@ -107,7 +107,7 @@ def unvalidated(fields: dict[str, Any]) -> TaskResult:
 
 
 def values_of(entry: Entry, codec: Codec) -> dict[str, Any]:
-    if entry.body is None:
+    if entry.body is None or entry.body_size is not None:
         return {**LEFT_OUT}
     values = codec.decode_fields(entry.body, _BODY)
     if "args" in values:

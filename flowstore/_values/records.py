@@ -171,8 +171,18 @@ class Records:
         return is_whole(entry)
 
     def decode(self, entry: Entry) -> TaskResult:
-        """The result of an entry. Without a body its values are NOT_LOADED. Raises UnreadableRecord."""
+        """The result of an entry. Without a whole body its values are NOT_LOADED. Raises UnreadableRecord."""
         return decode(entry, self.codec)
+
+    def cut(self, entry: Entry, max_body: int) -> Entry:
+        """The entry with the bytes of its body, at most so many, as ``Engine.read`` returns it.
+
+        One that was read so comes back as it is, but for the objects that CopiedRecords keeps.
+        """
+        body = entry.body
+        if body is None or len(body) <= max_body:
+            return entry
+        return entry._replace(body=body[:max_body], body_size=entry.body_size or len(body))
 
     def _expiry(self, result: TaskResult, now: int, ttl: Ttl | DefaultTtl) -> int | None:
         if ttl is not DEFAULT_TTL:

@@ -62,6 +62,9 @@ class Entry(NamedTuple):
     ``check`` is a signed number of 64 bits that the core stores along, to find damage when it reads.
     ``body`` is None if it was not asked for, ``progress`` if there is none. A head and a progress are text in
     UTF-8, a body is any bytes, and none is empty.
+
+    ``body_size`` is not stored. Where ``body`` is only the beginning, since no more was asked for, it
+    is the size in bytes of the whole; None where ``body`` is whole or left out.
     """
 
     id: str
@@ -80,6 +83,7 @@ class Entry(NamedTuple):
     head: bytes
     body: bytes | None
     progress: bytes | None = None
+    body_size: int | None = None
 
     @property
     def position(self) -> Position:
@@ -166,7 +170,8 @@ class Query:
     that is walked, the others are tested on the way; no record has two facets of one group, and those of the
     first group all begin with BY_FINISH or none does. ``after`` None: from the start. ``within``: only sort
     keys from the first to the second, both included. ``newest_first`` False: exactly the reverse order.
-    ``with_body`` False leaves ``Entry.body`` None and costs nothing that grows with the bodies.
+    ``with_body`` False leaves ``Entry.body`` None and costs nothing that grows with the bodies. ``max_body``:
+    as in ``Engine.read``.
     """
 
     statuses: tuple[str, ...]
@@ -176,6 +181,7 @@ class Query:
     within: tuple[int, int] | None = None
     newest_first: bool = True
     with_body: bool = True
+    max_body: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,8 +114,15 @@ class Engine(ABC):
         """Carry out each write, then tell its watchers, and remove a few expired records along the way."""
 
     @abstractmethod
-    async def read(self, ids: Sequence[str], *, with_body: bool = True) -> list[Entry | None]:
-        """The stored records, including expired ones; None where there is none."""
+    async def read(
+        self, ids: Sequence[str], *, with_body: bool = True, max_body: int | None = None
+    ) -> list[Entry | None]:
+        """The stored records, including expired ones; None where there is none.
+
+        ``with_body`` False leaves ``Entry.body`` None. ``max_body``: of a body of more bytes than that, the
+        first ``max_body`` are read, and ``Entry.body_size`` says how many there are; None: all are whole.
+        Nothing that is left out is paid for.
+        """
 
     @abstractmethod
     async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:

@@ -27,8 +27,10 @@ class EngineWrapper(Engine):
     async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
         return await self.inner.write(writes, now)
 
-    async def read(self, ids: Sequence[str], *, with_body: bool = True) -> list[Entry | None]:
-        return await self.inner.read(ids, with_body=with_body)
+    async def read(
+        self, ids: Sequence[str], *, with_body: bool = True, max_body: int | None = None
+    ) -> list[Entry | None]:
+        return await self.inner.read(ids, with_body=with_body, max_body=max_body)
 
     async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
         return await self.inner.watch(ids, until)

@@ -14,13 +14,18 @@ from flowstore import BaseResultBackend, TaskResult
 from flowstore._core.core import Core
 from flowstore._values.checks import item_check
 from flowstore._values.codec import Codec
-from flowstore._values.records import Records
+from flowstore._values.records import Records, encode_body
 from flowstore._values.types import Types
 from flowstore.engine import Engine, Put, Section
 
 
 def core_of(backend: BaseResultBackend) -> Core:
     return backend._core
+
+
+def encoded(backend: BaseResultBackend, result: TaskResult) -> bytes:
+    """The body of its record, where a storage keeps bytes."""
+    return encode_body(result, backend._core.records.codec)
 
 
 def engine_of(backend: BaseResultBackend) -> Any:

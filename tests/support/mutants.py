@@ -328,6 +328,40 @@ class BodiesComeAlong(_Wrapped):
         return await self.inner.scan(replace(query, with_body=True), now)
 
 
+class SizeOfWhatIsLeft(MemoryEngine):
+    """The size is that of the beginning, not of the whole."""
+
+    async def read(
+        self, ids: Sequence[str], *, with_body: bool = True, max_body: int | None = None
+    ) -> list[Entry | None]:
+        entries = await super().read(ids, with_body=with_body, max_body=max_body)
+        return [
+            entry if entry is None or entry.body_size is None else entry._replace(body_size=max_body)
+            for entry in entries
+        ]
+
+
+class BodiesAreCutAsText(_Wrapped):
+    """By characters."""
+
+    async def read(
+        self, ids: Sequence[str], *, with_body: bool = True, max_body: int | None = None
+    ) -> list[Entry | None]:
+        entries = await self.inner.read(ids, with_body=with_body)
+        return [entry if entry is None else self._cut(entry, max_body) for entry in entries]
+
+    def _cut(self, entry: Entry, max_body: int | None) -> Entry:
+        body = entry.body or b""
+        if max_body is None or len(body) <= max_body:
+            return entry
+        return entry._replace(body=body.decode(errors="ignore")[:max_body].encode(), body_size=len(body))
+
+
+class ListedBodiesAreWhole(_Wrapped):
+    async def scan(self, query: Query, now: int) -> list[Entry]:
+        return await self.inner.scan(replace(query, max_body=None), now)
+
+
 class FacetsAreLeftBehind(MemoryEngine):
     """A record stays in the listings of the facets that it had."""
 
@@ -404,6 +438,9 @@ MUTANTS: dict[Callable[[], Engine], str] = {
     ExpiredAreListed: "test_expired_records_are_in_no_listing",
     FinishIsIgnored: "test_list_by_finish",
     BodiesComeAlong: "test_listing_without_bodies",
+    SizeOfWhatIsLeft: "test_the_beginnings_of_bodies",
+    BodiesAreCutAsText: "test_the_beginnings_of_bodies",
+    ListedBodiesAreWhole: "test_listing_with_the_beginnings_of_bodies",
     FacetsAreLeftBehind: "test_a_record_leaves_the_listings_it_was_in",
     CountsAreRemembered: "test_counts_follow_writes_and_removals",
     FixedAreFacets: "test_fixed_facets_are_not_among_them",

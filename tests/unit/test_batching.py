@@ -41,9 +41,11 @@ class GatedEngine(MemoryEngine):
         await self._travel([item.entry.id for item in writes])
         return await super().write(writes, now)
 
-    async def read(self, ids: Sequence[str], *, with_body: bool = True) -> list[Entry | None]:
+    async def read(
+        self, ids: Sequence[str], *, with_body: bool = True, max_body: int | None = None
+    ) -> list[Entry | None]:
         await self._travel(list(ids))
-        return await super().read(ids, with_body=with_body)
+        return await super().read(ids, with_body=with_body, max_body=max_body)
 
     async def _travel(self, ids: list[str]) -> None:
         self.trips.append(ids)
@@ -383,12 +385,14 @@ async def test_a_trip_that_ends_in_spite_of_its_time_out_counts() -> None:
     """A driver may swallow the cancellation and come back with the answer; the next call is not disturbed."""
 
     class Stubborn(MemoryEngine):
-        async def read(self, ids: Sequence[str], *, with_body: bool = True) -> list[Entry | None]:
+        async def read(
+            self, ids: Sequence[str], *, with_body: bool = True, max_body: int | None = None
+        ) -> list[Entry | None]:
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 await asyncio.sleep(0)  # raises once more if the cancellation still stands
-            return await super().read(ids, with_body=with_body)
+            return await super().read(ids, with_body=with_body, max_body=max_body)
 
     trips = SharedTrips(Stubborn(), 0.05)
     for _ in range(2):

@@ -44,9 +44,11 @@ class BusyEngine(MemoryEngine):
         assert not self._is_busy, "asked by a hint that it was just giving"
         return await super().watch(ids, until)
 
-    async def read(self, ids: Sequence[str], *, with_body: bool = True) -> list[Entry | None]:
+    async def read(
+        self, ids: Sequence[str], *, with_body: bool = True, max_body: int | None = None
+    ) -> list[Entry | None]:
         assert not self._is_busy, "asked by a hint that it was just giving"
-        return await super().read(ids, with_body=with_body)
+        return await super().read(ids, with_body=with_body, max_body=max_body)
 
 
 def test_a_hint_does_not_ask_the_storage_that_gives_it() -> None:

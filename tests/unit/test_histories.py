@@ -145,7 +145,9 @@ class Faulty(MemoryEngine):
                 return [Outcome(Verdict.STANDING, version=1)]
         return await super().write(writes, now)
 
-    async def read(self, ids: Sequence[str], *, with_body: bool = True) -> list[Entry | None]:
+    async def read(
+        self, ids: Sequence[str], *, with_body: bool = True, max_body: int | None = None
+    ) -> list[Entry | None]:
         is_fresh = self._random.random() > 0.1 or not self._old.keys() >= set(ids)
         if self._fault != "reads old" or is_fresh:
             self._old |= dict(zip(ids, await super().read(ids), strict=True))

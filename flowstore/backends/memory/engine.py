@@ -51,7 +51,8 @@ _new: Final[Callable[[Any, Any], Any]] = tuple.__new__
 class MemoryEngine(Engine):
     """One namespace in dicts. ``max_results``: see InMemoryBackend.
 
-    Heads, bodies and values are kept as they come, and given back without a copy.
+    Heads, bodies and values are kept as they come, and given back without a copy. They need not be bytes; a
+    body that is not is never cut.
     """
 
     def __init__(self, namespace: str = "default", max_results: int | None = None) -> None:
@@ -95,9 +96,13 @@ class MemoryEngine(Engine):
             self._evict(self._max_results, now)
         return outcomes
 
-    async def read(self, ids: Sequence[str], *, with_body: bool = True) -> list[Entry | None]:
+    async def read(
+        self, ids: Sequence[str], *, with_body: bool = True, max_body: int | None = None
+    ) -> list[Entry | None]:
         entries = list(map(self._entries.get, ids))
-        return entries if with_body else [entry and _without_body(entry) for entry in entries]
+        if with_body and max_body is None:
+            return entries
+        return [entry and _shortened(entry, max_body if with_body else None) for entry in entries]
 
     async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
         return await self.read(ids)  # every change is reported, so there is nothing to register
@@ -106,7 +111,10 @@ class MemoryEngine(Engine):
         live = islice(
             (entry for entry in self._listings.scan(query) if not _is_over(entry, now)), query.limit
         )
-        return list(live) if query.with_body else list(map(_without_body, live))
+        if query.with_body and query.max_body is None:
+            return list(live)
+        most = query.max_body if query.with_body else None
+        return [_shortened(entry, most) for entry in live]
 
     async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
         return list(map(self._listings.count, groups))
@@ -321,5 +329,11 @@ def _is_over(entry: Entry, now: int) -> bool:
     return (expires_at := entry.expires_at) is not None and expires_at <= now
 
 
-def _without_body(entry: Entry) -> Entry:
-    return entry._replace(body=None)
+def _shortened(entry: Entry, max_body: int | None) -> Entry:
+    """Without its body, or with its beginning. Only bytes are cut: CopiedRecords says what else there is."""
+    if max_body is None:
+        return entry._replace(body=None)
+    body = entry.body
+    if type(body) is not bytes or len(body) <= max_body:
+        return entry
+    return entry._replace(body=body[:max_body], body_size=len(body))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha1
 from importlib.resources import files
 from itertools import count
@@ -26,11 +26,12 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from flowstore._trips.lanes import copy_of
 from flowstore.backends.redis.client import storage_error
 from flowstore.backends.redis.driver import OwnConnection, text_of
-from flowstore.backends.redis.format import after
+from flowstore.backends.redis.format import Value, after
 from flowstore.errors import StorageError
 
 _MAX_CONNECTIONS: Final = 10
 _LEAST_MEMORY: Final = 60.0
+_MOST_BODY_BYTES: Final = 2**30  # longer than any that a server keeps
 _SPOILT: Final = re.compile(r"WRONGTYPE|comes too late")
 """Somebody wrote to the key of a line: it gets another one, or none of its calls would succeed any more."""
 
@@ -83,6 +84,18 @@ class Calls:
         """The answer of ``script``. What it writes, if anything, must be harmless when written twice."""
         keys = (self._prefix, f"{self._prefix}format")
         return await self._guarded(lambda line: self._run(line, script, keys, arguments))
+
+    async def records(
+        self, ids: Sequence[str], *, with_body: bool = True, max_body: int | None = None
+    ) -> Sequence[Value]:
+        """The records of at most PER_CALL ids, as ``entry_of`` takes them."""
+        if with_body and max_body is None:  # cheaper than a script that returns the whole value anyway
+            keys = [f"{self._prefix}r:{one}" for one in ids]
+            values: list[Value] = await self.command("MGET", *keys, f"{self._prefix}format")
+            return values[:-1]
+        most = min(max_body or 0, _MOST_BODY_BYTES) if with_body else "head"
+        found: list[Value] = await self.read("heads", most, *ids)
+        return found
 
     async def write(self, script: str, now: int, *arguments: str | bytes | int) -> Any:
         """The answer of ``script``, which begins with line.lua."""

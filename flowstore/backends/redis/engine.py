@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -15,6 +15,7 @@ from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.client import storage_error
 from flowstore.backends.redis.expiries import change, renewal
 from flowstore.backends.redis.format import PER_CALL, entry_of, history_of
+from flowstore.backends.redis.items import item_of, put_arguments, put_outcome
 from flowstore.backends.redis.listener import Listener
 from flowstore.backends.redis.listing import Listing
 from flowstore.backends.redis.namespaces import Namespace
@@ -80,21 +81,16 @@ class RedisEngine(Engine):
             outcomes += map(stored.outcome, replies)
         return outcomes
 
-    async def read(self, ids: Sequence[str], *, with_body: bool = True) -> list[Entry | None]:
+    async def read(
+        self, ids: Sequence[str], *, with_body: bool = True, max_body: int | None = None
+    ) -> list[Entry | None]:
         entries: list[Entry | None] = []
         for step in _steps(ids):
-            if with_body:  # MGET is cheaper than a script that returns the whole value anyway
-                values = await self._values(step)
-            else:
-                values = await self.calls.read("heads", "head", *step)
+            values = await self.calls.records(step, with_body=with_body, max_body=max_body)
             entries += [
                 entry_of(one, value, with_body=with_body) for one, value in zip(step, values, strict=True)
             ]
         return entries
-
-    async def _values(self, ids: Sequence[str]) -> Any:
-        keys = [f"{self._prefix}r:{one}" for one in ids]
-        return (await self.calls.command("MGET", *keys, f"{self._prefix}format"))[:-1]
 
     async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
         if self.calls.refusal is not None:  # nobody may be registered there: the re-check has to do
@@ -111,7 +107,7 @@ class RedisEngine(Engine):
         return entries
 
     async def scan(self, query: Query, now: int) -> list[Entry]:
-        return await Listing(self.calls, query, now).entries(self._values)
+        return await Listing(self.calls, query, now).entries()
 
     async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
         counts = []
@@ -170,8 +166,8 @@ class RedisEngine(Engine):
     async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for step in _steps(puts):
-            flat = [part for put in step for part in stored.put_arguments(put)]
-            outcomes += map(stored.put_outcome, await self.calls.write("put", now, stored.stored(now), *flat))
+            flat = [part for put in step for part in put_arguments(put)]
+            outcomes += map(put_outcome, await self.calls.write("put", now, stored.stored(now), *flat))
         return outcomes
 
     async def items(self, asked: Sequence[Asked], now: int) -> list[list[Item]]:
@@ -260,7 +256,7 @@ def _asked(one: Asked) -> tuple[str | int, ...]:
 def _items(one: Asked, reply: Sequence[bytes]) -> list[Item]:
     pairs = zip(reply[::2], reply[1::2], strict=True)
     try:
-        return _chosen([stored.item_of(one.section, one.owner, key, value) for key, value in pairs], one)
+        return _chosen([item_of(one.section, one.owner, key, value) for key, value in pairs], one)
     except ValueError as error:
         raise CorruptRecord(one.owner, str(error)) from error
 

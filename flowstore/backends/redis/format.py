@@ -4,6 +4,11 @@ A record is one string: a header of 100 bytes (``_HEADER``), the token, the face
 each behind its length, the latest transitions, and progress, head and body. The lengths of the parts are in
 the header, so that a script reads with one ``struct.unpack`` what stands, and nobody reads a body in vain.
 
+Redis cannot insert into a string. So an unfinished record with a long body has room for progress, which is
+written there in place: behind the token, as a part of it, where whoever does not know it passes it over. It
+ends with the length of the progress, 0 for none, and its own, both in two bytes. What is in there counts, and
+what stands behind the transitions was the progress when the record was written. See report.lua.
+
 Times are stored as sort keys or as they are, plus 2^63, big-endian: the order of bytes is that of numbers. To
 scripts they are strings, since a Lua number is a double. Where a time is missing a flag says so.
 """
@@ -11,20 +16,19 @@ scripts they are strings, since a Lua number is a double. Where a time is missin
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from struct import Struct, error, pack
+from struct import Struct, error
 from typing import Any, Final
 
 from flowstore._trips.lanes import MAX_TRIP_BYTES
 from flowstore.engine import (
     APPLIED,
     BY_FINISH,
+    FINAL,
     STATUSES,
     Entry,
     Item,
     Outcome,
     Position,
-    Put,
-    Section,
     Span,
     Verdict,
     Write,
@@ -37,7 +41,7 @@ PER_CALL: Final = 500
 
 _ENTRIES_PER_CALL: Final = 10_000  # and to how many index entries these writes come at most
 
-_OFFSET: Final = 2**63
+OFFSET: Final = 2**63
 _MOST: Final = 2**53 - 1  # the highest integer that Lua counts
 _MARK: Final = ord("3")
 _HEADER: Final = Struct(">BQHIBBBQQQQHIIIIQQQq")
@@ -49,6 +53,11 @@ _NEVER: Final = 2**64 - 1
 _NUMBERS: Final = {status: number for number, status in enumerate(STATUSES)}
 _SUBMITTED, _STARTED, _FINISHED, _DUE, _EXPIRES = 1, 2, 4, 8, 16
 _SUBMITTED_FIRST, _FINISHED_FIRST = 32, 64  # -2^63, whose sort key is that of the next one
+_ROOM = 128
+
+_ROOM_BYTES: Final = 256
+_LONG_BODY: Final = 2_048  # longer than what alone.lua takes, where something stands
+_ROOM_END: Final = Struct(">HH")
 
 _KIND: Final = Struct(">BQQBBI")
 _LONG: Final = Struct(">I")
@@ -57,23 +66,26 @@ _NUMBERED: Final = Struct(">HH")
 _PLACED: Final = Struct(">HQ")
 _TIMED: Final = Struct(">HQQ")
 _ITEM: Final = Struct(">QQqI")
-_VALUE: Final = Struct(">QQq")
 _ENTRY: Final = Struct(">Q")
 _LOGGED: Final = Struct(">QQ")
 
 
+Value = bytes | list[Any] | None
+"""A record as a script or command returns it: one that is cut with the size of all that is stored."""
+
+
 def stored(time: int) -> bytes:
-    return _ENTRY.pack(time + _OFFSET)
+    return _ENTRY.pack(time + OFFSET)
 
 
 def after(now: int) -> bytes:
     """The first time that is not over, as scripts take it."""
-    return _ENTRY.pack(min(now + _OFFSET + 1, _NEVER))
+    return _ENTRY.pack(min(now + OFFSET + 1, _NEVER))
 
 
 def member(position: Position) -> bytes:
     """An entry of an index."""
-    return _ENTRY.pack(position.sort + _OFFSET) + position.id.encode()
+    return _ENTRY.pack(position.sort + OFFSET) + position.id.encode()
 
 
 def sort_bounds(within: tuple[int, int] | None, after: Position | None, *, newest_first: bool) -> list[bytes]:
@@ -87,7 +99,7 @@ def sort_bounds(within: tuple[int, int] | None, after: Position | None, *, newes
 
 
 def _span_bounds(first: int, last: int) -> tuple[bytes, bytes]:
-    low, high = min(first + _OFFSET, _NEVER), last + 1 + _OFFSET
+    low, high = min(first + OFFSET, _NEVER), last + 1 + OFFSET
     behind = b"+" if high > _NEVER else b"(" + _ENTRY.pack(max(0, high))
     return b"[" + _ENTRY.pack(max(0, low)), behind
 
@@ -103,7 +115,7 @@ def _lower(one: bytes, other: bytes) -> bytes:
 def position_of(entry: bytes) -> Position | None:
     """None for what no flowstore can have written."""
     try:
-        return Position(_ENTRY.unpack_from(entry)[0] - _OFFSET, entry[8:].decode()) if entry[8:] else None
+        return Position(_ENTRY.unpack_from(entry)[0] - OFFSET, entry[8:].decode()) if entry[8:] else None
     except (error, UnicodeDecodeError):
         return None
 
@@ -158,10 +170,10 @@ def _line(number: int, write: Write) -> bytes:
     entry = write.entry
     task_id = entry.id.encode()
     size = len(task_id)
-    place = _PLACED.pack(size + 8, sort_key(entry.submitted_at) + _OFFSET)
+    place = _PLACED.pack(size + 8, sort_key(entry.submitted_at) + OFFSET)
     if write.logged is None:
         return b"%b%b%b%b\0\0" % (_NUMBERED.pack(number, size), task_id, place, task_id)
-    logged = _TIMED.pack(size + 16, entry.updated_at + _OFFSET, 1)
+    logged = _TIMED.pack(size + 16, entry.updated_at + OFFSET, 1)
     return b"%b%b%b%b%b%b" % (_NUMBERED.pack(number, size), task_id, place, task_id, logged, task_id)
 
 
@@ -174,28 +186,31 @@ def record_of(
     fixed, facets, progress = joined(entry.fixed), joined(entry.facets), entry.progress or b""
     flags = 0
     if submitted is not None:
-        flags = _SUBMITTED if submitted > -_OFFSET else _SUBMITTED | _SUBMITTED_FIRST
+        flags = _SUBMITTED if submitted > -OFFSET else _SUBMITTED | _SUBMITTED_FIRST
     if started is not None:
         flags |= _STARTED
     if finished is not None:
-        flags |= _FINISHED if finished > -_OFFSET else _FINISHED | _FINISHED_FIRST
+        flags |= _FINISHED if finished > -OFFSET else _FINISHED | _FINISHED_FIRST
     if due is not None:
         flags |= _DUE
     if expires is not None:
         flags |= _EXPIRES
+    if entry.status not in FINAL and len(entry.body or b"") >= _LONG_BODY:
+        flags |= _ROOM
+        token += bytes(_ROOM_BYTES - _ROOM_END.size) + _ROOM_END.pack(0, _ROOM_BYTES)
     header = _HEADER.pack(
         _MARK, version, len(transitions), len(history), extras,
         _NUMBERS[entry.status], flags, entry.stage,
-        sort_key(submitted) + _OFFSET, sort_key(finished) + _OFFSET,
-        _NEVER if expires is None else expires + _OFFSET,
+        sort_key(submitted) + OFFSET, sort_key(finished) + OFFSET,
+        _NEVER if expires is None else expires + OFFSET,
         len(token), len(fixed), len(facets), len(progress), len(entry.head),
-        entry.updated_at + _OFFSET, (started or 0) + _OFFSET, (due or 0) + _OFFSET, entry.check,
+        entry.updated_at + OFFSET, (started or 0) + OFFSET, (due or 0) + OFFSET, entry.check,
     )  # fmt: skip
     return b"".join((header, token, fixed, facets, history, progress, entry.head, entry.body or b""))
 
 
 def transition(at: int, version: int, check: int, value: bytes) -> bytes:
-    return _ITEM.pack(at + _OFFSET, version, check, len(value)) + value
+    return _ITEM.pack(at + OFFSET, version, check, len(value)) + value
 
 
 def outcome(reply: Any) -> Outcome:
@@ -208,11 +223,13 @@ def outcome(reply: Any) -> Outcome:
     return Outcome(Verdict.UNREADABLE, reason=reply.decode(errors="replace"))
 
 
-def entry_of(task_id: str, value: bytes | None, *, with_body: bool = True) -> Entry | None:
+def entry_of(task_id: str, value: Value, *, with_body: bool = True) -> Entry | None:
+    value, size = value if isinstance(value, list) else (value, 0)
     if not value:
         return None
     try:
-        return _entry(task_id, value, with_body)
+        entry = _entry(task_id, value, with_body)
+        return entry._replace(body_size=size - len(value) + len(entry.body or b"")) if size else entry
     except (error, ValueError, IndexError):
         return Entry(task_id, "", 0, 0, None, None, None, None, 0, None, (), (), 0, value[:200], None)
 
@@ -235,24 +252,33 @@ def _entry(task_id: str, value: bytes, with_body: bool) -> Entry:
         stage,
         version,
         _time(sort, flags, _SUBMITTED, _SUBMITTED_FIRST),
-        started - _OFFSET if flags & _STARTED else None,
+        started - OFFSET if flags & _STARTED else None,
         _time(finish, flags, _FINISHED, _FINISHED_FIRST),
-        due - _OFFSET if flags & _DUE else None,
-        updated - _OFFSET,
-        expires - _OFFSET if flags & _EXPIRES else None,
+        due - OFFSET if flags & _DUE else None,
+        updated - OFFSET,
+        expires - OFFSET if flags & _EXPIRES else None,
         _divided(value[facets_at:other_at]) if fixed else (),
         _divided(value[other_at : other_at + facets]) if facets else (),
         check,
         value[head_at:body_at],
         value[body_at:] if with_body else None,
-        value[progress_at:head_at] or None,
+        (_in_room(value, token) if flags & _ROOM else b"") or value[progress_at:head_at] or None,
     )
+
+
+def _in_room(value: bytes, token: int) -> bytes:
+    """The progress that was reported since the record was written; raises ValueError for what is no room."""
+    end = _SIZE + token
+    size, room = _ROOM_END.unpack_from(value, end - _ROOM_END.size)
+    if not size + _ROOM_END.size <= room <= token:
+        raise ValueError
+    return value[end - room : end - room + size]
 
 
 def _time(sort: int, flags: int, known: int, first: int) -> int | None:
     if not flags & known:
         return None
-    return -_OFFSET if flags & first else _OFFSET - sort
+    return -OFFSET if flags & first else OFFSET - sort
 
 
 def _divided(facets: bytes) -> tuple[str, ...]:
@@ -266,7 +292,7 @@ def _divided(facets: bytes) -> tuple[str, ...]:
     return tuple(found)
 
 
-def listed_entry(facet: str, position: Position, value: bytes, *, with_body: bool) -> Entry | None:
+def listed_entry(facet: str, position: Position, value: Value, *, with_body: bool) -> Entry | None:
     """The record of an index entry. What is no record gets its place in the listing from the entry."""
     entry = entry_of(position.id, value, with_body=with_body)
     if entry is None or entry.status:
@@ -290,7 +316,7 @@ def history_of(task_id: str, stored: bytes | list[bytes] | None) -> list[Item]:
     while at + _ITEM.size <= len(log):
         time, version, check, size = _ITEM.unpack_from(log, at)
         at += _ITEM.size + size
-        items.append(Item(task_id, f"{version:016}", 1, time - _OFFSET, check, log[at - size : at]))
+        items.append(Item(task_id, f"{version:016}", 1, time - OFFSET, check, log[at - size : at]))
     return items
 
 
@@ -298,7 +324,7 @@ def expiry_of(stored: bytes | list[bytes]) -> int | None:
     """When a record, of which this is the beginning, is over."""
     value = stored[0] if isinstance(stored, list) else stored
     expires = int.from_bytes(value[42:50])
-    return None if len(value) < _SIZE or expires == _NEVER else expires - _OFFSET
+    return None if len(value) < _SIZE or expires == _NEVER else expires - OFFSET
 
 
 def span_bounds(span: Span) -> tuple[bytes, bytes]:
@@ -310,41 +336,13 @@ def span_bounds(span: Span) -> tuple[bytes, bytes]:
 
 
 def logged(item: Item) -> bytes:
-    return _LOGGED.pack(item.at + _OFFSET, int(item.key))
+    return _LOGGED.pack(item.at + OFFSET, int(item.key))
 
 
 def logged_at(entry: bytes) -> tuple[str, str, int] | None:
     """The owner, key and time of an entry of the timeline; None for what is none."""
     try:
         at, version = _LOGGED.unpack_from(entry)
-        return (entry[16:].decode(), f"{version:016}", at - _OFFSET) if entry[16:] else None
+        return (entry[16:].decode(), f"{version:016}", at - OFFSET) if entry[16:] else None
     except (error, UnicodeDecodeError):
         return None
-
-
-def put_arguments(put: Put) -> tuple[Any, ...]:
-    """The arguments of put.lua for one item."""
-    value = b"" if put.value is None else pack(">q", put.check) + put.value
-    bounds = ["" if bound is None else bound for bound in (put.if_version, put.keep)]
-    return put.section, put.owner, put.key or "", int(put.value is not None), value, *bounds
-
-
-def put_outcome(reply: list[Any]) -> Outcome:
-    became, key, version = reply
-    if isinstance(became, bytes):
-        return Outcome(Verdict.UNREADABLE, 0, key.decode(), reason=became.decode(errors="replace"))
-    verdict = {1: Verdict.APPLIED, 0: Verdict.STANDING, -1: Verdict.OWNERLESS}[became]
-    return Outcome(verdict, version, key.decode())
-
-
-def item_value(version: int, at: int, check: int, value: bytes) -> bytes:
-    return _VALUE.pack(version, at + _OFFSET, check) + value
-
-
-def item_of(section: Section, owner: str, key: bytes, value: bytes) -> Item:
-    """Raises ValueError for what is none."""
-    try:
-        version, at, check = _VALUE.unpack_from(value)
-    except error as wrong:
-        raise ValueError(f"{section} {key!r:.80} holds {value!r:.80}") from wrong
-    return Item(owner, key.decode(), version, at - _OFFSET, check, value[_VALUE.size :])

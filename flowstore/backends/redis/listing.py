@@ -7,7 +7,7 @@ what it says itself: it belongs to the listing if its status and facets do, whic
 from __future__ import annotations
 
 import heapq
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -16,8 +16,6 @@ from flowstore.backends.redis.format import PER_CALL, listed_entry, position_of,
 from flowstore.engine import EVERYTHING, Entry, Position, Query
 
 _SPARE: Final = 8  # of the entries that a filter looks at for each that it finds, at first
-
-Values = Callable[[Sequence[str]], Awaitable[Sequence[bytes | None]]]
 
 
 class _Found(NamedTuple):
@@ -41,14 +39,14 @@ class Listing:
         self._bounds = sort_bounds(query.within, query.after, newest_first=query.newest_first)
         self._seen: set[str] = set()
 
-    async def entries(self, values: Values) -> list[Entry]:
+    async def entries(self) -> list[Entry]:
         found: list[Entry] = []
         limit, is_filtered = self._query.limit, len(self._query.groups) > 1
         most = limit
         while len(found) < limit and self._indexes:
             most = min(PER_CALL, max(most, limit - len(found)) * (_SPARE if is_filtered else 1))
             listed, is_end = await self._next(most)
-            found += await self._live(listed, values, limit - len(found))
+            found += await self._live(listed, limit - len(found))
             if is_end:
                 break
         return found[:limit]
@@ -70,17 +68,17 @@ class Listing:
     def _merged(self, ranges: Iterable[list[_Found]]) -> Iterable[_Found]:
         return heapq.merge(*ranges, key=lambda one: one.entry, reverse=not self._query.newest_first)
 
-    async def _live(self, listed: Sequence[_Found], values: Values, wanted: int) -> list[Entry]:
+    async def _live(self, listed: Sequence[_Found], wanted: int) -> list[Entry]:
         """The records of these entries that belong to the listing."""
         places = [(one, place) for one in listed if (place := position_of(one.entry)) is not None]
         ids = [place.id for _, place in places]
         is_filtered, with_body = len(self._query.groups) > 1, self._query.with_body
         if not ids:
             return []
-        if with_body and not is_filtered:
-            stored = await values(ids)
-        else:
-            stored = await self._calls.read("heads", "head", *ids)
+        # With several filters most are left out again, so that their bodies would be read in vain.
+        stored = await self._calls.records(
+            ids, with_body=with_body and not is_filtered, max_body=self._query.max_body
+        )
         doubtful: list[tuple[int, _Found, Position]] = []
         found: list[Entry | None] = []
         for (one, place), value in zip(places, stored, strict=True):
@@ -98,7 +96,7 @@ class Listing:
         await self._forget(doubtful, found)
         chosen = [(entry, *at) for entry, at in zip(found, places, strict=True) if entry is not None]
         if with_body and is_filtered:
-            return await self._with_bodies(chosen, values, wanted)
+            return await self._with_bodies(chosen, wanted)
         return [entry for entry, _, _ in chosen]
 
     def _belongs(self, entry: Entry, one: _Found, place: Position) -> bool:
@@ -129,7 +127,7 @@ class Listing:
                 found[at] = listed_entry(one.facet, place, b"not a string", with_body=False)
 
     async def _with_bodies(
-        self, chosen: Sequence[tuple[Entry, _Found, Position]], values: Values, wanted: int
+        self, chosen: Sequence[tuple[Entry, _Found, Position]], wanted: int
     ) -> list[Entry]:
         """At most so many of these records, whole; without those that have left the listing since."""
         found: list[Entry] = []
@@ -137,7 +135,8 @@ class Listing:
         while at < len(chosen) and len(found) < wanted:
             step = chosen[at : at + wanted - len(found)]
             at += len(step)
-            whole = await values([entry.id for entry, _, _ in step])
+            ids = [entry.id for entry, _, _ in step]
+            whole = await self._calls.records(ids, max_body=self._query.max_body)
             for (entry, one, place), value in zip(step, whole, strict=True):
                 if entry.status:
                     again = listed_entry(one.facet, place, value, with_body=True) if value else None

@@ -20,6 +20,7 @@ from flowstore._trips.lanes import MAX_TRIP_BYTES
 from flowstore._values.checks import entry_check, item_check
 from flowstore.backends.redis import format as stored
 from flowstore.backends.redis.calls import Calls
+from flowstore.backends.redis.items import item_value
 from flowstore.engine import STATUSES, Entry, Position, Section
 from flowstore.times import to_micros
 
@@ -282,6 +283,6 @@ def _values(section: Section, owner: str, pairs: Sequence[tuple[bytes, bytes]]) 
         if found is not None:
             value = old[found.end() :]
             check = item_check(section, owner, key.decode(), 0, value)
-            new = stored.item_value(int(found[1]), int(found[2]), check, value)
+            new = item_value(int(found[1]), int(found[2]), check, value)
             flat += (f"e:{section}:{owner}", key, old, new)
     return flat

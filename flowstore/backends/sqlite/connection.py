@@ -213,6 +213,17 @@ def _run_until_unlocked(raw: sqlite3.Connection, statement: str, timeout: float)
 
 
 @contextmanager
+def snapshot(raw: sqlite3.Connection) -> Iterator[None]:
+    """A read transaction: all that is read in the block was there at the same time."""
+    raw.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if raw.in_transaction:
+            raw.execute("ROLLBACK")
+
+
+@contextmanager
 def transaction(raw: sqlite3.Connection) -> Iterator[None]:
     """A write transaction: all of the block or none of it."""
     # A deferred transaction that begins to write after a read fails at once with "database is locked",

@@ -13,15 +13,18 @@ from flowstore.backends.sqlite.changes import Changes
 from flowstore.backends.sqlite.connection import Connection, transaction, translated
 from flowstore.backends.sqlite.format import NO_NAMESPACE, namespace_number, open_namespace
 from flowstore.backends.sqlite.statements import (
+    LEFT_OUT,
+    OF_FINISHED,
     SECTIONS,
     SQL,
+    WHOLE,
     Stored,
-    entry_of,
     item_of,
     items_statement,
     read_entries,
+    read_parts,
     read_stored,
-    scan_statement,
+    scan_entries,
 )
 from flowstore.engine import (
     APPLIED,
@@ -105,8 +108,13 @@ class SQLiteEngine(Engine):
 
         return await self._write(work)
 
-    async def read(self, ids: Sequence[str], *, with_body: bool = True) -> list[Entry | None]:
-        return await self._read(lambda raw, ns: list(map(read_entries(raw, ns, ids, with_body).get, ids)))
+    async def read(
+        self, ids: Sequence[str], *, with_body: bool = True, max_body: int | None = None
+    ) -> list[Entry | None]:
+        if with_body and max_body is not None:
+            return await self._read(lambda raw, ns: read_parts(raw, ns, ids, max_body))
+        body = WHOLE if with_body else LEFT_OUT
+        return await self._read(lambda raw, ns: read_entries(raw, ns, ids, body))
 
     async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
         changes = self._changes
@@ -114,19 +122,16 @@ class SQLiteEngine(Engine):
 
         # One hop: bind the doorbell, then read. The other way round, a commit between the two is missed.
         def work(raw: sqlite3.Connection, ns: int) -> list[Entry | None] | None:
-            return list(map(read_entries(raw, ns, ids, True).get, ids)) if changes.listen() else None
+            return read_entries(raw, ns, ids, OF_FINISHED) if changes.listen() else None
 
         entries = await self._read(work)
         if entries is None:
             await changes.ask()
-            entries = await self.read(ids)
+            entries = await self._read(lambda raw, ns: read_entries(raw, ns, ids, OF_FINISHED))
         return entries
 
     async def scan(self, query: Query, now: int) -> list[Entry]:
-        statement, values = scan_statement(query, now)
-        if not statement:
-            return []
-        return [entry_of(row) for row in await self._rows(statement, *values)]
+        return await self._read(lambda raw, ns: scan_entries(raw, ns, query, now))
 
     async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
         def work(raw: sqlite3.Connection, ns: int) -> list[dict[str, int]]:

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json, to_json
 
+from flowstore.backends.sqlite.connection import snapshot
 from flowstore.engine import BY_FINISH, EVERYTHING, STATUSES, UNSORTED, Entry, Item, Query, Section, sort_key
 
 CODES: Final = {status: code for code, status in enumerate(STATUSES)}
@@ -17,6 +18,15 @@ SECTIONS: Final = {section: code for code, section in enumerate(Section)}
 _NAMES: Final = dict(enumerate(STATUSES))
 _SIZES: Final = (10, 100, 500)
 _SORT_BY: Final = f"coalesce(-task.{{column}}, {UNSORTED})"
+_MOST_PER_READ: Final = 2**31 - 1  # of a blob, in bytes
+
+WHOLE: Final = "CAST(body AS BLOB)"
+OF_FINISHED: Final = f"CASE WHEN task.status > 2 THEN {WHOLE} END"
+LEFT_OUT: Final = "NULL"
+ROW: Final = f"CASE WHEN typeof(body) IN ('text', 'blob') THEN task.task ELSE {WHOLE} END"
+"""What a statement selects as the body. For a part of it that is the number of its row, since any function of
+SQL but typeof loads the whole body first, and for 3.38 to 3.42 even its length does: see ``entry_with_part``.
+"""
 
 
 class Stored(NamedTuple):
@@ -40,10 +50,25 @@ class Stored(NamedTuple):
 def entry_of(row: Sequence[Any]) -> Entry:
     status = _NAMES.get(row[1], "") if row[3] > 0 else ""
     try:
-        return Entry._make((row[0], status, *row[2:10], texts(row[10]), texts(row[11]), *row[12:16]))
+        return Entry._make((row[0], status, *row[2:10], texts(row[10]), texts(row[11]), *row[12:16], None))
     except ValueError:
         unread = b"%b %b" % (row[10] or b"", row[11] or b"")
-        return Entry._make((row[0], "", *row[2:10], (), (), row[12], unread, *row[14:16]))
+        return Entry._make((row[0], "", *row[2:10], (), (), row[12], unread, *row[14:16], None))
+
+
+def entry_with_part(raw: sqlite3.Connection, row: Sequence[Any], max_body: int) -> Entry:
+    """The entry of a row with ROW as its body. Reads the pages with the beginning of the body, and no others.
+
+    Within the transaction that the row was read in, or another record may have its number by now.
+    """
+    body = row[14]
+    if isinstance(body, int):
+        with raw.blobopen("task", "body", body, readonly=True) as opened:
+            size, body = len(opened), opened.read(min(max_body, _MOST_PER_READ))
+    else:  # a number, which somebody wrote by hand
+        size, body = len(body), body[:max_body]
+    entry = entry_of((*row[:14], body, *row[15:]))
+    return entry if size <= max_body else entry._replace(body_size=size)
 
 
 def texts(stored: bytes | None) -> tuple[str, ...]:
@@ -102,7 +127,7 @@ def scan_statement(query: Query, now: int) -> tuple[str, list[Any]]:
     """
     first, *others = query.groups or (EVERYTHING,)
     shape = tuple((len(group), group[0].startswith(BY_FINISH)) for group in (first, *others))
-    statement = _scan(len(query.statuses), shape, query.newest_first, query.with_body)
+    statement = _scan(len(query.statuses), shape, query.newest_first, _body(query.with_body, query.max_body))
     low, high = query.within or (-UNSORTED, UNSORTED)
     # A blob is beyond all texts, "" before all ids: so the start of a range is a place, too.
     start, end = ((low, ""), high) if query.newest_first else ((high, b""), low)
@@ -116,7 +141,7 @@ def scan_statement(query: Query, now: int) -> tuple[str, list[Any]]:
 
 
 @cache
-def _scan(statuses: int, shape: tuple[tuple[int, bool], ...], newest_first: bool, with_body: bool) -> str:
+def _scan(statuses: int, shape: tuple[tuple[int, bool], ...], newest_first: bool, body: str) -> str:
     numbers = iter(range(7, 10_000))
     codes = [f"?{next(numbers)}" for _ in range(statuses)]
     facets = [[f"?{next(numbers)}" for _ in range(size)] for size, _ in shape]
@@ -125,7 +150,7 @@ def _scan(statuses: int, shape: tuple[tuple[int, bool], ...], newest_first: bool
         SQL["and_facet"].format(facets=", ".join(group), sort=_sort(shape[0][1], is_by_finish))
         for group, (_, is_by_finish) in zip(facets[1:], shape[1:], strict=True)
     )
-    columns = _columns("merged" if conditions else "facet", with_body)
+    columns = _columns("merged" if conditions else "facet", body)
     made = SQL["merged_range" if conditions else "scan_range"]
     ranges = " UNION ALL ".join(
         made.format(columns=columns, facet=facet, status=code, after=after, until=until)
@@ -145,23 +170,46 @@ def _sort(is_walk_by_finish: bool, is_by_finish: bool) -> str:
     return _SORT_BY.format(column="finished_at" if is_by_finish else "submitted_at")
 
 
-def _columns(table: str, with_body: bool) -> str:
-    return SQL["columns"].format(table=table, body="CAST(body AS BLOB)" if with_body else "NULL")
+def _body(with_body: bool, max_body: int | None) -> str:
+    return LEFT_OUT if not with_body else WHOLE if max_body is None else ROW
+
+
+def _columns(table: str, body: str) -> str:
+    return SQL["columns"].format(table=table, body=body)
 
 
 @cache
-def read_statement(size: int, with_body: bool) -> str:
-    return SQL["read"].format(columns=_columns("task", with_body), ids=", ".join("?" * size))
+def read_statement(size: int, body: str) -> str:
+    return SQL["read"].format(columns=_columns("task", body), ids=", ".join("?" * size))
 
 
 @cache
-def stored_statement(size: int, _: bool) -> str:
+def stored_statement(size: int, _: str) -> str:
     return SQL["stored"].format(ids=", ".join("?" * size))
 
 
-def read_entries(raw: sqlite3.Connection, ns: int, ids: Sequence[str], with_body: bool) -> dict[str, Entry]:
-    found = _rows(raw, ns, ids, read_statement, with_body)
-    return {row[0]: entry_of(row) for row in found}
+def scan_entries(raw: sqlite3.Connection, ns: int, query: Query, now: int) -> list[Entry]:
+    statement, values = scan_statement(query, now)
+    if not statement:
+        return []
+    # Always fetchall: a cursor that is not exhausted keeps its snapshot, and the WAL can never be reset.
+    if not query.with_body or query.max_body is None:
+        return list(map(entry_of, raw.execute(statement, (ns, *values)).fetchall()))
+    with snapshot(raw):
+        rows = raw.execute(statement, (ns, *values)).fetchall()
+        return [entry_with_part(raw, row, query.max_body) for row in rows]
+
+
+def read_entries(raw: sqlite3.Connection, ns: int, ids: Sequence[str], body: str) -> list[Entry | None]:
+    """``body``: WHOLE, OF_FINISHED or LEFT_OUT."""
+    found = _rows(raw, ns, ids, read_statement, body)
+    return list(map({row[0]: entry_of(row) for row in found}.get, ids))
+
+
+def read_parts(raw: sqlite3.Connection, ns: int, ids: Sequence[str], max_body: int) -> list[Entry | None]:
+    with snapshot(raw):
+        rows = _rows(raw, ns, ids, read_statement, ROW)
+        return list(map({row[0]: entry_with_part(raw, row, max_body) for row in rows}.get, ids))
 
 
 def read_stored(raw: sqlite3.Connection, ns: int, ids: Sequence[str]) -> dict[str, Stored]:
@@ -172,18 +220,18 @@ def _rows(
     raw: sqlite3.Connection,
     ns: int,
     ids: Sequence[str],
-    made: Callable[[int, bool], str],
-    with_body: bool = False,
+    made: Callable[[int, str], str],
+    body: str = "",
 ) -> list[Any]:
     """By statements of a few sizes, so that they stay prepared; padded with NULL, which equals no id."""
     if len(ids) == 1:
-        return raw.execute(made(1, with_body), (ns, ids[0])).fetchall()
+        return raw.execute(made(1, body), (ns, ids[0])).fetchall()
     rows = []
     for start in range(0, len(ids), _SIZES[-1]):
         part = ids[start : start + _SIZES[-1]]
         size = next(size for size in _SIZES if size >= len(part))
         values = (ns, *part, *[None] * (size - len(part)))
-        rows += raw.execute(made(size, with_body), values).fetchall()
+        rows += raw.execute(made(size, body), values).fetchall()
     return rows
 
 

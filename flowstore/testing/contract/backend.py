@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowstore.testing.contract.apps import AppsContract
+from flowstore.testing.contract.beginnings import BeginningsContract
 from flowstore.testing.contract.checking import CheckingContract
 from flowstore.testing.contract.checkpoints import CheckpointsContract
 from flowstore.testing.contract.crowds import CrowdsContract
@@ -62,6 +63,7 @@ class BackendContract(
     EverydayContract,
     EvolvingContract,
     TypedContract,
+    BeginningsContract,
     DataContract,
     CheckpointsContract,
     WorkersContract,

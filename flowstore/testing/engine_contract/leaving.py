@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowstore.engine import FINAL, STATUSES, Engine, Expiry, Logged, Purged, Report
+from flowstore.engine import FINAL, STATUSES, Engine, Expiry, Logged, Purged, Query, Report
 from flowstore.testing.engine_contract.base import (
     EngineContractBase,
     expiring,
@@ -13,7 +13,7 @@ from flowstore.testing.engine_contract.base import (
     stored,
     timeline,
 )
-from flowstore.testing.samples import NOW, sample_write
+from flowstore.testing.samples import NOW, SECOND, sample_write
 
 
 class RemovingContract(EngineContractBase):
@@ -94,6 +94,25 @@ class ReportingContract(EngineContractBase):
         assert (await found(engine, "u")).progress is None
         assert await listed(engine, ["x"]) == ["t"]
         assert await timeline(engine) == []
+
+    async def test_reports_of_any_length(self, engine: Engine) -> None:
+        """Beside short bodies and long ones: what is reported is read, all else stays. A write ends it."""
+        for size in (10, 1_990, 5_000, 300_000):
+            body = b"b" * size
+            for lengths in ((30, 1, 251, 252, 253, 5_000, 3), (40_000, 70_000, 10, 10)):
+                await stored(engine, sample_write("t", "running", facets=("x",), body=body))
+                before = await found(engine, "t")
+                assert before.progress is None
+                for length in lengths:
+                    after = before._replace(progress=b"p" * length)
+                    assert await engine.report([Report("t", b"p" * length, None)], NOW) == [True]
+                    assert await engine.read(["t"]) == [after]
+                    assert await engine.read(["t"], with_body=False) == [after._replace(body=None)]
+                    cut = after._replace(body=body[:5], body_size=size)
+                    assert await engine.scan(Query(STATUSES, 5, (("x",),), max_body=5), NOW) == [cut]
+                    [watched] = await engine.watch(["t"], NOW + SECOND)
+                    assert watched is not None
+                    assert watched.progress == after.progress
 
     async def test_nothing_is_reported_for_a_record_that_is_finished_or_gone(self, engine: Engine) -> None:
         """In each status; nor at the moment of its expiry."""

@@ -133,6 +133,19 @@ class ListingContract(EngineContractBase):
             entries = await engine.scan(Query(STATUSES, 5, with_body=with_body), NOW)
             assert entries == await engine.read(["t", "u"], with_body=with_body)
 
+    async def test_listing_with_the_beginnings_of_bodies(self, engine: Engine) -> None:
+        """As ``read`` has them, whether one filter is asked for, several or none."""
+        for n in range(6):
+            facets = ("x", "y") if n % 2 else ("x",)
+            body = b"b" * 10**n
+            await stored(engine, sample_write(f"t{n}", facets=facets, body=body, submitted_at=at(n)))
+        for groups in ((), (("x",),), (("x",), ("y",))):
+            entries = await engine.scan(Query(STATUSES, 5, groups, max_body=100), NOW)
+            assert entries == await engine.read([entry.id for entry in entries], max_body=100)
+            assert [entry.body_size for entry in entries if entry.id in {"t5", "t1"}] == [10**5, None]
+            whole = await engine.scan(Query(STATUSES, 5, groups, with_body=False, max_body=100), NOW)
+            assert [(entry.body, entry.body_size) for entry in whole] == [(None, None)] * len(entries)
+
 
 class RangesContract(EngineContractBase):
     async def _ties(self, engine: Engine) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowstore.engine import ANY_STAGE, SWEPT_PER_WRITE, Engine, Entry, Verdict, Write
+from flowstore.engine import ANY_STAGE, SWEPT_PER_WRITE, Engine, Entry, Logged, Report, Verdict, Write
 from flowstore.testing.engine_contract.base import (
     EngineContractBase,
     expiring,
@@ -102,6 +102,43 @@ class ReadingContract(EngineContractBase):
         [whole] = await engine.read(["t"])
         assert whole is not None
         assert await engine.read(["t", "nobody"], with_body=False) == [whole._replace(body=None), None]
+
+    async def test_the_beginnings_of_bodies(self, engine: Engine) -> None:
+        """As many bytes as are asked for, with the size of the whole; a body that is no longer is whole."""
+        text = '{"result":"é\U0001f600"}'.encode()
+        bodies = [text, bytes(range(256)), b'{"result":"' + b"x" * 1_000_000 + b'"}', b"\xff" * 1_000_000]
+        await stored(engine, *(sample_write(f"t{n}", body=body) for n, body in enumerate(bodies)))
+        ids = [f"t{n}" for n in range(len(bodies))]
+        whole = await engine.read(ids)
+        for most in (0, 1, 12, 13, 15, len(text) - 1, len(text), 256, 5_000, 999_999, 10**6, 2**40):
+            entries = await engine.read(ids, max_body=most)
+            for entry, before, body in zip(entries, whole, bodies, strict=True):
+                assert before is not None
+                is_cut = len(body) > most
+                assert entry == before._replace(body=body[:most], body_size=len(body) if is_cut else None)
+
+    async def test_the_beginnings_are_of_what_stands(self, engine: Engine) -> None:
+        """Beside a long head, facets, a progress and a history; after a write that was longer or shorter."""
+        facets = tuple(f"label:{n}" + "x" * 100 for n in range(20))
+        for size in (10, 3_000, 100, 100_000, 1_000):
+            write = sample_write("t", facets=facets, logged=Logged(b"v", 0), progress=b"p" * 500)
+            entry = write.entry._replace(head=b"h" * size, body=b"b" * size)
+            await stored(engine, write._replace(entry=entry))
+            await engine.report([Report("t", b"q" * 300, None)], NOW)
+            [whole], [cut] = await engine.read(["t"]), await engine.read(["t"], max_body=9)
+            assert whole is not None
+            assert (whole.head, whole.body, whole.body_size) == (b"h" * size, b"b" * size, None)
+            assert cut == whole._replace(body=b"b" * 9, body_size=size)
+
+    async def test_the_beginnings_of_few(self, engine: Engine) -> None:
+        """None where there is no record, expired ones as they are; without bodies there is nothing to cut."""
+        await stored(engine, sample_write("a"), expiring("b", NOW + 1))
+        entries = await engine.read(["nobody", "b", "a", "b"], max_body=2)
+        found = [entry and (entry.id, entry.body, entry.body_size) for entry in entries]
+        assert found == [None, ("b", b'{"', 13), ("a", b'{"', 13), ("b", b'{"', 13)]
+        [left_out] = await engine.read(["a"], with_body=False, max_body=2)
+        assert left_out is not None
+        assert (left_out.body, left_out.body_size) == (None, None)
 
     async def test_many_writes_in_one_call(self, engine: Engine) -> None:
         """As many as travel in one call, answered and read in order."""
@@ -253,6 +290,16 @@ class WritingContract(EngineContractBase):
 
 
 class ResentContract(EngineContractBase):
+    async def test_a_write_that_is_sent_again_after_reports(self, engine: Engine) -> None:
+        """It is known again, whatever its body, and the last report stays."""
+        for size in (10, 3_000):
+            write = sample_write(f"t{size}", "running", token="once", body=b"b" * size)
+            await stored(engine, write)
+            for progress in (b"p", b"q" * 1_000, b"r" * 9_000):
+                await engine.report([Report(write.entry.id, progress, None)], NOW)
+                assert await verdict(engine, write._replace(if_version=0)) == (Verdict.APPLIED, 0)
+                assert (await found(engine, write.entry.id)).progress == progress
+
     """Of an engine that knows a write again by its token. One whose driver sends once need not."""
 
     async def test_a_write_that_is_sent_again_is_not_repeated(self, engine: Engine) -> None:

@@ -34,12 +34,16 @@ local function alone()
     local former, old_status, old_listed, old_finish, old_expires, finish, expires
     if found ~= '' then
         if #value > LONG or type(found) == 'table' or #found < 100 then return nil end
-        local format, version, count, history_size, extras, _, stage, sort, token_size, fixed_size, facets_size
-        format, version, count, history_size, extras, old_status, _, stage, sort, old_finish, old_expires,
+        local format, version, count, history_size, extras, flags, stage, sort, token_size, fixed_size, facets_size
+        format, version, count, history_size, extras, old_status, flags, stage, sort, old_finish, old_expires,
             token_size, fixed_size, facets_size = unpacked(HEADER, found)
         local listed_at = 101 + token_size
         local history_at = listed_at + fixed_size + facets_size
         local stop = history_at + history_size - 1
+        if format == 51 and flags > 127 then  -- there is room for progress behind the token
+            if #found < stop then found = call('GETRANGE', key, '0', string.format('%.0f', stop - 1)) end
+            token_size = token_size - unpacked('>H', found, 99 + token_size)
+        end
         if format ~= 51 or old_status > 5 or stage >= 2^53 or version >= 2^53 or #found < stop then return nil end
         old_listed, former = sub(found, listed_at, history_at - 1), sort .. id
         local at, size = 1, #old_listed
@@ -48,7 +52,7 @@ local function alone()
         local item_size = unpacked('>I4', value, 12)
         local own_at = 101 + unpacked('>H', value, 51)
         local item_at = own_at + #listed
-        if sub(found, 101, listed_at - 1) == sub(value, 101, own_at - 1) then return {-1} end
+        if sub(found, 101, 100 + token_size) == sub(value, 101, own_at - 1) then return {-1} end
         if old_expires ~= never then
             local high, low = unpacked('>I4I4', old_expires)
             local live_high, live_low = unpacked('>I4I4', ARGV[4])

@@ -113,7 +113,7 @@ local function work(outcomes)
             old, stage, status, sort, finish, expires, listed, token, fixed, history, length, extras = standing(id)
         end
         if old then
-            if token == sub(value, 101, 100 + unpacked('>H', value, 51)) then
+            if token == token_of(value) then
                 outcome = -1
             elseif not is_expired(expires) then
                 is_live, version = true, old

@@ -30,7 +30,7 @@ while at <= #ARGV do
     if type(value) == 'table' then
         if not string.find(value.err, 'WRONGTYPE', 1, true) then return value end
         value = 'not a string'
-    elseif #value >= 100 then
+    elseif #value >= 100 and string.byte(value) == 51 then
         local history, extras, token, fixed, facets =
             struct.unpack('>I4BxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxHI4I4', value, 12)
         local stop, size = 100 + token + fixed + facets + history, nil

@@ -29,8 +29,10 @@ local function put(section, owner, key, is_put, stored, if_version, keep)
         put_in_order(values, order)
         key = string.format('%016.0f', (tonumber(call('ZRANGE', order, '-1', '-1')[1]) or 0) + 1)
     end
-    local old, version = call('HGET', values, key), 0
-    if old and #old < 24 then return {'the value is not of this format', key, 0} end
+    local is_unread = is_put == '0' and if_version == ''
+    local old, version = not is_unread and call('HGET', values, key), 0
+    local size = old and #old or is_unread and call('HSTRLEN', values, key) or 0
+    if (old or size > 0) and size < 24 then return {'the value is not of this format', key, 0} end
     if old then version = unpacked('>I8', old) end
     if if_version ~= '' and tonumber(if_version) ~= version then return {0, key, version} end
     if is_put == '0' then

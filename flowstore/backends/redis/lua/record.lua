@@ -35,6 +35,13 @@ local function listing(status, facets)
     return keys
 end
 
+-- The token of a record, without the room for progress that may be behind it.
+local function token_of(value)
+    local size = unpacked('>H', value, 51)
+    if string.byte(value, 18) > 127 then size = size - unpacked('>H', value, 99 + size) end
+    return sub(value, 101, 100 + size)
+end
+
 -- What stands, up to its progress: nil where there is none, false where it cannot be read, else its version,
 -- stage, status, sort key, that by finish, expiry or nil, indexes, token, fixed facets, transitions, how many
 -- these are, and what is beside it: 1 older transitions, 2 items, 3 both. No table: that would cost as much.
@@ -54,7 +61,7 @@ local function standing(id)
     local keys = listing(status, sub(value, listed_at, stop - history))
     if not keys then return false end
     if expires == NEVER then expires = nil end
-    return version, stage, status, sort, finish, expires, keys, sub(value, 101, listed_at - 1),
+    return version, stage, status, sort, finish, expires, keys, token_of(value),
         sub(value, listed_at, listed_at + fixed - 1), sub(value, stop - history + 1, stop), count, extras
 end
 

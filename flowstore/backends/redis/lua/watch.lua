@@ -15,7 +15,7 @@ for place = 3, #ARGV do
             struct.unpack('>BxxxxxxxxxxI4xBBxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxHI4I4I4I4', value)
         is_final = format == 51 and status > 2 and status < 6
         is_lasting = flags % 32 < 16
-        stop = 100 + token + fixed + facets + history + progress + head
+        stop = format == 51 and 100 + token + fixed + facets + history + progress + head
     end
     if not (is_final and is_lasting) then
         if not has_written then redis.call('PEXPIRE', waiters, ARGV[2]) end  -- allowed when full, as all is then
