@@ -74,7 +74,7 @@ class BaseResultBackend:
 
     def __del__(self) -> None:
         core = getattr(self, "_core", None)
-        if core is not None and core.life.is_open:
+        if core is not None and core.is_open:
             warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:

@@ -71,14 +71,15 @@ async def _as_completed(
     core: Core, ids: list[str], seconds: float | None, raise_first: bool, view: View
 ) -> AsyncGenerator[Settled, None]:
     done: asyncio.Queue[Waiting] = asyncio.Queue()
-    async with core.life:
+    life = core.life
+    async with life:
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
         waits = {task_id: core.waiters.register(task_id) for task_id in ids}
     try:
         for wait in waits.values():
             wait.add_done_callback(done.put_nowait)
         for told in range(len(waits)):
-            core.life.check_place()  # each step may be taken by another task, and in another loop
+            life.check_place()  # each step may be taken by another task, and in another loop
             try:
                 async with asyncio.timeout_at(deadline):
                     wait = await done.get()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from threading import Lock
 from typing import Final, TypeVar
 
 from flowstore._core.options import (
@@ -36,6 +37,7 @@ class Core:
     """The engine of a backend, its records, its waiters, its clock and its life.
 
     Every call of the engine must be inside ``async with core.life``, or ``close`` may close it underneath.
+    Waiters, reports and life belong to one event loop. When that is closed ``life`` makes them anew.
     """
 
     def __init__(self, engine: Engine, options: BackendOptions, records: type[Records] = Records) -> None:
@@ -57,29 +59,61 @@ class Core:
             facets=kept_facets(options),
         )
         self.op_timeout = op_timeout(options)
+        self._recheck_interval = recheck_interval(options)
+        self._purge_interval = purge_interval(options)
+        self._beginning = Lock()
+        self._begin()
+
+    def _begin(self) -> None:
         # Each re-check watches the ids again. Their pauses vary by a quarter, and one may fail.
-        watched_for = round(3 * recheck_interval(options) * 1_000_000)
+        watched_for = round(3 * self._recheck_interval * 1_000_000)
         # Lambdas, so that the engine may still be wrapped after the backend was made.
-        self.waiters = Waiters(
+        waiters = self.waiters = Waiters(
             lambda ids: self.engine.watch(ids, self.clock() + watched_for),
             lambda ids: self.engine.read(ids),
             self.records.decode,
             self.clock,
-            recheck_interval(options),
+            self._recheck_interval,
         )
         self.reports = Reports()
-        self.purger = Purger(
-            lambda: self.engine.purge(BACKGROUND_STEP, self.clock()), purge_interval(options), self.namespace
+        purger = Purger(
+            lambda: self.engine.purge(BACKGROUND_STEP, self.clock()), self._purge_interval, self.namespace
         )
-        self.life = Lifecycle(self._open, self._end_waits, lambda: self.engine.close())
 
-    async def _open(self) -> None:
-        await self.engine.open(self.waiters)
-        self.purger.start()
+        async def begin() -> None:
+            await self.engine.open(waiters)
+            purger.start()
 
-    async def _end_waits(self) -> None:
-        await self.waiters.close()
-        await self.purger.close()
+        async def end() -> None:
+            await waiters.close()
+            await purger.close()
+
+        self._life = Lifecycle(begin, end, lambda: self.engine.close())
+
+    @property
+    def life(self) -> Lifecycle:
+        """The life in the current loop, or a new one if the loop of the last one is closed.
+
+        It must be asked for anew by each call, and kept for what is begun in it.
+        """
+        loop = self._life.loop
+        if loop is not None and loop.is_closed():
+            self._begin_again()
+        return self._life
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is open that ``close`` has to release, though its loop may be closed."""
+        return self._life.is_open
+
+    def _begin_again(self) -> None:
+        with self._beginning:  # several threads with loops of their own may find it at the same time
+            orphan = self._life
+            if orphan.is_orphaned:
+                self.waiters.abandon()
+                self.engine.abandon()
+                self._begin()
+                self._life.is_closed = orphan.is_closed  # the loop was closed in the midst of it
 
     def check_listed(self, facet: str) -> None:
         """Raise ValueError if this backend keeps no index of that."""

@@ -20,10 +20,12 @@ def watch(core: Core, task_id: str) -> AsyncGenerator[TaskResult, None]:
 
 
 async def _states(core: Core, task_id: str) -> AsyncGenerator[TaskResult, None]:
-    async with core.life:
+    life = core.life
+    async with life:
         watcher = core.waiters.watch(task_id)
     try:
         while True:
+            life.check_place()  # each step may be taken in another loop
             await watcher.news()
             state = watcher.state
             yield state
@@ -39,12 +41,14 @@ def watch_status(core: Core, statuses: Statuses) -> AsyncGenerator[str, None]:
 
 
 async def _entering(core: Core, tail: Tail) -> AsyncGenerator[str, None]:
-    async with core.life:
+    life = core.life
+    async with life:
         if not tail.statuses:
             return
         core.waiters.follow(tail)
     try:
         while True:
+            life.check_place()
             await tail.news()
             if tail.has_gap:
                 await _fill_gap(core, tail)

@@ -37,6 +37,10 @@ class Families(EngineWrapper):
         super().__init__(inner)
         self._roots = _Roots()
 
+    def abandon(self) -> None:
+        self._roots = _Roots()  # lookups that died with their loop would never end
+        super().abandon()
+
     async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
         if len(writes) == 1:
             return await self._write(writes, now)

@@ -33,6 +33,7 @@ from typing import Any, Final
 
 from flowstore._trips.background import in_background
 from flowstore._trips.deadlines import Deadline, no_answer
+from flowstore.engine import let_go
 from flowstore.errors import (
     AccessDenied,
     StorageError,
@@ -127,7 +128,9 @@ class Lane:
         return call.answer
 
     def _start(self) -> None:
-        if self._queue and self._driver is None and not self._is_taken:
+        if not self._queue or self._driver is not None or self._is_taken:
+            return
+        if not self._queue[0].is_orphaned:  # a call that died with its loop is finalised in any other
             self._driver = in_background(self._drive())
             self._driver.add_done_callback(self._driver_done)
 
@@ -161,6 +164,12 @@ class Lane:
         while self._driver is not None:
             await asyncio.wait([self._driver])
         self._deadline.stop()
+
+    def abandon(self) -> None:
+        """Send nothing any more: its loop is closed, and with it whoever could wait for an answer."""
+        self._queue.clear()  # a call of that loop that is finalised later would send it from the next loop
+        self._queued_bytes = 0
+        let_go(self._driver)
 
     def _admit_next(self) -> None:
         if self._turns and self._queued_bytes < MAX_QUEUED_BYTES and not self._turns[0].done():

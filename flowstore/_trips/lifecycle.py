@@ -1,8 +1,16 @@
-"""The life of a backend: opened once, in one event loop of one process, and closed for good.
+"""The life of a backend in one event loop of one process: opened once, and closed for good.
 
 Misuse must raise, because the alternative is a hang or a wrong answer: a future of another loop is never
 woken, and after a fork two processes read each other's replies from one socket. So every call checks the
 place before it does anything.
+
+The place is where it is first opened, not where it was made. Until then there is no socket and no future, so
+a backend that was made before a fork works in each of the children. And a loop that is closed cannot run
+again: what was opened there is lost, whatever anybody does, and nobody but the next loop can want the
+backend. So it may begin another life there, which is another object: calls that died in the old loop are
+finalised by the garbage collector at any later time, and must not count in the new one. ``Core.life`` hands
+out the current one. That is never done in a child process, where a loop may be closed that the parent's
+connections still live in.
 
 Close comes in three steps, in this order. First the waits end, since they may have no deadline and would
 hold it up for ever. Then the calls in flight end, as they still need the engine. Only then is the engine
@@ -46,8 +54,9 @@ class Lifecycle:
         self._open = open_
         self._wake = wake
         self._close = close
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._process = _process
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """Where it was opened; None: nowhere yet."""
+        self._process: object = None
         self._opening: asyncio.Lock | None = None
         self._calls = 0
         self._drained: asyncio.Future[None] | None = None
@@ -73,17 +82,27 @@ class Lifecycle:
             raise BackendClosed("the backend is closed")
 
     def check_place(self) -> None:
-        """Raise WrongProcess or WrongLoop unless this is the process and the loop of the backend."""
+        """Raise WrongProcess or WrongLoop unless it was opened in this process and this loop, or nowhere."""
+        if self.loop is None:
+            return
         if self._process is not _process:
-            raise WrongProcess("the backend was made in another process; open one in each process")
-        if self._loop is not None and self._loop is not _running_loop():
-            raise WrongLoop("the backend was opened in another event loop; open one in each loop")
+            raise WrongProcess("the backend was opened in another process; make one in each process")
+        if self.loop is not _running_loop() and not (self.is_closed and self.loop.is_closed()):
+            raise WrongLoop("the backend was opened in another event loop; make one in each loop")
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether it was not closed before its loop was; in another process than its own never."""
+        if self.loop is None or self._process is not _process or not self.loop.is_closed():
+            return False
+        return self.is_open or not self.is_closed
 
     async def open(self) -> None:
         """Open; nothing if it is open already. A failed open may be retried."""
         self.check()
-        if self._loop is None:
-            self._loop, self._opening = asyncio.get_running_loop(), asyncio.Lock()
+        if self.loop is None:
+            self.loop, self._process = asyncio.get_running_loop(), _process
+            self._opening = asyncio.Lock()
         assert self._opening is not None
         async with self._opening:
             self.check()

@@ -49,23 +49,36 @@ class SharedTrips(EngineWrapper):
     def __init__(self, engine: Engine, timeout: float, *, write_lanes: int = 1) -> None:
         super().__init__(with_families(engine))
         self._timeout = timeout
-        self._writes = [Lane(timeout) for _ in range(write_lanes)]
-        self._reads = Lane(timeout)
-        self._heads = Lane(timeout)
-        self._parts = Lane(timeout)
-        self._items = Lane(timeout)
-        self._counts = Lane(timeout)
+        self._write_lanes = write_lanes
+        self._begin()
+
+    def _begin(self) -> None:
+        self._writes = [Lane(self._timeout) for _ in range(self._write_lanes)]
+        self._reads = Lane(self._timeout)
+        self._heads = Lane(self._timeout)
+        self._parts = Lane(self._timeout)
+        self._items = Lane(self._timeout)
+        self._counts = Lane(self._timeout)
+
+    @property
+    def _lanes(self) -> list[Lane]:
+        return [*self._writes, self._reads, self._heads, self._parts, self._items, self._counts]
 
     async def open(self, hints: Hints) -> None:
         await in_time(self.inner.open(hints), self._timeout)
 
     async def close(self) -> None:
         try:
-            reads = (self._reads, self._heads, self._parts, self._items, self._counts)
-            for lane in (*self._writes, *reads):
+            for lane in self._lanes:
                 await lane.drained()
         finally:
             await self.inner.close()
+
+    def abandon(self) -> None:
+        for lane in self._lanes:
+            lane.abandon()
+        self._begin()
+        super().abandon()
 
     async def room(self) -> None:
         for lane in self._writes:

@@ -7,7 +7,8 @@ list of status, stage and worker. Fields that are None or empty are left out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import count
 from secrets import token_hex
@@ -40,6 +41,20 @@ NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _FIELDS: Final = {"name": "task_name", "worker_id": "worker_id", "label": "labels"}
 _RANK: Final = {status: 2 if status in FINISHED else 1 for status in TaskStatus} | {TaskStatus.PENDING: 0}
 """``stage`` orders the states of a task by (retries, rank): pending < running = retrying < finished."""
+
+
+_tokens: Iterator[str]
+"""The token of each write that is made in this process; no other process makes the same."""
+
+
+def _begin_tokens() -> None:
+    global _tokens
+    _tokens = map(f"{token_hex(8)}.%x".__mod__, count())
+
+
+_begin_tokens()
+if hasattr(os, "register_at_fork"):  # or a storage would take the writes of two children for one sent twice
+    os.register_at_fork(after_in_child=_begin_tokens)
 
 
 class DefaultTtl:
@@ -80,7 +95,6 @@ class Records:
         self.facets = frozenset(facets)
         self._unlisted = {*FIELDS} - self.facets
         self._by_finish = FINISHED if "finished" in self.facets else FINISHED - {TaskStatus.SUCCESS}
-        self._tokens = map(f"{token_hex(8)}.%x".__mod__, count())
 
     def write(
         self,
@@ -127,7 +141,7 @@ class Records:
         # microsecond each.
         return Write(
             Entry(task_id, state, stage, 0, *times, fixed, facets, *packed),
-            next(self._tokens),
+            next(_tokens),
             ANY_STAGE if overwrite else ceiling,
             if_version,
             None if self._history == 0 else self._logged(task_id, state, stage, worker, now),

@@ -35,7 +35,7 @@ from flowstore._waiting.rechecks import Recheck
 from flowstore._waiting.subscribers import Subscriber, Watcher
 from flowstore._waiting.tails import Tail
 from flowstore._waiting.waitlist import REMOVALS, Waiting, Waitlist
-from flowstore.engine import ANY_ID, Change, Entry
+from flowstore.engine import ANY_ID, Change, Entry, let_go
 from flowstore.errors import (
     BackendClosed,
     ResultDeleted,
@@ -94,8 +94,7 @@ class Waiters:
 
         It fails with WaitTimeout after ``timeout`` seconds; None: never.
         """
-        entry = self._entry(task_id)
-        loop = asyncio.get_running_loop()
+        entry, loop = self._entry(task_id), asyncio.get_running_loop()
         future: Waiting = loop.create_future()
         entry.futures[future] = (
             None if timeout is None else loop.call_later(timeout, self._time_out, task_id, future, timeout)
@@ -192,6 +191,11 @@ class Waiters:
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.wait([self._reader])
+
+    def abandon(self) -> None:
+        """Stop: the loop is closed, so nobody can be woken."""
+        self._is_closed = True
+        let_go(self._reader)
 
     def _time_out(self, task_id: str, future: Waiting, timeout: float) -> None:
         if not future.done():

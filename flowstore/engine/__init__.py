@@ -1,6 +1,7 @@
 """The interface for authors of storages: the verbs, the data that they take and return, and a wrapper."""
 
 from flowstore.engine.items import NAMESPACE, OWNED, Asked, Expiry, Item, Put, Report, Section, Span
+from flowstore.engine.orphans import let_go
 from flowstore.engine.polling import Polling
 from flowstore.engine.rows import (
     ANY_STAGE,
@@ -56,5 +57,6 @@ __all__ = [
     "Span",
     "Verdict",
     "Write",
+    "let_go",
     "sort_key",
 ]

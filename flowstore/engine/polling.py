@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
+from flowstore.engine.orphans import let_go
 from flowstore.engine.rows import FINAL, STATUSES, Entry
 from flowstore.engine.verbs import ANY_ID, Change, Engine, Hints
 from flowstore.engine.wrapper import EngineWrapper
@@ -60,6 +61,12 @@ class Polling(EngineWrapper):
             poller.cancel()
             await asyncio.wait([poller])
         await self.inner.close()
+
+    def abandon(self) -> None:
+        let_go(self._poller)
+        self._poller = None
+        self._watched = {}
+        super().abandon()
 
     async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
         entries = await self.inner.watch(ids, until)

@@ -9,7 +9,9 @@ report, expire, put) it makes one call at a time, or one per lane, with all item
 ``read``, ``count`` and ``items`` have a lane each; watch, scan, facets, timeline, purge and namespaces are
 called as they come. At most 500 items travel in a call. Any call may be cancelled: a write that has begun may
 then be applied or not, but never by half, and what it has locked or borrowed is given back. ``open`` comes
-first and ``close`` last; both once, with no other verb in flight. A failed ``open`` may be repeated.
+first and ``close`` last; both once, with no other verb in flight. A failed ``open`` may be repeated. If the
+event loop is closed before the engine is, ``abandon`` takes the place of ``close``, and ``open`` may follow
+in another.
 
 **Text.** Ids, keys, owners and facets are any text without lone surrogates, of 1 to about 600 UTF-8 bytes,
 NUL included, and have no meaning: ``*``, ``/`` and ``%`` are characters. Order is by code point.
@@ -105,6 +107,16 @@ class Engine(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Release everything this engine has made, and nothing else."""
+
+    def abandon(self) -> None:  # noqa: B027  # most of what an engine has belongs to no loop
+        """Let go of all that belongs to the event loop of ``open``, which is closed; what is stored stays.
+
+        It is called from another loop, where ``open`` may follow at once. Nothing of the old one can be
+        awaited, and the calls that were in flight there never end: locks that they hold, connections that
+        they have borrowed and tasks of this engine (``let_go``) have to be dropped and made anew. It does not
+        block, raises nothing, and may come in the midst of ``open`` or ``close``. The default does nothing,
+        and is enough for an engine that holds neither connections nor tasks nor locks of asyncio.
+        """
 
     async def room(self) -> None:  # noqa: B027  # writes that never queue always have room
         """Return when one more write may be encoded: the backpressure of a storage that falls behind."""

@@ -21,6 +21,9 @@ class EngineWrapper(Engine):
     async def close(self) -> None:
         await self.inner.close()
 
+    def abandon(self) -> None:
+        self.inner.abandon()
+
     async def room(self) -> None:
         await self.inner.room()
 

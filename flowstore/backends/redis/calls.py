@@ -39,12 +39,13 @@ _SPOILT: Final = re.compile(r"WRONGTYPE|comes too late")
 class Line:
     """What carries one call at a time, a connection or the shared client; and the key of its answers."""
 
-    __slots__ = ("call", "close", "key", "numbers")
+    __slots__ = ("call", "close", "key", "numbers", "sever")
 
     def __init__(self, client: Redis, key: str, *, is_own: bool) -> None:
         own = OwnConnection(client.connection_pool) if is_own else None
         self.call: Callable[..., Awaitable[Any]] = client.execute_command if own is None else own.call
         self.close = None if own is None else own.close
+        self.sever = None if own is None else own.sever
         self.key = key
         self.numbers = count(1)
 
@@ -62,19 +63,39 @@ class Calls:
     def __init__(self, client: Redis, prefix: str, timeout: float) -> None:
         self._client = client
         self._prefix = prefix
+        self._timeout = timeout
         self._remembered_ms = round(max(_LEAST_MEMORY, 2 * timeout) * 1_000)
         most = client.connection_pool.max_connections - 1  # one listens
         self._slots = asyncio.Semaphore(min(_MAX_CONNECTIONS, most))
         self._idle: list[Line] = []
+        self._lines: list[Line] = []
+        """All of them, idle or not."""
         self._unfenced: dict[str, int] = {}
         """The lines whose last write was given up, by key: lower numbers than these must be refused."""
 
     async def close(self) -> None:
+        """Close its connections. What is called later opens them again."""
         if self.owns_client:
             for line in self._idle:
                 if line.close is not None:
                     await line.close()
             await self._client.aclose()
+
+    def abandoned(self) -> Calls:
+        """Calls that may follow in another loop, as that of these is closed.
+
+        What was in flight there has no caller left, but may still arrive: it is fenced off like a write that
+        was given up.
+        """
+        heirs = Calls(self._client, self._prefix, self._timeout)
+        heirs.owns_client = self.owns_client
+        heirs._unfenced.update(self._unfenced)
+        for line in self._lines:
+            if line.sever is not None:
+                line.sever()
+            if line not in self._idle:
+                heirs._unfenced[line.key] = next(line.numbers)
+        return heirs
 
     async def command(self, *command: str | bytes | int) -> Any:
         """The answer to one command. What it writes, if anything, must be harmless when written twice."""
@@ -151,7 +172,9 @@ class Calls:
             return await line.call("EVAL", source, len(keys), *keys, *arguments)
 
     def _new_line(self) -> Line:
-        return Line(self._client, self._new_key(), is_own=self.owns_client)
+        line = Line(self._client, self._new_key(), is_own=self.owns_client)
+        self._lines.append(line)
+        return line
 
     def _new_key(self) -> str:
         return f"{self._prefix}c:{secrets.token_hex(8)}"

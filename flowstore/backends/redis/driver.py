@@ -5,6 +5,7 @@ Other queues pin redis-py to different versions, and flowstore must work beside 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -26,6 +27,8 @@ from redis.exceptions import (
     TimeoutError,
     TryAgainError,
 )
+
+from flowstore.backends.redis.orphans import sever
 
 _RETRIES: Final = 3
 _CODES: Final[tuple[tuple[type[Exception], str, str], ...]] = (
@@ -74,12 +77,17 @@ class OwnConnection:
     def __init__(self, pool: ConnectionPool) -> None:
         self._connection: Any = pool.connection_class(**pool.connection_kwargs)
         self._is_checked = bool(self._connection.health_check_interval)
+        self._loop = asyncio.get_running_loop()
 
     async def call(self, *command: str | bytes | int) -> Any:
         packed, connection = _packed(command), self._connection
         try:
             return await self._call(packed)
-        except (ConnectionError, TimeoutError, OSError):
+        except (ConnectionError, TimeoutError, OSError) as error:
+            # The driver makes these of whatever happens while it connects, even where a call that died with
+            # its loop is finalised, in another one or none. It must not connect there.
+            if asyncio._get_running_loop() is not self._loop:
+                raise GeneratorExit from error
             await connection.disconnect(nowait=True)
         return await connection.retry.call_with_retry(lambda: self._call(packed), self._give_up)
 
@@ -92,6 +100,10 @@ class OwnConnection:
 
     async def close(self) -> None:
         await self._connection.disconnect()
+
+    def sever(self) -> None:
+        """Close what belongs to a loop that is closed."""
+        sever(self._connection)
 
 
 def _packed(command: Sequence[str | bytes | int]) -> bytes:

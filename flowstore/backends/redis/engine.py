@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from itertools import chain
 from typing import Final, TypeVar
 
@@ -19,6 +19,7 @@ from flowstore.backends.redis.items import item_of, put_arguments, put_outcome
 from flowstore.backends.redis.listener import Listener
 from flowstore.backends.redis.listing import Listing
 from flowstore.backends.redis.namespaces import Namespace
+from flowstore.backends.redis.orphans import check_idle, forget, sever_all, with_the_loop
 from flowstore.engine import (
     ANY_STAGE,
     FINAL,
@@ -54,25 +55,41 @@ class RedisEngine(Engine):
     def __init__(self, client: Redis, namespace: str, timeout: float, recheck_interval: float) -> None:
         self._namespace = Namespace(namespace)
         self._prefix = self._namespace.prefix
-        self._inbox = f"{self._prefix}inbox:{secrets.token_hex(8)}"
         # Registrations expire, so that a process that died leaves none behind. They outlast the recheck that
         # renews them, even if one is missed.
         self._registered_ms = round(max(60.0, 3 * recheck_interval) * 1_000)
         self._client = client
-        self._listener: Listener
+        self._inbox: str
+        self._listener: Listener | None = None
+        self._ending: AsyncGenerator[None, None]
         self.calls = Calls(client, self._prefix, timeout)
 
     async def open(self, hints: Hints) -> None:
+        forget(self._client, sever_all(self._client))
+        check_idle(self._client)
+        self._inbox = f"{self._prefix}inbox:{secrets.token_hex(8)}"
         self._listener = Listener(self._client, self._inbox, hints)
+        calls = self.calls
+        self._ending = with_the_loop(calls.close)
+        await anext(self._ending)
         try:
-            self.calls.refusal = await self._namespace.open(self.calls)
+            calls.refusal = await self._namespace.open(calls)
         except BaseException:
-            await self.calls.close()
+            if calls is self.calls:  # else this open died with its loop, and another one may be under way
+                await self._ending.aclose()
             raise
 
     async def close(self) -> None:
+        assert self._listener is not None
         await self._listener.close()
-        await self.calls.close()
+        await self._ending.aclose()
+
+    def abandon(self) -> None:
+        severed = sever_all(self._client)
+        self.calls = self.calls.abandoned()
+        if self._listener is not None:
+            self._listener.abandon()  # only now, as it gives its connection back
+        forget(self._client, severed)
 
     async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -96,6 +113,7 @@ class RedisEngine(Engine):
         if self.calls.refusal is not None:  # nobody may be registered there: the re-check has to do
             return await self.read(ids)
         # Subscribed first, registered second: a message to an inbox that nobody reads is lost.
+        assert self._listener is not None
         try:
             await self._listener.ready()
         except RedisError as error:

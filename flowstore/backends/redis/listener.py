@@ -25,7 +25,7 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from flowstore._trips.background import in_background
-from flowstore.engine import Change, Hints
+from flowstore.engine import Change, Hints, let_go
 
 _QUIET: Final = 2.5
 _DEAD: Final = 5.0
@@ -66,6 +66,10 @@ class Listener:
         while self._task is not None and not self._task.done():
             self._task.cancel()  # again: the driver turns some cancellations into its own errors
             await asyncio.wait([self._task], timeout=0.1)
+
+    def abandon(self) -> None:
+        self._is_closing = True
+        let_go(self._task)
 
     async def _listen(self) -> None:
         pause = _FIRST_PAUSE

@@ -17,7 +17,7 @@ from typing import Final
 from flowstore._trips.background import in_background
 from flowstore.backends.sqlite.connection import Connection
 from flowstore.backends.sqlite.doorbell import LOOK_AT_EVERYTHING, MOST_BYTES, Doorbell
-from flowstore.engine import Change, Hints
+from flowstore.engine import Change, Hints, let_go
 
 _SHORTEST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.02
@@ -85,6 +85,10 @@ class Changes:
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.wait([self._asking])
+
+    def abandon(self) -> None:
+        self._bell.close()
+        let_go(self._asking)
 
     def _messages(self, changes: Mapping[Change, Sequence[str]]) -> Iterator[bytes]:
         for change, ids in changes.items():

@@ -76,6 +76,7 @@ class SQLiteEngine(Engine):
     async def open(self, hints: Hints) -> None:
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old, 3.38 is needed")
+        connections = self._connections = []
         try:
             self._writer = await self._connect(
                 f"PRAGMA synchronous = {self._durability}", f"PRAGMA journal_size_limit = {_MOST_WAL_BYTES}"
@@ -86,15 +87,28 @@ class SQLiteEngine(Engine):
             self._reader = await self._connect("PRAGMA query_only = 1")
             self._changes = Changes(self._path, self._ns, hints, self._reader, self._connect_detector)
         except BaseException:
-            await self.close()
+            await self._close(connections)
             raise
 
     async def close(self) -> None:
         if self._changes is not None:
             await self._changes.close()
-        while self._connections:
+        await self._close(self._connections)
+
+    async def _close(self, connections: list[Connection]) -> None:
+        while connections:
             with translated(self._path):
-                await self._connections.pop().close()
+                await connections.pop().close()
+
+    def abandon(self) -> None:
+        # `_changes` stays: a hop that is still under way tells other processes of its commit. The list is
+        # emptied: where an open died with the loop, it may be finalised after the next one, and finds nothing
+        # to close.
+        if self._changes is not None:
+            self._changes.abandon()
+        while self._connections:
+            self._connections.pop().stop()
+        self._detector = None
 
     async def write(self, writes_: Sequence[Write], now: int) -> list[Outcome]:
         def work(raw: sqlite3.Connection) -> list[Outcome]:
@@ -224,9 +238,15 @@ class SQLiteEngine(Engine):
 
     async def _connect(self, *setup: str) -> Connection:
         connection = Connection(self._path, self._timeout, *setup)
-        with translated(self._path):
-            await connection
-        self._connections.append(connection)
+        connections = self._connections
+        connections.append(connection)  # before it connects: the loop may be closed meanwhile
+        try:
+            with translated(self._path):
+                await connection
+        except BaseException:
+            if connection in connections:  # it has stopped by itself
+                connections.remove(connection)
+            raise
         return connection
 
     def _purge(self, raw: sqlite3.Connection, which: str, now: int, limit: int) -> list[Stored]:

@@ -27,6 +27,7 @@ from flowstore.testing.contract.lost import LostWorkersContract
 from flowstore.testing.contract.machine import MachineContract
 from flowstore.testing.contract.making import MakingContract
 from flowstore.testing.contract.misuse import MisuseContract
+from flowstore.testing.contract.moving import ForkContract, LoopsContract
 from flowstore.testing.contract.redacting import RedactingContract
 from flowstore.testing.contract.registering import WorkersContract
 from flowstore.testing.contract.roundtrips import ValuesContract
@@ -75,6 +76,8 @@ class BackendContract(
     ConcurrencyContract,
     CrowdsContract,
     MisuseContract,
+    LoopsContract,
+    ForkContract,
     FaultsContract,
     HostileContract,
     ForgedContract,

@@ -9,6 +9,7 @@ from flowstore.testing.engine_contract.histories import HistoryContract, Timelin
 from flowstore.testing.engine_contract.keeping import BelongingContract, ItemsContract, PuttingContract
 from flowstore.testing.engine_contract.leaving import RemovingContract, ReportingContract
 from flowstore.testing.engine_contract.listing import ByFinishContract, ListingContract, RangesContract
+from flowstore.testing.engine_contract.moving import AbandonContract
 from flowstore.testing.engine_contract.sharing import NamespacesContract, SharingContract
 from flowstore.testing.engine_contract.writing import ReadingContract, WritingContract
 
@@ -32,5 +33,6 @@ class EngineContract(
     WatchingContract,
     SharingContract,
     NamespacesContract,
+    AbandonContract,
 ):
     """What every engine promises. Override the fixture ``make_engine``, and if need be ``is_shared``."""
