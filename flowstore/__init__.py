@@ -56,7 +56,7 @@ from flowstore.models import (
     Unreadable,
     Workflow,
 )
-from flowstore.stored_type import StoredType, Unresolved
+from flowstore.stored_type import Excerpt, StoredType, Unresolved
 from flowstore.task_error import TaskError
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ __all__ = [  # without RedisBackend, as a star import would need its driver
     "CorruptRecord",
     "CorruptStore",
     "DataEntry",
+    "Excerpt",
     "FamilyConflict",
     "Filters",
     "FlowstoreError",

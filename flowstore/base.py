@@ -128,7 +128,12 @@ class BaseResultBackend:
         return await storing.store_many(self._core, results, ttl, overwrite)
 
     async def get(
-        self, task_id: str, *, as_: TypeForm[T] = None, load_result: bool = True
+        self,
+        task_id: str,
+        *,
+        as_: TypeForm[T] = None,
+        load_result: bool = True,
+        max_value: int | None = None,
     ) -> TaskResult[T] | None:
         """The record, a fresh object; None when there is none. Raises UnreadableRecord.
 
@@ -136,14 +141,21 @@ class BaseResultBackend:
         ``as_``: the type that the result of a successful task is expected to have, such as ``Report``,
         ``list[Report]`` or a pydantic TypeAdapter; it need not be registered. What does not validate raises
         UnexpectedValue. ``load_result=False`` leaves out result, args and kwargs (NOT_LOADED).
+        ``max_value``: if these take more bytes than that, encoded, only so many are read, and each that has
+        begun is an ``Excerpt``, the others NOT_LOADED; None: all are whole.
         """
-        return await storing.get(self._core, task_id, view_of(as_, load_result))
+        return await storing.get(self._core, task_id, view_of(as_, load_result, max_value))
 
     async def get_many(
-        self, task_ids: Iterable[str], *, as_: TypeForm[T] = None, load_result: bool = True
+        self,
+        task_ids: Iterable[str],
+        *,
+        as_: TypeForm[T] = None,
+        load_result: bool = True,
+        max_value: int | None = None,
     ) -> dict[str, TaskResult[T]]:
         """``get`` each; those that exist, by id, in the order of ``task_ids``. Raises UnreadableRecord."""
-        return await storing.get_many(self._core, task_ids, view_of(as_, load_result))
+        return await storing.get_many(self._core, task_ids, view_of(as_, load_result, max_value))
 
     async def exists(self, task_id: str) -> bool:
         """Whether ``get`` would find a record. It is not decoded, so it may be unreadable."""
@@ -303,6 +315,7 @@ class BaseResultBackend:
         newest_first: bool = True,
         load_result: bool = True,
         as_: TypeForm[T] = None,
+        max_value: int | None = None,
         **selection: Unpack[Selection],
     ) -> Page[T]:
         """One page of the records in ``statuses`` (None: any) that are in the ``selection`` (see Selection).
@@ -312,9 +325,9 @@ class BaseResultBackend:
         orders, and raises InvalidCursor elsewhere. This is keyset pagination: a record that keeps its status
         and the time it is listed by during the walk is on exactly one page. With ``load_result=False`` the
         result, args and kwargs of the items are NOT_LOADED. One that cannot be read is in ``unreadable``, and
-        so is one whose result is not of the type ``as_`` (see ``get``).
+        so is one whose result is not of the type ``as_``. ``as_``, ``max_value``: see ``get``.
         """
-        view = view_of(as_, load_result)
+        view = view_of(as_, load_result, max_value)
         wanted = selected(self._core, statuses, selection, 0, newest_first, load_result)
         return await listing.page(self._core, wanted, limit, cursor, view)
 

@@ -19,7 +19,7 @@ from flowstore.errors import (
     UnresolvedValue,
 )
 from flowstore.fields import Amount, Identifier, Note, Record, Timestamp
-from flowstore.stored_type import Unresolved
+from flowstore.stored_type import Excerpt, Unresolved
 from flowstore.task_error import TaskError
 
 T = TypeVar("T", default=Any)
@@ -65,7 +65,7 @@ NOT_LOADED: Final = NotLoaded()
 
 
 def _left_out(value: object, validate: ValidatorFunctionWrapHandler) -> object:
-    return value if value is NOT_LOADED else validate(value)
+    return value if value is NOT_LOADED or isinstance(value, Excerpt) else validate(value)
 
 
 _MAYBE_LEFT_OUT: Final = WrapValidator(_left_out)
@@ -147,13 +147,14 @@ class TaskResult(Record, Generic[T]):
 
     @property
     def is_loaded(self) -> bool:
-        """False for an item of a listing with ``load_result=False``."""
-        return not isinstance(self.args, NotLoaded)
+        """False if values were left out (``load_result=False``) or are excerpts (``max_value``)."""
+        return not isinstance(self.args, NotLoaded | Excerpt)
 
     def unwrap(self) -> T:
         """The value of a successful task. Otherwise raises TaskFailed, TaskCancelled or TaskNotFinished."""
         if not self.is_loaded:
-            raise TypeError(f"task {self.task_id!r} was listed with load_result=False; get() it first")
+            how = "without its result (load_result=False), or only the beginning (max_value)"
+            raise TypeError(f"task {self.task_id!r} was read {how}; get() it first")
         if self.is_success:
             value: Any = self.result
             if isinstance(value, Unresolved):

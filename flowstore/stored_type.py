@@ -100,6 +100,23 @@ class Unresolved:
         return f"<{self.type_name}: {self.reason}>"
 
 
+class Excerpt:
+    """The beginning of a value that is larger than its reader asked for (``max_value``).
+
+    ``data`` is what could be read of it as JSON, with the tags of stored values as data; what follows is left
+    out, and the last string or number may be cut. ``size``: the bytes of all encoded values of the record.
+    """
+
+    __slots__ = ("data", "size")
+
+    def __init__(self, data: Any, size: int) -> None:
+        self.data = data
+        self.size = size
+
+    def __repr__(self) -> str:
+        return f"<beginning of {self.size} bytes: {self.data!r:.60}>"
+
+
 def unresolved_in(value: Any) -> Unresolved | None:
     """The first one in builtin containers, however deep; None if there is none."""
     if type(value) is Unresolved:

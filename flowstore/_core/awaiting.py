@@ -114,7 +114,7 @@ async def _look_once(
     found: dict[str, Entry] = {}
     async with core.life:
         for step in steps(ids):
-            entries = core.live(await core.engine.read(step, with_body=view.with_body))
+            entries = core.live(await view.read(core, step))
             found.update((entry.id, entry) for entry in entries)
     late: str | None = None
     for task_id in ids:

@@ -94,7 +94,7 @@ def where_of(core: Core, filters: Filters, kind: type = Filters) -> Where:
 class Listing:
     """The records in some statuses that satisfy ``where``, after ``after``; ``limit`` of them in a step.
 
-    ``within``: see Query.
+    ``within``, ``max_body``: see Query.
     """
 
     statuses: tuple[str, ...]
@@ -103,6 +103,7 @@ class Listing:
     after: Position | None = None
     newest_first: bool = True
     with_body: bool = True
+    max_body: int | None = None
     is_by_finish: bool = False
     within: tuple[int, int] | None = None
 
@@ -176,13 +177,14 @@ async def step(core: Core, listing: Listing) -> list[Entry]:
         listing.within,
         newest_first=listing.newest_first,
         with_body=listing.with_body,
+        max_body=listing.max_body,
     )
     found = await core.engine.scan(query, now)
     if where.root is None:
         return found
     # No facet lists a root with its family, which would be one more entry of an index for each task that
     # never has one. It is read by its id, and takes its place among the others.
-    [root] = await core.engine.read([where.root], with_body=listing.with_body)
+    [root] = await core.engine.read([where.root], with_body=listing.with_body, max_body=listing.max_body)
     if root is not None and not root.is_expired(now) and _belongs(root, listing):
         found.append(root)
         found.sort(key=listing.place, reverse=not listing.newest_first)
@@ -281,7 +283,7 @@ def results(
 async def page(core: Core, listing: Listing, limit: int, cursor: str | None, view: View = WHOLE) -> Page:
     """``limit`` records of ``listing``. One more is read, only to know whether it goes on."""
     check_int("limit", limit, 1, MAX_PAGE)
-    listing = replace(listing, limit=limit + 1)
+    listing = replace(listing, limit=limit + 1, max_body=view.max_body)
     bound_to = (
         *(core.namespace, listing.statuses, listing.where, listing.newest_first),
         *(listing.is_by_finish, listing.within),

@@ -62,7 +62,7 @@ async def store_many(
 async def get(core: Core, task_id: str, view: View = WHOLE) -> TaskResult | None:
     check_text("task_id", task_id)
     async with core.life:
-        [entry] = await core.engine.read([task_id], with_body=view.with_body)
+        [entry] = await view.read(core, [task_id])
     return None if entry is None or entry.is_expired(core.clock()) else view.decoded(core, entry)
 
 
@@ -71,7 +71,7 @@ async def get_many(core: Core, task_ids: Iterable[str], view: View) -> dict[str,
     found: dict[str, TaskResult] = {}
     async with core.life:
         for step in steps(ids):
-            entries = core.live(await core.engine.read(step, with_body=view.with_body))
+            entries = core.live(await view.read(core, step))
             found.update((entry.id, view.decoded(core, entry)) for entry in entries)
     return found
 

@@ -1,11 +1,12 @@
-"""How much of a record a reader asks for, and as what: ``load_result`` and ``as_`` of every reading verb."""
+"""How much of a record a reader asks for, and as what: ``load_result``, ``max_value`` and ``as_``."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from flowstore._core.core import Core
-from flowstore._values.arguments import check_bool
+from flowstore._values.arguments import check_bool, check_int
 from flowstore._values.reading import LEFT_OUT, unvalidated
 from flowstore._values.typed import Typed, typed_of
 from flowstore.engine import Entry
@@ -13,13 +14,22 @@ from flowstore.models import TaskResult
 
 
 class View(NamedTuple):
-    """``with_body`` False: without the values. ``typed``: the checks of the results of successful tasks."""
+    """``with_body`` False: without the values. ``typed``: the checks of the results of successful tasks.
+
+    ``max_body``: of values that take more bytes, their beginnings; None: all whole.
+    """
 
     with_body: bool = True
     typed: Typed[Any] | None = None
+    max_body: int | None = None
+
+    async def read(self, core: Core, ids: Sequence[str]) -> list[Entry | None]:
+        return await core.engine.read(ids, with_body=self.with_body, max_body=self.max_body)
 
     def decoded(self, core: Core, entry: Entry) -> TaskResult:
         """The record of an entry that was read for this view. Raises UnreadableRecord."""
+        if self.max_body is not None:
+            entry = core.records.cut(entry, self.max_body)
         return self.of(core.records.decode(entry))
 
     def of(self, result: TaskResult) -> TaskResult:
@@ -35,8 +45,12 @@ class View(NamedTuple):
 WHOLE = View()
 
 
-def view_of(as_: Any, load_result: bool) -> View:
+def view_of(as_: Any, load_result: bool, max_value: int | None = None) -> View:
     typed = typed_of(as_, "as_")
     if not check_bool("load_result", load_result) and typed is not None:
         raise ValueError("as_: expected None with load_result=False, which leaves the result out")
-    return View(load_result, typed)
+    if max_value is not None:
+        check_int("max_value", max_value, 0, 2**31 - 1)
+        if typed is not None or not load_result:
+            raise ValueError("max_value: expected None with as_ or load_result=False")
+    return View(load_result, typed, max_value)

@@ -18,6 +18,7 @@ from flowstore._values.facets import family_of, named_by
 from flowstore.engine import Entry, Item, Section
 from flowstore.errors import CorruptRecord
 from flowstore.models import MAX_RETRIES, NOT_LOADED, Progress, TaskResult, TaskStatus, Transition
+from flowstore.stored_type import Excerpt
 from flowstore.task_error import TaskError
 from flowstore.text import cut
 from flowstore.times import from_micros
@@ -107,8 +108,10 @@ def unvalidated(fields: dict[str, Any]) -> TaskResult:
 
 
 def values_of(entry: Entry, codec: Codec) -> dict[str, Any]:
-    if entry.body is None or entry.body_size is not None:
+    if entry.body is None:
         return {**LEFT_OUT}
+    if entry.body_size is not None:
+        return {**LEFT_OUT, **_excerpts(entry.body, entry.body_size)}
     values = codec.decode_fields(entry.body, _BODY)
     if "args" in values:
         if type(values["args"]) is not list:
@@ -118,6 +121,16 @@ def values_of(entry: Entry, codec: Codec) -> dict[str, Any]:
     if kwargs is not None and (type(kwargs) is not dict or not all(type(name) is str for name in kwargs)):
         raise DecodeError("kwargs: expected a dict with keys of str")
     return values
+
+
+def _excerpts(beginning: bytes, size: int) -> dict[str, Any]:
+    """Those values that have begun, however far they go."""
+    text = beginning.decode(errors="ignore")  # the last character may be cut
+    try:
+        found = from_json(text, allow_partial="trailing-strings")
+    except ValueError:  # nested deeper than this parser goes
+        found = {}
+    return {name: Excerpt(found[name], size) for name in _BODY & found.keys()}
 
 
 def _with_unlisted(result: TaskResult, fields: Any) -> TaskResult:

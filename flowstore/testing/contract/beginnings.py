@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from flowstore import TaskResult
+import pytest
+
+from flowstore import BaseResultBackend, Excerpt, NotSerializable, TaskResult
 from flowstore.engine import STATUSES, Entry, Query
 from flowstore.models import NOT_LOADED
 from flowstore.testing.contract.base import Contract, MakeBackend
@@ -55,6 +57,68 @@ class BeginningsContract(Contract):
             assert again.body == first.body[:20]
             assert core.records.cut(first, 40) == first
 
+    async def test_readers_of_a_part(self, make_backend: MakeBackend) -> None:
+        """What is small is whole; of what is large each value that has begun is told, and its true size."""
+        async with make_backend(types=SAMPLE_TYPES) as backend:
+            large = TaskResult.success("a", {"rows": ["x" * 10] * 10_000}, args=((1,),), labels=["l"])
+            small = TaskResult.success("b", (1, Colour.RED))
+            await backend.store_many([large, small])
+            size = len(encoded(backend, large))
+            found = await backend.get("a", max_value=100)
+            assert found is not None
+            for read in (
+                found,
+                (await backend.get_many(["a"], max_value=100))["a"],
+                await _listed(backend, 100),
+            ):
+                assert isinstance(read.result, Excerpt)
+                assert read.result.size == size
+                assert read.result.data["rows"][:5] == ["x" * 10] * 5
+                assert len(read.result.data["rows"]) < 10
+                left_out: list[Any] = [read.args, read.kwargs]
+                assert left_out == [NOT_LOADED] * 2
+                assert read.labels == {"l"}
+                assert not read.is_loaded
+            with pytest.raises(TypeError, match="max_value"):
+                found.unwrap()
+            with pytest.raises(NotSerializable, match="max_value"):
+                await backend.store("a", found, overwrite=True)
+            whole = await backend.get("a", max_value=size)
+            assert whole is not None
+            assert whole.result == large.result
+            again = await backend.get("b", max_value=100)
+            assert again is not None
+            assert again.unwrap() == (1, Colour.RED)
+            nothing = await backend.get("a", max_value=0)
+            assert nothing is not None
+            assert nothing.result is NOT_LOADED
+
+    async def test_nested_deeper_than_an_excerpt_can_show(self, backend: BaseResultBackend) -> None:
+        """It shows nothing of it, and no more is wrong."""
+        value: Any = "x" * 1_000
+        for _ in range(99):
+            value = {1: value}
+        await backend.store("t", TaskResult.success("t", value))
+        found = await backend.get("t", max_value=900)
+        assert found is not None
+        assert found.result is NOT_LOADED
+
+    async def test_bad_sizes(self, backend: BaseResultBackend) -> None:
+        """Refused by name, and where there is nothing to cut."""
+        bad: list[Any] = [-1, True, 1.5, "9", 2**31]
+        for most in bad:
+            with pytest.raises((TypeError, ValueError), match=r"^max_value: "):
+                await backend.get("t", max_value=most)
+        for others in ({"as_": int}, {"load_result": False}):
+            with pytest.raises(ValueError, match=r"^max_value: "):
+                await backend.page(max_value=1, **others)
+
+
+async def _listed(backend: BaseResultBackend, most: int) -> TaskResult:
+    page = await backend.page(label="l", max_value=most)
+    assert page.unreadable == []
+    return page.items[0]
+
 
 def _check_fields(records: Any, shown: Entry) -> None:
     """All but the values can be read, and they as well where they are all there."""
@@ -64,4 +128,6 @@ def _check_fields(records: Any, shown: Entry) -> None:
     if shown.body_size is None:
         assert (found.result, found.args, found.kwargs) == (stored.result, stored.args, stored.kwargs)
     else:
-        assert found.result is found.args is found.kwargs is NOT_LOADED
+        values: list[Any] = [found.result, found.args, found.kwargs]
+        for value in values:
+            assert value is NOT_LOADED or value.size == shown.body_size
