@@ -1,8 +1,8 @@
 -- ARGV from 5, for each report: id, lowest and highest stage, progress, then version and check that must stand for
--- the expiry and check that follow, or "" twice. Returns for each 1 if it was applied.
+-- the expiry that follows, as in expire.lua, or "" three times. Returns for each 1 if it was applied.
 if refusal then return refusal end
 local applied = {}
-for at = 5, #ARGV, 6 do
+for at = 5, #ARGV, 7 do
     local id, progress = ARGV[at], ARGV[at + 3]
     local version, stage, status, _, _, expires, _, _, _, history = standing(id)
     local is_open = version and status < 3 and not is_expired(expires)
@@ -16,9 +16,9 @@ for at = 5, #ARGV, 6 do
             call('SETRANGE', key, tostring(start), progress)
         else
             call('SET', key, sub(value, 1, 60) .. struct.pack('>I4', #progress) .. sub(value, 65, start) .. progress
-                .. sub(value, start + size + 1))
+                .. sub(value, start + size + 1), 'KEEPTTL')
         end
-        if ARGV[at + 4] ~= '' then change_expiry(id, ARGV[at + 4], ARGV[at + 5]) end
+        if ARGV[at + 4] ~= '' then change_expiry(id, ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]) end
         for _, inbox in ipairs(try('SMEMBERS', prefix .. 'w:' .. id) or {}) do note(inbox, 'p', id) end
     end
     applied[#applied + 1] = is_applied and 1 or 0
