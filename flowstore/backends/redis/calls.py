@@ -184,6 +184,7 @@ _PARTS: Final = {
     "commit": ("line", "answer", "alone", "record", "telling", "removal", "commit"),
     "remove": ("full", "line", "answer", "record", "telling", "removal", "remove"),
     "purge": ("full", "line", "answer", "record", "telling", "removal", "purge"),
+    "mend": ("full", "line", "answer", "record", "telling", "removal", "mend"),
     "report": ("line", "answer", "record", "telling", "expiry", "report"),
     "expire": ("line", "answer", "record", "telling", "expiry", "expire"),
     "put": ("line", "answer", "record", "put"),

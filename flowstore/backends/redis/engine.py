@@ -13,12 +13,12 @@ from redis.exceptions import RedisError
 from flowstore.backends.redis import format as stored
 from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.client import storage_error
-from flowstore.backends.redis.expiries import change, renewal
+from flowstore.backends.redis.expiries import change, expiry_of, renewal
 from flowstore.backends.redis.format import PER_CALL, entry_of, history_of
 from flowstore.backends.redis.items import item_of, put_arguments, put_outcome
 from flowstore.backends.redis.listener import Listener
 from flowstore.backends.redis.listing import Listing
-from flowstore.backends.redis.namespaces import Namespace
+from flowstore.backends.redis.namespaces import Namespace, pattern_of
 from flowstore.backends.redis.orphans import check_idle, forget, sever_all, with_the_loop
 from flowstore.engine import (
     ANY_STAGE,
@@ -93,7 +93,7 @@ class RedisEngine(Engine):
 
     async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        for count, arguments in stored.packed(writes):
+        for count, arguments in stored.packed(writes, now):
             replies = await self.calls.write("commit", now, SWEPT_PER_WRITE * count, *arguments)
             outcomes += map(stored.outcome, replies)
         return outcomes
@@ -155,7 +155,9 @@ class RedisEngine(Engine):
 
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
         most, kind = min(limit, _REMOVED_PER_CALL), "1" if everything else ""
-        live, expired, is_done = await self.calls.write("purge", now, most, kind)
+        live, expired, is_done, has_ghosts = await self.calls.write("purge", now, most, kind)
+        if is_done and has_ghosts:
+            is_done = await self.calls.write("mend", now, PER_CALL, f"{pattern_of(self._prefix)}i:*")
         return Purged(live, expired, bool(is_done))
 
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
@@ -168,7 +170,7 @@ class RedisEngine(Engine):
                     report.id,
                     *(report.stages or (0, ANY_STAGE)),
                     report.progress,
-                    *renewal(report),
+                    *renewal(report, now),
                 )
             ]
             applied += map(bool, await self.calls.write("report", now, *flat))
@@ -177,7 +179,7 @@ class RedisEngine(Engine):
     async def expire(self, expiries: Sequence[Expiry], now: int) -> list[bool]:
         changed: list[bool] = []
         for step in _steps(expiries):
-            flat = [part for expiry in step for part in (expiry.id, *change(expiry))]
+            flat = [part for expiry in step for part in (expiry.id, *change(expiry, now))]
             changed += map(bool, await self.calls.write("expire", now, *flat))
         return changed
 
@@ -199,7 +201,7 @@ class RedisEngine(Engine):
         for step in _steps([place for place, one in enumerate(asked) if one.section is Section.HISTORY]):
             histories = await self.calls.read("heads", "history", *(asked[place].owner for place in step))
             for place, history in zip(step, histories, strict=True):
-                expires = stored.expiry_of(history) if history else None
+                expires = expiry_of(history) if history else None
                 if history and (expires is None or expires > now):
                     found[place] = _chosen(history_of(asked[place].owner, history), asked[place])
         return found

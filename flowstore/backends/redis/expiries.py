@@ -1,4 +1,4 @@
-"""When records expire, as the scripts of the Redis engine take it."""
+"""When records expire, as the scripts of the Redis engine take it and as records have it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,30 @@ from struct import Struct
 from typing import Final
 
 from flowstore.backends.redis.format import stored
+from flowstore.backends.redis.lasting import kept_ms
 from flowstore.engine import Expiry, Report
 
 _NEVER: Final = b"\xff" * 8
+_OFFSET: Final = 2**63
+_HEADER_SIZE: Final = 100
 _STANDING: Final = Struct(">Qq")
 _CHECK: Final = Struct(">q")
 
 
-def change(expiry: Expiry) -> tuple[bytes, bytes]:
-    """What has to stand, and what comes in its place: the arguments of expiry.lua."""
+def change(expiry: Expiry, now: int) -> tuple[bytes, bytes, bytes]:
+    """What has to stand, what comes in its place, how long the server keeps it: see expiry.lua."""
     expires = _NEVER if expiry.expires_at is None else stored(expiry.expires_at)
-    return _STANDING.pack(expiry.version, expiry.standing), expires + _CHECK.pack(expiry.check)
+    standing = _STANDING.pack(expiry.version, expiry.standing)
+    return standing, expires + _CHECK.pack(expiry.check), kept_ms(expiry.expires_at, now)
 
 
-def renewal(report: Report) -> tuple[bytes, bytes]:
+def renewal(report: Report, now: int) -> tuple[bytes, bytes, bytes]:
     """The same for a report, which may have none."""
-    return (b"", b"") if report.expiry is None else change(report.expiry)
+    return (b"", b"", b"") if report.expiry is None else change(report.expiry, now)
+
+
+def expiry_of(found: bytes | list[bytes]) -> int | None:
+    """When a record, of which this is the beginning, is over."""
+    value = found[0] if isinstance(found, list) else found
+    expires = value[42:50]
+    return None if len(value) < _HEADER_SIZE or expires == _NEVER else int.from_bytes(expires) - _OFFSET

@@ -20,6 +20,7 @@ from struct import Struct, error
 from typing import Any, Final
 
 from flowstore._trips.lanes import MAX_TRIP_BYTES
+from flowstore.backends.redis.lasting import kept_ms
 from flowstore.engine import (
     APPLIED,
     BY_FINISH,
@@ -59,7 +60,7 @@ _ROOM_BYTES: Final = 256
 _LONG_BODY: Final = 2_048  # longer than what alone.lua takes, where something stands
 _ROOM_END: Final = Struct(">HH")
 
-_KIND: Final = Struct(">BQQBBI")
+_KIND: Final = Struct(">BQQBBB")
 _LONG: Final = Struct(">I")
 _SHORT: Final = Struct(">H")
 _NUMBERED: Final = Struct(">HH")
@@ -120,7 +121,7 @@ def position_of(entry: bytes) -> Position | None:
         return None
 
 
-def packed(writes: Sequence[Write]) -> Iterator[tuple[int, list[bytes]]]:
+def packed(writes: Sequence[Write], now: int) -> Iterator[tuple[int, list[bytes]]]:
     """Bounded script calls: the number of writes, and their arguments for commit.lua."""
     kinds: dict[tuple[Any, ...], int] = {}
     described: list[bytes] = []
@@ -138,12 +139,13 @@ def packed(writes: Sequence[Write]) -> Iterator[tuple[int, list[bytes]]]:
         size += weight
         entries += listed
         logged = write.logged
-        does = (entry.expires_at is None, logged is None, None if logged is None else logged.keep)
+        kept = kept_ms(entry.expires_at, now)
+        does = (kept, logged is None, None if logged is None else logged.keep)
         kind = (entry.status, write.ceiling, write.if_version, entry.fixed, entry.facets, does)
         number = kinds.get(kind)
         if number is None:
             number = kinds[kind] = len(kinds) + 1
-            described.append(_kind(write))
+            described.append(_kind(write, kept))
         lines.append(_line(number, write))
         items = () if logged is None else (transition(entry.updated_at, 1, logged.check, logged.value),)
         records.append(record_of(entry, 1, write.token.encode(), items))
@@ -151,14 +153,14 @@ def packed(writes: Sequence[Write]) -> Iterator[tuple[int, list[bytes]]]:
         yield len(lines), [b"".join(described), b"".join(lines), *records]
 
 
-def _kind(write: Write) -> bytes:
+def _kind(write: Write, kept: bytes) -> bytes:
     entry, logged = write.entry, write.logged
     guarded, bound = (0, write.ceiling) if write.if_version is None else (1, write.if_version)
     keep = _MOST if logged is None or logged.keep is None else logged.keep
     fixed, facets = joined(entry.fixed), joined(entry.facets)
     does = (logged is not None) + 2 * (entry.expires_at is not None)
-    top = _KIND.pack(guarded, min(bound, _MOST), keep, _NUMBERS[entry.status], does, len(fixed))
-    return b"".join((top, _LONG.pack(len(fixed) + len(facets)), fixed, facets))
+    top = _KIND.pack(guarded, min(bound, _MOST), keep, _NUMBERS[entry.status], does, len(kept))
+    return b"".join((top, kept, _LONG.pack(len(fixed)), _LONG.pack(len(fixed) + len(facets)), fixed, facets))
 
 
 def joined(facets: Sequence[str]) -> bytes:
@@ -318,13 +320,6 @@ def history_of(task_id: str, stored: bytes | list[bytes] | None) -> list[Item]:
         at += _ITEM.size + size
         items.append(Item(task_id, f"{version:016}", 1, time - OFFSET, check, log[at - size : at]))
     return items
-
-
-def expiry_of(stored: bytes | list[bytes]) -> int | None:
-    """When a record, of which this is the beginning, is over."""
-    value = stored[0] if isinstance(stored, list) else stored
-    expires = int.from_bytes(value[42:50])
-    return None if len(value) < _SIZE or expires == _NEVER else expires - OFFSET
 
 
 def span_bounds(span: Span) -> tuple[bytes, bytes]:

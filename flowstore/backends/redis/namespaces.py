@@ -29,6 +29,11 @@ def prefix_of(namespace: str) -> str:
     return f"flowstore:{{{escaped}}}:"
 
 
+def pattern_of(prefix: str) -> str:
+    """The prefix as the beginning of a pattern, in which it stands for itself."""
+    return re.sub(r"([*?\[\]\\])", r"\\\1", prefix)
+
+
 class Namespace:
     """A namespace, its prefix, and the key that says its format."""
 

@@ -1,8 +1,9 @@
 -- Stores writes. ARGV from 5: how many expired records to remove along the way, the kinds of the writes, the
 -- writes, and the record of each as it is if nothing stands. A kind is what writes of a call share: 1 where a
 -- version must stand, else 0, and that version or the ceiling; how many transitions to keep; the status; 1 if
--- they log a transition, 2 if they expire, 3 for both; bytes of the fixed facets; all facets. A write: the
--- number of its kind, id, entry of the indexes, entry of the timeline.
+-- they log a transition, 2 if they expire, 3 for both; for how many milliseconds the server keeps them then, as
+-- text; bytes of the fixed facets; all facets. A write: the number of its kind, id, entry of the indexes, entry
+-- of the timeline.
 --
 -- Returns for each: -1, applied; the version that stands in its way, 0 where there is none; a list of the
 -- fixed facets that do and that version; text, why what stands can be neither read nor replaced.
@@ -11,13 +12,25 @@
 -- never put together with anything. It prints and parses numbers that commands get, so they are texts. And
 -- closures cost more the more they capture: a write that comes alone needs only this one. It answers nil, and
 -- has written nothing, where anything is unusual.
-local KIND, WRITE, LONG = '>BI8I8BBI4I4c0', '>HHc0Hc0Hc0', 2000
+local KIND, WRITE, LONG = '>BI8I8BBBc0I4I4c0', '>HHc0Hc0Hc0', 2000
 local HEADER = '>BI8HI4BBBI8c8c8c8HI4I4'
+
+-- Lets the server keep what belongs to a record beside it, as `extras` says, as long as the record.
+local function keep_beside(id, extras, kept)
+    local names = extras % 2 == 1 and {'h:'} or {}
+    if extras > 1 then
+        for _, name in ipairs({'e:data:', 'k:data:', 'e:checkpoint:', 'k:checkpoint:'}) do names[#names + 1] = name end
+    end
+    for _, name in ipairs(names) do
+        local key = KEYS[1] .. name .. id
+        if kept == '' then redis.call('PERSIST', key) else redis.call('PEXPIRE', key, kept) end
+    end
+end
 
 local function alone()
     local call, ask, unpacked, sub = redis.call, redis.pcall, struct.unpack, string.sub
     local prefix, value, never = KEYS[1], ARGV[8], '\255\255\255\255\255\255\255\255'
-    local guarded, bound, keep, status, does, fixed, listed = unpacked(KIND, ARGV[6])
+    local guarded, bound, keep, status, does, kept, fixed, listed = unpacked(KIND, ARGV[6])
     local _, id, member, entry = unpacked(WRITE, ARGV[7])
     local key, waiters, tails, expiry = prefix .. 'r:' .. id, prefix .. 'w:' .. id, prefix .. 'w:', prefix .. 'x'
     local names = {[0] = 'pending', 'running', 'retrying', 'success', 'failed', 'cancelled'}
@@ -31,7 +44,7 @@ local function alone()
         found = ask('GETRANGE', key, '0', '279')
     end
 
-    local former, old_status, old_listed, old_finish, old_expires, finish, expires
+    local former, old_status, old_listed, old_finish, old_expires, beside, finish, expires
     if found ~= '' then
         if #value > LONG or type(found) == 'table' or #found < 100 then return nil end
         local format, version, count, history_size, extras, flags, stage, sort, token_size, fixed_size, facets_size
@@ -62,7 +75,7 @@ local function alone()
         if fixed_size > 0 and (fixed_size ~= fixed or sub(old_listed, 1, fixed) ~= sub(listed, 1, fixed)) then
             return nil
         end
-        version = version + 1
+        version, beside = version + 1, extras
         finish, expires = unpacked('>c8c8', value, 35)
         local history = sub(found, history_at, stop)
         if does % 2 == 1 then
@@ -134,7 +147,8 @@ local function alone()
         end
     end
     if former and old_expires ~= never and old_expires ~= expires then ask('ZREM', expiry, old_expires .. id) end
-    call('SET', key, value)
+    if does > 1 then call('SET', key, value, 'PX', kept) else call('SET', key, value) end
+    if beside and beside > 0 and (does > 1 or old_expires ~= never) then keep_beside(id, beside, kept) end
     if inboxes then
         local message, heard = cjson.encode({{names[status], id}}), {}
         for _, inbox in ipairs(inboxes) do

@@ -2,7 +2,7 @@
 -- write, and every key that a write needs is checked.
 local function new_plan()
     return {adds = {}, timeline = {}, first = {}, removals = {}, unlinked = {}, commands = {}, records = {},
-            long = {}, has = {}}
+            expiring = {}, long = {}, beside = {}, has = {}}
 end
 
 -- Index entries before records: where a right is missing, an entry without a record is dropped by the next
@@ -15,11 +15,15 @@ local function flush(plan)
     if #plan.unlinked > 0 then call('UNLINK', unpack(plan.unlinked)) end
     for _, command in ipairs(plan.commands) do call(unpack(command)) end
     if #plan.records > 0 then call('MSET', unpack(plan.records)) end
+    local expiring = plan.expiring
+    for at = 1, #expiring, 3 do call('SET', expiring[at], expiring[at + 1], 'PX', expiring[at + 2]) end
     for _, long in ipairs(plan.long) do  -- SETRANGE of a new key leaves no room unused, unlike APPEND
         call('UNLINK', long[1])
         call('SETRANGE', long[1], tostring(#long[2]), long[3])
         call('SETRANGE', long[1], '0', long[2])
+        if long[4] ~= '' then call('PEXPIRE', long[1], long[4]) end
     end
+    for _, record in ipairs(plan.beside) do keep_beside(unpack(record)) end
     return new_plan()
 end
 
@@ -85,7 +89,7 @@ local function work(outcomes)
     local kinds, at, text = {}, 1, ARGV[6]
     while at <= #text do
         local kind, fixed, facets = {}, nil, nil
-        kind.guarded, kind.bound, kind.keep, kind.status, kind.does, fixed, facets, at = unpacked(KIND, text, at)
+        kind.guarded, kind.bound, kind.keep, kind.status, kind.does, kind.kept, fixed, facets, at = unpacked(KIND, text, at)
         kind.keys, kind.fixed, kind.size = listing(kind.status, facets), sub(facets, 1, fixed), #facets
         kind.is_logged, kind.is_expiring = kind.does % 2 == 1, kind.does > 1
         kinds[#kinds + 1] = kind
@@ -212,12 +216,18 @@ local function work(outcomes)
             end
             local records = plan.records
             local size = #records
-            if not front then
-                records[size + 1], records[size + 2] = keys[place], value
-            elseif #payload < LONG then
-                records[size + 1], records[size + 2] = keys[place], front .. payload
+            if front and #payload >= LONG then
+                plan.long[#plan.long + 1] = {keys[place], front, payload, kind.kept}
+            elseif kind.is_expiring then
+                local expiring = plan.expiring
+                local size = #expiring
+                expiring[size + 1], expiring[size + 2] = keys[place], front and front .. payload or value
+                expiring[size + 3] = kind.kept
             else
-                plan.long[#plan.long + 1] = {keys[place], front, payload}
+                records[size + 1], records[size + 2] = keys[place], front and front .. payload or value
+            end
+            if is_live and extras > 0 and (kind.is_expiring or expires) then
+                plan.beside[#plan.beside + 1] = {id, extras, kind.kept}
             end
             plan.has[id], seen[id] = true, true
             if is_awaited then

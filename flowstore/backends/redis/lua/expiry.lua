@@ -1,6 +1,7 @@
 -- Gives a record another expiry and check, if its version and check are those of `guard`: true if they are. What
--- changes is written in place, so that it does not matter how large the record is.
-local function change_expiry(id, guard, change)
+-- changes is written in place, so that it does not matter how large the record is. `kept`: for how many
+-- milliseconds the server keeps it, and what belongs to it, "" for ever.
+local function change_expiry(id, guard, change, kept)
     local key, due = prefix .. 'r:' .. id, prefix .. 'x'
     local header = call('GETRANGE', key, '0', '99')
     if sub(header, 2, 9) .. sub(header, 93, 100) ~= guard then return false end
@@ -12,5 +13,8 @@ local function change_expiry(id, guard, change)
     call('SETRANGE', key, '17', string.char(flags))
     call('SETRANGE', key, '42', expires)
     call('SETRANGE', key, '92', sub(change, 9))
+    for _, name in ipairs({'r:', 'h:', 'e:data:', 'k:data:', 'e:checkpoint:', 'k:checkpoint:'}) do
+        if kept == '' then call('PERSIST', prefix .. name .. id) else call('PEXPIRE', prefix .. name .. id, kept) end
+    end
     return true
 end

@@ -1,5 +1,6 @@
 -- ARGV from 5: how many records to remove at most, "1" for records of any kind and "" for expired ones.
--- Returns how many live and how many expired ones were removed, and 1 if none was left.
+-- Returns how many live and how many expired ones were removed, 1 if none was left, and 1 if there may be entries
+-- without records.
 if refusal and not was_done then return refusal end
 local limit, live, expired = tonumber(ARGV[5]), 0, 0
 if ARGV[6] == '' then
@@ -7,7 +8,7 @@ if ARGV[6] == '' then
     local seen
     expired, seen = sweep(ARGV[5])
     publish()
-    return answer({0, expired, seen < limit and 1 or 0})
+    return answer({0, expired, seen < limit and 1 or 0, call('EXISTS', prefix .. 'g')})
 end
 local left = limit
 
@@ -37,6 +38,7 @@ for status = 0, 5 do take('i:' .. STATUSES[status] .. ':', 9) end
 take('x', 9)
 take('t', 17)
 remove_noted()
+mark_ghosts()
 if left > 0 then
     local facets = try('ZRANGE', prefix .. 'f', '0', tostring(left - 1)) or {}
     for _, facet in ipairs(facets) do
@@ -46,4 +48,4 @@ if left > 0 then
     if left > 0 then call('UNLINK', prefix .. 'f') else call('ZREM', prefix .. 'f', unpack(facets)) end
 end
 publish()
-return answer({live, expired, left > 0 and 1 or 0})
+return answer({live, expired, left > 0 and 1 or 0, call('EXISTS', prefix .. 'g')})

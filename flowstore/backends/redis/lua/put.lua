@@ -13,9 +13,9 @@ end
 
 local function put(section, owner, key, is_put, stored, if_version, keep)
     local values, order = prefix .. 'e:' .. section .. ':' .. owner, prefix .. 'k:' .. section .. ':' .. owner
-    local extras
+    local extras, expires
     if owner ~= '' then
-        local version, _, _, _, _, expires
+        local version, _
         version, _, _, _, _, expires, _, _, _, _, _, extras = standing(owner)
         if version == false then return {'the record of the task is not of this format', key, 0} end
         if not version or is_expired(expires) then return {-1, key, 0} end
@@ -48,6 +48,10 @@ local function put(section, owner, key, is_put, stored, if_version, keep)
             call('HDEL', values, dropped)
             call('ZREM', order, dropped)
         end
+    end
+    local left = expires and call('PTTL', prefix .. 'r:' .. owner) or 0
+    if left > 0 then  -- as long as the record
+        for _, name in ipairs({values, order}) do call('PEXPIRE', name, string.format('%.0f', left)) end
     end
     return {1, key, version + 1}
 end

@@ -20,12 +20,20 @@ end
 -- What is to be removed, and by id what those are told who wait: 'e', 'd', or nothing where it is false.
 local removals, unlinked, gone = {}, {}, {}
 
+-- Entries without a record, which the server has removed: only the record could tell which others there are. So
+-- they are searched for in all indexes, by mend.lua.
+local has_ghosts = false
+local function mark_ghosts()
+    if has_ghosts then ask('HSET', prefix .. 'g', 'again', '1') end
+end
+
 -- Note a record for removal: what `standing` says of it, false for what cannot be read, nil for a ghost. True
 -- if it is a live one.
 local function drop(id, version, _, _, sort, finish, expires, keys, _, _, history, _, extras)
     unlinked[#unlinked + 1] = prefix .. 'r:' .. id
     disown(removals, unlinked, id, history or '', extras or 3)
     if not version then
+        has_ghosts = has_ghosts or version == nil
         gone[id] = version == false and 'd'
         return version == false
     end
@@ -58,6 +66,7 @@ local function sweep(limit)
     local due = try('ZRANGEBYLEX', prefix .. 'x', '-', '(' .. ARGV[4], 'LIMIT', '0', limit) or {}
     local count = 0
     local function look(id, version, ...)
+        has_ghosts = has_ghosts or version == nil and not gone[id]
         if version and is_expired(select(5, ...)) and not gone[id] then
             drop(id, version, ...)
             count = count + 1
@@ -70,6 +79,7 @@ local function sweep(limit)
     if #due > 0 then
         removals[prefix .. 'x'] = nil
         call('ZREMRANGEBYRANK', prefix .. 'x', '0', tostring(#due - 1))
+        mark_ghosts()
         remove_noted()
     end
     return count, #due

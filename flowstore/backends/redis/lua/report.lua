@@ -1,5 +1,5 @@
 -- ARGV from 5, for each report: id, lowest and highest stage, progress, then version and check that must stand for
--- the expiry and check that follow, or "" twice. Returns for each 1 if it was applied.
+-- the expiry that follows, as in expire.lua, or "" three times. Returns for each 1 if it was applied.
 if refusal then return refusal end
 local ROOM = 256
 
@@ -36,7 +36,7 @@ local function rewritten(value, progress, history)
 end
 
 local applied = {}
-for at = 5, #ARGV, 6 do
+for at = 5, #ARGV, 7 do
     local id, progress = ARGV[at], ARGV[at + 3]
     local version, stage, status, _, _, expires, _, _, _, history = standing(id)
     local is_open = version and status < 3 and not is_expired(expires)
@@ -44,9 +44,9 @@ for at = 5, #ARGV, 6 do
     if is_applied then
         local key = prefix .. 'r:' .. id
         if not is_entered(key, progress, history) then
-            call('SET', key, rewritten(call('GET', key), progress, history))
+            call('SET', key, rewritten(call('GET', key), progress, history), 'KEEPTTL')
         end
-        if ARGV[at + 4] ~= '' then change_expiry(id, ARGV[at + 4], ARGV[at + 5]) end
+        if ARGV[at + 4] ~= '' then change_expiry(id, ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]) end
         for _, inbox in ipairs(try('SMEMBERS', prefix .. 'w:' .. id) or {}) do note(inbox, 'p', id) end
     end
     applied[#applied + 1] = is_applied and 1 or 0
