@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from flowstore import CorruptStore, SQLiteBackend, TaskResult, TaskStatus
+from flowstore import CorruptStore, Progress, SQLiteBackend, TaskResult, TaskStatus
 from flowstore.engine import STATUSES, Query
 from flowstore.testing.insides import engine_of, storage_of
 
@@ -77,6 +77,13 @@ async def data(backend: SQLiteBackend) -> None:
     assert await backend.data.get("t0", "k") == 1
 
 
+async def report(backend: SQLiteBackend) -> None:
+    for note in ("a", "b" * 300, "c"):
+        assert await backend.set_progress("r", 1, note=note)
+    [entry] = await engine_of(backend).read(["r"], max_body=5)
+    assert b'"note":"c"' in entry.progress
+
+
 async def heads(backend: SQLiteBackend) -> None:
     assert await backend.exists("t0")
     assert len(await engine_of(backend).scan(Query(STATUSES, 99, with_body=False), 0)) == TASKS + 1
@@ -97,6 +104,7 @@ CALLS: Final[dict[str, Callable[[SQLiteBackend], Coroutine[Any, Any, None]]]] = 
     "watch": first_state,
     "beginnings": beginnings,
     "data": data,
+    "progress": report,
     "history": history,
 }
 
@@ -129,3 +137,29 @@ async def test_a_body_that_is_a_number(tmp_path: Path) -> None:
         [whole] = await engine.read(["t"], max_body=5)
         assert (cut.body, cut.body_size) == (b"123", 5)
         assert (whole.body, whole.body_size) == (b"12345", None)
+
+
+@pytest.mark.parametrize("size", [10, 20_000])
+async def test_progress_beside_a_row_ends_with_it(tmp_path: Path, size: int) -> None:
+    """With the next write, and for good with the record, whose number another one may get."""
+    running = TaskResult.running("t", args=("x" * size,))
+    async with SQLiteBackend(tmp_path / "x.db") as backend:
+        rows = storage_of(backend)._rows
+        for _ in range(2):
+            await backend.store("t", running)
+            assert await progress(backend) is None
+            for done in (1, 2):
+                assert await backend.set_progress("t", done)
+                assert await progress(backend) == Progress(done=done)
+            beside = await rows("SELECT value FROM item WHERE ns = ? AND section = -1")
+            assert len(beside) == int(size > 16_384)
+            await backend.store("t", running)
+            assert await progress(backend) is None
+            assert await backend.delete("t")
+            assert await rows("SELECT value FROM item WHERE ns = ?") == []
+
+
+async def progress(backend: SQLiteBackend) -> Progress | None:
+    found = await backend.get("t")
+    assert found is not None
+    return found.progress

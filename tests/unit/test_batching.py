@@ -91,6 +91,22 @@ async def test_what_is_asked_for_during_a_trip_leaves_in_the_next(
     assert engine.trips == [["a"], ["b", "c", "d"]]
 
 
+async def test_reads_of_other_parts_do_not_share_a_trip(trips: SharedTrips, engine: GatedEngine) -> None:
+    """Those that ask for as much of each body do, in order; whole ones and heads have trips of their own."""
+    write = written("a")._replace(token="once")
+    await MemoryEngine.write(engine, [write._replace(entry=write.entry._replace(body=b"body"))], 0)
+    asked: list[int | None] = [1, 2, 2, 2, 9, 1, None]
+    calls = [asyncio.ensure_future(trips.read(["a"], max_body=most)) for most in asked]
+    calls.append(asyncio.ensure_future(trips.read(["a"], with_body=False, max_body=2)))
+    await settle()
+    engine.gate.set()
+    found = [entry for [entry] in await asyncio.gather(*calls) if entry is not None]
+    shown = [b"b", b"bo", b"bo", b"bo", b"body", b"b", b"body", None]
+    assert [entry.body for entry in found] == shown
+    assert [entry.body_size for entry in found] == [4, 4, 4, 4, None, 4, None, None]
+    assert sorted(map(len, engine.trips)) == [1, 1, 1, 1, 1, 3]
+
+
 async def test_a_bad_item_fails_its_own_call_only(trips: SharedTrips, engine: GatedEngine) -> None:
     """A trip that fails is made again in halves until the culprit is alone."""
     engine.gate.set()

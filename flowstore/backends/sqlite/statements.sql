@@ -77,10 +77,17 @@ SELECT task, id, status, stage, version, submitted_at, finished_at, expires_at,
     CAST(fixed AS BLOB), CAST(facets AS BLOB)
 FROM task WHERE ns = ? LIMIT ?;
 
--- name: report
-UPDATE task SET progress = ?
+-- name: open_task
+SELECT task, version, typeof(body) IN ('text', 'blob') FROM task
 WHERE ns = ? AND id = ? AND stage BETWEEN ? AND ? AND status IN (0, 1, 2)
     AND (expires_at IS NULL OR expires_at > ?);
+
+-- name: report
+UPDATE task SET progress = ? WHERE task = ?;
+
+-- name: report_beside
+INSERT INTO item VALUES (?, ?, -1, '', ?, ?, 0, ?)
+ON CONFLICT DO UPDATE SET version = excluded.version, at = excluded.at, value = excluded.value;
 
 -- name: expire
 UPDATE task SET expires_at = ?, checksum = ?
@@ -124,8 +131,13 @@ WHERE timeline.ns = ? AND (timeline.at, timeline.key, timeline.id) > (?, ?, ?) A
 ORDER BY timeline.at, timeline.key, timeline.id LIMIT ?;
 
 -- name: columns
+-- The progress may be in an item, see writes.py; one of an earlier version is over.
 {table}.id AS id, task.status, stage, version, submitted_at, started_at, finished_at, due_at, updated_at, expires_at,
-    CAST(task.fixed AS BLOB), CAST(facets AS BLOB), checksum, CAST(head AS BLOB), {body}, CAST(progress AS BLOB)
+    CAST(task.fixed AS BLOB), CAST(facets AS BLOB), checksum, CAST(head AS BLOB), {body},
+    CAST(CASE WHEN task.status > 2 THEN progress ELSE coalesce((
+        SELECT value FROM item
+        WHERE item.ns = task.ns AND item.task = task.task AND section = -1 AND key = '' AND item.version = task.version
+    ), progress) END AS BLOB)
 
 -- name: read
 SELECT {columns} FROM task WHERE ns = ? AND id IN ({ids});

@@ -39,6 +39,8 @@ from flowstore.engine import (
 
 Rows = list[tuple[Any, ...]]
 
+_LONG_BODY: Final = 16_384
+
 
 class _Record:
     """What becomes of a record in one call. Version 0: absent, expired, or never written by flowstore."""
@@ -221,17 +223,31 @@ def rows_of(ns: int, task: int, version: int, entry: Entry) -> tuple[tuple[Any, 
 
 
 def report(raw: sqlite3.Connection, ns: int, wanted: Report, now: int) -> bool:
+    """A change of one column writes the whole row. So the progress of a long one goes beside it."""
     stages = wanted.stages or (0, ANY_STAGE)
-    values = (wanted.progress.decode(), ns, wanted.id, *stages, now)
-    is_applied = raw.execute(SQL["report"], values).rowcount > 0
-    if is_applied and wanted.expiry is not None:
+    found = raw.execute(SQL["open_task"], (ns, wanted.id, *stages, now)).fetchall()
+    if not found:
+        return False
+    [(task, version, has_bytes)] = found
+    progress = wanted.progress.decode()
+    if has_bytes and _body_size(raw, task) >= _LONG_BODY:
+        raw.execute(SQL["report_beside"], (ns, task, version, now, progress))
+    else:
+        raw.execute(SQL["report"], (progress, task))
+    if wanted.expiry is not None:
         expire(raw, ns, wanted.expiry, now)
-    return is_applied
+    return True
 
 
 def expire(raw: sqlite3.Connection, ns: int, wanted: Expiry, now: int) -> bool:
     values = (wanted.expires_at, wanted.check, ns, wanted.id, wanted.version, wanted.standing, now)
     return raw.execute(SQL["expire"], values).rowcount > 0
+
+
+def _body_size(raw: sqlite3.Connection, task: int) -> int:
+    """In bytes, without reading it, as no function of SQL in 3.38 can."""
+    with raw.blobopen("task", "body", task, readonly=True) as opened:
+        return len(opened)
 
 
 def owner(raw: sqlite3.Connection, ns: int, task_id: str, now: int) -> int | None:
