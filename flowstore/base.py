@@ -100,7 +100,8 @@ class BaseResultBackend:
         attempt the first finished write wins. A late write of an earlier attempt loses: its worker is a
         zombie, fenced off by ``retries``. ``overwrite`` writes whatever stands. ``if_version`` writes only
         over that version (0: only if there is no record) and otherwise raises VersionConflict. ``ttl`` is in
-        seconds from now, None for ever; the default is ``result.expires_at``, or else the backend's ttl.
+        seconds from now, None for ever; the default is ``result.expires_at``, or else the ``ttl`` or
+        ``failure_ttl`` of the backend for a finished task, and its ``unfinished_ttl`` for any other.
 
         Raises FamilyConflict if ``parent_id`` is the task itself, or not the parent that the record has
         already. A write that names no parent keeps that of the record. Circles of several tasks are not
@@ -370,15 +371,15 @@ class BaseResultBackend:
         """Replace the progress of a task that is not finished; False if there is no such task.
 
         ``done`` out of ``total`` units, None: unknown. Nothing else in the record changes, neither its
-        version nor its history; a ``store`` replaces the progress like everything else. Call it as often as
-        you like: of the reports made while one for the same task is being written, only the newest is
-        written, and all of them return its outcome. ``retries``: only while that attempt is current, so that
-        a late report of an earlier one is ignored.
+        version nor its history, but for its expiry if there is an ``unfinished_ttl``; a ``store`` replaces
+        the progress like everything else. Call it as often as you like: of the reports made while one for the
+        same task is being written, only the newest is written, and all of them return its outcome.
+        ``retries``: only while that attempt is current, so that a late report of an earlier one is ignored.
         """
         return await progress.set_progress(self._core, task_id, done, total, note, retries)
 
     def watch(self, task_id: str) -> AsyncGenerator[TaskResult, None]:
-        """Yield the state of the task, then each change of status or progress, up to a finished one.
+        """Yield the state of the task, then each change of status, progress or expiry, up to a finished one.
 
         It may begin before the task is stored. States that are not finished come without values (NOT_LOADED).
         A state that is replaced before it could be read is skipped; the last one never is. Raises

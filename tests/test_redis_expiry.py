@@ -157,6 +157,38 @@ async def test_purging_finds_what_the_server_has_removed(redis_url: str, client:
         assert client.keys(PREFIX.replace("{", "[{]") + "[^c]*") == [PREFIX + "format"]
 
 
+@pytest.mark.parametrize("ttl", [None, 30, 600])
+async def test_ids_that_are_stored_again(redis_url: str, client: Any, ttl: float | None) -> None:
+    """What the server has removed is told from what is there now under the same id."""
+    clock = ManualClock()
+    async with RedisBackend(redis_url, clock=clock) as backend:
+        ids = await fill_with(backend, 300, 60)
+        for _ in range(2):
+            await backend.data.set("t3", "k", 1)
+        vanish(client, ids)
+        clock.advance(1)
+        again = [TaskResult.success(name, task_name="again", labels={"x"}) for name in ids]
+        await backend.store_many(again[:200], ttl=ttl)
+        await backend.data.set("t3", "k", 2)
+        clock.advance(60)
+        assert await backend.purge_expired() == (200 if ttl == 30 else 0)
+        assert len(check_whole(client)) == (0 if ttl == 30 else 200)
+        assert await backend.data.get("t3", "k") == (None if ttl == 30 else 2)
+        assert not client.exists(PREFIX + "g")
+
+
+async def test_a_foreign_key_in_place_of_the_walk(redis_url: str, client: Any) -> None:
+    """It hinders neither purges nor clear."""
+    async with RedisBackend(redis_url) as backend:
+        await backend.store("t", failed("t"))
+        client.set(PREFIX + "g", "x")
+        assert await backend.purge_expired() == 0
+        client.hset(PREFIX + "g", mapping={"cursor": 1, "names": "x"})
+        assert await backend.purge_expired() == 0
+        assert not client.exists(PREFIX + "g")
+        assert await backend.clear() == 1
+
+
 async def test_a_listing_that_meets_one_is_enough(redis_url: str, client: Any) -> None:
     """Evicted ones are found long before their time: then the next purge removes all their entries."""
     async with RedisBackend(redis_url) as backend:

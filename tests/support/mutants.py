@@ -19,6 +19,7 @@ from flowstore.engine import (
     Engine,
     EngineWrapper,
     Entry,
+    Expiry,
     Hints,
     Item,
     Outcome,
@@ -399,6 +400,39 @@ class ReportsOnTheFinished(MemoryEngine):
         return True
 
 
+class ExpiryOfAnyVersion(MemoryEngine):
+    def _expire(self, expiry: Expiry, now: int) -> bool:
+        entry = self._live(expiry.id, now)
+        standing = entry and expiry._replace(version=entry.version, standing=entry.check)
+        return standing is not None and super()._expire(standing, now)
+
+
+class OldExpiryStays(MemoryEngine):
+    """It is purged at the time at which it was to expire first."""
+
+    def _expire(self, expiry: Expiry, now: int) -> bool:
+        entry = self._live(expiry.id, now)
+        if entry is None or (entry.version, entry.check) != (expiry.version, expiry.standing):
+            return False
+        self._entries[entry.id] = entry._replace(expires_at=expiry.expires_at, check=expiry.check)
+        return True
+
+
+class ExpiryIsNotTold(_Telling):
+    is_expiring = False
+
+    async def expire(self, expiries: Sequence[Expiry], now: int) -> list[bool]:
+        self.is_expiring = True
+        try:
+            return await self.inner.expire(expiries, now)
+        finally:
+            self.is_expiring = False
+
+    def tell(self, tell: Tell, ids: Collection[str], change: Change) -> None:
+        if not self.is_expiring:
+            tell(ids, change)
+
+
 class ExpiredWasLive(MemoryEngine):
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
         return await super().remove(ids, 0)
@@ -445,6 +479,9 @@ MUTANTS: dict[Callable[[], Engine], str] = {
     CountsAreRemembered: "test_counts_follow_writes_and_removals",
     FixedAreFacets: "test_fixed_facets_are_not_among_them",
     ReportsOnTheFinished: "test_nothing_is_reported_for_a_record_that_is_finished_or_gone",
+    ExpiryOfAnyVersion: "test_expire_only_what_was_read",
+    OldExpiryStays: "test_the_new_expiry_holds",
+    ExpiryIsNotTold: "test_another_expiry_is_told",
     ExpiredWasLive: "test_remove_tells_who_was_live",
     PurgesWithoutBounds: "test_purge_of_expired_records",
 }

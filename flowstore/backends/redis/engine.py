@@ -45,6 +45,7 @@ from flowstore.errors import CorruptRecord
 T = TypeVar("T")
 
 _REMOVED_PER_CALL: Final = 1_000
+_MENDED_PER_CALL: Final = 250
 _FACETS_PER_CALL: Final = 1_000
 _BRIDGED: Final = 8
 
@@ -157,7 +158,7 @@ class RedisEngine(Engine):
         most, kind = min(limit, _REMOVED_PER_CALL), "1" if everything else ""
         live, expired, is_done, has_ghosts = await self.calls.write("purge", now, most, kind)
         if is_done and has_ghosts:
-            is_done = await self.calls.write("mend", now, PER_CALL, f"{pattern_of(self._prefix)}i:*")
+            is_done = await self.calls.write("mend", now, _MENDED_PER_CALL, f"{pattern_of(self._prefix)}i:*")
         return Purged(live, expired, bool(is_done))
 
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:

@@ -14,8 +14,8 @@ for at = 1, #ARGV, 3 do
         is_other = format == 51 and (names[status] ~= word or by .. id ~= member)
     end
     local was_there = (is_gone or is_other) and redis.pcall('ZREM', KEYS[1] .. name, member) == 1
-    -- Not only removed since it was listed, but by the server: mend.lua finds the others of its entries.
-    if is_gone and was_there then redis.pcall('HSET', KEYS[1] .. 'g', 'again', '1') end
+    -- The record was not written or removed since it was listed, but by the server: mend.lua finds its other entries.
+    if was_there then redis.pcall('HSET', KEYS[1] .. 'g', 'again', '1') end
     if is_gone and id ~= '' then
         redis.pcall('UNLINK', KEYS[1] .. 'h:' .. id, KEYS[1] .. 'e:data:' .. id, KEYS[1] .. 'k:data:' .. id,
                     KEYS[1] .. 'e:checkpoint:' .. id, KEYS[1] .. 'k:checkpoint:' .. id)

@@ -20,8 +20,8 @@ end
 -- What is to be removed, and by id what those are told who wait: 'e', 'd', or nothing where it is false.
 local removals, unlinked, gone = {}, {}, {}
 
--- Entries without a record, which the server has removed: only the record could tell which others there are. So
--- they are searched for in all indexes, by mend.lua.
+-- Entries of a record that is not there, or another one, since the server has removed it: only the record could
+-- tell which others there are. So they are searched for in all indexes, by mend.lua.
 local has_ghosts = false
 local function mark_ghosts()
     if has_ghosts then ask('HSET', prefix .. 'g', 'again', '1') end
@@ -65,8 +65,9 @@ end
 local function sweep(limit)
     local due = try('ZRANGEBYLEX', prefix .. 'x', '-', '(' .. ARGV[4], 'LIMIT', '0', limit) or {}
     local count = 0
-    local function look(id, version, ...)
-        has_ghosts = has_ghosts or version == nil and not gone[id]
+    local function look(entry, id, version, ...)
+        local expires = version and select(5, ...) or ''
+        has_ghosts = has_ghosts or not gone[id] and version ~= false and expires .. id ~= entry
         if version and is_expired(select(5, ...)) and not gone[id] then
             drop(id, version, ...)
             count = count + 1
@@ -74,7 +75,7 @@ local function sweep(limit)
     end
     for at = 1, #due do
         local id = sub(due[at], 9)
-        look(id, standing(id))
+        look(due[at], id, standing(id))
     end
     if #due > 0 then
         removals[prefix .. 'x'] = nil
