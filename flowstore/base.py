@@ -178,10 +178,7 @@ class BaseResultBackend:
     def as_completed(
         self, task_ids: Iterable[str], timeout: float | None = None, *, raise_first: bool = False
     ) -> AsyncGenerator[Any, None]:
-        """Yield what ``wait_for_many`` returns, each as soon as its wait ends.
-
-        All that have ended by the deadline are yielded before WaitTimeout is raised.
-        """
+        """Yield what ``wait_for_many`` returns, each as its wait ends; a WaitTimeout comes after them all."""
         return awaiting.as_completed(self._core, task_ids, timeout, raise_first)
 
     async def delete(self, task_id: str, *, descendants: bool = False) -> bool:
@@ -209,6 +206,10 @@ class BaseResultBackend:
     async def purge_expired(self, limit: int = PURGE_STEP) -> int:
         """Remove at most ``limit`` expired records; returns how many. Each store removes a few as well."""
         return await removing.purge_expired(self._core, limit)
+
+    async def vacuum(self, *, full: bool = False) -> int:
+        """Give unused room of a SQLite file back, in short steps; how many bytes. See docs/backends.md."""
+        return await removing.vacuum(self._core, full)
 
     async def list_by_status(
         self,

@@ -40,6 +40,7 @@ CALLS: dict[str, Call] = {
     "clear": lambda backend: backend.clear(),
     "clear, of some": lambda backend: backend.clear("cancelled"),
     "purge_expired": lambda backend: backend.purge_expired(),
+    "vacuum": lambda backend: backend.vacuum(),
     "list_by_status": lambda backend: backend.list_by_status(TaskStatus.SUCCESS, offset=1),
     "page": lambda backend: backend.page(TaskStatus.SUCCESS),
     "page, by finish": lambda backend: backend.page(TaskStatus.FAILED, order="finished"),

@@ -30,6 +30,7 @@ from flowstore.testing.contract.roundtrips import ValuesContract
 from flowstore.testing.contract.sharing import ConcurrencyContract
 from flowstore.testing.contract.storing import StoringContract
 from flowstore.testing.contract.tracking import TrackContract
+from flowstore.testing.contract.vacuuming import VacuumContract
 from flowstore.testing.contract.waits import WaitingContract
 from flowstore.testing.contract.waits_of_many import ManyWaitsContract
 from flowstore.testing.contract.watching import ProgressContract, WatchContract, WatchStatusContract
@@ -43,6 +44,7 @@ class BackendContract(
     ManyWaitsContract,
     ListingContract,
     ExpiringContract,
+    VacuumContract,
     HistoryContract,
     CheckingContract,
     FacetingContract,
