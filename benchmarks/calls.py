@@ -270,6 +270,7 @@ CASES: Final[dict[str, Case]] = {
     "delete_many, 50": Case(lambda f, ids: f.backend.delete_many(ids), lambda f: stored(f, 50)),
     "expire": Case(lambda f, ids: f.backend.expire(ids[0], 2 * DAY), stored),
     "purge_expired, 50": Case(lambda f, _: f.backend.purge_expired(), _expired),
+    "vacuum, nothing left": Case(lambda f, _: f.backend.vacuum()),
     "list_by_status, 50": Case(lambda f, _: f.backend.list_by_status("failed", 50)),
     **{f"page, {name}": _page(name, wanted, is_deep=False) for name, wanted in (FILTERS | SMALL).items()},
     **{f"page, {name}, deep": _page(name, wanted, is_deep=True) for name, wanted in FILTERS.items()},

@@ -292,6 +292,10 @@ class BaseResultBackend:
         """
         return await expiring.expire(self._core, task_id, ttl)
 
+    async def vacuum(self, *, full: bool = False) -> int:
+        """Give unused room of a SQLite file back, in short steps; how many bytes. See docs/backends.md."""
+        return await removing.vacuum(self._core, full)
+
     async def list_by_status(
         self,
         status: TaskStatus | StatusName,

@@ -94,3 +94,14 @@ async def purge_expired(core: Core, limit: int) -> int:
             if step.is_done:
                 break
     return purged
+
+
+async def vacuum(core: Core, full: bool) -> int:
+    check_bool("full", full)
+    freed = 0
+    while True:
+        async with core.life:
+            step = await core.engine.vacuum(full=full)
+        freed += step
+        if full or not step:
+            return freed

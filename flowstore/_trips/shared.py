@@ -144,6 +144,10 @@ class SharedTrips(EngineWrapper):
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
         return await in_time(self.inner.purge(limit, now, everything=everything), self._timeout)
 
+    async def vacuum(self, *, full: bool = False) -> int:
+        step = self.inner.vacuum(full=full)
+        return await (step if full else in_time(step, self._timeout))
+
     def _lane(self, task_id: str) -> Lane:
         return self._writes[hash(task_id) % len(self._writes)]
 

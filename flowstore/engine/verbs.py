@@ -6,12 +6,12 @@ and never interprets; it reads no clock: times come from the caller, as int micr
 **From an engine to a backend.** ``BaseResultBackend(engine, **options)`` is a backend. ``SharedTrips`` around
 the engine puts concurrent calls together and gives each a deadline: of the writing verbs (write, remove,
 report, expire, put) it makes one call at a time, or one per lane, with all items of an id in one lane;
-``read``, ``count`` and ``items`` have a lane each; watch, scan, facets, timeline, purge and namespaces are
-called as they come. At most 500 items travel in a call. Any call may be cancelled: a write that has begun may
-then be applied or not, but never by half, and what it has locked or borrowed is given back. ``open`` comes
-first and ``close`` last; both once, with no other verb in flight. A failed ``open`` may be repeated. If the
-event loop is closed before the engine is, ``abandon`` takes the place of ``close``, and ``open`` may follow
-in another.
+``read``, ``count`` and ``items`` have a lane each; watch, scan, facets, timeline, purge, vacuum and
+namespaces are called as they come. At most 500 items travel in a call. Any call may be cancelled: a write
+that has begun may then be applied or not, but never by half, and what it has locked or borrowed is given
+back. ``open`` comes first and ``close`` last; both once, with no other verb in flight. A failed ``open`` may
+be repeated. If the event loop is closed before the engine is, ``abandon`` takes the place of ``close``, and
+``open`` may follow in another.
 
 **Text.** Ids, keys, owners and facets are any text without lone surrogates, of 1 to about 600 UTF-8 bytes,
 NUL included, and have no meaning: ``*``, ``/`` and ``%`` are characters. Order is by code point.
@@ -187,6 +187,14 @@ class Engine(ABC):
 
         Their items go with them; those of NAMESPACE stay.
         """
+
+    async def vacuum(self, *, full: bool = False) -> int:
+        """Give room that nothing uses any more back to the system; how many bytes that were.
+
+        One bounded step, 0 once there is nothing left to do; with ``full`` all at once, without a deadline,
+        whoever has to wait. The default is for storages that free what is removed by themselves.
+        """
+        return 0
 
     @abstractmethod
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:

@@ -53,6 +53,9 @@ class EngineWrapper(Engine):
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
         return await self.inner.purge(limit, now, everything=everything)
 
+    async def vacuum(self, *, full: bool = False) -> int:
+        return await self.inner.vacuum(full=full)
+
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
         return await self.inner.report(reports, now)
 

@@ -41,6 +41,7 @@ CALLS: dict[str, Call] = {
     "clear, of some": lambda backend: backend.clear("cancelled"),
     "purge_expired": lambda backend: backend.purge_expired(),
     "expire": lambda backend: backend.expire("t0", 3_600),
+    "vacuum": lambda backend: backend.vacuum(),
     "list_by_status": lambda backend: backend.list_by_status(TaskStatus.SUCCESS, offset=1),
     "page": lambda backend: backend.page(TaskStatus.SUCCESS),
     "page, by finish": lambda backend: backend.page(TaskStatus.FAILED, order="finished"),

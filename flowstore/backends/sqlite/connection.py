@@ -190,6 +190,8 @@ def _connect(path: Path, timeout: float, setup: tuple[str, ...]) -> sqlite3.Conn
         f"{path.as_uri()}?mode=rw", uri=True, timeout=timeout, isolation_level=None, cached_statements=256
     )
     try:
+        if not path.stat().st_size:  # only a file without a single page can be made so
+            _run_until_unlocked(raw, "PRAGMA auto_vacuum = INCREMENTAL", timeout)
         _run_until_unlocked(raw, "PRAGMA journal_mode = WAL", timeout)
         for statement in setup:
             raw.execute(statement)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from flowstore._trips.lanes import copy_of
-from flowstore.backends.sqlite import writes
+from flowstore.backends.sqlite import vacuum, writes
 from flowstore.backends.sqlite.changes import Changes
 from flowstore.backends.sqlite.connection import Connection, transaction, translated
 from flowstore.backends.sqlite.format import NO_NAMESPACE, namespace_number, open_namespace
@@ -230,6 +232,16 @@ class SQLiteEngine(Engine):
         removed = await self._write(work)
         expired = sum(stored.is_expired(now) for stored in removed)
         return Purged(live=len(removed) - expired, expired=expired, is_done=len(removed) < limit)
+
+    async def vacuum(self, *, full: bool = False) -> int:
+        if full:
+            return await self._write(vacuum.write_anew)
+        began = time.monotonic()
+        freed = await self._write(vacuum.cut)
+        if freed:
+            # Other processes look for the lock now and then; in a row of steps they would never find it free.
+            await asyncio.sleep(time.monotonic() - began)
+        return freed
 
     async def _connect_detector(self) -> Connection:
         if self._detector is None:

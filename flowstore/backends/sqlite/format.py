@@ -78,6 +78,8 @@ def _create(raw: sqlite3.Connection, path: Path) -> None:
 def _refusal(raw: sqlite3.Connection, path: Path) -> SchemaTooNew | None:
     found = _user_version(raw)
     [(oldest_writer, oldest_reader)] = raw.execute(SQL["compatibility"]).fetchall() or [(found, found)]
+    if oldest_writer is None or oldest_reader is None:  # of a page that was zeroed
+        raise CorruptStore(f"{path}: does not say which programs may use it")
     if oldest_reader > FORMAT:
         raise SchemaTooNew(str(path), found, FORMAT)
     return SchemaTooNew(str(path), found, FORMAT, is_readable=True) if oldest_writer > FORMAT else None

@@ -35,6 +35,7 @@ from flowstore.testing.contract.sharing import ConcurrencyContract
 from flowstore.testing.contract.storing import StoringContract
 from flowstore.testing.contract.tracking import TrackContract
 from flowstore.testing.contract.typed import TypedContract
+from flowstore.testing.contract.vacuuming import VacuumContract
 from flowstore.testing.contract.waits import WaitingContract
 from flowstore.testing.contract.waits_of_many import ManyWaitsContract
 from flowstore.testing.contract.watching import ProgressContract, WatchContract, WatchStatusContract
@@ -50,6 +51,7 @@ class BackendContract(
     ExpiringContract,
     ExpireContract,
     PurgingContract,
+    VacuumContract,
     HistoryContract,
     CheckingContract,
     FacetingContract,

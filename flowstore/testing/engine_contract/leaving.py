@@ -77,6 +77,18 @@ class RemovingContract(EngineContractBase):
         assert await listed(engine) == await listed(engine, ["x"]) == []
         assert await timeline(engine) == []
 
+    async def test_vacuum_changes_nothing(self, engine: Engine) -> None:
+        """It comes to its end, in steps or at once, and every record is still there."""
+        await stored(engine, *(sample_write(f"t{n}", facets=("x",)) for n in range(20)))
+        await engine.remove([f"t{n}" for n in range(10)], NOW)
+        steps = 0
+        while await engine.vacuum():
+            steps += 1
+            assert steps < 100
+        assert await engine.vacuum(full=True) >= 0
+        assert len(await listed(engine, ["x"])) == 10
+        assert all(await engine.read([f"t{n}" for n in range(10, 20)]))
+
     async def test_nothing_to_purge(self, engine: Engine) -> None:
         """Done at once."""
         assert await engine.purge(5, NOW) == Purged(0, 0, True)
