@@ -323,10 +323,10 @@ class Codec:
     def _read_registered(self, tag: str, payload: object) -> object:
         name, *parts = as_type(list, payload)
         kind = self._types.of_name(as_type(str, name))
-        data, version = BY_TAG[tag].opened(*parts)
-        if kind is None:
-            return Unresolved(cut(name, _MAX_NAME_CHARS), self._types.missing(tag, name), data, tag, version)
         try:
-            return kind.build(*parts) if kind.tag == tag else kind.adopt(tag, data, version)
+            if kind is None:
+                raise Unfit(self._types.missing(tag, name))
+            return kind.build(*parts) if kind.tag == tag else kind.adopt(tag, *BY_TAG[tag].opened(*parts))
         except Unfit as unfit:
-            return Unresolved(name, str(unfit), data, tag, version)
+            data, version = BY_TAG[tag].opened(*parts)
+            return Unresolved(cut(name, _MAX_NAME_CHARS), str(unfit), data, tag, version)

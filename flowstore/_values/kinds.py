@@ -10,7 +10,7 @@ store while a new one is deployed. The older one meets fields it does not know, 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import Enum, Flag
 from functools import cached_property
 from typing import Any, Final
@@ -109,8 +109,9 @@ class EnumKind(Kind):
 class FieldsKind(Kind):
     """A class whose fields are stored by their names."""
 
-    def _names(self) -> Collection[str]:
-        raise NotImplementedError
+    def __init__(self, stored: StoredType[Any], name: str, names: Iterable[str]) -> None:
+        super().__init__(stored, name)
+        self.names = dict.fromkeys(names)
 
     def _default(self, name: str, held: dict[str, Any]) -> object:
         """The default of a field; UNSET if it has none."""
@@ -121,7 +122,7 @@ class FieldsKind(Kind):
 
     def _taken(self, state: dict[str, Any], value: object, kept: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of ``value`` out of its ``state``, which must hold nothing else, and those kept."""
-        names = dict.fromkeys(self._names())
+        names = self.names
         for name in state.keys() - names.keys():
             if not isinstance(getattr(self.cls, name, None), cached_property):  # computed again when needed
                 refusal = f"not a field of {full_name(self.cls)}, so it would be lost; make it one"
@@ -130,7 +131,7 @@ class FieldsKind(Kind):
         for name, field in fields.items():
             if field is UNSET:
                 raise Refused("the field has no value on this instance", f".{name}")
-        return {**fields, **{name: field for name, field in kept.items() if name not in fields}}
+        return {**kept, **fields} if kept else fields
 
     def _held(self, fields: object, extra: Collection[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
         """The fields of the class in their order, defaults included; and the others that are stored.
@@ -138,8 +139,10 @@ class FieldsKind(Kind):
         ``extra``: names that may be among the others.
         """
         stored: dict[str, Any] = as_type(dict, fields)
+        if stored.keys() == self.names.keys():
+            return stored, {}
         held: dict[str, Any] = {}
-        for name in self._names():
+        for name in self.names:
             held[name] = stored[name] if name in stored else self._default(name, held)
             if held[name] is UNSET:
                 raise Unfit(f"the field {name!r} of {full_name(self.cls)} is not stored, and has no default")
@@ -154,15 +157,12 @@ class DataclassKind(FieldsKind):
     tag = "$dataclass"
 
     def __init__(self, stored: StoredType[Any], name: str) -> None:
-        super().__init__(stored, name)
-        self._fields = {field.name: field for field in dataclasses.fields(self.cls)}
+        self._fields = {field.name: field for field in dataclasses.fields(stored.cls)}
+        super().__init__(stored, name, self._fields)
         value: object = object.__new__(self.cls)  # fails now, and not at the first read, if it is abstract
         if stored.unknown_fields == "keep" and not hasattr(value, "__dict__"):
             raise TypeError(f"unknown_fields: {full_name(self.cls)} has slots, and no room to keep any")
         self._extra = (getattr(self.cls, "__pydantic_config__", None) or {}).get("extra")
-
-    def _names(self) -> Collection[str]:
-        return self._fields
 
     def _default(self, name: str, held: dict[str, Any]) -> object:
         if name in (by_name := getattr(self.cls, "__pydantic_fields__", {})):
@@ -198,32 +198,29 @@ class NamedTupleKind(FieldsKind):
     tag = "$namedtuple"
 
     def __init__(self, stored: StoredType[Any], name: str) -> None:
-        super().__init__(stored, name)
+        super().__init__(stored, name, stored.cls._fields)
         if stored.unknown_fields == "keep":
             raise TypeError(f"unknown_fields: {full_name(self.cls)} is a tuple, and has no room to keep any")
-
-    def _names(self) -> Collection[str]:
-        names: tuple[str, ...] = self.cls._fields
-        return names
 
     def _default(self, name: str, held: dict[str, Any]) -> object:
         return self.cls._field_defaults.get(name, UNSET)
 
     def parts(self, value: Any) -> list[Any]:
-        fields = dict(zip(self._names(), value, strict=True))
+        fields = dict(zip(self.names, value, strict=True))
         return [self._taken({**getattr(value, "__dict__", {}), **fields}, value, {}), *self._version()]
 
     def _made(self, data: Any, version: int) -> object:
-        return tuple.__new__(self.cls, self._held(data)[0].values())
+        held, _ = self._held(data)
+        return tuple.__new__(self.cls, [held[name] for name in self.names])
 
 
 class ModelKind(FieldsKind):
     tag = "$model"
     _SLOTS = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 
-    def _names(self) -> Collection[str]:
-        fields: Mapping[str, Any] = self.cls.model_fields
-        return fields
+    def __init__(self, stored: StoredType[Any], name: str) -> None:
+        super().__init__(stored, name, stored.cls.model_fields)
+        self._is_open = stored.cls.model_config.get("extra") == "allow"
 
     def _default(self, name: str, held: dict[str, Any]) -> object:
         return pydantic_default(self.cls.model_fields[name], held)
@@ -240,7 +237,8 @@ class ModelKind(FieldsKind):
     @staticmethod
     def opened(data: Any, *parts: Any) -> tuple[Any, int]:
         _, extra, _, version = parts if len(parts) == 4 else (*parts, 1)
-        return {**as_type(dict, data), **dict_or_none(extra)}, as_type(int, version)
+        fields = as_type(dict, data)
+        return ({**fields, **dict_or_none(extra)} if extra else fields), as_type(int, version)
 
     def build(self, *parts: Any) -> object:
         data, version = self.opened(*parts)
@@ -261,13 +259,12 @@ class ModelKind(FieldsKind):
         What was ``extra`` may be a field by now, and what was a field may be extra.
         """
         held, others = self._held(data, extra)
-        is_kept = self._unknown() == "keep"
-        more: dict[str, Any] | None = None
-        if self.cls.model_config.get("extra") == "allow":
-            more = {name: field for name, field in others.items() if is_kept or name in extra}
-        elif others and is_kept:
-            held[_KEPT] = others
-        state = ((names | extra.keys()) & held.keys(), more, self._private(private, held))
+        more: dict[str, Any] | None = {} if self._is_open else None
+        if others:
+            more = self._set_aside(held, others, extra)
+        if extra or not names <= held.keys():
+            names = (names | extra.keys()) & held.keys()
+        state = (names, more, self._private(private, held) if self.cls.__private_attributes__ else None)
         model = object.__new__(self.cls)
         object.__setattr__(model, "__dict__", held)
         for name, part in zip(self._SLOTS, state, strict=True):
@@ -275,10 +272,19 @@ class ModelKind(FieldsKind):
                 object.__setattr__(model, name, part)
         return model
 
-    def _private(self, stored: dict[str, Any], held: dict[str, Any]) -> dict[str, Any] | None:
+    def _set_aside(
+        self, held: dict[str, Any], others: dict[str, Any], extra: Collection[str]
+    ) -> dict[str, Any] | None:
+        """Put the ``others`` where they are kept, if they are; returns the extra fields of the model."""
+        is_kept = self._unknown() == "keep"
+        if self._is_open:
+            return {name: field for name, field in others.items() if is_kept or name in extra}
+        if is_kept:
+            held[_KEPT] = others
+        return None
+
+    def _private(self, stored: dict[str, Any], held: dict[str, Any]) -> dict[str, Any]:
         """The private attributes of the class, with their defaults where they are not stored."""
-        if not self.cls.__private_attributes__:
-            return None
         private: dict[str, Any] = {}
         for name, attribute in self.cls.__private_attributes__.items():
             value = stored[name] if name in stored else private_default(attribute, {**held, **private})
