@@ -284,7 +284,8 @@ def encode_progress(progress: Progress) -> bytes:
 def encode_body(result: TaskResult, codec: Codec) -> bytes:
     """The encoded values. Raises NotSerializable with the path of one that cannot be stored."""
     if not result.is_loaded:
-        raise NotSerializable("result", "was not read whole (load_result, max_value); get() the record first")
+        how = "was not read whole (load_result=False or max_value)"
+        raise NotSerializable("result", f"{how}; get() the record first")
     return encode_values(result.result, result.args, result.kwargs, codec)
 
 
