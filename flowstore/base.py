@@ -17,7 +17,7 @@ from flowstore._core.listing import Filters, listing_of, where_of
 from flowstore._core.options import BackendOptions
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask
-from flowstore._values.arguments import MAX_PAGE, check_int
+from flowstore._values.arguments import MAX_PAGE, Seconds, check_int
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Records, Ttl
 from flowstore.engine import Engine
 from flowstore.features.app import App
@@ -137,19 +137,19 @@ class BaseResultBackend:
         """Whether ``get`` would find a record. It is not decoded, so it may be unreadable."""
         return await storing.exists(self._core, task_id)
 
-    async def wait_for(self, task_id: str, timeout: float | None = None) -> TaskResult:
+    async def wait_for(self, task_id: str, timeout: Seconds | None = None) -> TaskResult:
         """The finished result, as soon as it is stored. The wait may begin before the id exists.
 
-        ``timeout`` is in seconds; None or inf: for ever; 0 or less: one read, then WaitTimeout. Raises
-        WaitTimeout at the deadline, ResultDeleted or ResultExpired if the record goes away during the wait,
-        and BackendClosed. If the storage cannot be reached, the wait goes on and retries until the deadline;
-        but if this call is the one that opens the backend, opening is attempted once, within ``op_timeout``.
-        Waiters of one id in one backend share one result object.
+        ``timeout`` is in seconds, or a timedelta; None or inf: for ever; 0 or less: one read, then
+        WaitTimeout. Raises WaitTimeout at the deadline, ResultDeleted or ResultExpired if the record goes
+        away during the wait, and BackendClosed. If the storage cannot be reached, the wait goes on and
+        retries until the deadline; but if this call is the one that opens the backend, opening is attempted
+        once, within ``op_timeout``. Waiters of one id in one backend share one result object.
         """
         return await awaiting.wait_for(self._core, task_id, timeout)
 
     async def wait_for_many(
-        self, task_ids: Iterable[str], timeout: float | None = None
+        self, task_ids: Iterable[str], timeout: Seconds | None = None
     ) -> dict[str, TaskResult]:
         """``wait_for`` all of them under one deadline; the results by id, in the order of ``task_ids``.
 
@@ -158,7 +158,7 @@ class BaseResultBackend:
         return await awaiting.wait_for_many(self._core, task_ids, timeout)
 
     def as_completed(
-        self, task_ids: Iterable[str], timeout: float | None = None
+        self, task_ids: Iterable[str], timeout: Seconds | None = None
     ) -> AsyncGenerator[TaskResult, None]:
         """Yield the results in the order in which they finish, under one deadline as in ``wait_for_many``."""
         return awaiting.as_completed(self._core, task_ids, timeout)

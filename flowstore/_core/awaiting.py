@@ -7,14 +7,14 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 
 from flowstore._core.core import Core
 from flowstore._core.storing import get_many
-from flowstore._values.arguments import check_ids, check_timeout
+from flowstore._values.arguments import Seconds, check_ids, check_timeout
 from flowstore._waiting.waitlist import Waiting
 from flowstore.errors import WaitTimeout
 from flowstore.models import TaskResult
 from flowstore.text import check_text
 
 
-async def wait_for(core: Core, task_id: str, timeout: float | None) -> TaskResult:
+async def wait_for(core: Core, task_id: str, timeout: Seconds | None) -> TaskResult:
     check_text("task_id", task_id)
     seconds = check_timeout(timeout)
     if seconds is not None and seconds <= 0:  # nothing to register for: one read decides
@@ -28,7 +28,9 @@ async def wait_for(core: Core, task_id: str, timeout: float | None) -> TaskResul
         del wait  # breaks the cycle: the error's traceback holds this frame, and the frame holds the error
 
 
-async def wait_for_many(core: Core, task_ids: Iterable[str], timeout: float | None) -> dict[str, TaskResult]:
+async def wait_for_many(
+    core: Core, task_ids: Iterable[str], timeout: Seconds | None
+) -> dict[str, TaskResult]:
     ids = check_ids(task_ids)
     seconds = check_timeout(timeout)
     if seconds is not None and seconds <= 0:
@@ -44,7 +46,7 @@ async def wait_for_many(core: Core, task_ids: Iterable[str], timeout: float | No
 
 
 def as_completed(
-    core: Core, task_ids: Iterable[str], timeout: float | None
+    core: Core, task_ids: Iterable[str], timeout: Seconds | None
 ) -> AsyncGenerator[TaskResult, None]:
     return _as_completed(core, check_ids(task_ids), check_timeout(timeout))
 

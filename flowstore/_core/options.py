@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, TypedDict
 
-from flowstore._values.arguments import Redact, check_bool, check_duration, check_int
+from flowstore._values.arguments import Redact, Seconds, check_bool, check_duration, check_int
 from flowstore._values.facets import OPTIONAL
 from flowstore._values.records import Ttl
 
@@ -22,8 +22,8 @@ class BackendOptions(TypedDict, total=False):
     ``max_result_bytes``: the limit on result, args and kwargs together, encoded (64 MiB).
     ``recheck_interval``: every how many seconds all awaited ids are read again, even without a notification
     (15). ``op_timeout``: how many seconds a call may take at most, including its wait for a round trip (10).
-    Both are a week at most. ``history``: whether each store leaves a Transition behind (True).
-    ``history_limit``: how many of the newest transitions of each task to keep; None (default): all.
+    Both are numbers or timedeltas, a week at most. ``history``: whether each store leaves a Transition behind
+    (True). ``history_limit``: how many of the newest transitions of each task to keep; None (default): all.
     ``clock``: returns microseconds since the epoch. ``redact``: called with each result before it is encoded,
     and returns the one to store, with the same task_id, status and retries; if it raises, so does ``store``,
     and nothing is stored. It is not called for what ``workers.requeue`` and ``workers.fail_lost`` change.
@@ -37,8 +37,8 @@ class BackendOptions(TypedDict, total=False):
     failure_ttl: Ttl
     types: Iterable[type] | Mapping[str, type]
     max_result_bytes: int
-    recheck_interval: float
-    op_timeout: float
+    recheck_interval: Seconds
+    op_timeout: Seconds
     history: bool
     history_limit: int | None
     clock: Callable[[], int]

@@ -157,7 +157,8 @@ NO_TIME: list[Any] = [
 ]
 BAD_OPTIONS: list[tuple[str, Any]] = [
     *itertools.product(("ttl", "failure_ttl", "op_timeout", "recheck_interval"), NO_TIME),
-    *itertools.product(("op_timeout", "recheck_interval"), (None, 7 * 86_400 + 1, timedelta(seconds=1))),
+    *itertools.product(("op_timeout", "recheck_interval"), (None, 7 * 86_400 + 1)),
+    *itertools.product(("op_timeout", "recheck_interval"), (timedelta(0), timedelta(days=8))),
     *itertools.product(("ttl", "failure_ttl"), (timedelta(0), timedelta.max)),
     *itertools.product(["max_result_bytes"], (0, -1, 1.0, True, "1", None)),
     ("redact", "mask"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 from typing import Any, assert_type
 
 from flowstore import (
@@ -31,6 +32,7 @@ async def test_types_of_the_public_calls() -> None:
         assert_type(await backend.store("t", TaskResult.success("t", 1)), bool)
         assert_type(await backend.get("t"), TaskResult[Any] | None)
         assert_type(await backend.wait_for("t", timeout=5), TaskResult[Any])
+        assert_type(await backend.wait_for("t", timedelta(minutes=5)), TaskResult[Any])
         assert_type(await backend.get_many(["t"]), dict[str, TaskResult[Any]])
         assert_type(await backend.page(TaskStatus.SUCCESS), Page[Any])
         assert_type(backend.iter_by_status([TaskStatus.SUCCESS]), AsyncGenerator[TaskResult[Any], None])
