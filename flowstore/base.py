@@ -18,7 +18,7 @@ from flowstore._core.options import BackendOptions
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask
 from flowstore._core.viewing import view_of
-from flowstore._values.arguments import MAX_PAGE, check_int
+from flowstore._values.arguments import MAX_PAGE, Seconds, check_int
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Records, Ttl
 from flowstore._values.typed import TypeForm, typed_of
 from flowstore.engine import Engine
@@ -165,18 +165,19 @@ class BaseResultBackend:
     async def wait_for(
         self,
         task_id: str,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         as_: TypeForm[T] = None,
         load_result: bool = True,
     ) -> TaskResult[T]:
         """The finished result, as soon as it is stored. The wait may begin before the id exists.
 
-        ``timeout`` is in seconds; None or inf: for ever; 0 or less: one read, then WaitTimeout. Raises
-        WaitTimeout at the deadline, ResultDeleted or ResultExpired if the record goes away during the wait,
-        and BackendClosed. If the storage cannot be reached, the wait goes on and retries until the deadline;
-        but if this call is the one that opens the backend, opening is attempted once, within ``op_timeout``.
-        Waiters of one id in one backend share one result object. ``as_`` and ``load_result``: see ``get``.
+        ``timeout`` is in seconds, or a timedelta; None or inf: for ever; 0 or less: one read, then
+        WaitTimeout. Raises WaitTimeout at the deadline, ResultDeleted or ResultExpired if the record goes
+        away during the wait, and BackendClosed. If the storage cannot be reached, the wait goes on and
+        retries until the deadline; but if this call is the one that opens the backend, opening is attempted
+        once, within ``op_timeout``. Waiters of one id in one backend share one result object. ``as_`` and
+        ``load_result``: see ``get``.
         """
         return await awaiting.wait_for(self._core, task_id, timeout, view_of(as_, load_result))
 
@@ -184,7 +185,7 @@ class BaseResultBackend:
     async def wait_for_many(
         self,
         task_ids: Iterable[str],
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         raise_first: Literal[True],
         as_: TypeForm[T] = None,
@@ -194,7 +195,7 @@ class BaseResultBackend:
     async def wait_for_many(
         self,
         task_ids: Iterable[str],
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         raise_first: bool = False,
         as_: TypeForm[T] = None,
@@ -203,7 +204,7 @@ class BaseResultBackend:
     async def wait_for_many(
         self,
         task_ids: Iterable[str],
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         raise_first: bool = False,
         as_: TypeForm[Any] = None,
@@ -222,7 +223,7 @@ class BaseResultBackend:
     def as_completed(
         self,
         task_ids: Iterable[str],
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         raise_first: Literal[True],
         as_: TypeForm[T] = None,
@@ -232,7 +233,7 @@ class BaseResultBackend:
     def as_completed(
         self,
         task_ids: Iterable[str],
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         raise_first: bool = False,
         as_: TypeForm[T] = None,
@@ -241,7 +242,7 @@ class BaseResultBackend:
     def as_completed(
         self,
         task_ids: Iterable[str],
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         raise_first: bool = False,
         as_: TypeForm[Any] = None,

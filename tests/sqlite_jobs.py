@@ -68,12 +68,17 @@ def write_for(path: Path, writer: int, pipe: Connection) -> None:
     asyncio.run(run())
 
 
-def open_and_store(path: Path, pipe: Connection) -> None:
-    """As a user without rights of his own; send the kind and the text of the error, None if there is none."""
+def be_nobody() -> None:
+    """Be a user without rights of his own, if this one may do everything."""
     if os.geteuid() == 0:
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
+
+
+def open_and_store(path: Path, pipe: Connection) -> None:
+    """As nobody; send the kind and the text of the error, None if there is none."""
+    be_nobody()
 
     async def run() -> None:
         async with SQLiteBackend(path) as backend:
@@ -85,6 +90,34 @@ def open_and_store(path: Path, pipe: Connection) -> None:
         pipe.send((type(error).__name__, str(error)))
     else:
         pipe.send(None)
+
+
+def read_wait_and_write(path: Path, pipe: Connection) -> None:
+    """As nobody: send what is read of "t", "waiting" and the end of "later"; then what each write raises."""
+    be_nobody()
+
+    async def run() -> None:
+        async with SQLiteBackend(path) as backend:
+            found = await backend.get("t")
+            pipe.send((found and found.result, [item.task_id for item in (await backend.page()).items]))
+            wait = asyncio.ensure_future(backend.wait_for("later", 30))
+            await asyncio.sleep(0)
+            await backend.wait_for("t", 30)
+            pipe.send("waiting")
+            pipe.send((await wait).result)
+            writes = (
+                backend.store("new", TaskResult.success("new")),
+                backend.delete("t"),
+                backend.set_progress("t", 1),
+                backend.data.set("t", "k", 1),
+                backend.clear(),
+            )
+            pipe.send([type(one).__name__ for one in await asyncio.gather(*writes, return_exceptions=True)])
+
+    try:
+        asyncio.run(run())
+    except StorageError as error:
+        pipe.send(repr(error))
 
 
 def store_and_close(path: Path, task_id: str) -> None:

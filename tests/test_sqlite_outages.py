@@ -278,6 +278,51 @@ def test_no_right_to_write(rights: str) -> None:
     assert str(path) in message
 
 
+@pytest.mark.parametrize("what", ["file", "its folder", "the log beside it"])
+def test_no_right_to_read(what: str) -> None:
+    """AccessDenied, not StorageUnavailable: to try again would not help."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as rest:
+        folder = Path(name) / "folder"
+        folder.mkdir()
+        path = folder / "x.db"
+        opened = SQLiteBackend(path)
+        loop = rest.enter_context(asyncio.Runner())
+        loop.run(opened.store("t", failed("t")))
+        rest.callback(lambda: loop.run(opened.close()))
+        Path(name).chmod(0o777)
+        folder.chmod(0o000 if what == "its folder" else 0o777)
+        rest.callback(folder.chmod, 0o700)
+        if what != "its folder":
+            path.chmod(0o000 if what == "file" else 0o666)
+            for beside in ("x.db-wal", "x.db-shm"):
+                path.with_name(beside).chmod(0o000)
+        with child(sqlite_jobs.open_and_store, path) as (_, pipe):
+            kind, message = pipe.recv()
+    assert kind == "AccessDenied", message
+    assert str(path) in message
+
+
+@pytest.mark.parametrize("folder_mode", [0o555, 0o777])
+def test_who_may_read_and_not_write(folder_mode: int) -> None:
+    """Reads and waits, also for what others store later; each write raises AccessDenied."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as rest:
+        path = Path(name) / "x.db"
+        opened = SQLiteBackend(path)
+        loop = rest.enter_context(asyncio.Runner())
+        loop.run(opened.store("t", TaskResult.success("t", 7)))
+        rest.callback(lambda: loop.run(opened.close()))
+        for file in (path, path.with_name("x.db-wal"), path.with_name("x.db-shm")):
+            file.chmod(0o444)
+        Path(name).chmod(folder_mode)
+        rest.callback(Path(name).chmod, 0o700)
+        with child(sqlite_jobs.read_wait_and_write, path) as (_, pipe):
+            assert pipe.recv() == (7, ["t"])
+            assert pipe.recv() == "waiting"
+            loop.run(opened.store("later", TaskResult.success("later", 8)))
+            assert pipe.recv() == 8
+            assert pipe.recv() == ["AccessDenied"] * 5
+
+
 async def store_one(path: Path) -> None:
     async with SQLiteBackend(path) as backend:
         await backend.store("t", failed("t"))

@@ -14,7 +14,7 @@ from typing import Any
 from flowstore._core.core import Core, steps
 from flowstore._core.storing import get
 from flowstore._core.viewing import View
-from flowstore._values.arguments import check_bool, check_ids, check_timeout
+from flowstore._values.arguments import Seconds, check_bool, check_ids, check_timeout
 from flowstore._waiting.waitlist import Waiting
 from flowstore.engine import FINAL, Entry
 from flowstore.errors import ResultGone, UnreadableRecord, WaitTimeout
@@ -22,7 +22,7 @@ from flowstore.models import Settled, TaskResult
 from flowstore.text import check_text
 
 
-async def wait_for(core: Core, task_id: str, timeout: float | None, view: View) -> TaskResult:
+async def wait_for(core: Core, task_id: str, timeout: Seconds | None, view: View) -> TaskResult:
     check_text("task_id", task_id)
     seconds = check_timeout(timeout)
     if seconds is not None and seconds <= 0:  # nothing to register for: one read decides
@@ -44,7 +44,7 @@ async def _look(core: Core, task_id: str, seconds: float, view: View) -> TaskRes
 
 
 async def wait_for_many(
-    core: Core, task_ids: Iterable[str], timeout: float | None, raise_first: bool, view: View
+    core: Core, task_ids: Iterable[str], timeout: Seconds | None, raise_first: bool, view: View
 ) -> dict[str, Settled]:
     ids = check_ids(task_ids)
     told: dict[str, Settled] = {}
@@ -58,7 +58,7 @@ async def wait_for_many(
 
 
 def as_completed(
-    core: Core, task_ids: Iterable[str], timeout: float | None, raise_first: bool, view: View
+    core: Core, task_ids: Iterable[str], timeout: Seconds | None, raise_first: bool, view: View
 ) -> AsyncGenerator[Settled, None]:
     ids, seconds = check_ids(task_ids), check_timeout(timeout)
     check_bool("raise_first", raise_first)

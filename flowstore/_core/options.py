@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
 from typing import Literal, TypedDict
 
-from flowstore._values.arguments import Redact, check_bool, check_duration, check_int
+from flowstore._values.arguments import Redact, Seconds, check_bool, check_duration, check_int
 from flowstore._values.facets import FIELDS, OPTIONAL
 from flowstore._values.records import Ttl
 from flowstore._values.types import Types
@@ -27,8 +26,8 @@ class BackendOptions(TypedDict, total=False):
     record and know none of its types. ``max_result_bytes``: the limit on result, args and kwargs together,
     encoded (64 MiB). ``recheck_interval``: every how many seconds all awaited ids are read again, even
     without a notification (15). ``op_timeout``: how many seconds a call may take at most, including its wait
-    for a round trip (10). ``purge_interval``: every how many seconds, or as a timedelta, an open backend
-    removes what has expired, give or take a half (60); None: never. The three are a week at most.
+    for a round trip (10). ``purge_interval``: every how many seconds an open backend removes what has
+    expired, give or take a half (60); None: never. The three are numbers or timedeltas, a week at most.
     ``history``: whether each store leaves a Transition behind (True). ``history_limit``: how many of the
     newest transitions of each task to keep; None (default): all. ``clock``: returns microseconds since the
     epoch. ``redact``: called with each result before it is encoded, and returns the one to store, with the
@@ -47,9 +46,9 @@ class BackendOptions(TypedDict, total=False):
     types: Types
     raw: bool
     max_result_bytes: int
-    recheck_interval: float
-    op_timeout: float
-    purge_interval: float | timedelta | None
+    recheck_interval: Seconds
+    op_timeout: Seconds
+    purge_interval: Seconds | None
     history: bool
     history_limit: int | None
     clock: Callable[[], int]
@@ -87,8 +86,6 @@ def recheck_interval(options: BackendOptions) -> float:
 def purge_interval(options: BackendOptions) -> float | None:
     """Seconds; None: never."""
     interval = options.get("purge_interval", 60.0)
-    if isinstance(interval, timedelta):
-        interval = interval.total_seconds()
     return None if interval is None else check_duration("purge_interval", interval)
 
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 from flowstore._trips.deadlines import in_time
 from flowstore._trips.families import in_order, with_families
 from flowstore._trips.lanes import Lane, Verb
+from flowstore._values.arguments import Seconds, check_duration
 from flowstore.engine import (
     Asked,
     Engine,
@@ -34,10 +35,10 @@ from flowstore.engine import (
 
 
 class SharedTrips(EngineWrapper):
-    """Lets writes share trips with writes, and reads with reads. Each call ends within ``timeout`` seconds.
+    """Lets writes share trips with writes, and reads with reads. Each call ends within ``timeout``.
 
-    ``write_lanes``: how many trips of writes may be in flight at once, for a storage that can work on one
-    while the next is packed. An id always takes the same lane.
+    ``timeout``: seconds, or a timedelta. ``write_lanes``: how many trips of writes may be in flight at once,
+    for a storage that can work on one while the next is packed. An id always takes the same lane.
 
     A trip carries one call, or several of up to 500 items and about 4 MiB. One that fails, other than for
     an unreachable storage, is bisected: a bad item fails its own call only, while a full disk is not asked
@@ -46,9 +47,9 @@ class SharedTrips(EngineWrapper):
     later write. ``room`` holds writes back while 32 MiB are queued in a lane.
     """
 
-    def __init__(self, engine: Engine, timeout: float, *, write_lanes: int = 1) -> None:
+    def __init__(self, engine: Engine, timeout: Seconds, *, write_lanes: int = 1) -> None:
         super().__init__(with_families(engine))
-        self._timeout = timeout
+        self._timeout = check_duration("timeout", timeout)
         self._write_lanes = write_lanes
         self._begin()
 

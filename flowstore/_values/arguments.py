@@ -15,6 +15,9 @@ from flowstore.text import MAX_NOTE_BYTES, check_text
 from flowstore.times import to_micros
 
 Redact = Callable[[TaskResult], TaskResult]
+Seconds = float | timedelta
+"""A duration, as seconds or as a timedelta."""
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _ERROR: Final = TypeAdapter(TaskError).validator.validate_python
@@ -48,16 +51,16 @@ def check_amount(name: str, value: object) -> int | float:
 
 
 def check_timeout(value: object) -> float | None:
-    """Seconds from now; None: for ever."""
+    """Seconds from now, given as such or as a timedelta; None: for ever."""
     if value is None:
         return None
-    seconds = check_number("timeout", value)
+    seconds = _seconds("timeout", value)
     return None if seconds == math.inf else seconds
 
 
 def check_duration(name: str, value: object) -> float:
-    """Seconds, few enough for the timers of every driver."""
-    seconds = check_number(name, value)
+    """Seconds, given as such or as a timedelta, few enough for the timers of every driver."""
+    seconds = _seconds(name, value)
     if not 0 < seconds <= MAX_DURATION_SECONDS:
         raise ValueError(
             f"{name}: expected seconds above 0 and at most {MAX_DURATION_SECONDS}; got {shown(value)}"
@@ -206,6 +209,7 @@ def check_texts(name: str, values: Iterable[str]) -> list[str]:
 
 
 def _seconds(name: str, value: object) -> float:
+    """The seconds of a timedelta, too."""
     return value.total_seconds() if isinstance(value, timedelta) else check_number(name, value)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from itertools import islice
 from typing import Final
 
@@ -34,18 +35,18 @@ def _wall_clock() -> int:
 class Polling(EngineWrapper):
     """``inner``, whose ``watch`` only has to read; what it reports itself is passed on as well.
 
-    ``interval``: seconds between two polls. ``clock``: microseconds since the epoch, to tell what has expired
-    from what was deleted, and to forget what nobody watched again.
+    ``interval``: the time between two polls, as seconds or a timedelta. ``clock``: microseconds since the
+    epoch, to tell what has expired from what was deleted, and to forget what nobody watched again.
     """
 
     def __init__(
         self,
         inner: Engine,
-        interval: float = 0.05,
+        interval: float | timedelta = 0.05,
         clock: Callable[[], int] = _wall_clock,
     ) -> None:
         super().__init__(inner)
-        self._interval = interval
+        self._interval = interval.total_seconds() if isinstance(interval, timedelta) else interval
         self._clock = clock
         self._hints: Hints
         self._watched: dict[str, tuple[Entry | None, int]] = {}

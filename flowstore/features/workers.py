@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from pydantic import BaseModel, ValidationError
@@ -16,7 +16,7 @@ from flowstore._core.core import Core
 from flowstore._core.keeping import Keeping
 from flowstore._core.listing import Listing, results, walk
 from flowstore._core.writing import applied
-from flowstore._values.arguments import check_age, check_int, check_texts
+from flowstore._values.arguments import Seconds, check_age, check_int, check_texts
 from flowstore._values.checks import is_whole_item
 from flowstore._values.codec import DecodeError
 from flowstore._values.facets import Where
@@ -124,8 +124,11 @@ class Workers:
         check_text("text", text)
         return [worker for worker in await self.all() if text in worker.worker_id]
 
-    async def stale(self, older_than: float | timedelta) -> list[Worker]:
-        """The workers without a heartbeat for more than ``older_than`` seconds, the longest silent first."""
+    async def stale(self, older_than: Seconds) -> list[Worker]:
+        """The workers without a heartbeat for more than ``older_than``, the longest silent first.
+
+        ``older_than`` is in seconds, or a timedelta.
+        """
         limit = from_micros(self._core.clock() - check_age("older_than", older_than))
         stale = [worker for worker in await self.all() if worker.last_seen < limit]
         return sorted(stale, key=lambda worker: worker.last_seen)

@@ -159,7 +159,8 @@ NO_TIME: list[Any] = [
 ]
 BAD_OPTIONS: list[tuple[str, Any]] = [
     *itertools.product(("ttl", "failure_ttl", "unfinished_ttl", "op_timeout", "recheck_interval"), NO_TIME),
-    *itertools.product(("op_timeout", "recheck_interval"), (None, 7 * 86_400 + 1, timedelta(seconds=1))),
+    *itertools.product(("op_timeout", "recheck_interval"), (None, 7 * 86_400 + 1)),
+    *itertools.product(("op_timeout", "recheck_interval"), (timedelta(0), timedelta(days=8))),
     *itertools.product(("ttl", "failure_ttl", "unfinished_ttl"), (timedelta(0), timedelta.max)),
     *itertools.product(["max_result_bytes"], (0, -1, 1.0, True, "1", None)),
     *itertools.product(["purge_interval"], (*NO_TIME, timedelta(0), 7 * 86_400 + 1, timedelta(days=8))),

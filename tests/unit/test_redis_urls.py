@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 from inspect import signature
@@ -48,10 +49,9 @@ REFUSED = [
     "redis://user:12#s3crett0ken@h:1/0",
     "redis://:s3cret@t0ken/12@h:1/0",
     "redis://:s3cret@h/x",
-    "redis://:s3cret@h?db=t0ken",
-    "redis://:s3cret@h?protocol=9",
-    "redis://:s3cret@h?retry=t0ken",
-    "rediss://:s3cret@h?ssl_cert_reqs=t0ken",
+    "redis://:s3cret@h?s3crett0ken=1",
+    "redis://:s3cret@h?db",
+    "redis://h?password=s3cret@t0ken&db=t0ken",
     "unix://:s3cret/t0ken@/tmp/x.sock",
     "unix://:s3crett0ken@",
     "unix:///tmp/x.sock#s3crett0ken",
@@ -97,6 +97,71 @@ def test_refused_urls(url: str, make: type[RedisBackend]) -> None:
     assert caught.value.__context__ is None
     for text in texts(caught.value):
         assert_hidden(text)
+
+
+BAD_OPTIONS = [
+    "db=t0ken",
+    "db=-1",
+    "db=",
+    "db=1&db=t0ken",
+    "port=t0ken",
+    "protocol=9",
+    "max_connections=t0ken",
+    "max_connections=1",
+    "health_check_interval=0.5",
+    "socket_timeout=nan",
+    "socket_connect_timeout=-1",
+    "socket_keepalive=off",
+    "retry_on_timeout=t0ken",
+    "decode_responses=true",
+    "retry=t0ken",
+    "credential_provider=t0ken",
+    "ssl_cert_reqs=t0ken",
+    "ssl_cert_reqs=",
+    "ssl_check_hostname=t0ken",
+    "ssl_ca_certs=",
+    "foo=t0ken",
+    "kwargs=t0ken",
+    "timeout=1",
+]
+
+
+@pytest.mark.parametrize("make", [RedisBackend, connect])
+@pytest.mark.parametrize("option", BAD_OPTIONS)
+def test_options_that_the_driver_cannot_use(option: str, make: type[RedisBackend]) -> None:
+    """Each is named, as it is not with the driver, which may drop it; its value is not shown."""
+    name = option.partition("=")[0]
+    with pytest.raises(ValueError, match=f"^{name}: ") as caught:
+        make(f"rediss://:s3cret@h/0?client_name=x&{option}")
+    assert caught.value.__context__ is None
+    for text in texts(caught.value):
+        assert_hidden(text)
+
+
+def test_options_of_tls_need_tls() -> None:
+    """Elsewhere they would do nothing, while somebody relies on them."""
+    with pytest.raises(ValueError, match=r"^ssl_ca_certs: .*rediss://"):
+        RedisBackend("redis://h?ssl_ca_certs=/x.pem")
+
+
+@pytest.mark.parametrize(
+    ("spelled", "kind"),
+    [
+        ("none", ssl.CERT_NONE),
+        ("None", ssl.CERT_NONE),
+        ("CERT_NONE", ssl.CERT_NONE),
+        ("cert_optional", ssl.CERT_OPTIONAL),
+        ("CERT_REQUIRED", ssl.CERT_REQUIRED),
+        ("required", ssl.CERT_REQUIRED),
+    ],
+)
+def test_spellings_of_certificates(spelled: str, kind: ssl.VerifyMode) -> None:
+    """Those of redis-py, of Python and Celery, and of the guides of hosting services."""
+    client, _ = client_from(f"rediss://h:1/0?db=2&ssl_cert_reqs={spelled}", 1)
+    pool: Any = client.connection_pool
+    context = pool.make_connection().ssl_context.get()
+    assert context.verify_mode is kind
+    assert context.check_hostname is (kind is not ssl.CERT_NONE)
 
 
 FORMS = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
 from flowstore import (
@@ -45,6 +45,7 @@ async def test_types_of_the_public_calls() -> None:
             if not isinstance(settled, TaskResult):
                 assert_type(settled, ResultGone | UnreadableRecord)
                 settled.unwrap()
+        assert_type(await backend.wait_for("t", timedelta(minutes=5)), TaskResult[Any])
         assert_type(await backend.get_many(["t"]), dict[str, TaskResult[Any]])
         assert_type(await backend.page(TaskStatus.SUCCESS), Page[Any])
         assert_type(backend.iter_by_status([TaskStatus.SUCCESS]), AsyncGenerator[TaskResult[Any], None])

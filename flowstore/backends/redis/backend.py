@@ -9,7 +9,7 @@ from redis.asyncio import ConnectionPool, Redis
 
 from flowstore._core.options import BackendOptions, op_timeout, recheck_interval
 from flowstore._trips.shared import SharedTrips
-from flowstore.backends.redis.client import client_from
+from flowstore.backends.redis.client import check_client, client_from
 from flowstore.backends.redis.engine import RedisEngine
 from flowstore.base import BaseResultBackend
 from flowstore.text import check_text
@@ -37,7 +37,7 @@ class RedisBackend(BaseResultBackend):
         if url is not None:
             client, where = client_from(url, timeout)
             self._shown = repr(where)
-        assert client is not None
+        client = check_client(client)
         _check_pool(client.connection_pool)
         namespace = check_text("namespace", options.get("namespace", "default"))
         engine = RedisEngine(client, namespace, timeout, recheck)
@@ -52,7 +52,14 @@ def _check_pool(pool: ConnectionPool) -> None:
     options = pool.connection_kwargs
     if options.get("decode_responses"):
         raise ValueError("url, client: expected decode_responses=False, results are bytes")
-    if codecs.lookup(options.get("encoding", "utf-8")).name != "utf-8":
-        raise ValueError(f"url, client: expected encoding='utf-8', got {options['encoding']!r}")
+    if not _is_utf_8(options.get("encoding", "utf-8")):
+        raise ValueError("url, client: expected encoding='utf-8'")
     if pool.max_connections < 2:
         raise ValueError("url, client: expected max_connections of at least 2, as one connection listens")
+
+
+def _is_utf_8(encoding: str) -> bool:
+    try:
+        return codecs.lookup(encoding).name == "utf-8"
+    except LookupError:
+        return False

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-from functools import cache
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from redis import exceptions
-from redis.asyncio import ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.client import Pipeline
 
 from flowstore.backends.redis.driver import new_client, text_of
+from flowstore.backends.redis.url_options import fault_in, in_the_drivers_words
 from flowstore.errors import (
     AccessDenied,
     CorruptStore,
@@ -29,7 +29,6 @@ _SCHEMES: Final = {
     "unix": "unix",
 }
 """The name that the driver has for each."""
-_OPTION: Final = re.compile(r"[a-z_]{1,40}")  # anything else may be part of a password
 _REFUSED: Final = (
     exceptions.AuthenticationError,
     exceptions.AuthorizationError,
@@ -54,16 +53,18 @@ def client_from(url: str, timeout: float) -> tuple[Redis, str]:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _SCHEMES:
         raise ValueError(f"url: expected a URL beginning with {'://, '.join(_SCHEMES)}://")
-    unknown = None
+    fault = None
     try:
-        unknown = _check_url(url)
-        client = new_client(f"{_SCHEMES[scheme]}://{rest}", timeout)
-        pool = client.connection_pool
-        return client, _location(scheme, pool.connection_class(**pool.connection_kwargs))
+        fault = _check_url(url)
+        if fault is None:
+            place, mark, query = f"{_SCHEMES[scheme]}://{rest}".partition("?")
+            client = new_client(f"{place}{mark}{in_the_drivers_words(query)}", timeout)
+            pool = client.connection_pool
+            return client, _location(scheme, pool.connection_class(**pool.connection_kwargs))
     except (ValueError, TypeError, AttributeError, exceptions.RedisError):
         pass  # raised below, so that this error, whose text may have the password, is not its context
-    if unknown is not None:
-        raise ValueError(f"{unknown}: unknown option, neither of flowstore nor of redis-py")
+    if fault is not None:
+        raise ValueError(fault)
     advice = "check host, port, database and options, and percent-encode @ : / ? # % in a password"
     raise ValueError(f"url: not a usable {scheme}:// URL; {advice}")
 
@@ -71,24 +72,16 @@ def client_from(url: str, timeout: float) -> tuple[Redis, str]:
 def _check_url(url: str) -> str | None:
     """Raise ValueError for what the driver would drop or misread, such as half a password.
 
-    Returns the name of an option that the driver does not know, provided it can only be a name.
+    Returns what is wrong with an option, provided that its name can only be a name.
     """
     parts = urlsplit(url)
     url.encode()
-    names = [name for name, _ in parse_qsl(parts.query, strict_parsing=True)] if parts.query else []
+    fault = fault_in(_SCHEMES[parts.scheme], parts.query)
     where = f"{parts.netloc.rpartition('@')[2]}{parts.path}"
     form = r"/.+" if parts.scheme == "unix" else r"[^/]*(/[0-9]*)?"
     if "#" in url or not re.fullmatch(form, where):
         raise ValueError
-    told = [] if "@" in parts.query else filter(_OPTION.fullmatch, names)
-    return next((name for name in told if name not in _options_of_the_driver()), None)
-
-
-@cache
-def _options_of_the_driver() -> frozenset[str]:
-    """The names that the query of a URL may use."""
-    makers = (*SSLConnection.__mro__[:-1], *UnixDomainSocketConnection.__mro__[:-1], ConnectionPool)
-    return frozenset(name for maker in makers for name in inspect.signature(maker).parameters)
+    return fault
 
 
 def _location(scheme: str, connection: Any) -> str:
@@ -96,6 +89,45 @@ def _location(scheme: str, connection: Any) -> str:
         return f"unix://{connection.path}?db={connection.db}"
     host = f"[{connection.host}]" if ":" in connection.host else connection.host
     return f"{scheme}://{host}:{connection.port}/{connection.db}"
+
+
+def check_client(client: object) -> Redis:
+    """The client, if it is one of redis-py that can be awaited; else TypeError says what to pass instead.
+
+    Those of another kind fail late, some of them after they have written: the errors of valkey-py are none
+    that redis-py has, and what a synchronous client returns cannot be awaited.
+    """
+    if not isinstance(client, Redis) or isinstance(client, Pipeline):
+        raise TypeError(f"client: expected redis.asyncio.Redis, got {_kind_and_advice(client)}")
+    if not isinstance(client.connection_pool, ConnectionPool):
+        raise TypeError("client: expected one with a pool of redis.asyncio")
+    return client
+
+
+_ADVICE: Final = (
+    ("Pipeline", "pass the client that it was made of"),
+    ("RedisCluster", "a namespace lives on one server: pass a client of that server"),
+    ("Sentinel", "pass what its master_for() returns"),
+    ("ConnectionPool", "pass redis.asyncio.Redis(connection_pool=...), with a pool of redis.asyncio"),
+    ("Redis", "it is synchronous: make one of redis.asyncio with the same arguments"),
+)
+"""What to pass instead, by a class of redis-py that the client is of."""
+
+
+def _kind_and_advice(client: object) -> str:
+    kind = client if isinstance(client, type) else type(client)
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    of_package: dict[str, set[str]] = {}
+    for base in kind.__mro__:
+        of_package.setdefault(base.__module__.partition(".")[0], set()).add(base.__name__)
+    if kind is client:
+        return f"the class {name}; pass an object"
+    if isinstance(client, str):
+        return f"{name}; a URL is passed as url="
+    if "valkey" in of_package:
+        return f"{name}; redis-py's client can be used with Valkey as well, and so can url='valkey://...'"
+    known = of_package.get("redis", set())
+    return next((f"{name}; {advice}" for base, advice in _ADVICE if base in known), name)
 
 
 def storage_error(error: Exception, prefix: str) -> StorageError:

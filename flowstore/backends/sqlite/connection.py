@@ -90,9 +90,28 @@ def _kind(error: sqlite3.Error, path: Path) -> type[StorageError]:
     if "Could not decode to UTF-8" in str(error) or "malformed JSON" in str(error):  # these have no code
         return CorruptStore
     code = getattr(error, "sqlite_errorcode", 0)
-    if code & 0xFF == sqlite3.SQLITE_CANTOPEN and path.exists() and not os.access(path.parent, os.W_OK):
-        return AccessDenied  # to the files beside it, as on a file system that is mounted read-only
+    if code & 0xFF == sqlite3.SQLITE_CANTOPEN and _is_denied(path):
+        return AccessDenied
     return _TRANSLATED.get(code) or _TRANSLATED.get(code & 0xFF, StorageError)
+
+
+def _is_denied(path: Path) -> bool:
+    """Whether rights explain that SQLite cannot open a file: it says the same of one that is not there."""
+    if not os.path.exists(path):
+        return False
+    # To the files beside it as well, as on a file system that is mounted read-only.
+    beside = [name for name in (f"{path}-wal", f"{path}-shm") if os.path.exists(name)]
+    may_read = all(_may(name, os.R_OK) for name in (str(path), *beside))
+    return not may_read or not _may(str(path.parent), os.W_OK | os.X_OK)
+
+
+def _may(path: str, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def is_of_readers(error: sqlite3.Error) -> bool:
+    """Whether it means that this user may read the file, and not write it."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY
 
 
 class Connection(aiosqlite.Connection):

@@ -49,7 +49,7 @@ from flowstore.engine import (
     Span,
     Write,
 )
-from flowstore.errors import SchemaTooNew, StorageError
+from flowstore.errors import AccessDenied, SchemaTooNew, StorageError
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class SQLiteEngine(Engine):
         self._detector: Connection | None = None
         self._changes: Changes | None = None
         self._ns: int
-        self._refusal: SchemaTooNew | None
+        self._refusal: SchemaTooNew | AccessDenied | None
 
     async def open(self, hints: Hints) -> None:
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:

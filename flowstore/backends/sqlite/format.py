@@ -11,22 +11,22 @@ import sqlite3
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from flowstore.backends.sqlite.connection import transaction
+from flowstore.backends.sqlite.connection import is_of_readers, transaction
 from flowstore.backends.sqlite.migrations import MIGRATIONS, run_script
 from flowstore.backends.sqlite.statements import SCHEMA, SQL
-from flowstore.errors import CorruptStore, SchemaTooNew
+from flowstore.errors import AccessDenied, CorruptStore, SchemaTooNew
 
 FORMAT: Final = 4
 _APPLICATION_ID: Final = int.from_bytes(b"flow", "big")
 NO_NAMESPACE: Final = -1
-"""The number of a namespace that is not there, in a file that this program may not write."""
+"""The number of a namespace that is not there, in a file that may not be written here."""
 
 
 class Opened(NamedTuple):
     """A namespace of a file. ``refusal``: why it can only be read; None when it can be written, too."""
 
     number: int
-    refusal: SchemaTooNew | None
+    refusal: SchemaTooNew | AccessDenied | None
 
 
 def open_namespace(raw: sqlite3.Connection, path: Path, name: str) -> Opened:
@@ -38,10 +38,16 @@ def open_namespace(raw: sqlite3.Connection, path: Path, name: str) -> Opened:
     if _user_version(raw) < FORMAT:
         _update(raw, path)
     _check_application(raw, path)
-    refusal = _refusal(raw, path)
+    refusal: SchemaTooNew | AccessDenied | None = _refusal(raw, path)
     if refusal is None:
-        with transaction(raw):
-            raw.execute(SQL["add_namespace"], (name,))
+        try:
+            with transaction(raw):
+                raw.execute(SQL["add_namespace"], (name,))
+        except sqlite3.OperationalError as error:
+            if not is_of_readers(error):
+                raise
+            refusal = AccessDenied(f"{path}: {error}")
+            refusal.__cause__ = error
     return Opened(namespace_number(raw, name), refusal)
 
 

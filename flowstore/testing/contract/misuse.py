@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from flowstore import BackendClosed, BaseResultBackend, TaskResult, TaskStatus, WrongLoop, WrongProcess
 from flowstore.testing.calls import CALLS, IDLE_CALLS, Call
 from flowstore.testing.contract.base import Contract, MakeBackend
+from flowstore.testing.insides import core_of
 from flowstore.testing.support import waiting
 
 OPENING: dict[str, Call] = {
@@ -36,6 +38,18 @@ class MisuseContract(Contract):
             await backend.store("t", TaskResult.success("t", 1))
             assert (await wait).unwrap() == 1
             assert (await backend.wait_for("t", 1e308)).expires_at is not None
+
+    async def test_durations_are_seconds_or_timedeltas(self, make_backend: MakeBackend) -> None:
+        """Of every option, with the same effect."""
+        hour = timedelta(hours=1)
+        options = {"op_timeout": hour, "recheck_interval": hour, "ttl": hour, "failure_ttl": hour}
+        async with make_backend(**options) as backend:
+            assert core_of(backend).op_timeout == 3_600
+            wait = await waiting(backend, "t", 30)
+            await backend.store("t", TaskResult.success("t", 1))
+            assert (await wait).unwrap() == 1
+            await backend.workers.register("w")
+            assert await backend.workers.stale(hour) == await backend.workers.stale(3_600) == []
 
     @pytest.mark.parametrize("is_opened", [True, False])
     async def test_after_close(self, make_backend: MakeBackend, is_opened: bool) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Any
 
 import pytest
@@ -102,7 +102,12 @@ class WaitingContract(Contract):
             assert (await TIMED[name](backend, "t0", looks)).task_id == "t0"
             with pytest.raises(WaitTimeout, match="nobody"):
                 await TIMED[name](backend, "nobody", looks)
-        bad: list[Any] = [math.nan, True, False, "1", b"1", [1], timedelta(seconds=1)]
+        assert (await TIMED[name](backend, "t0", timedelta(seconds=30))).task_id == "t0"
+        for short in (timedelta(milliseconds=1), timedelta(0), timedelta(days=-1)):
+            with pytest.raises(WaitTimeout, match="nobody"):
+                await TIMED[name](backend, "nobody", short)
+        assert (await TIMED[name](backend, "t0", timedelta.max)).task_id == "t0"
+        bad: list[Any] = [math.nan, True, False, "1", b"1", [1], time(1)]
         for timeout in bad:
             with pytest.raises((TypeError, ValueError), match=r"^timeout: expected"):
                 await TIMED[name](backend, "t0", timeout)
