@@ -257,7 +257,7 @@ class Codec:
 
     def _dict(self, value: dict[Any, object], depth: int, step: Callable[[object], str] = _key_step) -> str:
         if not _are_plain(value):
-            return f'{{"$dict":{self._pairs(value, depth)}}}'
+            return f'{{"$dict":{self._pairs(value, depth, step)}}}'
         leaves = self._leaves
         texts: list[str] = []
         try:
@@ -270,9 +270,9 @@ class Codec:
             raise
         return f"{{{','.join(texts)}}}"
 
-    def _pairs(self, value: dict[Any, object], depth: int) -> str:
+    def _pairs(self, value: dict[Any, object], depth: int, step: Callable[[object], str] = _key_step) -> str:
         keys = self._items(value, depth, ".keys()[{}]".format)
-        items = self._items(value.values(), depth, lambda index: _key_step([*value][index]))
+        items = self._items(value.values(), depth, lambda index: step([*value][index]))
         pairs = [f"[{key},{item}]" for key, item in zip(keys, items, strict=True)]
         return f"[{','.join(pairs)}]"
 

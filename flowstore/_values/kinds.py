@@ -228,39 +228,55 @@ class ModelKind(FieldsKind):
         state = state_of(value)
         fields_set, extra, private = [state.pop(name, None) for name in self._SLOTS]
         fields = self._taken(state, value, state.pop(_KEPT, {}))
+        for name, attribute in self.cls.__private_attributes__.items():
+            has_default = attribute.default is not PydanticUndefined or attribute.default_factory is not None
+            if has_default and name not in (private or {}):
+                raise Refused(
+                    "has no value on this instance, and would come back with its default", f".{name}"
+                )
         return [fields, sorted(fields_set or ()), extra, private, *self._version()]
 
     @staticmethod
     def opened(data: Any, *parts: Any) -> tuple[Any, int]:
         _, extra, _, version = parts if len(parts) == 4 else (*parts, 1)
-        return {**as_type(dict, data), **dict_or_none(extra)}, as_type(int, version)
+        return {**dict_or_none(extra), **as_type(dict, data)}, as_type(int, version)
 
     def build(self, *parts: Any) -> object:
         data, version = self.opened(*parts)
         if version < self.stored.version and self.stored.upgrade is not None:
             return self.adopt(self.tag, data, version)
-        _, fields_set, extra, private, *_ = parts
+        fields, fields_set, extra, private, *_ = parts
         names = {as_type(str, name) for name in as_type(list, fields_set)}
-        return self._model(data, names, dict_or_none(extra), dict_or_none(private))
+        return self._model(data, fields, names, dict_or_none(extra), dict_or_none(private))
 
     def _made(self, data: Any, version: int) -> object:
-        return self._model(data, {*as_type(dict, data)}, {}, {})
+        return self._model(data, data, {*as_type(dict, data)}, {}, {})
 
     def _model(
-        self, data: dict[str, Any], names: set[str], extra: dict[str, Any], private: dict[str, Any]
+        self,
+        data: dict[str, Any],
+        fields: Collection[str],
+        names: set[str],
+        extra: dict[str, Any],
+        private: dict[str, Any],
     ) -> object:
         """Set what ``model_construct`` sets, without calling anything of the model but default factories.
 
-        What was ``extra`` may be a field by now, and what was a field may be extra.
+        What was ``extra`` may be a field by now, and what was a field may be extra. Both may have the same
+        name, where the alias of the field is another: ``data`` then has the field.
         """
-        held, others = self._held(data, extra)
+        is_open = self.cls.model_config.get("extra") == "allow"
+        held, others = self._held(data, extra if is_open else ())
         is_kept = self._unknown() == "keep"
         more: dict[str, Any] | None = None
-        if self.cls.model_config.get("extra") == "allow":
-            more = {name: field for name, field in others.items() if is_kept or name in extra}
+        if is_open:
+            more = {name: field for name, field in extra.items() if name not in held or name in fields}
+            if is_kept:
+                more |= {name: field for name, field in others.items() if name not in more}
         elif others and is_kept:
             held[_KEPT] = others
-        state = ((names | extra.keys()) & held.keys(), more, self._private(private))
+        names = names & {*held, *(more or ())} | (extra.keys() - {*fields}) & held.keys()
+        state = (names, more, self._private(private))
         model = object.__new__(self.cls)
         object.__setattr__(model, "__dict__", held)
         for name, part in zip(self._SLOTS, state, strict=True):

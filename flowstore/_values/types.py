@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from enum import Enum
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from typing import Any, Final, NewType, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
+from typing_extensions import is_typeddict
 
 from flowstore._values.kinds import FieldsKind, Kind, ModelKind, kind_of
 from flowstore._values.refusals import is_registrable, origin_of, short
@@ -143,20 +145,43 @@ def kinds_by_tail(classes: Iterable[type]) -> dict[str, Kind]:
     return {tail: kinds[0] for tail, kinds in found.items() if len(kinds) == 1}
 
 
-def _classes(annotation: Any) -> Iterator[type]:
-    for argument in get_args(annotation):
-        yield from _classes(argument)
+def _classes(annotation: Any, around: tuple[Any, ...] = ()) -> Iterator[type]:
+    """``around``: the aliases and TypedDicts that it is in, which may mention themselves."""
+    behind = _behind(annotation)
+    if behind and annotation in around:
+        return
+    for argument in (*get_args(annotation), *behind):
+        yield from _classes(argument, (*around, annotation) if behind else around)
     cls = get_origin(annotation) or annotation
     if isinstance(cls, type) and cls not in _BASES and is_registrable(cls):
         yield cls
 
 
+def _behind(annotation: Any) -> list[Any]:
+    """What an alias, a NewType or a TypedDict stands for."""
+    form = get_origin(annotation) or annotation
+    if isinstance(form, NewType):
+        return [form.__supertype__]
+    if is_typeddict(form):
+        return _hints(form)
+    if type(form).__name__ == "TypeAliasType":  # of typing or of typing_extensions
+        with suppress(NameError):  # the value of a ``type`` statement is evaluated only now
+            return [form.__value__]
+    return []
+
+
 def _annotations(cls: type) -> list[Any]:
     if issubclass(cls, BaseModel):
         return [field.annotation for field in cls.model_fields.values()]
+    return _hints(cls)
+
+
+def _hints(cls: type) -> list[Any]:
     try:
         return list(get_type_hints(cls).values())
-    except NameError:  # of a class that is known to nobody but the function that made it
+    except (
+        Exception
+    ):  # any expression may stand there, such as names that are imported for type checkers only
         return []
 
 
