@@ -51,10 +51,10 @@ from typing import Any, Final
 
 from flowstore._values.codec_plain import plain_json, read_plain
 from flowstore._values.json_text import nesting, refuse_constant, without_unknown
-from flowstore._values.kinds import BY_TAG, EnumKind, Kind
+from flowstore._values.kinds import EnumKind, Kind
 from flowstore._values.leaves import FACTORIES, LEAVES, READERS, as_base, has_surrogates, quoted, unique
 from flowstore._values.refusals import DecodeError, Refused, Unfit, as_type, reason, short
-from flowstore._values.types import Types, TypeTable
+from flowstore._values.types import BY_TAG, Types, TypeTable
 from flowstore.errors import NotSerializable, PayloadTooLarge
 from flowstore.stored_type import Unresolved
 from flowstore.text import cut
@@ -257,7 +257,7 @@ class Codec:
 
     def _dict(self, value: dict[Any, object], depth: int, step: Callable[[object], str] = _key_step) -> str:
         if not _are_plain(value):
-            return f'{{"$dict":{self._pairs(value, depth)}}}'
+            return f'{{"$dict":{self._pairs(value, depth, step)}}}'
         leaves = self._leaves
         texts: list[str] = []
         try:
@@ -270,9 +270,9 @@ class Codec:
             raise
         return f"{{{','.join(texts)}}}"
 
-    def _pairs(self, value: dict[Any, object], depth: int) -> str:
+    def _pairs(self, value: dict[Any, object], depth: int, step: Callable[[object], str] = _key_step) -> str:
         keys = self._items(value, depth, ".keys()[{}]".format)
-        items = self._items(value.values(), depth, lambda index: _key_step([*value][index]))
+        items = self._items(value.values(), depth, lambda index: step([*value][index]))
         pairs = [f"[{key},{item}]" for key, item in zip(keys, items, strict=True)]
         return f"[{','.join(pairs)}]"
 

@@ -9,19 +9,45 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from enum import Enum
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from typing import Any, Final, NewType, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretBytes, SecretStr
+from typing_extensions import is_typeddict
 
-from flowstore._values.kinds import FieldsKind, Kind, ModelKind, kind_of
-from flowstore._values.refusals import is_registrable, origin_of, short
+from flowstore._values.fielded import DataclassKind, FieldsKind, ModelKind, NamedTupleKind
+from flowstore._values.kinds import EnumKind, Kind, TaughtKind
+from flowstore._values.refusals import is_named_tuple, is_registrable, origin_of, short
 from flowstore.stored_type import StoredType
 
 AnyType = type[Any] | StoredType[Any]
 Types = Iterable[AnyType] | Mapping[str, AnyType]
 
 _BASES: Final = frozenset({BaseModel, Enum, object})
+KINDS: Final = (EnumKind, DataclassKind, ModelKind, NamedTupleKind, TaughtKind)
+BY_TAG: Final[dict[str, type[Kind]]] = {kind.tag: kind for kind in KINDS}
+
+
+def kind_of(stored: StoredType[Any], name: str) -> Kind:
+    """Raises TypeError for a class that needs functions of its own."""
+    cls = stored.cls
+    if stored.dump is not None:
+        return TaughtKind(stored, name)
+    if issubclass(cls, Enum):
+        return EnumKind(stored, name)
+    if issubclass(cls, BaseModel):
+        return ModelKind(stored, name)
+    if dataclasses.is_dataclass(cls):
+        return DataclassKind(stored, name)
+    if is_named_tuple(cls):
+        return NamedTupleKind(stored, name)
+    if cls in (SecretStr, SecretBytes):  # only where they are registered, as they are stored in the clear
+        secret = dataclasses.replace(stored, dump=lambda value: value.get_secret_value(), load=cls)
+        return TaughtKind(secret, name)
+    teach = f"StoredType({cls.__name__}, dump=..., load=...)"
+    expected = f"dataclasses, enums, NamedTuples and pydantic models, or {teach}"
+    raise TypeError(f"types: expected {expected}, got {short(cls)}")
 
 
 class TypeTable:
@@ -143,20 +169,43 @@ def kinds_by_tail(classes: Iterable[type]) -> dict[str, Kind]:
     return {tail: kinds[0] for tail, kinds in found.items() if len(kinds) == 1}
 
 
-def _classes(annotation: Any) -> Iterator[type]:
-    for argument in get_args(annotation):
-        yield from _classes(argument)
+def _classes(annotation: Any, around: tuple[Any, ...] = ()) -> Iterator[type]:
+    """``around``: the aliases and TypedDicts that it is in, which may mention themselves."""
+    behind = _behind(annotation)
+    if behind and annotation in around:
+        return
+    for argument in (*get_args(annotation), *behind):
+        yield from _classes(argument, (*around, annotation) if behind else around)
     cls = get_origin(annotation) or annotation
     if isinstance(cls, type) and cls not in _BASES and is_registrable(cls):
         yield cls
 
 
+def _behind(annotation: Any) -> list[Any]:
+    """What an alias, a NewType or a TypedDict stands for."""
+    form = get_origin(annotation) or annotation
+    if isinstance(form, NewType):
+        return [form.__supertype__]
+    if is_typeddict(form):
+        return _hints(form)
+    if type(form).__name__ == "TypeAliasType":  # of typing or of typing_extensions
+        with suppress(NameError):  # the value of a ``type`` statement is evaluated only now
+            return [form.__value__]
+    return []
+
+
 def _annotations(cls: type) -> list[Any]:
     if issubclass(cls, BaseModel):
         return [field.annotation for field in cls.model_fields.values()]
+    return _hints(cls)
+
+
+def _hints(cls: type) -> list[Any]:
     try:
         return list(get_type_hints(cls).values())
-    except NameError:  # of a class that is known to nobody but the function that made it
+    except Exception:
+        # Any expression may stand there, such as a name that is imported for type checkers only. Then the
+        # classes that it mentions have to be registered by themselves.
         return []
 
 

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from flowstore import NotSerializable, TaskStatus, UnreadableRecord, Unresolved
 from flowstore._values.checks import with_check
 from flowstore._values.codec import Codec, DecodeError
-from flowstore._values.kinds import BY_TAG
 from flowstore._values.leaves import READERS
 from flowstore._values.records import Records
+from flowstore._values.types import BY_TAG
 from flowstore.engine import Entry
 from flowstore.testing.contract.values import SAMPLE_TYPES, is_same
 from flowstore.testing.support import EFFORT

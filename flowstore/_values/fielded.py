@@ -1,0 +1,234 @@
+"""Classes whose fields are stored by their names: dataclasses, NamedTuples and pydantic models.
+
+A class and what is stored of it need not have the same fields, since programs of several versions share a
+store while a new one is deployed. The older one meets fields it does not know, the newer one misses some.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from flowstore._values.instances import (
+    UNSET,
+    called,
+    dict_or_none,
+    private_default,
+    pydantic_default,
+    state_of,
+)
+from flowstore._values.kinds import Kind
+from flowstore._values.refusals import Refused, Unfit, as_type, full_name
+from flowstore.stored_type import StoredType, UnknownFields
+
+_KEPT: Final = "_flowstore_unknown_fields"
+"""The attribute with the fields that are kept for a newer program."""
+_BY_EXTRA: Final[dict[Any, UnknownFields]] = {"forbid": "refuse", "allow": "keep", "ignore": "ignore"}
+"""What pydantic's ``extra`` means for stored fields that the class does not have."""
+
+
+class FieldsKind(Kind):
+    """A class whose fields are stored by their names."""
+
+    def __init__(self, stored: StoredType[Any], name: str, names: Iterable[str]) -> None:
+        super().__init__(stored, name)
+        self.names = dict.fromkeys(names)
+
+    def _default(self, name: str, held: dict[str, Any]) -> object:
+        """The default of a field; UNSET if it has none."""
+        raise NotImplementedError
+
+    def _unknown(self) -> str:
+        return self.stored.unknown_fields or "ignore"
+
+    def _taken(self, state: dict[str, Any], value: object, kept: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of ``value`` out of its ``state``, which must hold nothing else, and those kept."""
+        names = self.names
+        for name in state.keys() - names.keys():
+            if not isinstance(getattr(self.cls, name, None), cached_property):  # computed again when needed
+                refusal = f"not a field of {full_name(self.cls)}, so it would be lost; make it one"
+                raise Refused(refusal, f".{name}")
+        fields = {name: state[name] if name in state else getattr(value, name, UNSET) for name in names}
+        for name, field in fields.items():
+            if field is UNSET:
+                raise Refused("the field has no value on this instance", f".{name}")
+        return {**kept, **fields} if kept else fields
+
+    def _held(self, fields: object, extra: Collection[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The fields of the class in their order, defaults included; and the others that are stored.
+
+        ``extra``: names that may be among the others.
+        """
+        stored: dict[str, Any] = as_type(dict, fields)
+        if stored.keys() == self.names.keys():
+            return stored, {}
+        held: dict[str, Any] = {}
+        for name in self.names:
+            held[name] = stored[name] if name in stored else self._default(name, held)
+            if held[name] is UNSET:
+                raise Unfit(f"the field {name!r} of {full_name(self.cls)} is not stored, and has no default")
+        others = {name: field for name, field in stored.items() if name not in held}
+        unknown = others.keys() - extra
+        if unknown and self._unknown() == "refuse":
+            raise Unfit(f"{full_name(self.cls)} has no field {min(unknown)!r}, which is stored")
+        return held, others
+
+
+class DataclassKind(FieldsKind):
+    tag = "$dataclass"
+
+    def __init__(self, stored: StoredType[Any], name: str) -> None:
+        self._fields = {field.name: field for field in dataclasses.fields(stored.cls)}
+        super().__init__(stored, name, self._fields)
+        value: object = object.__new__(self.cls)  # fails now, and not at the first read, if it is abstract
+        if stored.unknown_fields == "keep" and not hasattr(value, "__dict__"):
+            raise TypeError(f"unknown_fields: {full_name(self.cls)} has slots, and no room to keep any")
+        self._extra = (getattr(self.cls, "__pydantic_config__", None) or {}).get("extra")
+
+    def _default(self, name: str, held: dict[str, Any]) -> object:
+        if name in (by_name := getattr(self.cls, "__pydantic_fields__", {})):
+            return pydantic_default(by_name[name], held)
+        field = self._fields[name]
+        if field.default_factory is not dataclasses.MISSING:
+            return called("the default factory", field.default_factory)
+        return UNSET if field.default is dataclasses.MISSING else field.default
+
+    def _unknown(self) -> str:
+        return self.stored.unknown_fields or _BY_EXTRA.get(self._extra, "ignore")
+
+    def parts(self, value: Any) -> list[Any]:
+        state = state_of(value)
+        kept = state.pop(_KEPT, {})
+        if self._extra == "allow":
+            kept = {**kept, **{name: state.pop(name) for name in state.keys() - self._fields.keys()}}
+        return [self._taken(state, value, kept), *self._version()]
+
+    def _made(self, data: Any, version: int) -> object:
+        held, others = self._held(data)
+        value: object = object.__new__(self.cls)
+        for name, field in held.items():
+            object.__setattr__(value, name, field)
+        if others and self._extra == "allow":
+            value.__dict__.update(others)
+        elif others and self._unknown() == "keep":
+            object.__setattr__(value, _KEPT, others)
+        return value
+
+
+class NamedTupleKind(FieldsKind):
+    tag = "$namedtuple"
+
+    def __init__(self, stored: StoredType[Any], name: str) -> None:
+        super().__init__(stored, name, stored.cls._fields)
+        if stored.unknown_fields == "keep":
+            raise TypeError(f"unknown_fields: {full_name(self.cls)} is a tuple, and has no room to keep any")
+
+    def _default(self, name: str, held: dict[str, Any]) -> object:
+        return self.cls._field_defaults.get(name, UNSET)
+
+    def parts(self, value: Any) -> list[Any]:
+        fields = dict(zip(self.names, value, strict=True))
+        return [self._taken({**getattr(value, "__dict__", {}), **fields}, value, {}), *self._version()]
+
+    def _made(self, data: Any, version: int) -> object:
+        held, _ = self._held(data)
+        return tuple.__new__(self.cls, [held[name] for name in self.names])
+
+
+class ModelKind(FieldsKind):
+    tag = "$model"
+    _SLOTS = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+
+    def __init__(self, stored: StoredType[Any], name: str) -> None:
+        super().__init__(stored, name, stored.cls.model_fields)
+        self._is_open = stored.cls.model_config.get("extra") == "allow"
+
+    def _default(self, name: str, held: dict[str, Any]) -> object:
+        return pydantic_default(self.cls.model_fields[name], held)
+
+    def _unknown(self) -> str:
+        return self.stored.unknown_fields or _BY_EXTRA.get(self.cls.model_config.get("extra"), "ignore")
+
+    def parts(self, value: BaseModel) -> list[Any]:
+        state = state_of(value)
+        fields_set, extra, private = [state.pop(name, None) for name in self._SLOTS]
+        fields = self._taken(state, value, state.pop(_KEPT, {}))
+        for name, attribute in self.cls.__private_attributes__.items():
+            has_default = attribute.default is not PydanticUndefined or attribute.default_factory is not None
+            if has_default and name not in (private or {}):
+                raise Refused(
+                    "has no value on this instance, and would come back with its default", f".{name}"
+                )
+        return [fields, sorted(fields_set or ()), extra, private, *self._version()]
+
+    @staticmethod
+    def opened(data: Any, *parts: Any) -> tuple[Any, int]:
+        _, extra, _, version = parts if len(parts) == 4 else (*parts, 1)
+        fields: dict[str, Any] = as_type(dict, data)
+        return ({**dict_or_none(extra), **fields} if extra else fields), as_type(int, version)
+
+    def build(self, *parts: Any) -> object:
+        data, version = self.opened(*parts)
+        if version < self.stored.version and self.stored.upgrade is not None:
+            return self.adopt(self.tag, data, version)
+        fields, fields_set, extra, private, *_ = parts
+        names = {as_type(str, name) for name in as_type(list, fields_set)}
+        return self._model(data, fields, names, dict_or_none(extra), dict_or_none(private))
+
+    def _made(self, data: Any, version: int) -> object:
+        return self._model(data, data, {*as_type(dict, data)}, {}, {})
+
+    def _model(
+        self,
+        data: dict[str, Any],
+        fields: Collection[str],
+        names: set[str],
+        extra: dict[str, Any],
+        private: dict[str, Any],
+    ) -> object:
+        """Set what ``model_construct`` sets, without calling anything of the model but default factories.
+
+        What was ``extra`` may be a field by now, and what was a field may be extra. Both may have the same
+        name, where the alias of the field is another: ``data`` then has the field.
+        """
+        held, others = self._held(data, extra if self._is_open else ())
+        more: dict[str, Any] | None = None
+        if self._is_open or others:
+            more = self._set_aside(held, others, extra, fields)
+        if extra or not names <= held.keys():
+            names = names & {*held, *(more or ())} | (extra.keys() - {*fields}) & held.keys()
+        state = (names, more, self._private(private, held) if self.cls.__private_attributes__ else None)
+        model = object.__new__(self.cls)
+        object.__setattr__(model, "__dict__", held)
+        for name, part in zip(self._SLOTS, state, strict=True):
+            if part is not None or not self.cls.__pydantic_root_model__:  # where the class provides the None
+                object.__setattr__(model, name, part)
+        return model
+
+    def _set_aside(
+        self, held: dict[str, Any], others: dict[str, Any], extra: dict[str, Any], fields: Collection[str]
+    ) -> dict[str, Any] | None:
+        """Put the ``others`` where they are kept, if they are; returns the extra fields of the model."""
+        is_kept = self._unknown() == "keep"
+        if not self._is_open:
+            if is_kept:
+                held[_KEPT] = others
+            return None
+        more = {name: field for name, field in extra.items() if name not in held or name in fields}
+        if is_kept:
+            more |= {name: field for name, field in others.items() if name not in more}
+        return more
+
+    def _private(self, stored: dict[str, Any], held: dict[str, Any]) -> dict[str, Any]:
+        """The private attributes of the class, with their defaults where they are not stored."""
+        private: dict[str, Any] = {}
+        for name, attribute in self.cls.__private_attributes__.items():
+            value = stored[name] if name in stored else private_default(attribute, {**held, **private})
+            if value is not PydanticUndefined:
+                private[name] = value
+        return private
