@@ -162,7 +162,7 @@ async def test_stored_bytes_are_pinned(redis_url: str, client: Any) -> None:
         assert value[:16] == b"3" + b"\0" * 7 + b"\1" + b"\0\1" + struct.pack(">I", 28 + 19) + b"\0"
         assert value[16:26] == b"\4" + bytes([1 + 4 + 16]) + struct.pack(">Q", 10)
         assert value[26:50] == sort + finish + expires
-        facets = b"\0\x09step:ad d\0\x0aworker:w\xc3\xa9\0\x07label:b"
+        facets = b"\0\x09step:ad d\0\x0aworker:w\xc3\xa9\0\x07label:b\0\x01~"
         lengths = struct.unpack(">HIIII", value[50:68])
         assert lengths[1:3] == (9, len(facets))
         assert value[68:76] == time
@@ -178,10 +178,11 @@ async def test_stored_bytes_are_pinned(redis_url: str, client: Any) -> None:
         assert rest.endswith(head + b'{"args":[1]}')
         for facet in ("", "step:ad d", "worker:wé", "label:b", "child:p"):
             assert plain.zrange(f"flowstore:{{default}}:i:failed:{facet}", 0, -1) == [sort + b"t"]
+        assert plain.zrange("flowstore:{default}:i:failed:~", 0, -1) == [finish + b"t"]
         assert plain.zrange("flowstore:{default}:x", 0, -1, withscores=True) == [(expires + b"t", 0.0)]
         assert plain.zrange("flowstore:{default}:t", 0, -1) == [item + b"t"]
         assert plain.zrange("flowstore:{default}:f", 0, -1) == sorted(
-            [b"step:ad d", "worker:wé".encode(), b"label:b"]
+            [b"step:ad d", "worker:wé".encode(), b"label:b", b"~"]
         )
 
 

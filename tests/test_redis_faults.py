@@ -311,7 +311,7 @@ async def test_the_register_of_facets(redis_url: str, client: Any) -> None:
         await backend.store("t3", failed("t3", task_name="shared"))
         await backend.store("t4", failed("t4", task_name="shared"))
         await backend.store("t4", failed("t4"), overwrite=True)
-        assert sorted(await facets("")) == ["run:other", "run:shared", "step:first2"]
+        assert sorted(await facets("")) == ["run:other", "run:shared", "step:first2", "~"]
         assert sorted(await facets("run:o")) == ["run:other"]
         assert await backend.delete_many(f"t{n}" for n in range(5)) == 5
         assert contents(client) == LEFT

@@ -376,8 +376,9 @@ async def test_flushed_under_waiters(server: Server) -> None:
             await backend.store_many(TaskResult.failed(f"f{n}", ValueError()) for n in range(200))
             for n in range(0, 200, 2):
                 admin.delete(f"flowstore:{{default}}:r:f{n}")
-            page = await backend.page(TaskStatus.FAILED, limit=200)
-            assert {item.task_id for item in page.items} == {f"f{n}" for n in range(1, 200, 2)}
+            for order in ("submitted", "finished"):
+                page = await backend.page(TaskStatus.FAILED, limit=200, order=order)
+                assert {item.task_id for item in page.items} == {f"f{n}" for n in range(1, 200, 2)}
             assert (await backend.count_by_status())[TaskStatus.FAILED] == 100
             assert len([step async for step in backend.history.iter()]) == 100
             assert len(check_whole(admin)) == 100

@@ -189,12 +189,12 @@ async def test_stored_text_is_pinned(tmp_path: Path) -> None:
     assert row == (
         *(1, 1, "t", FAILED, 10, 1),
         *(now, None, now, None, now, None),
-        *(8_550_773_254_956_099_955, '["child:p"]', '["step:add","worker:w","label:b"]'),
+        *(8_550_773_252_443_115_434, '["child:p"]', '["step:add","worker:w","label:b","~"]'),
         '{"error":{"type":"ValueError","message":"t","args":["t"]}}',
         '{"done":1,"crc":3229201830}',
         '{"args":[1],"kwargs":{"k":{"$bytes":"eA=="}}}',
     )
-    facets = [("", 0), ("child:p", 1), ("label:b", 0), ("step:add", 0), ("worker:w", 0)]
+    facets = [("", 0), ("child:p", 1), ("label:b", 0), ("step:add", 0), ("worker:w", 0), ("~", 0)]
     assert look(path, "SELECT * FROM facet") == [
         (1, facet, FAILED, -now, "t", 1, fixed) for facet, fixed in facets
     ]
