@@ -35,9 +35,10 @@ from flowstore.models import Page, Settled, Statuses, StatusName, T, TaskResult,
 class BaseResultBackend:
     """Keeps the results of tasks. All backends behave alike.
 
-    It opens by itself at the first call, or with ``async with``; once closed it stays closed. It lives in one
-    event loop of one process: calls from elsewhere raise WrongLoop or WrongProcess, and after ``close`` they
-    raise BackendClosed. Any call may raise StorageError when the storage fails.
+    It opens by itself at the first call, or with ``async with``; once closed it stays closed, and calls raise
+    BackendClosed. It lives in the event loop and the process in which it opened: calls from elsewhere raise
+    WrongLoop or WrongProcess. When that loop is closed, it opens in the next one, with all that is stored;
+    waits and iterations of the old one are over. Any call may raise StorageError when the storage fails.
 
     A task id is any str of 1 to 512 UTF-8 bytes. No read returns an expired record. Arguments are checked
     when the method is called, even if it returns an iterator.

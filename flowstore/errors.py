@@ -23,8 +23,8 @@ FlowstoreError
 ├── MissingDriver         ImportError       the storage needs a package that is not installed, or a newer one
 ├── BackendMisuse         RuntimeError
 │   ├── BackendClosed                       used after close()
-│   ├── WrongLoop                           used from another event loop or thread
-│   └── WrongProcess                        used after fork
+│   ├── WrongLoop                           used in another event loop or thread while its own is open
+│   └── WrongProcess                        opened before fork, used after it
 └── StorageError
     ├── StorageUnavailable ConnectionError  the storage cannot be reached
     │   └── StorageTimeout TimeoutError     the storage did not answer in time
@@ -311,11 +311,14 @@ class BackendClosed(BackendMisuse):
 
 
 class WrongLoop(BackendMisuse):
-    """The backend was opened in another event loop. Open one backend per loop."""
+    """The backend is open in another event loop, which is not closed. Make one for each that runs.
+
+    Also raised by an iteration that was begun in another loop, closed or not.
+    """
 
 
 class WrongProcess(BackendMisuse):
-    """The backend was opened before fork. Open one backend per process."""
+    """The backend was opened before fork. Open it in the children only, or make one in each process."""
 
 
 class StorageError(FlowstoreError):
