@@ -12,6 +12,7 @@ from typing_extensions import TypeVar
 
 from flowstore.errors import TaskCancelled, TaskFailed, TaskNotFinished
 from flowstore.fields import Amount, Identifier, Note, Record, Timestamp
+from flowstore.rebuilding import named, rebuilt_or
 from flowstore.task_error import TaskError
 
 T = TypeVar("T", default=Any)
@@ -142,14 +143,20 @@ class TaskResult(Record, Generic[T]):
         """False for an item of a listing with ``load_result=False``."""
         return not isinstance(self.args, NotLoaded)
 
-    def unwrap(self) -> T:
-        """The value of a successful task. Otherwise raises TaskFailed, TaskCancelled or TaskNotFinished."""
+    def unwrap(self, *, reraise: type[BaseException] | tuple[type[BaseException], ...] = ()) -> T:
+        """The value of a successful task. Otherwise raises TaskFailed, TaskCancelled or TaskNotFinished.
+
+        ``reraise``: exception classes that are raised in place of TaskFailed. The task must have failed with
+        one of these classes, not of one derived from it, and it is made again as by ``TaskError.rebuild``.
+        """
+        kinds = named("reraise", reraise if isinstance(reraise, tuple) else (reraise,))
         if not self.is_loaded:
             raise TypeError(f"task {self.task_id!r} was listed with load_result=False; get() it first")
         if self.is_success:
             return cast(T, self.result)
         if self.status is TaskStatus.FAILED:
-            raise TaskFailed(self.task_id, self.error)
+            failed = TaskFailed(self.task_id, self.error)
+            raise failed if self.error is None else rebuilt_or(failed, self.error, kinds)
         if self.status is TaskStatus.CANCELLED:
             raise TaskCancelled(self.task_id)
         raise TaskNotFinished(self.task_id, self.status)

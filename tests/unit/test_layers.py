@@ -17,8 +17,9 @@ MODULES: Final = {
     for path in PACKAGE.rglob("*.py")
 }
 LAYERS: Final = (
-    ("text", "times"),
-    ("fields",),
+    ("text", "times", "root"),
+    ("fields", "raised"),
+    ("showing", "rebuilding"),
     ("task_error", "errors"),
     ("models",),
     ("engine",),

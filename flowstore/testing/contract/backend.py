@@ -9,6 +9,7 @@ from flowstore.testing.contract.crowds import CrowdsContract
 from flowstore.testing.contract.enduring import FaultsContract
 from flowstore.testing.contract.expiring import ExpiringContract
 from flowstore.testing.contract.faceting import FacetingContract
+from flowstore.testing.contract.failing import ErrorsContract
 from flowstore.testing.contract.families import FamilyContract
 from flowstore.testing.contract.family_removal import FamilyRemovalContract
 from flowstore.testing.contract.filters import FilterContract
@@ -62,6 +63,7 @@ class BackendContract(
     CrowdsContract,
     MisuseContract,
     FaultsContract,
+    ErrorsContract,
     HostileContract,
     ForgedContract,
     GrowingContract,
