@@ -6,6 +6,8 @@ FlowstoreError
 │   ├── ResultDeleted                       deleted or cleared during a wait
 │   └── ResultExpired                       expired during a wait
 ├── TaskFailed            RuntimeError      unwrap() of a failed task
+├── RemoteTraceback                         where a task failed: the cause of what unwrap() raises
+├── RemoteError           RuntimeError      rebuild() of an error whose class was not named
 ├── TaskCancelled         RuntimeError      unwrap() of a cancelled task
 ├── TaskNotFinished       RuntimeError      unwrap() of a task that has no outcome yet
 ├── VersionConflict       RuntimeError      compare-and-set (if_version=...) found another version
@@ -41,14 +43,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from flowstore._errors.root import FlowstoreError as FlowstoreError
+from flowstore._errors.root import RemoteError as RemoteError
+from flowstore._errors.root import RemoteTraceback as RemoteTraceback
+from flowstore._errors.showing import shown
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flowstore.task_error import TaskError
-
-
-class FlowstoreError(Exception):
-    """The root of all errors of this package. ``args`` are the typed arguments, so that errors pickle."""
 
 
 class WaitTimeout(FlowstoreError, TimeoutError):
@@ -97,12 +100,17 @@ class ResultExpired(ResultGone):
 
 
 class TaskFailed(FlowstoreError, RuntimeError):
-    """``unwrap()`` of a failed task. ``error`` is the stored error, None if there is none."""
+    """``unwrap()`` of a failed task. ``error`` is the stored error, None if there is none.
+
+    Its ``__cause__`` is a RemoteTraceback of that error, also after pickling.
+    """
 
     def __init__(self, task_id: str, error: TaskError | None) -> None:
         super().__init__(task_id, error)
         self.task_id = task_id
         self.error = error
+        if error is not None:
+            self.__cause__ = RemoteTraceback(shown(error))
 
     def __str__(self) -> str:
         reason = f"{self.error.type}: {self.error.message}" if self.error else "no error was stored"

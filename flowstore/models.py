@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Generic, Literal, Self, TypedDict, Unp
 from pydantic import FailFast, Field, ValidatorFunctionWrapHandler, WrapValidator
 from typing_extensions import TypeVar
 
+from flowstore._errors.rebuilding import named, rebuilt_or
 from flowstore.errors import (
     ResultGone,
     TaskCancelled,
@@ -150,8 +151,13 @@ class TaskResult(Record, Generic[T]):
         """False if values were left out (``load_result=False``) or are excerpts (``max_value``)."""
         return not isinstance(self.args, NotLoaded | Excerpt)
 
-    def unwrap(self) -> T:
-        """The value of a successful task. Otherwise raises TaskFailed, TaskCancelled or TaskNotFinished."""
+    def unwrap(self, *, reraise: type[BaseException] | tuple[type[BaseException], ...] = ()) -> T:
+        """The value of a successful task. Otherwise raises TaskFailed, TaskCancelled or TaskNotFinished.
+
+        ``reraise``: exception classes that are raised in place of TaskFailed. The task must have failed with
+        one of these classes, not of one derived from it, and it is made again as by ``TaskError.rebuild``.
+        """
+        kinds = named("reraise", reraise if isinstance(reraise, tuple) else (reraise,))
         if not self.is_loaded:
             how = "without its result (load_result=False), or only the beginning (max_value)"
             raise TypeError(f"task {self.task_id!r} was read {how}; get() it first")
@@ -161,7 +167,8 @@ class TaskResult(Record, Generic[T]):
                 raise UnresolvedValue(self.task_id, value.reason)
             return cast(T, value)
         if self.status is TaskStatus.FAILED:
-            raise TaskFailed(self.task_id, self.error)
+            failed = TaskFailed(self.task_id, self.error)
+            raise failed if self.error is None else rebuilt_or(failed, self.error, kinds)
         if self.status is TaskStatus.CANCELLED:
             raise TaskCancelled(self.task_id)
         raise TaskNotFinished(self.task_id, self.status)

@@ -2,54 +2,77 @@
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
+from operator import is_
 from typing import Annotated, Any, Final, Self, cast
 
-from pydantic import AfterValidator, FailFast, Field
+from pydantic import AfterValidator, FailFast, Field, Strict, model_validator
 
+from flowstore._errors.raised import (
+    MAX_ERROR_ARGS,
+    MAX_NOTES,
+    args_of,
+    chain_of,
+    frames_of,
+    full_name,
+    is_group,
+    members_of,
+    message_of,
+    module_of,
+    notes_of,
+)
+from flowstore._errors.rebuilding import Classes, named, rebuilt
+from flowstore._errors.showing import in_short
 from flowstore.fields import Plain, Record, Text
 from flowstore.text import cut
 
 MAX_TRACEBACK_CHARS: Final = 16_384
 MAX_MESSAGE_CHARS: Final = 4_096
+MAX_MODULE_CHARS: Final = 512
 MAX_CAUSES: Final = 16
-MAX_ERROR_ARGS: Final = 16
 MAX_GROUP_MEMBERS: Final = 16
 MAX_GROUP_DEPTH: Final = 16
+MAX_EXCEPTIONS: Final = 128
+"""How many are described in the groups of an exception and its causes, all together."""
+MAX_GROUP_BYTES: Final = 184 * 1024
+"""How long they may be, all together, as JSON. With the rest at its bounds a head is below MAX_HEAD_BYTES."""
 
-_module_of: Final[Callable[[type], object]] = vars(type)["__module__"].__get__
-_qualname_of: Final[Callable[[type], str]] = vars(type)["__qualname__"].__get__
+_MEMBER_LEVELS: Final = MAX_GROUP_DEPTH + 1
+_SHORTER_CHARS: Final = (4_096, 1_024, 256)
+_MOST: Final = 2**63 - 1
 
 
-def _bounded_args(args: tuple[Plain, ...]) -> tuple[Plain, ...]:
-    text = "".join(arg for arg in args if isinstance(arg, str))
-    fits = len(args) <= MAX_ERROR_ARGS and text == cut(text, MAX_MESSAGE_CHARS)
-    return args if fits else ()
+class _Shortened(str):
+    """A text that was cut. The model makes a plain str of it, and says that it was."""
+
+    __slots__ = ()
 
 
-def _bounded_chain(cause: TaskError | None) -> TaskError | None:
-    links = [] if cause is None else list(islice(cause.chain(), MAX_CAUSES))
-    if len(links) < MAX_CAUSES:
-        return cause
-    cause = None
-    for link in reversed(links[:-1]):
-        cause = link.model_copy(update={"cause": cause})
-    return cause
+def _shortened(text: str, limit: int) -> str:
+    kept = cut(text, limit)
+    return kept if len(text) <= limit else _Shortened(kept)
+
+
+def _fitting_module(module: str) -> str | None:
+    return module if module == cut(module, MAX_MODULE_CHARS) else None
 
 
 # A text that fits takes the first branch, which calls no Python. That halves the time to read an error.
 _FIRST_THAT_FITS: Final = Field(union_mode="left_to_right")
 _Message = Annotated[
     Annotated[Text, Field(max_length=MAX_MESSAGE_CHARS)]
-    | Annotated[Text, AfterValidator(partial(cut, limit=MAX_MESSAGE_CHARS))],
+    | Annotated[Text, AfterValidator(partial(_shortened, limit=MAX_MESSAGE_CHARS))],
     _FIRST_THAT_FITS,
 ]
 _Traceback = Annotated[
     Annotated[Text, Field(max_length=MAX_TRACEBACK_CHARS)]
-    | Annotated[Text, AfterValidator(partial(cut, limit=MAX_TRACEBACK_CHARS))],
+    | Annotated[Text, AfterValidator(partial(_shortened, limit=MAX_TRACEBACK_CHARS))],
+    _FIRST_THAT_FITS,
+]
+_Module = Annotated[
+    Annotated[Text, Field(max_length=MAX_MODULE_CHARS)] | Annotated[Text, AfterValidator(_fitting_module)],
     _FIRST_THAT_FITS,
 ]
 
@@ -57,18 +80,67 @@ _Traceback = Annotated[
 class TaskError(Record):
     """An exception as data. Reading one never imports or calls anything that it names.
 
-    ``type`` is the qualified name of the class. ``args`` are the exception's arguments if all of them are
-    None, bool, int, float or str, else empty. ``traceback`` is text without local variables; for an exception
-    group it includes the first exceptions of the group, without their causes. ``cause`` is the exception from
-    which, or during which, this one was raised. Text, arguments and chain are bounded: of a longer text the
-    head and the tail are kept, of a longer chain the first links, of more or longer arguments none.
+    ``type`` is the full name of the class, ``module`` the module in it; None if that is not known, as of an
+    error that was stored by an older flowstore. ``args`` are the exception's arguments if all of them are
+    None, bool, int, float or str, else empty. ``notes`` are what ``add_note`` added. ``traceback`` is text
+    without local variables. ``exceptions`` are those in an exception group, and ``exceptions_left_out`` says
+    how many more there were; the traceback of a group names them, each with the last of its own frames.
+    ``cause`` is the exception from which, or during which, this one was raised.
+
+    All of it is bounded. Of a longer text the head and the tail are kept, of a longer chain the first links,
+    of more or longer notes and exceptions the first ones, and shorter; of more or longer arguments none.
+    ``is_cut`` says that something was left out, here, in a cause or in an exception of a group.
     """
 
     type: _Message
     message: _Message
-    args: Annotated[tuple[Plain, ...], FailFast(), AfterValidator(_bounded_args)] = ()
+    args: Annotated[tuple[Plain, ...], FailFast()] = ()
     traceback: _Traceback | None = None
-    cause: Annotated[TaskError | None, AfterValidator(_bounded_chain)] = None
+    module: _Module | None = None
+    notes: Annotated[tuple[_Message, ...], FailFast()] = ()
+    exceptions: Annotated[tuple[TaskError, ...], FailFast()] = ()
+    exceptions_left_out: Annotated[int, Strict(), Field(ge=0, le=_MOST)] = 0
+    cause: TaskError | None = None
+    is_cut: Annotated[bool, Strict()] = False
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        """Within the bounds. It runs for each error that is read, most of which have nothing to cut."""
+        fields = self.__dict__
+        is_cut = False
+        texts = type(fields["message"]), type(fields["traceback"]), type(fields["type"])
+        if _Shortened in texts:
+            for name in ("type", "message", "traceback"):
+                fields[name] = fields[name] and fields[name][:]
+            is_cut = True
+        if fields["args"] and not _are_short(fields["args"]):
+            fields["args"] = ()
+            is_cut = True
+        if notes := fields["notes"]:
+            fields["notes"] = _first_notes(notes)
+            is_cut |= fields["notes"] != notes or _Shortened in map(type, notes)
+        if fields["cause"] is not None:
+            fields["cause"] = _first_causes(fields["cause"])
+            is_cut |= fields["cause"].is_cut
+        if fields["exceptions"] or fields["exceptions_left_out"]:
+            is_cut |= self._bound_group(fields)
+        if is_cut:
+            fields["is_cut"] = True
+        return self
+
+    def _bound_group(self, fields: dict[str, Any]) -> bool:
+        """Whether something of the group is left out. Causes come first; a group takes half of the room."""
+        causes = () if self.cause is None else self.cause.chain()
+        taken = sum(_size(member) for link in causes for member in link.exceptions)
+        kept = _fitting(self.exceptions, (MAX_GROUP_BYTES - taken) // 2)
+        left_out = self.exceptions_left_out + len(self.exceptions) - len(kept)
+        fields["exceptions"], fields["exceptions_left_out"] = kept, min(left_out, _MOST)
+        return left_out > 0 or any(member.is_cut for member in kept)
+
+    @property
+    def qualname(self) -> str:
+        """The name of the class inside of its module; the full name if the module is not known."""
+        return self.type if self.module is None else self.type.removeprefix(f"{self.module}.")
 
     @classmethod
     def from_exception(cls, error: BaseException) -> Self:
@@ -79,17 +151,73 @@ class TaskError(Record):
         exception.
         """
         if not isinstance(error, BaseException):
-            raise TypeError(f"error: expected an exception, got {_qualname_of(type(error))}")
+            raise TypeError(f"error: expected an exception, got {full_name(type(error))}")
+        links, is_longer = chain_of(error, frozenset(), MAX_CAUSES)
+        return cls._described(links, is_longer, frozenset(), MAX_EXCEPTIONS)
+
+    @classmethod
+    def _described(
+        cls,
+        links: list[BaseException],
+        is_longer: bool,
+        above: frozenset[int],
+        room: int,
+        levels: int | None = None,
+    ) -> Self:
+        """An exception and its causes, with ``room`` for so many others in their groups.
+
+        ``levels``: of how many, this one included, one may be below the other; None outside of groups, where
+        the causes do not count.
+        """
+        groups = sum(map(is_group, links))
         described: Self | None = None
-        for link in reversed(list(_chain(error))):
-            described = cls(
-                type=_type_name(link),
-                message=_described("message", partial(str, link)),
-                args=_plain_args(link),
-                traceback=_traceback_text(link),
-                cause=described,
-            )
+        for n, link in reversed([*enumerate(links)]):
+            members: list[TaskError] = []
+            if groups and is_group(link):
+                below = _MEMBER_LEVELS if levels is None else levels - n - 1
+                members = cls._members(link, above.union(map(id, links[: n + 1])), room // groups, below)
+            described = cls._of_one(link, members, described, is_longer and described is None)
         return cast(Self, described)
+
+    @classmethod
+    def _members(cls, group: BaseException, above: frozenset[int], room: int, levels: int) -> list[TaskError]:
+        """The first exceptions of a group. Each has the same room for its causes and for those below it."""
+        members = members_of(group)[: min(MAX_GROUP_MEMBERS, room if levels else 0)]
+        described: list[TaskError] = []
+        for member in members:
+            below = (room - len(members)) // len(members)
+            links, is_longer = chain_of(member, above, min(MAX_CAUSES, levels, 1 + below))
+            if links:  # else it is one that is being described
+                described.append(cls._described(links, is_longer, above, below - len(links) + 1, levels))
+        return described
+
+    @classmethod
+    def _of_one(
+        cls, error: BaseException, members: list[TaskError], cause: TaskError | None, is_cut: bool
+    ) -> Self:
+        kind, args = type(error), args_of(error)
+        notes, are_cut = notes_of(error)
+        fields: dict[str, Any] = {}  # those that most exceptions have not, which saves a validation of them
+        trace = frames_of(error)
+        if is_group(error):  # its arguments are its text and its members
+            fields["exceptions"] = tuple(members)
+            fields["exceptions_left_out"] = len(members_of(error)) - len(members)
+            trace += "".join(islice(in_short(members), MAX_GROUP_MEMBERS))
+        elif args is None:
+            is_cut = True
+        if notes:
+            fields["notes"] = tuple(notes)
+        if is_cut or are_cut:
+            fields["is_cut"] = True
+        return cls(
+            type=full_name(kind),
+            message=message_of(error),
+            args=args or (),
+            traceback=trace or None,
+            module=module_of(kind),
+            cause=cause,
+            **fields,
+        )
 
     def chain(self) -> Iterator[TaskError]:
         """This error, then its cause, then the cause of that, and so on."""
@@ -98,71 +226,121 @@ class TaskError(Record):
             yield link
             link = link.cause
 
+    def rebuild(self, types: Classes) -> BaseException:
+        """The exception itself, with its causes, its notes, and the exceptions of a group.
 
-def _own(error: BaseException, name: str) -> Any:
-    """An attribute that Python keeps on every exception, even if its class has a property of that name."""
-    return vars(BaseException)[name].__get__(error)
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen and len(seen) < MAX_CAUSES:
-        seen.add(id(link))
-        yield link
-        cause = _own(link, "__cause__")
-        if cause is None and not _own(link, "__suppress_context__"):
-            cause = _own(link, "__context__")
-        link = cause
+        ``types``: the classes that may be made, found by module and qualified name, or by the full names in
+        a mapping. One is called with ``args``, or if there are none with the message. In place of any other,
+        or if that raises, there is a RemoteError, with the reason as a note; in place of a group that was not
+        named a plain one. Nothing is imported or looked up. Raises TypeError for anything but exception
+        classes.
+        """
+        return rebuilt(self, named("types", types))
 
 
-def _type_name(error: BaseException) -> str:
-    module, name = _module_of(type(error)), _qualname_of(type(error))
-    return f"{module}.{name}" if type(module) is str and module != "builtins" else name
+def _are_short(args: tuple[Plain, ...]) -> bool:
+    """Whether all arguments fit together, and can be stored."""
+    room = MAX_MESSAGE_CHARS
+    for arg in args:
+        if isinstance(arg, str):
+            room -= len(arg)
+            if not arg.isascii() and arg != cut(arg, MAX_MESSAGE_CHARS):
+                return False
+    return room >= 0 and len(args) <= MAX_ERROR_ARGS
 
 
-def _described(what: str, describe: Callable[[], str]) -> str:
-    try:
-        return describe()
-    except Exception as failure:
-        return f"<no {what}: reading it raised {_type_name(failure)}>"
+def _first_notes(notes: tuple[str, ...]) -> tuple[str, ...]:
+    kept: list[str] = []
+    room = MAX_MESSAGE_CHARS
+    for note in notes[:MAX_NOTES]:
+        if len(note) > room:
+            if room >= _SHORTER_CHARS[-1]:
+                kept.append(cut(note, room))
+            break
+        kept.append(note[:])
+        room -= len(note)
+    return tuple(kept)
 
 
-def _plain_args(error: BaseException) -> tuple[Plain, ...]:
-    args: tuple[Any, ...] = _own(error, "args")
-    return args if len(args) <= MAX_ERROR_ARGS and all(map(_is_plain, args)) else ()
+def _first_causes(cause: TaskError) -> TaskError:
+    links = 1
+    link = cause.cause
+    while link is not None:
+        links, link = links + 1, link.cause
+    if links < MAX_CAUSES:
+        return cause
+    first = list(islice(cause.chain(), MAX_CAUSES - 1))
+    cause = _less(first.pop(), cause=None)
+    for link in reversed(first):
+        cause = _less(link, cause=cause)
+    return cause
 
 
-def _is_plain(value: object) -> bool:
-    if type(value) is int:
-        return value.bit_length() <= 63
-    if type(value) is float:
-        return value - value == 0
-    return value is None or type(value) in (bool, str)
+def _less(error: TaskError, **fields: Any) -> TaskError:
+    """A copy with less in these fields. It is not validated again: what is less is within the bounds."""
+    copy = error.model_copy()
+    copy.__dict__.update(fields, is_cut=True)
+    return copy
 
 
-def _traceback_text(error: BaseException) -> str | None:
-    """The frames, then the exceptions of a group, each with its place in the group, such as 2.1."""
-    texts = [_frames(error)]
-    for place, member in islice(_members(error), MAX_GROUP_MEMBERS):
-        message = _described("message", partial(str, member))
-        texts += [place, ": ", _type_name(member), ": ", message, "\n", _frames(member)]
-    return "".join(texts) or None
+def _fitting(members: tuple[TaskError, ...], room: int) -> tuple[TaskError, ...]:
+    """Those that fit, if need be shorter: each in an equal part of what the ones before it have left."""
+    first = tuple(_within_levels(member, _MEMBER_LEVELS) for member in members[:MAX_GROUP_MEMBERS])
+    sizes = [*map(_size, first)]
+    if sum(sizes) <= room:
+        return first
+    kept: list[TaskError] = []
+    for n, (member, size) in enumerate(zip(first, sizes, strict=True)):
+        part = room // (len(first) - n)
+        shorter = member if size <= part else _shorter(member, part)
+        if shorter is not None:
+            kept.append(shorter)
+            room -= size if shorter is member else _size(shorter)
+    return tuple(kept)
 
 
-def _members(error: BaseException) -> Iterator[tuple[str, BaseException]]:
-    """The exceptions of a group with their places, nested groups flattened; none if it is no group."""
-    ahead = [("", error)]
-    while ahead:
-        place, member = ahead.pop()
-        if issubclass(type(member), BaseExceptionGroup) and place.count(".") < MAX_GROUP_DEPTH:
-            inner = vars(BaseExceptionGroup)["exceptions"].__get__(member)[:MAX_GROUP_MEMBERS]
-            prefix = place and f"{place}."
-            ahead += reversed([(f"{prefix}{n}", each) for n, each in enumerate(inner, 1)])
-        elif place:
-            yield place, member
+def _size(error: TaskError) -> int:
+    """Bytes of JSON, and a comma."""
+    return 1 + len(error.model_dump_json(exclude_defaults=True, warnings=False))
 
 
-def _frames(error: BaseException) -> str:
-    trace = _own(error, "__traceback__")
-    return _described("traceback", lambda: "".join(traceback.format_tb(trace))) if trace else ""
+def _shorter(error: TaskError, room: int) -> TaskError | None:
+    """With texts that are short enough, or else without what is below it; None if that does not fit."""
+    for chars in _SHORTER_CHARS:
+        error = _with_texts_of(error, chars)
+        if _size(error) <= room:
+            return error
+    alone = _alone(error)
+    return alone if _size(alone) <= room else None
+
+
+def _with_texts_of(error: TaskError, chars: int) -> TaskError:
+    """The error and all below it, with texts of at most so many characters, a traceback of twice as many."""
+    fields: dict[str, Any] = {
+        "type": cut(error.type, chars),
+        "message": cut(error.message, chars),
+        "args": error.args if sum(len(arg) for arg in error.args if isinstance(arg, str)) <= chars else (),
+        "traceback": None if error.traceback is None else cut(error.traceback, 2 * chars),
+        "notes": error.notes if sum(map(len, error.notes)) <= chars else (),
+        "exceptions": tuple(_with_texts_of(member, chars) for member in error.exceptions),
+        "cause": None if error.cause is None else _with_texts_of(error.cause, chars),
+    }
+    is_same = all(fields[name] == getattr(error, name) for name in fields)
+    return error if is_same else _less(error, **fields)
+
+
+def _within_levels(error: TaskError, levels: int) -> TaskError:
+    """Without what is further below."""
+    if not error.exceptions and error.cause is None:
+        return error
+    if levels == 1:
+        return _alone(error)
+    exceptions = tuple(_within_levels(member, levels - 1) for member in error.exceptions)
+    cause = None if error.cause is None else _within_levels(error.cause, levels - 1)
+    is_same = cause is error.cause and all(map(is_, exceptions, error.exceptions))
+    return error if is_same else _less(error, exceptions=exceptions, cause=cause)
+
+
+def _alone(error: TaskError) -> TaskError:
+    left_out = min(_MOST, error.exceptions_left_out + len(error.exceptions))
+    return _less(error, exceptions=(), exceptions_left_out=left_out, cause=None)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from flowstore._errors.raised import full_name
 from flowstore._values.instances import (
     UNSET,
     called,
@@ -23,7 +24,7 @@ from flowstore._values.instances import (
     state_of,
 )
 from flowstore._values.kinds import Kind
-from flowstore._values.refusals import Refused, Unfit, as_type, full_name
+from flowstore._values.refusals import Refused, Unfit, as_type
 from flowstore.stored_type import StoredType, UnknownFields
 
 _KEPT: Final = "_flowstore_unknown_fields"

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from pydantic.fields import FieldInfo, ModelPrivateAttr
 
-from flowstore._values.refusals import Unfit, as_type, full_name, short
+from flowstore._errors.raised import full_name
+from flowstore._values.refusals import Unfit, as_type, short
 
 UNSET: Final = object()
 """The value of a field that has none."""

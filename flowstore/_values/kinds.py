@@ -9,8 +9,9 @@ from __future__ import annotations
 from enum import Enum, Flag
 from typing import Any, Final
 
+from flowstore._errors.raised import full_name
 from flowstore._values.instances import called
-from flowstore._values.refusals import Refused, Unfit, as_type, full_name, origin_of, short
+from flowstore._values.refusals import Refused, Unfit, as_type, origin_of, short
 from flowstore.stored_type import StoredType
 
 TAGS_OF_FIELDS: Final = frozenset({"$dataclass", "$model", "$namedtuple"})

@@ -20,7 +20,8 @@ from zoneinfo import ZoneInfo
 import pydantic_core
 from pydantic import networks
 
-from flowstore._values.refusals import DecodeError, Refused, as_type, full_name, short
+from flowstore._errors.raised import full_name
+from flowstore._values.refusals import DecodeError, Refused, as_type, short
 
 T = TypeVar("T")
 

@@ -206,12 +206,18 @@ def first_of(error: ValidationError) -> str:
 
 
 def _known_error(error: Any) -> Any:
-    """The error, and its causes, without unknown keys."""
-    first = only_known(error, TaskError.model_fields.keys())
-    link = first
-    while isinstance(link, dict) and "cause" in link:
-        link["cause"] = only_known(link["cause"], TaskError.model_fields.keys())
-        link = link["cause"]
+    """The error, its causes and the exceptions of groups, without unknown keys."""
+    names = TaskError.model_fields.keys()
+    first = only_known(error, names)
+    ahead = [first]
+    while ahead:
+        each = ahead.pop()
+        if isinstance(each, dict) and "cause" in each:
+            each["cause"] = only_known(each["cause"], names)
+            ahead.append(each["cause"])
+        if isinstance(each, dict) and isinstance(members := each.get("exceptions"), list):
+            members[:] = [only_known(member, names) for member in members]
+            ahead += members
     return first
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import reprlib
-from collections.abc import Callable
 from enum import Enum
 from types import (
     BuiltinFunctionType,
@@ -18,10 +17,10 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
+from flowstore._errors.raised import full_name, qualname_of
+
 T = TypeVar("T")
 
-_module_of: Final[Callable[[type], object]] = vars(type)["__module__"].__get__
-_qualname_of: Final[Callable[[type], str]] = vars(type)["__qualname__"].__get__
 _CODE: Final = (FunctionType, BuiltinFunctionType, MethodType, ModuleType, GeneratorType, CoroutineType, type)
 """What no functions can turn into a value."""
 _REPR: Final = reprlib.Repr()
@@ -63,12 +62,6 @@ def as_type(kind: type[T], payload: object) -> T:
     return payload
 
 
-def full_name(cls: type) -> str:
-    """The name of a class with its module, as in ``app.models.Order``; builtins without."""
-    module, name = _module_of(cls), _qualname_of(cls)  # not its attributes, which a class may redefine
-    return f"{module}.{name}" if type(module) is str and module != "builtins" else name
-
-
 def origin_of(cls: type) -> type | None:
     """The generic model that this class is a parametrization of; None if it is none."""
     if not issubclass(cls, BaseModel):
@@ -92,8 +85,8 @@ def reason(value: Any) -> str:
     name = full_name(kind)
     if is_registrable(kind):
         cls = origin_of(kind) or kind
-        return f"{name} is not a registered type; pass types=[{_qualname_of(cls)}] to the backend"
-    teach = f"teach it to the backend with StoredType({_qualname_of(kind)}, dump=..., load=...)"
+        return f"{name} is not a registered type; pass types=[{qualname_of(cls)}] to the backend"
+    teach = f"teach it to the backend with StoredType({qualname_of(kind)}, dump=..., load=...)"
     for base in (dict, list, tuple, set, frozenset):
         if issubclass(kind, base):
             same = base.__name__

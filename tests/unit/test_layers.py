@@ -19,6 +19,7 @@ MODULES: Final = {
 LAYERS: Final = (
     ("text", "times", "stored_type"),
     ("fields",),
+    ("_errors",),
     ("task_error", "errors"),
     ("models",),
     ("engine",),

@@ -12,6 +12,7 @@ from flowstore.testing.contract.everyday import EverydayContract
 from flowstore.testing.contract.evolving import EvolvingContract
 from flowstore.testing.contract.expiring import ExpireContract, ExpiringContract, PurgingContract
 from flowstore.testing.contract.faceting import FacetingContract
+from flowstore.testing.contract.failing import ErrorsContract
 from flowstore.testing.contract.families import FamilyContract
 from flowstore.testing.contract.family_removal import FamilyRemovalContract
 from flowstore.testing.contract.filters import FilterContract
@@ -81,6 +82,7 @@ class BackendContract(
     LoopsContract,
     ForkContract,
     FaultsContract,
+    ErrorsContract,
     HostileContract,
     ForgedContract,
     GrowingContract,

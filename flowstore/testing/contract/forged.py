@@ -19,6 +19,10 @@ PICKLE = "cos\nsystem\n(S'true'\ntR."
 NOT_IMPORTED = "this"
 """A module of the standard library that nothing else imports."""
 
+OF_NEWER: dict[str, Any] = {"type": "x", "message": "y", "seen": 1}
+OF_NEWER |= {"cause": {**OF_NEWER, "exceptions": [OF_NEWER.copy()]}, "exceptions": [OF_NEWER.copy()]}
+"""An error with a key that nobody knows, at every level."""
+
 HEADS_REFUSED = [
     "",
     "null",
@@ -31,6 +35,13 @@ HEADS_REFUSED = [
     '{"error":{"type":"x","message":"y","args":[{}]}}',
     '{"error":{"type":"x","message":"y","args":[1e999]}}',
     '{"error":' + '{"type":"x","message":"y","cause":' * 9_000,
+    '{"error":' + '{"type":"x","message":"y","exceptions":[' * 9_000,
+    '{"error":{"type":"x","message":"y","notes":[1]}}',
+    '{"error":{"type":"x","message":"y","notes":"abc"}}',
+    '{"error":{"type":"x","message":"y","exceptions":[7]}}',
+    '{"error":{"type":"x","message":"y","exceptions_left_out":-1}}',
+    '{"error":{"type":"x","message":"y","module":1}}',
+    '{"error":{"type":"x","message":"y","is_cut":1}}',
     '{"worker_id":null' + " " * 5 * 2**20 + "}",
 ]
 HEADS_READ = [  # keys that nobody knows are those of a newer program
@@ -47,6 +58,14 @@ HEADS_READ = [  # keys that nobody knows are those of a newer program
     '{"error":{"type":"os.system","message":"true","args":["true"]}}',
     json.dumps({"error": {"type": f"{NOT_IMPORTED}.s", "message": PICKLE, "args": [PICKLE]}}),
     '{"error":' + '{"type":"x","message":"y","cause":' * 90 + "null" + "}" * 91,
+    '{"error":' + '{"type":"x","message":"y","exceptions":[' * 90 + "]}" * 90 + "}",
+    json.dumps({"error": {"type": "x", "message": "y", "module": "x" * 10**6, "notes": ["\1" * 9_000] * 40}}),
+    json.dumps(
+        {"error": {"type": "x", "message": "y", "exceptions": [{"type": "x", "message": "y"}] * 9_000}}
+    ),
+    json.dumps(
+        {"error": {"type": "x", "message": "y", "cause": OF_NEWER, "exceptions": [OF_NEWER, OF_NEWER]}}
+    ),
 ]
 BODIES_REFUSED = [
     "",

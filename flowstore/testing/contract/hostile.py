@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -45,7 +45,12 @@ HOLD_TWICE: list[Callable[[Any], Any]] = [
     lambda value: frozenset([(value, 1), (value, 2)]),
 ]
 
-OF_OTHER_KINDS = ("metaclass raises", "huge texts made by hand", "1,000 causes made by hand")
+OF_OTHER_KINDS = (
+    "metaclass raises",
+    "huge texts made by hand",
+    "1,000 causes made by hand",
+    "groups in groups made by hand",
+)
 
 BEYOND_BOUNDS: list[dict[str, Any]] = [
     {"labels": [str(n) for n in range(257)]},
@@ -98,6 +103,25 @@ UNCHECKED: list[dict[str, Any]] = [
 ]
 
 
+def below(error: TaskError) -> Iterator[TaskError]:
+    """All that is in the group, with the causes and groups of each."""
+    for member in error.exceptions:
+        for link in member.chain():
+            yield link
+            yield from below(link)
+
+
+def check_bounds(error: TaskError) -> None:
+    """Of this error and the exceptions in its group."""
+    texts = (error.type, error.message, "".join(map(str, error.args)), "".join(error.notes))
+    assert max(map(len, texts)) <= 4_096
+    assert len(error.traceback or "") <= 16_384
+    assert len(error.notes) <= 16
+    assert len(error.exceptions) <= 16
+    for each in below(error):
+        check_bounds(each)
+
+
 class HostileContract(Contract):
     @pytest.mark.parametrize("name", RUDE_ERRORS)
     async def test_whatever_went_wrong_is_stored_and_wakes(
@@ -110,11 +134,11 @@ class HostileContract(Contract):
         read = await task
         assert read.status is TaskStatus.FAILED
         assert read.error == result.error
-        links = [] if read.error is None else list(read.error.chain())
-        assert 1 <= len(links) <= 16
-        for link in links:
-            assert max(len(link.type), len(link.message), len("".join(map(str, link.args)))) <= 4_096
-            assert len(link.traceback or "") <= 16_384
+        assert read.error is not None
+        assert 1 <= len(list(read.error.chain())) <= 16
+        for link in read.error.chain():
+            check_bounds(link)
+        assert len(read.error.model_dump_json(exclude_defaults=True)) < 4 * 2**20
 
     async def test_what_is_no_exception_is_no_error(self, backend: BaseResultBackend) -> None:
         """A text or a class in its place is named where the result is made."""
@@ -126,7 +150,11 @@ class HostileContract(Contract):
         """The largest error, labels and note, in characters that JSON escapes as six, come back."""
         error = None
         for _ in range(16):
-            texts = {"type": "\1" * 4_096, "message": "\1" * 4_096, "traceback": "\1" * 16_384}
+            texts: dict[str, Any] = {
+                "type": "\1" * 4_096,
+                "message": "\1" * 4_096,
+                "traceback": "\1" * 16_384,
+            }
             error = TaskError(**texts, args=("\1" * 4_096,), cause=error)
         assert error is not None
         result = TaskResult.failed(

@@ -61,6 +61,23 @@ class _UnreadableFailure(Exception):
         raise _Typeless
 
 
+class _Notes(list[Any]):
+    __iter__ = __len__ = __getitem__ = __bool__ = __eq__ = _raise
+
+
+class _NotesProperty(Exception):
+    __notes__ = property(_raise)
+
+
+class _SlyName:
+    """As a key beside ``__notes__``, it is what a look for that key would be compared with."""
+
+    __eq__ = _raise
+
+    def __hash__(self) -> int:
+        return hash("__notes__")
+
+
 class _Loader:
     get_source = _raise
 
@@ -93,6 +110,65 @@ def _groups(depth: int) -> BaseException:
     for _ in range(depth):
         group = BaseExceptionGroup("\ud800" * 9_000, [group, _Methods()])
     return group
+
+
+def _noted(notes: object) -> BaseException:
+    """With these in place of the list of notes."""
+    error = ValueError("x")
+    error.__cause__ = KeyError("k")
+    for each in (error, error.__cause__):
+        vars(each)["__notes__"] = notes
+    return BaseExceptionGroup("noted", [error])
+
+
+def _slyly_noted() -> BaseException:
+    error = ValueError("x")
+    names: dict[object, object] = vars(error)  # type: ignore[assignment]  # any key, on purpose
+    names[_SlyName()] = 1
+    names["x"] = 2
+    return error
+
+
+def _tree(depth: int) -> BaseException:
+    """A group of sixteen that are one and the same group of sixteen, and so on: 16 to the power of depth."""
+    tree: BaseException = ValueError("\1" * 10_000)
+    tree.add_note("\1" * 10_000)
+    for n in range(depth):
+        group = BaseExceptionGroup("\1" * 10_000, [tree] * 16)
+        group.__cause__ = BaseExceptionGroup(f"cause {n}", [tree])
+        tree = group
+    return tree
+
+
+def _in_a_circle_of_groups() -> BaseException:
+    inner = BaseExceptionGroup("inner", [ValueError("v")])
+    outer = BaseExceptionGroup("outer", [KeyError("k"), inner])
+    circle = BaseExceptionGroup("circle", [outer])
+    inner.exceptions[0].__cause__ = outer
+    outer.exceptions[0].__context__ = circle
+    return outer
+
+
+def _chain_of_groups() -> BaseException:
+    """Sixteen groups, each the cause of the next, with texts that are at their bounds in every character."""
+    chain: BaseException | None = None
+    for _ in range(17):
+        kind = type("\1" * 4_096, (BaseExceptionGroup,), {"__module__": "\1" * 512})
+        members = [_raised("raise error", error=_noted(["\1" * 256] * 16)) for _ in range(16)]
+        group = kind("\1" * 9_000, members)
+        for note in ["\1" * 256] * 20:
+            group.add_note(note)
+        group.__cause__ = chain
+        chain = group
+    assert chain is not None
+    return chain
+
+
+def _groups_made_by_hand(depth: int) -> TaskError:
+    error = TaskError(type="root", message="\1" * 4_096, notes=("\1" * 4_096,), traceback="\1" * 16_384)
+    for _ in range(depth):
+        error = TaskError(type="x", message="", exceptions=(error,) * 20, cause=error)
+    return error
 
 
 def _errors_in_a_row(length: int) -> TaskError:
@@ -136,11 +212,23 @@ RUDE_ERRORS: dict[str, Callable[[], BaseException | TaskError]] = {
     "groups in groups": lambda: _groups(500),
     "groups in very many groups": lambda: _groups(50_000),
     "a group of a million": lambda: BaseExceptionGroup("wide", [_Odd(), _Properties()] * 500_000),
+    "groups that are one another, very often": lambda: _tree(40),
+    "groups in a circle": _in_a_circle_of_groups,
+    "causes that are large groups": _chain_of_groups,
+    "notes that are no list": lambda: _noted(7),
+    "notes that are a text": lambda: _noted("note"),
+    "notes that are no text": lambda: _noted([1, b"x", _Methods(), _Text("x"), None, _cyclic()]),
+    "notes in a list that raises": lambda: _noted(_Notes(["x", "\ud800"])),
+    "notes of a property that raises": lambda: _NotesProperty("x"),
+    "a million notes": lambda: _noted(["\N{SNAKE}"] * 10**6),
+    "notes of 10 million characters": lambda: _noted(["x", "\N{SNAKE}" * 10**7, "y"]),
+    "attributes with names that raise": _slyly_noted,
     "traceback of 1,000 frames": lambda: _raised("f = lambda: g() + 1\ng = lambda: f() + 2\nf()"),
     "traceback without a source": lambda: _raised("1 / 0", __loader__=_Loader()),
     "huge texts made by hand": lambda: TaskError(
         type="x" * 10**6, message="\ud800" * 10**6, traceback="\1" * 10**6, args=("x" * 10**6,)
     ),
     "1,000 causes made by hand": lambda: _errors_in_a_row(1_000),
+    "groups in groups made by hand": lambda: _groups_made_by_hand(24),
 }
 """By what is wrong with them; TaskErrors made by hand as well."""
