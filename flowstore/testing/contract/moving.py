@@ -146,6 +146,7 @@ class LoopsContract(Contract):
             seen += await asyncio.gather(*waits)
             await backend.store("t", TaskResult.success("t"))
             assert not never.done()
+            await states.aclose()
             return seen
 
         def live() -> None:
