@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pytest
@@ -13,7 +13,8 @@ from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from flowstore import RedisBackend, TaskResult, WrongLoop
 from flowstore.backends.redis.driver import OWN_NAME
 from flowstore.engine import let_go
-from flowstore.testing.contract.moving import Loops, assert_opened, in_child, opened
+from flowstore.testing.contract.forking import in_child
+from flowstore.testing.contract.moving import Loops, assert_opened, in_time, opened
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ async def test_a_given_client_moves_with_the_backend(redis_url: str, kind: str) 
             return left
 
         for n in range(6):
-            for task in (loops.run, loops.run_and_close)[n % 2](_in_time(use(n))):
+            for task in (loops.run, loops.run_and_close)[n % 2](in_time(use(n))):
                 let_go(task)
         loops.run(backend.close())
         loops.run(client.aclose())
@@ -101,8 +102,3 @@ async def test_a_client_that_was_used_before_a_fork(redis_url: str) -> None:
     assert await backend.get("t") is None
     await backend.close()
     await client.aclose()
-
-
-async def _in_time(call: Coroutine[Any, Any, T]) -> T:
-    async with asyncio.timeout(60):
-        return await call

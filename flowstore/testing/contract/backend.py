@@ -18,6 +18,7 @@ from flowstore.testing.contract.family_removal import FamilyRemovalContract
 from flowstore.testing.contract.filters import FilterContract
 from flowstore.testing.contract.finishing import FinishingContract
 from flowstore.testing.contract.forged import ForgedContract
+from flowstore.testing.contract.forking import ForkContract
 from flowstore.testing.contract.growing import GrowingContract
 from flowstore.testing.contract.histories import HistoryContract
 from flowstore.testing.contract.hostile import HostileContract
@@ -28,7 +29,7 @@ from flowstore.testing.contract.lost import LostWorkersContract
 from flowstore.testing.contract.machine import MachineContract
 from flowstore.testing.contract.making import MakingContract
 from flowstore.testing.contract.misuse import MisuseContract
-from flowstore.testing.contract.moving import ForkContract, LoopsContract
+from flowstore.testing.contract.moving import LoopsContract
 from flowstore.testing.contract.redacting import RedactingContract
 from flowstore.testing.contract.registering import WorkersContract
 from flowstore.testing.contract.roundtrips import ValuesContract

@@ -1,15 +1,14 @@
-"""The contract of places: one event loop after another, and the children of a fork."""
+"""The contract of event loops that follow one another."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -23,7 +22,6 @@ from flowstore import (
     TaskResult,
     TaskStatus,
     WrongLoop,
-    WrongProcess,
 )
 from flowstore.engine import let_go
 from flowstore.testing.calls import CALLS
@@ -123,7 +121,7 @@ class LoopsContract(Contract):
             loops.run(fill())
             for name, call in CALLS.items():
                 if name not in ("clear", "delete with descendants"):
-                    loops.run(_in_time(call(backend)))
+                    loops.run(in_time(call(backend)))
             assert loops.run(backend.wait_for("t0", 30)).unwrap() == 0
             loops.run(backend.close())
 
@@ -146,11 +144,12 @@ class LoopsContract(Contract):
             seen += await asyncio.gather(*waits)
             await backend.store("t", TaskResult.success("t"))
             assert not never.done()
+            await states.aclose()
             return seen
 
         def live() -> None:
             for n in range(4):
-                running, _, reported, *finished = (loops.run, loops.run_and_close)[n % 2](_in_time(wait(n)))
+                running, _, reported, *finished = (loops.run, loops.run_and_close)[n % 2](in_time(wait(n)))
                 assert (running.status, reported.progress) == (TaskStatus.RUNNING, Progress(done=1))
                 assert [result.unwrap() for result in finished] == [n] * 3
             loops.run(backend.close())
@@ -168,10 +167,10 @@ class LoopsContract(Contract):
             loops.run(_works(backend))
             once = opened()
             for steps in range(6):
-                for task in loops.run_and_close(_in_time(leave_in_flight(backend, steps))):
+                for task in loops.run_and_close(in_time(leave_in_flight(backend, steps))):
                     let_go(task)
                 del task
-                loops.run(_in_time(_works(backend)))
+                loops.run(in_time(_works(backend)))
                 assert backend.waiting == 0
             assert_opened(once)
             loops.run(backend.close())
@@ -195,7 +194,7 @@ class LoopsContract(Contract):
                     loop.run_until_complete(asyncio.sleep(0))
                 close(loop)
                 let_go(opening)
-                loops.run(_in_time(_works(backend)))
+                loops.run(in_time(_works(backend)))
                 loops.run(backend.close())
             del backend, opening, loop
             assert_opened(before)
@@ -237,102 +236,10 @@ class LoopsContract(Contract):
             for iterator in loops.run_and_close(begin()):
                 loops.run(backend.open())
                 with pytest.raises(WrongLoop):
-                    loops.run(_in_time(anext(iterator)))
+                    loops.run(in_time(anext(iterator)))
             loops.run(backend.close())
 
         await asyncio.to_thread(live)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-class ForkContract(Contract):
-    async def test_made_before_a_fork(self, make_backend: MakeBackend) -> None:
-        """And opened nowhere yet: it works in each child and in the parent, in several loops in turn."""
-        backend = make_backend()
-
-        async def use(value: int) -> bool:
-            is_first = await backend.store("t", TaskResult.success("t", value))
-            assert (await backend.wait_for("t", 30)).unwrap() == (value if is_first else 1 - value)
-            assert await backend.store(f"own{value}", TaskResult.success(f"own{value}"))
-            return is_first
-
-        def child(value: int) -> bool:
-            is_first = asyncio.run(use(value))
-            asyncio.run(backend.close())
-            return is_first
-
-        firsts = [await in_child(lambda value=value: child(value)) for value in (0, 1)]  # type: ignore[misc]  # a default
-        await backend.open()
-        if await backend.exists("t"):  # a storage that outlives its process, and processes share
-            assert firsts == [True, False], "a write was taken for that of another child"
-        else:
-            assert firsts == [True, True]
-        assert await backend.store("parent", TaskResult.success("parent"))
-        await backend.close()
-
-    async def test_children_that_write_the_same_at_once(self, make_backend: MakeBackend) -> None:
-        """Of two writes in two children, made by copies of one object, one wins."""
-        backend = make_backend()
-
-        def child(value: int) -> bool:
-            return asyncio.run(_first_of(backend, value))
-
-        firsts = await asyncio.gather(*(in_child(lambda n=n: child(n)) for n in (1, 2)))  # type: ignore[misc]  # a default
-        await backend.open()
-        assert sum(firsts) == (1 if await backend.exists("t") else 2)
-        await backend.close()
-
-    async def test_opened_before_a_fork(self, make_backend: MakeBackend) -> None:
-        """Even in a loop that is closed: what was opened there belongs to the parent, where it goes on."""
-        backend, loops = make_backend(), Loops()
-
-        def child() -> list[str]:
-            wrong = []
-            for name, call in CALLS.items():
-                try:
-                    asyncio.run(_in_time(call(backend)))
-                except WrongProcess:
-                    continue
-                except Exception as error:
-                    wrong.append(f"{name}: {error!r}")
-                else:
-                    wrong.append(name)
-            return wrong
-
-        await asyncio.to_thread(loops.run, backend.store("t0", TaskResult.success("t0", 1)))
-        assert await in_child(child) == []
-        assert (await backend.wait_for("t0", 30)).unwrap() == 1
-        assert await in_child(child) == []
-        assert (await backend.wait_for("t0", 30)).unwrap() == 1
-        await backend.close()
-
-
-async def _first_of(backend: BaseResultBackend, value: int) -> bool:
-    async with backend:
-        return await backend.store("t", TaskResult.success("t", value))
-
-
-async def in_child(work: Callable[[], T]) -> T:
-    """What ``work`` returns in a child process, by way of JSON."""
-    answer, asked = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            told = json.dumps([work(), None])
-        except BaseException as error:
-            told = json.dumps([None, repr(error)])
-        os.write(asked, told.encode())
-        os._exit(0)
-    os.close(asked)
-    found, raised = json.loads(await asyncio.to_thread(_read_all, answer))
-    await asyncio.to_thread(os.waitpid, pid, 0)
-    assert raised is None, raised
-    return found  # type: ignore[no-any-return]  # the same, out of JSON
-
-
-def _read_all(pipe: int) -> bytes:
-    with os.fdopen(pipe, "rb") as answer:
-        return answer.read()
 
 
 async def _works(backend: BaseResultBackend) -> None:
@@ -345,6 +252,6 @@ async def _works(backend: BaseResultBackend) -> None:
     await backend.delete("new")
 
 
-async def _in_time(call: Coroutine[Any, Any, T]) -> T:
+async def in_time(call: Coroutine[Any, Any, T]) -> T:
     async with asyncio.timeout(60):
         return await call

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -106,6 +107,8 @@ async def _in_turn(
             let_go(task)
         with asyncio.Runner(loop_factory=lambda: loop_like(like)) as runner:
             runner.run(_in_time(live()))
+        del tasks, loop
+        gc.collect()  # what died is finalised here, and not in the midst of another test
 
     await asyncio.to_thread(run)
 
