@@ -16,9 +16,9 @@ MAX_NOTES: Final = 16
 
 Scalar = None | bool | int | float | str
 
-qualname_of: Final[Callable[[type], str]] = vars(type)["__qualname__"].__get__
 dict_of: Final[Callable[[BaseException], dict[object, object]]] = vars(BaseException)["__dict__"].__get__
 _module_of: Final[Callable[[type], object]] = vars(type)["__module__"].__get__
+_qualname_of: Final[Callable[[type], str]] = vars(type)["__qualname__"].__get__
 _members_of: Final = vars(BaseExceptionGroup)["exceptions"].__get__
 
 
@@ -51,6 +51,16 @@ def module_of(kind: type) -> str | None:
     """None if what is in the place of the name is no text."""
     module = _module_of(kind)
     return module if type(module) is str else None
+
+
+def qualname_of(kind: type) -> str:
+    name = _qualname_of(kind)
+    return name if type(name) is str else _plain(name)
+
+
+def _plain(text: str) -> str:
+    """The text of a subclass of str, whatever the methods of that class say."""
+    return str.__getitem__(text, slice(None))
 
 
 def full_name(kind: type) -> str:
@@ -98,7 +108,7 @@ def _is_plain(value: object) -> bool:
 def notes_of(error: BaseException) -> tuple[list[str], bool]:
     """The first of what ``add_note`` added, and whether there is more, or something that is no note."""
     fields = dict_of(error)
-    if not fields:
+    if not dict.__len__(fields):  # it may be of a subclass of dict, with methods of its own
         return [], False
     # Not by the key, which might be compared with another one that is no str, by the method of that.
     found = (value for key, value in dict.items(fields) if type(key) is str and key == "__notes__")
@@ -108,8 +118,7 @@ def notes_of(error: BaseException) -> tuple[list[str], bool]:
     if not issubclass(type(notes), list):
         return [], True
     first: list[Any] = list.__getitem__(notes, slice(MAX_NOTES))
-    # Of a subclass of str its text, whatever the methods of that class say.
-    kept = [str.__getitem__(note, slice(None)) for note in first if issubclass(type(note), str)]
+    kept = [_plain(note) for note in first if issubclass(type(note), str)]
     return kept, len(kept) < list.__len__(notes)
 
 

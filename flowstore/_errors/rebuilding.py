@@ -120,5 +120,5 @@ def _completed(error: BaseException, cause: BaseException | None, notes: Collect
     if cause is not None:
         vars(BaseException)["__cause__"].__set__(error, cause)
     if notes:
-        dict_of(error)["__notes__"] = [*notes]
+        dict.__setitem__(dict_of(error), "__notes__", [*notes])
     return error

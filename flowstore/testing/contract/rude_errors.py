@@ -69,6 +69,10 @@ class _NotesProperty(Exception):
     __notes__ = property(_raise)
 
 
+class _Fields(dict[str, Any]):
+    __iter__ = __len__ = __getitem__ = __bool__ = get = items = keys = _raise
+
+
 class _SlyName:
     """As a key beside ``__notes__``, it is what a look for that key would be compared with."""
 
@@ -127,6 +131,20 @@ def _slyly_noted() -> BaseException:
     names[_SlyName()] = 1
     names["x"] = 2
     return error
+
+
+def _with_fields_that_raise() -> BaseException:
+    error = ValueError("x")
+    error.__dict__ = _Fields(__notes__=["note"])
+    return error
+
+
+def _oddly_named() -> BaseException:
+    class Odd(Exception):
+        pass
+
+    Odd.__qualname__ = _Text("Odd")
+    return Odd("x")
 
 
 def _tree(depth: int) -> BaseException:
@@ -223,6 +241,8 @@ RUDE_ERRORS: dict[str, Callable[[], BaseException | TaskError]] = {
     "a million notes": lambda: _noted(["\N{SNAKE}"] * 10**6),
     "notes of 10 million characters": lambda: _noted(["x", "\N{SNAKE}" * 10**7, "y"]),
     "attributes with names that raise": _slyly_noted,
+    "attributes in a dict that raises": _with_fields_that_raise,
+    "type name that is no plain str": _oddly_named,
     "traceback of 1,000 frames": lambda: _raised("f = lambda: g() + 1\ng = lambda: f() + 2\nf()"),
     "traceback without a source": lambda: _raised("1 / 0", __loader__=_Loader()),
     "huge texts made by hand": lambda: TaskError(
