@@ -24,12 +24,12 @@ def called(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
         raise Unfit(f"{what} raised {full_name(type(error))}: {short(str(error))}") from error
 
 
-def pydantic_default(field: FieldInfo, held: dict[str, Any]) -> object:
+def pydantic_default(name: str, field: FieldInfo, held: dict[str, Any]) -> object:
+    """``held``: the fields before it."""
     if field.is_required():
         return UNSET
-    return called(
-        "the default factory", partial(field.get_default, call_default_factory=True, validated_data=held)
-    )
+    default = partial(field.get_default, call_default_factory=True, validated_data=held)
+    return called(f"the default factory of {name!r}", default)
 
 
 def dict_or_none(part: object) -> dict[str, Any]:

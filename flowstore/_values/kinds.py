@@ -153,16 +153,19 @@ class DataclassKind(FieldsKind):
         if stored.unknown_fields == "keep" and not hasattr(value, "__dict__"):
             raise TypeError(f"unknown_fields: {full_name(self.cls)} has slots, and no room to keep any")
         self._extra = (getattr(self.cls, "__pydantic_config__", None) or {}).get("extra")
+        if self._extra == "allow" and stored.unknown_fields in ("ignore", "refuse"):
+            # what is extra is stored among the fields, so nothing tells it from those that are unknown
+            raise TypeError(f"unknown_fields: {full_name(self.cls)} has extra='allow', so it keeps them")
 
     def _names(self) -> Collection[str]:
         return self._fields
 
     def _default(self, name: str, held: dict[str, Any]) -> object:
         if name in (by_name := getattr(self.cls, "__pydantic_fields__", {})):
-            return pydantic_default(by_name[name], held)
+            return pydantic_default(name, by_name[name], held)
         field = self._fields[name]
         if field.default_factory is not dataclasses.MISSING:
-            return called("the default factory", field.default_factory)
+            return called(f"the default factory of {name!r}", field.default_factory)
         return UNSET if field.default is dataclasses.MISSING else field.default
 
     def _unknown(self) -> str:
@@ -219,7 +222,7 @@ class ModelKind(FieldsKind):
         return fields
 
     def _default(self, name: str, held: dict[str, Any]) -> object:
-        return pydantic_default(self.cls.model_fields[name], held)
+        return pydantic_default(name, self.cls.model_fields[name], held)
 
     def _unknown(self) -> str:
         return self.stored.unknown_fields or _BY_EXTRA.get(self.cls.model_config.get("extra"), "ignore")
@@ -275,7 +278,9 @@ class ModelKind(FieldsKind):
                 more |= {name: field for name, field in others.items() if name not in more}
         elif others and is_kept:
             held[_KEPT] = others
-        names = names & {*held, *(more or ())} | (extra.keys() - {*fields}) & held.keys()
+        names = (
+            names & {*held, *(more or ()), *held.get(_KEPT, ())} | (extra.keys() - {*fields}) & held.keys()
+        )
         state = (names, more, self._private(private))
         model = object.__new__(self.cls)
         object.__setattr__(model, "__dict__", held)
@@ -289,7 +294,7 @@ class ModelKind(FieldsKind):
         if not self.cls.__private_attributes__:
             return None
         defaults = {
-            name: called("the default factory", attribute.get_default)
+            name: called(f"the default factory of {name!r}", attribute.get_default)
             for name, attribute in self.cls.__private_attributes__.items()
             if name not in stored
         }
