@@ -5,9 +5,14 @@ They are below ``TaskError``, which rebuilds exceptions; ``flowstore.errors`` ha
 
 from __future__ import annotations
 
+_PUBLIC = "flowstore.errors"
+"""Where they are imported from, and what tracebacks call them by."""
+
 
 class FlowstoreError(Exception):
     """The root of all errors of this package. ``args`` are the typed arguments, so that errors pickle."""
+
+    __module__ = _PUBLIC
 
 
 class RemoteError(FlowstoreError, RuntimeError):
@@ -15,6 +20,8 @@ class RemoteError(FlowstoreError, RuntimeError):
 
     ``type`` is the full name of that class, ``message`` what the exception said.
     """
+
+    __module__ = _PUBLIC
 
     def __init__(self, type: str, message: str) -> None:
         super().__init__(type, message)
@@ -30,6 +37,8 @@ class RemoteTraceback(FlowstoreError):
 
     ``text`` is what Python would have printed there: causes, frames, notes, and the exceptions of groups.
     """
+
+    __module__ = _PUBLIC
 
     def __init__(self, text: str) -> None:
         super().__init__(text)

@@ -90,13 +90,16 @@ class DataclassKind(FieldsKind):
         if stored.unknown_fields == "keep" and not hasattr(value, "__dict__"):
             raise TypeError(f"unknown_fields: {full_name(self.cls)} has slots, and no room to keep any")
         self._extra = (getattr(self.cls, "__pydantic_config__", None) or {}).get("extra")
+        if self._extra == "allow" and stored.unknown_fields in ("ignore", "refuse"):
+            # What is extra is stored among the fields, so nothing tells it from those that are unknown.
+            raise TypeError(f"unknown_fields: {full_name(self.cls)} has extra='allow', so it keeps them")
 
     def _default(self, name: str, held: dict[str, Any]) -> object:
         if name in (by_name := getattr(self.cls, "__pydantic_fields__", {})):
-            return pydantic_default(by_name[name], held)
+            return pydantic_default(name, by_name[name], held)
         field = self._fields[name]
         if field.default_factory is not dataclasses.MISSING:
-            return called("the default factory", field.default_factory)
+            return called(f"the default factory of {name!r}", field.default_factory)
         return UNSET if field.default is dataclasses.MISSING else field.default
 
     def _unknown(self) -> str:
@@ -150,7 +153,7 @@ class ModelKind(FieldsKind):
         self._is_open = stored.cls.model_config.get("extra") == "allow"
 
     def _default(self, name: str, held: dict[str, Any]) -> object:
-        return pydantic_default(self.cls.model_fields[name], held)
+        return pydantic_default(name, self.cls.model_fields[name], held)
 
     def _unknown(self) -> str:
         return self.stored.unknown_fields or _BY_EXTRA.get(self.cls.model_config.get("extra"), "ignore")
@@ -202,7 +205,8 @@ class ModelKind(FieldsKind):
         if self._is_open or others:
             more = self._set_aside(held, others, extra, fields)
         if extra or not names <= held.keys():
-            names = names & {*held, *(more or ())} | (extra.keys() - {*fields}) & held.keys()
+            known = {*held, *(more or ()), *held.get(_KEPT, ())}
+            names = names & known | (extra.keys() - {*fields}) & held.keys()
         state = (names, more, self._private(private, held) if self.cls.__private_attributes__ else None)
         model = object.__new__(self.cls)
         object.__setattr__(model, "__dict__", held)
@@ -229,7 +233,7 @@ class ModelKind(FieldsKind):
         """The private attributes of the class, with their defaults where they are not stored."""
         private: dict[str, Any] = {}
         for name, attribute in self.cls.__private_attributes__.items():
-            value = stored[name] if name in stored else private_default(attribute, {**held, **private})
+            value = stored[name] if name in stored else private_default(name, attribute, {**held, **private})
             if value is not PydanticUndefined:
                 private[name] = value
         return private

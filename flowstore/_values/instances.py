@@ -26,21 +26,21 @@ def called(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
         raise Unfit(f"{what} raised {full_name(type(error))}: {short(str(error))}") from error
 
 
-def pydantic_default(field: FieldInfo, held: dict[str, Any]) -> object:
+def pydantic_default(name: str, field: FieldInfo, held: dict[str, Any]) -> object:
+    """``held``: the fields before it."""
     if field.is_required():
         return UNSET
-    return called(
-        "the default factory", partial(field.get_default, call_default_factory=True, validated_data=held)
-    )
+    default = partial(field.get_default, call_default_factory=True, validated_data=held)
+    return called(f"the default factory of {name!r}", default)
 
 
-def private_default(attribute: ModelPrivateAttr, held: dict[str, Any]) -> object:
+def private_default(name: str, attribute: ModelPrivateAttr, held: dict[str, Any]) -> object:
     """The default of a private attribute. ``get_default`` itself is not the same in all versions."""
     factory: Any = attribute.default_factory
     if factory is None:
         return deepcopy(attribute.default)
     takes_data = getattr(attribute, "default_factory_takes_validated_data", False)
-    return called("the default factory", factory, *((held,) if takes_data else ()))
+    return called(f"the default factory of {name!r}", factory, *((held,) if takes_data else ()))
 
 
 def dict_or_none(part: object) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def model_field(random: Random, field: Field) -> tuple[Any, Any]:
     if field.default is None:
         return field.form.annotation, pydantic.Field(alias=alias)
     if random.random() < 0.5:
-        with suppress(TypeError):  # pydantic copies defaults, and not all can be copied
+        with suppress(TypeError, AttributeError):  # pydantic copies defaults: not all can be
             default = copy.deepcopy(field.default())
             return field.form.annotation, pydantic.Field(default=default, alias=alias)
     return field.form.annotation, pydantic.Field(default_factory=field.default, alias=alias)
