@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Final, Generic, Literal, Self, TypedDict, Unpack, cast
 
 from pydantic import FailFast, Field, ValidatorFunctionWrapHandler, WrapValidator
-from typing_extensions import TypeVar
+from typing_extensions import TypeAliasType, TypeVar
 
 from flowstore._errors.rebuilding import named, rebuilt_or
 from flowstore.errors import (
@@ -246,7 +246,7 @@ class TaskResult(Record, Generic[T]):
         return result
 
 
-Settled = TaskResult[T] | ResultGone | UnreadableRecord
+Settled = TypeAliasType("Settled", TaskResult[T] | ResultGone | UnreadableRecord, type_params=(T,))
 """What became of an awaited task: its result, or why there is none. Each has ``task_id`` and ``unwrap``."""
 
 _NOT_CARRIED_OVER: Final = {"status", "result", "error", "finished_at", "version", "expires_at"}

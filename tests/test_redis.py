@@ -166,7 +166,7 @@ async def test_stored_bytes_are_pinned(redis_url: str, client: Any) -> None:
         lengths = struct.unpack(">HIIII", value[50:68])
         assert lengths[1:3] == (9, len(facets))
         assert value[68:76] == time
-        assert re.fullmatch(rb"[0-9a-f]{16}\.0", value[100 : 100 + lengths[0]])
+        assert re.fullmatch(rb"[0-9a-f]{16}\.[0-9a-f]+", value[100 : 100 + lengths[0]])
         rest = value[100 + lengths[0] :]
         assert rest[: 9 + len(facets)] == b"\0\x07child:p" + facets
         rest = rest[9 + len(facets) :]
@@ -174,7 +174,7 @@ async def test_stored_bytes_are_pinned(redis_url: str, client: Any) -> None:
         assert rest[24:47] == struct.pack(">I", 19) + '["failed",10,"wé"]'.encode()
         assert rest[47:].startswith(b'{"done":1,"crc":')
         head = rest[47 + lengths[3] :][: lengths[4]]
-        assert head == b'{"error":{"type":"ValueError","message":"t","args":["t"]}}'
+        assert head == b'{"error":{"type":"ValueError","message":"t","args":["t"],"module":"builtins"}}'
         assert rest.endswith(head + b'{"args":[1]}')
         for facet in ("", "step:ad d", "worker:wé", "label:b", "child:p"):
             assert plain.zrange(f"flowstore:{{default}}:i:failed:{facet}", 0, -1) == [sort + b"t"]

@@ -189,8 +189,8 @@ async def test_stored_text_is_pinned(tmp_path: Path) -> None:
     assert row == (
         *(1, 1, "t", FAILED, 10, 1),
         *(now, None, now, None, now, None),
-        *(8_550_773_252_443_115_434, '["child:p"]', '["step:add","worker:w","label:b","~"]'),
-        '{"error":{"type":"ValueError","message":"t","args":["t"]}}',
+        *(8_550_773_252_500_209_935, '["child:p"]', '["step:add","worker:w","label:b","~"]'),
+        '{"error":{"type":"ValueError","message":"t","args":["t"],"module":"builtins"}}',
         '{"done":1,"crc":3229201830}',
         '{"args":[1],"kwargs":{"k":{"$bytes":"eA=="}}}',
     )

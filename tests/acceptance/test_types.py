@@ -38,6 +38,8 @@ async def read(backend: BaseResultBackend) -> None:
     backend.watch_status(TaskStatus.FAILED, "x")
     await backend.store("t", TaskResult.pending("t"), tl=5)
     await backend.requeue("w")
+    await backend.get("t", as_="int")
+    await backend.wait_for("t", as_type=int)
 """
 """Each line from the third on, but for empty ones and the def, is wrong."""
 WRONG = {
@@ -64,6 +66,8 @@ async def read(url: str) -> None:
         await backend.list_by_status("cancelled")
         async for task_id in backend.watch_status({"success"}):
             assert_type(task_id, str)
+        assert_type((await backend.wait_for("t", timedelta(seconds=5), as_=list[int])).unwrap(), list[int])
+        await backend.get("t", as_=int | None)
         running = TaskResult.running("t", task_name="n", labels=["a"], args=[1], retries=2)
         assert_type(running, TaskResult)
         assert_type(TaskResult[int].success(running, 1).unwrap(), int)

@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
+from pydantic import BaseModel, TypeAdapter
+
 from flowstore import (
     AppInfo,
     BaseResultBackend,
@@ -16,6 +18,7 @@ from flowstore import (
     ResultGone,
     Selection,
     Settled,
+    StoredType,
     TaskError,
     TaskResult,
     TaskStatus,
@@ -96,3 +99,33 @@ def test_types_of_results() -> None:
     assert_type(typed.unwrap(), int)
     assert_type(typed.error, TaskError | None)
     assert_type(InMemoryBackend(max_results=3, ttl=5.0), InMemoryBackend)
+
+
+class Report(BaseModel):
+    title: str
+
+
+async def test_types_of_typed_reading() -> None:
+    """What the reader names is the type of the result, through every verb."""
+    async with connect("memory://", types=[Report, StoredType(Report, name="r")]) as backend:
+        await backend.store("t", TaskResult.success("t", Report(title="x")))
+        assert_type(await backend.get("t", as_=Report), TaskResult[Report] | None)
+        assert_type(await backend.wait_for("t", 5, as_=Report), TaskResult[Report])
+        assert_type((await backend.wait_for("t", 5, as_=Report)).unwrap(), Report)
+        assert_type(await backend.get_many(["t"], as_=Report), dict[str, TaskResult[Report]])
+        assert_type(
+            await backend.wait_for_many(["t"], as_=Report, raise_first=True), dict[str, TaskResult[Report]]
+        )
+        assert_type(await backend.wait_for_many(["t"], as_=Report), dict[str, Settled[Report]])
+        assert_type(await backend.page(as_=Report), Page[Report])
+        assert_type(backend.iter_by_status(as_=Report), AsyncGenerator[TaskResult[Report], None])
+        anything: TypeAdapter[int | Report] = TypeAdapter(int | Report)
+        assert_type(await backend.wait_for("t", as_=anything), TaskResult[int | Report])
+        await backend.data.set("t", "k", [Report(title="x")])
+        assert_type(await backend.data.entry("t", "k", as_=list[Report]), DataEntry[list[Report]] | None)
+        assert_type(await backend.data.all("t", as_=list[Report]), dict[str, list[Report]])
+        assert_type(await backend.checkpoints.latest("t", as_=Report), Checkpoint[Report] | None)
+        async with backend.track("u", result_type=Report) as task:
+            assert_type(task, TrackedTask[Report])
+            task.result = Report(title="y")
+            assert_type(task.result, Report)
