@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, NamedTuple
 
 from flowstore._core.core import Core
@@ -23,17 +23,21 @@ class View(NamedTuple):
     typed: Typed[Any] | None = None
     max_body: int | None = None
 
-    async def read(self, core: Core, ids: Sequence[str]) -> list[Entry | None]:
-        return await core.engine.read(ids, with_body=self.with_body, max_body=self.max_body)
+    def read(self, core: Core, ids: Sequence[str]) -> Awaitable[list[Entry | None]]:
+        return core.engine.read(ids, with_body=self.with_body, max_body=self.max_body)
 
     def decoded(self, core: Core, entry: Entry) -> TaskResult:
         """The record of an entry that was read for this view. Raises UnreadableRecord."""
+        if self is WHOLE:
+            return core.records.decode(entry)
         if self.max_body is not None:
             entry = core.records.cut(entry, self.max_body)
         return self.of(core.records.decode(entry))
 
     def of(self, result: TaskResult) -> TaskResult:
         """What this view shows of a record that was read whole. Raises UnexpectedValue."""
+        if self is WHOLE:
+            return result
         if not self.with_body:
             return unvalidated({**result.__dict__, **LEFT_OUT})
         if self.typed is None or not result.is_success:
@@ -46,6 +50,8 @@ WHOLE = View()
 
 
 def view_of(as_: Any, load_result: bool, max_value: int | None = None) -> View:
+    if as_ is None and load_result is True and max_value is None:  # nearly always
+        return WHOLE
     typed = typed_of(as_, "as_")
     if not check_bool("load_result", load_result) and typed is not None:
         raise ValueError("as_: expected None with load_result=False, which leaves the result out")
