@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel
 
@@ -11,6 +11,7 @@ from flowstore._core.keeping import Keeping
 from flowstore._values.arguments import check_int
 from flowstore.engine import Item, Section
 from flowstore.fields import Timestamp
+from flowstore.jsonable import AsJson
 from flowstore.text import check_text
 
 
@@ -19,7 +20,7 @@ class Checkpoint(BaseModel, frozen=True, extra="forbid"):
 
     seq: int
     at: Timestamp
-    value: Any
+    value: Annotated[Any, AsJson]
 
 
 class Checkpoints:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel
 
@@ -12,6 +12,7 @@ from flowstore._values.arguments import check_int
 from flowstore.engine import Item, Section
 from flowstore.errors import UnknownTask, VersionConflict
 from flowstore.fields import Timestamp
+from flowstore.jsonable import AsJson
 from flowstore.text import check_text
 
 
@@ -19,7 +20,7 @@ class DataEntry(BaseModel, frozen=True, extra="forbid"):
     """A value of a task's data. ``version`` counts the writes of its key from 1; ``at`` is the last one."""
 
     key: str
-    value: Any
+    value: Annotated[Any, AsJson]
     version: int
     at: Timestamp
 

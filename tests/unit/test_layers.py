@@ -18,7 +18,7 @@ MODULES: Final = {
 }
 LAYERS: Final = (
     ("text", "times"),
-    ("fields",),
+    ("fields", "jsonable"),
     ("task_error", "errors"),
     ("models",),
     ("engine",),

@@ -22,12 +22,14 @@ from flowstore.testing.contract.listing import ListingContract
 from flowstore.testing.contract.lost import LostWorkersContract
 from flowstore.testing.contract.machine import MachineContract
 from flowstore.testing.contract.making import MakingContract
+from flowstore.testing.contract.meta import MetaContract
 from flowstore.testing.contract.misuse import MisuseContract
 from flowstore.testing.contract.redacting import RedactingContract
 from flowstore.testing.contract.registering import WorkersContract
 from flowstore.testing.contract.roundtrips import ValuesContract
 from flowstore.testing.contract.sharing import ConcurrencyContract
 from flowstore.testing.contract.storing import StoringContract
+from flowstore.testing.contract.subclasses import SubclassContract
 from flowstore.testing.contract.tracking import TrackContract
 from flowstore.testing.contract.waits import WaitingContract
 from flowstore.testing.contract.watching import ProgressContract, WatchContract, WatchStatusContract
@@ -50,6 +52,8 @@ class BackendContract(
     TrackContract,
     LeavingContract,
     ValuesContract,
+    MetaContract,
+    SubclassContract,
     DataContract,
     CheckpointsContract,
     WorkersContract,
