@@ -47,6 +47,7 @@ from flowstore.errors import (
     WrongProcess,
 )
 from flowstore.features import AppInfo, Checkpoint, DataEntry, Worker
+from flowstore.jsonable import to_jsonable
 from flowstore.models import (
     NOT_LOADED,
     Page,
@@ -132,6 +133,7 @@ __all__ = [  # without RedisBackend, as a star import would need its driver
     "WrongProcess",
     "connect",
     "discover_apps",
+    "to_jsonable",
 ]
 
 _ON_FIRST_USE = {

@@ -8,7 +8,7 @@ The verbs about tasks are specified here and implemented in ``_core``; everythin
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any, ClassVar, Literal, Self, Unpack, overload
 
 from flowstore._core import awaiting, expiring, listing, progress, removing, storing, tracking, watching
@@ -29,6 +29,7 @@ from flowstore.features.families import Families
 from flowstore.features.history import History
 from flowstore.features.workers import Workers
 from flowstore.features.workflows import Workflows
+from flowstore.fields import NO_META, Scalar
 from flowstore.models import Page, Settled, Statuses, StatusName, T, TaskResult, TaskStatus
 
 
@@ -415,6 +416,7 @@ class BaseResultBackend:
         retries: int | None = None,
         parent_id: str | None = None,
         labels: Iterable[str] = (),
+        meta: Mapping[str, Scalar] = NO_META,
         result_type: TypeForm[T] = None,
     ) -> TrackedTask[T]:
         """Use as ``async with backend.track(task_id) as task:`` around the code of one attempt at a task.
@@ -425,10 +427,11 @@ class BaseResultBackend:
         the meantime.
 
         The stored record is read first, and its name, arguments, submission time and parent are kept unless
-        others are given; ``labels`` are added to its labels. A task that was never submitted is submitted
-        when it starts. The default ``parent_id`` is that of the stored record, or else the enclosing tracked
-        task of the same backend, also across ``asyncio.create_task``. ``retries`` None: the attempt that is
-        stored, as ``workers.requeue`` left it, or the next one if the task is retrying.
+        others are given; ``labels`` are added to its labels, and the entries of ``meta`` to its meta, where
+        they replace those of the same name. A task that was never submitted is submitted when it starts. The
+        default ``parent_id`` is that of the stored record, or else the enclosing tracked task of the same
+        backend, also across ``asyncio.create_task``. ``retries`` None: the attempt that is stored, as
+        ``workers.requeue`` left it, or the next one if the task is retrying.
 
         Nothing is claimed: the block runs even if someone else runs the task, or has finished it. Inside the
         block ``task.is_stored`` tells whether this attempt is the stored state.
@@ -442,4 +445,4 @@ class BaseResultBackend:
         died.
         """
         typed = typed_of(result_type, "result_type")
-        return tracking.track(self._core, task_id, name, worker_id, retries, parent_id, labels, typed)
+        return tracking.track(self._core, task_id, name, worker_id, retries, parent_id, labels, meta, typed)

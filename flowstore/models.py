@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Generic, Literal, Self, TypedDict, Unpack, cast
 
-from pydantic import FailFast, Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator, model_serializer
 from typing_extensions import TypeAliasType, TypeVar
 
 from flowstore._errors.rebuilding import named, rebuilt_or
@@ -19,7 +19,8 @@ from flowstore.errors import (
     UnreadableRecord,
     UnresolvedValue,
 )
-from flowstore.fields import Amount, Identifier, Note, Record, Timestamp
+from flowstore.fields import NO_META, Amount, Identifier, Labels, Meta, Note, Record, Scalar, Timestamp
+from flowstore.jsonable import AsJson
 from flowstore.stored_type import Excerpt, Unresolved
 from flowstore.task_error import TaskError
 
@@ -70,6 +71,18 @@ def _left_out(value: object, validate: ValidatorFunctionWrapHandler) -> object:
 
 
 _MAYBE_LEFT_OUT: Final = WrapValidator(_left_out)
+_VALUES: Final = ("result", "args", "kwargs")
+_SAID: Final = Field(description="Left out where it was not loaded.")
+
+
+def _only_loaded(result: TaskResult, serialize: Callable[[TaskResult], dict[str, Any]]) -> dict[str, Any]:
+    missing = {name for name in _VALUES if getattr(result, name) is NOT_LOADED}
+    fields = serialize(result)
+    return {name: value for name, value in fields.items() if name not in missing} if missing else fields
+
+
+def _values_not_required(schema: dict[str, Any]) -> None:
+    schema["required"] = [name for name in schema.get("required", ()) if name not in _VALUES]
 
 
 class Progress(Record):
@@ -93,6 +106,7 @@ class Fields(TypedDict, total=False):
     parent_id: str | None
     root_id: str | None
     labels: Iterable[str]
+    meta: Mapping[str, Scalar]
     progress: Progress | None
     expires_at: datetime | None
 
@@ -108,24 +122,28 @@ class TaskResult(Record, Generic[T]):
     ``expires_at``, ``parent_id`` and ``root_id`` as described below.
 
     Timestamps are aware and kept in UTC to the microsecond. ``retries`` is the number of the attempt, from 0.
-    ``labels`` is a set. ``version`` counts the writes of this record from 1; it is 0 on a result that was not
-    read from a backend, and ``store`` ignores it. ``expires_at`` is None for never; ``store`` uses it if no
-    ``ttl`` is given. ``parent_id`` is fixed by the first write that names one, and kept by writes that name
+    ``labels`` is a set. ``meta`` is what the task carries along, such as the headers of a message: a mapping
+    of at most 64 names to None, bool, int, float or str, which cannot be changed and is not indexed.
+    ``version`` counts the writes of this record from 1; it is 0 on a result that was not read from a backend,
+    and ``store`` ignores it. ``expires_at`` is None for never; ``store`` uses it if no ``ttl`` is given.
+    ``parent_id`` is fixed by the first write that names one, and kept by writes that name
     none; so is ``root_id``, the topmost ancestor. A write that names a parent may name the root as well;
     otherwise it is the root of the parent, as far as that is stored, or the parent itself. It is None for a
     task without a parent, which is a root itself.
 
     The constructors (``pending`` ... ``cancelled``) take a task id, or an earlier result, whose task name,
-    arguments, times and other fields they carry over.
+    arguments, times and other fields they carry over. As JSON, fields that are NOT_LOADED are left out.
     """
+
+    model_config = ConfigDict(json_schema_extra=_values_not_required)
 
     task_id: Identifier
     status: TaskStatus
     task_name: Identifier | None = None
-    result: T | None = None
+    result: Annotated[T | None, _MAYBE_LEFT_OUT, AsJson, _SAID] = None
     error: TaskError | None = None
-    args: Annotated[tuple[Any, ...], _MAYBE_LEFT_OUT] = ()
-    kwargs: Annotated[dict[str, Any], _MAYBE_LEFT_OUT] = Field(default_factory=dict)
+    args: Annotated[tuple[Any, ...], _MAYBE_LEFT_OUT, AsJson, _SAID] = ()
+    kwargs: Annotated[dict[str, Any], _MAYBE_LEFT_OUT, AsJson, _SAID] = Field(default_factory=dict)
     submitted_at: Timestamp | None = None
     started_at: Timestamp | None = None
     finished_at: Timestamp | None = None
@@ -133,10 +151,16 @@ class TaskResult(Record, Generic[T]):
     worker_id: Identifier | None = None
     parent_id: Identifier | None = None
     root_id: Identifier | None = None
-    labels: Annotated[frozenset[Identifier], FailFast()] = Field(default=frozenset(), max_length=MAX_LABELS)
+    labels: Labels = Field(default=frozenset(), max_length=MAX_LABELS)
+    meta: Meta = NO_META
     progress: Progress | None = None
     expires_at: Timestamp | None = None
     version: int = Field(default=0, ge=0, strict=True)
+
+    # A lambda, as an annotated return type would replace the JSON schema.
+    _serialize = model_serializer(mode="wrap", when_used="json")(
+        lambda self, serialize: _only_loaded(self, serialize)
+    )
 
     @property
     def is_finished(self) -> bool:
@@ -234,9 +258,11 @@ class TaskResult(Record, Generic[T]):
         given = {**own, **fields, "status": status}
         if not isinstance(task, TaskResult):
             return cls(**{"task_id": task, **given})
-        known = {name: task.__dict__[name] for name in _CARRIED_OVER if name not in given}
         if not cls is type(task) is TaskResult:
-            return cls(**{**known, **given})
+            names = [name for name in cls.model_fields if name in vars(task)]
+            carried = {name: getattr(task, name) for name in names if name not in _NOT_CARRIED_OVER}
+            return cls(**{**carried, **given})
+        known = {name: task.__dict__[name] for name in _CARRIED_OVER if name not in given}
         # Of the same class: what it has was validated before, which is most of the time that this takes.
         result = cls(**{**given, "task_id": task.task_id} if "task_id" in known else given)
         if "kwargs" in known and task.is_loaded:
@@ -308,5 +334,5 @@ class Workflow(Record):
 
     root: TaskResult
     counts: dict[TaskStatus, int]
-    data: dict[str, Any]
+    data: Annotated[dict[str, Any], AsJson]
     tasks: Page

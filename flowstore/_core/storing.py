@@ -24,7 +24,8 @@ async def store(
     if_version: int | None = None,
 ) -> bool:
     check_text("task_id", task_id)
-    if task_id != check_result(result).task_id:
+    result = check_result(result)
+    if task_id != result.task_id:
         raise ValueError(f"task_id: {task_id!r} is not the result's own task_id {result.task_id!r}")
     check_bool("overwrite", overwrite)
     if if_version is not None:

@@ -22,7 +22,7 @@ counts. A claim would need a lease that expires and is renewed: that is the busi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,6 +38,7 @@ from flowstore._trips.lifecycle import to_its_end
 from flowstore._values.arguments import check_ids, check_int
 from flowstore._values.typed import Typed
 from flowstore.errors import NotSerializable, StorageTimeout, UnexpectedValue, UnresolvedValue
+from flowstore.fields import FrozenMeta, Scalar, check_meta
 from flowstore.models import MAX_RETRIES, Progress, T, TaskResult, TaskStatus
 from flowstore.stored_type import unresolved_in
 from flowstore.text import check_text
@@ -52,6 +53,7 @@ def track(
     retries: int | None,
     parent_id: str | None,
     labels: Iterable[str],
+    meta: Mapping[str, Scalar],
     typed: Typed[T] | None,
 ) -> TrackedTask[T]:
     named = {"name": name, "worker_id": worker_id, "parent_id": parent_id}
@@ -64,6 +66,7 @@ def track(
         None if retries is None else check_int("retries", retries, 0, MAX_RETRIES),
         given.get("parent_id"),
         frozenset(check_ids(labels, "labels")),
+        check_meta(meta),
     )
     return TrackedTask(attempt, typed)
 
@@ -78,6 +81,7 @@ class _Attempt(NamedTuple):
     retries: int | None
     parent_id: str | None
     labels: frozenset[str]
+    meta: FrozenMeta
 
     def running(self, earlier: TaskResult | None, around: _Scope | None, at: datetime) -> TaskResult:
         """The record to store at the start. ``earlier``: what stands. ``around``: the enclosing task."""
@@ -94,6 +98,7 @@ class _Attempt(NamedTuple):
             parent_id=parent,
             root_id=root,
             labels=known.labels | self.labels,
+            meta={**known.meta, **self.meta} if self.meta else known.meta,
             progress=None,
         )
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from itertools import chain
+from typing import Any, Final, TypeVar, cast
 
 from pydantic import TypeAdapter
 
+from flowstore.fields import check_meta
 from flowstore.models import MAX_RETRIES, Progress, Statuses, TaskResult, TaskStatus
 from flowstore.task_error import TaskError
 from flowstore.text import MAX_NOTE_BYTES, check_text
@@ -134,15 +136,21 @@ def check_statuses(value: Statuses) -> tuple[TaskStatus, ...]:
     return tuple(status for status in TaskStatus if status in wanted)
 
 
+_ADVICE: Final = "would be lost; put it into the result, the meta or the data of the task"
+_FIELDS: Final = TaskResult.model_fields.keys()
+_CHECKED: Final = _FIELDS - {"result", "args", "kwargs"}
+"""The fields whose values do not belong to the caller."""
 _NAMES: Final = ("task_name", "worker_id", "parent_id")
 
 
 def check_result(result: object) -> TaskResult:
     """Check the fields that a storage keeps in columns, because ``model_construct`` does not: one bad field
     would fail the writes of others in the same trip.
+
+    Returns the result to store. That of a subclass which adds methods only is the TaskResult with its fields.
     """
-    if not isinstance(result, TaskResult):
-        raise TypeError(f"result: expected TaskResult, got {type(result).__name__}")
+    if type(result) is not TaskResult:
+        result = _plain_result(result)
     retries = result.retries
     if type(retries) is not int or not 0 <= retries <= MAX_RETRIES:
         raise ValueError(f"retries: expected an int from 0 to {MAX_RETRIES}, got {shown(retries)}")
@@ -153,8 +161,10 @@ def check_result(result: object) -> TaskResult:
             check_text(name, text)
     for label in result.labels:
         check_text("labels", label)
+    if result.meta:
+        check_meta(result.meta)
     if result.error is not None:
-        _check_error(result.error)
+        check_error(result.error)
     if result.progress is not None:
         _check_progress(result.progress)
     if result.is_loaded:
@@ -166,18 +176,53 @@ def check_result(result: object) -> TaskResult:
     return result
 
 
-def _check_error(error: object) -> None:
-    if type(error) is not TaskError:
-        raise TypeError(f"error: expected TaskError, got {type(error).__name__}; its fields would be lost")
+def _plain_result(result: object) -> TaskResult:
+    """The TaskResult with the fields of one of a subclass, or of ``TaskResult[int]``."""
+    if not isinstance(result, TaskResult):
+        raise TypeError(f"result: expected TaskResult, got {type(result).__name__}")
+    kind = type(result)
+    if kind.__pydantic_generic_metadata__["origin"] is TaskResult:
+        return result
+    if own := _own_state(result):
+        raise TypeError(f"result: {own[0]!r} of {kind.__name__} is no field of TaskResult, so it {_ADVICE}")
+    plain: TaskResult = TaskResult(**{name: getattr(result, name) for name in _FIELDS})
+    for name, value in plain:
+        given = getattr(result, name)
+        if type(value) is not type(given) or (name in _CHECKED and value != given):
+            change = f"{given!r:.80} of {kind.__name__} would come back as {value!r:.80}"
+            raise TypeError(f"{name}: {change}; give it what TaskResult has there")
+    return plain
+
+
+def _own_state(result: TaskResult) -> list[str]:
+    """Names of what a subclass keeps besides the fields of TaskResult."""
+    kind = type(result)
+    slots = [vars(base).get("__slots__", ()) for base in kind.__mro__ if base not in TaskResult.__mro__]
+    fields = [name for name in kind.model_fields if name not in _FIELDS]
+    return [*fields, *(result.__pydantic_extra__ or ()), *kind.__private_attributes__, *chain(*slots)]
+
+
+def check_error(error: object) -> None:
+    """Raise TypeError or ValueError unless it is a TaskError, and so are its causes, as these validate."""
+    _check_class("error", error, TaskError)
+    error = cast(TaskError, error)
     try:
         _ERROR(error.model_dump(warnings=False))
     except ValueError as refused:
         raise ValueError(f"error: {refused}") from refused
+    for link in error.chain():
+        _check_class("error.cause", link, TaskError)
+
+
+def _check_class(name: str, value: object, wanted: type) -> None:
+    if type(value) is not wanted:
+        expected = f"{name}: expected {wanted.__name__}, got {type(value).__name__}"
+        raise TypeError(f"{expected}; what that has of its own {_ADVICE}")
 
 
 def _check_progress(progress: object) -> None:
-    if type(progress) is not Progress:
-        raise TypeError(f"progress: expected Progress, got {type(progress).__name__}")
+    _check_class("progress", progress, Progress)
+    progress = cast(Progress, progress)
     check_amount("progress.done", progress.done)
     if progress.total is not None:
         check_amount("progress.total", progress.total)

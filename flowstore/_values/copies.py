@@ -18,7 +18,9 @@ from flowstore._values.codec import Codec
 from flowstore._values.reading import decode, read_progress, result_of, values_of
 from flowstore._values.records import Records, encode_body, encode_values
 from flowstore.engine import Entry, Logged
+from flowstore.fields import NO_META, FrozenMeta, check_meta
 from flowstore.models import TaskResult
+from flowstore.task_error import TaskError
 
 _SHARED: Final = frozenset({bool, float, type(None), date, timedelta, UUID})
 """Types whose values cannot change, and which the codec takes whatever the value and in few bytes."""
@@ -37,6 +39,13 @@ class Copied(NamedTuple):
     result: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+
+
+class CopiedHead(NamedTuple):
+    """The head of a record with meta. That of any other is its error alone."""
+
+    error: TaskError | None
+    meta: FrozenMeta
 
 
 class _NotPlain(Exception):
@@ -107,7 +116,7 @@ class CopiedRecords(Records):
                 kept = self._copied(result)
             except _NotPlain:
                 kept = encode_body(result, self.codec)
-        head: Any = result.error
+        head: Any = CopiedHead(result.error, check_meta(result.meta)) if result.meta else result.error
         progress: Any = result.progress
         return 0, head, kept, progress
 
@@ -141,7 +150,8 @@ class CopiedRecords(Records):
 
 
 def _copied_out(entry: Entry, codec: Codec) -> TaskResult:
-    error: Any = entry.head
+    head: Any = entry.head
+    error, meta = head if type(head) is CopiedHead else (head, NO_META)
     body: Any = entry.body
     progress: Any = entry.progress
     if type(progress) is bytes:
@@ -153,4 +163,4 @@ def _copied_out(entry: Entry, codec: Codec) -> TaskResult:
         values = {"result": _again(result), "args": _again(args), "kwargs": _again(kwargs)}
     else:
         values = values_of(entry, codec)
-    return result_of(entry, values, error, progress)
+    return result_of(entry, values, error, progress, meta)

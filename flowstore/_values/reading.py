@@ -17,6 +17,7 @@ from flowstore._values.codec import Codec, DecodeError
 from flowstore._values.facets import family_of, named_by
 from flowstore.engine import Entry, Item, Section
 from flowstore.errors import CorruptRecord
+from flowstore.fields import NO_META, FrozenMeta, check_meta
 from flowstore.models import MAX_RETRIES, NOT_LOADED, Progress, TaskResult, TaskStatus, Transition
 from flowstore.stored_type import Excerpt
 from flowstore.task_error import TaskError
@@ -58,15 +59,22 @@ def _decoded(entry: Entry, codec: Codec) -> TaskResult:
         raise DecodeError(DAMAGED)
     if not 0 <= entry.stage < _MAX_STAGE:
         raise DecodeError(f"stage {entry.stage} is that of no attempt")
-    head = {} if entry.head == b"{}" else _head(entry.head)
-    error = _error(head["error"]) if "error" in head else None
     progress = None if entry.progress is None else read_progress(entry.progress)
-    result = result_of(entry, values_of(entry, codec), error, progress)
+    if entry.head == b"{}":
+        return result_of(entry, values_of(entry, codec), None, progress)
+    head = _head(entry.head)
+    error = _error(head["error"]) if "error" in head else None
+    meta = check_meta(head["meta"]) if "meta" in head else NO_META
+    result = result_of(entry, values_of(entry, codec), error, progress, meta)
     return _with_unlisted(result, head["unlisted"]) if "unlisted" in head else result
 
 
 def result_of(
-    entry: Entry, values: dict[str, Any], error: TaskError | None, progress: Progress | None
+    entry: Entry,
+    values: dict[str, Any],
+    error: TaskError | None,
+    progress: Progress | None,
+    meta: FrozenMeta = NO_META,
 ) -> TaskResult:
     """The result whose small fields are those of the entry, and which is not validated."""
     name, worker, labels = named_by(entry.facets)
@@ -90,6 +98,7 @@ def result_of(
         "parent_id": parent,
         "root_id": root,
         "labels": frozenset(labels),
+        "meta": meta,
         "progress": progress,
         "expires_at": None if expires is None else from_micros(expires),
         "version": entry.version,

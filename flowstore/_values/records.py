@@ -1,8 +1,8 @@
 """A TaskResult as it is stored: columns, facets, a head of small fields, a body of values.
 
-A field in a column or a facet is stored nowhere else. The head is a JSON object of ``error``; the body is one
-of result, args and kwargs, written by the codec; progress is one of its own, and so is each transition, a
-list of status, stage and worker. Fields that are None or empty are left out.
+A field in a column or a facet is stored nowhere else. The head is a JSON object of ``error`` and ``meta``;
+the body is one of result, args and kwargs, written by the codec; progress is one of its own, and so is each
+transition, a list of status, stage and worker. Fields that are None or empty are left out.
 """
 
 from __future__ import annotations
@@ -237,7 +237,7 @@ def _redacted(result: TaskResult, redact: Redact) -> TaskResult:
     redacted = redact(result)
     if not isinstance(redacted, TaskResult):
         raise TypeError(f"redact: expected it to return a TaskResult, got {type(redacted).__name__}")
-    check_result(redacted)
+    redacted = check_result(redacted)
     for name in ("task_id", "status", "retries"):
         before, after = getattr(result, name), getattr(redacted, name)
         if after != before:
@@ -257,13 +257,15 @@ def _micros(at: Any) -> int | None:
 
 def encode_head(result: TaskResult, unlisted: Mapping[str, Any] = NOTHING) -> bytes:
     """``unlisted``: the fields that are in no facet."""
-    if result.error is None and not unlisted:
+    if result.error is None and not unlisted and not result.meta:
         return b"{}"
     head: dict[str, object] = {}
     if result.error is not None:
         head["error"] = result.error.model_dump(exclude_defaults=True)
     if kept := {name: value for name, value in unlisted.items() if value}:
         head["unlisted"] = kept
+    if result.meta:
+        head["meta"] = result.meta
     if not head:
         return b"{}"
     data = to_json(head)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel
 
@@ -12,6 +12,7 @@ from flowstore._core.keeping import Keeping
 from flowstore.engine import NAMESPACE, Section
 from flowstore.errors import CorruptRecord
 from flowstore.fields import Timestamp
+from flowstore.jsonable import AsJson
 
 _KEY: Final = "info"
 
@@ -20,7 +21,7 @@ class AppInfo(BaseModel, frozen=True, extra="forbid"):
     """How an app describes itself, and when it last did. ``info`` is {} and the time None if it never did."""
 
     namespace: str
-    info: dict[str, Any]
+    info: Annotated[dict[str, Any], AsJson]
     registered_at: Timestamp | None
 
 

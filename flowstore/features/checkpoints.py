@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic
+from typing import Annotated, Any, Generic
 
 from pydantic import BaseModel
 
@@ -12,6 +12,7 @@ from flowstore._values.arguments import check_int
 from flowstore._values.typed import Typed, TypeForm, typed_of
 from flowstore.engine import Item, Section
 from flowstore.fields import Timestamp
+from flowstore.jsonable import AsJson
 from flowstore.models import T
 from flowstore.text import check_text
 
@@ -21,7 +22,7 @@ class Checkpoint(BaseModel, Generic[T], frozen=True, extra="forbid"):
 
     seq: int
     at: Timestamp
-    value: T
+    value: Annotated[T, AsJson]
 
 
 class Checkpoints:

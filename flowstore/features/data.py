@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic
+from typing import Annotated, Any, Generic
 
 from pydantic import BaseModel
 
@@ -13,6 +13,7 @@ from flowstore._values.typed import Typed, TypeForm, typed_of
 from flowstore.engine import Item, Section
 from flowstore.errors import UnknownTask, UnresolvedValue, VersionConflict
 from flowstore.fields import Timestamp
+from flowstore.jsonable import AsJson
 from flowstore.models import T
 from flowstore.stored_type import Unresolved
 from flowstore.text import check_text
@@ -22,7 +23,7 @@ class DataEntry(BaseModel, Generic[T], frozen=True, extra="forbid"):
     """A value of a task's data. ``version`` counts the writes of its key from 1; ``at`` is the last one."""
 
     key: str
-    value: T
+    value: Annotated[T, AsJson]
     version: int
     at: Timestamp
 

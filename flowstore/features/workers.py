@@ -16,14 +16,14 @@ from flowstore._core.core import Core
 from flowstore._core.keeping import Keeping
 from flowstore._core.listing import Listing, results, walk
 from flowstore._core.writing import applied
-from flowstore._values.arguments import Seconds, check_age, check_int, check_texts
+from flowstore._values.arguments import Seconds, check_age, check_error, check_int, check_texts
 from flowstore._values.checks import is_whole_item
 from flowstore._values.codec import DecodeError
 from flowstore._values.facets import Where
 from flowstore._values.reading import DAMAGED, first_of, only_known
 from flowstore.engine import NAMESPACE, Entry, Item, Section, Write
 from flowstore.errors import CorruptRecord, UnknownWorker, UnreadableRecord
-from flowstore.fields import Identifier, Timestamp
+from flowstore.fields import Identifier, Labels, Timestamp
 from flowstore.models import TaskResult, TaskStatus, as_error
 from flowstore.task_error import TaskError
 from flowstore.text import check_text
@@ -44,7 +44,7 @@ class Worker(BaseModel, frozen=True, extra="forbid"):
     started_at: Timestamp
     last_seen: Timestamp
     parent_id: Identifier | None = None
-    labels: frozenset[Identifier] = frozenset()
+    labels: Labels = frozenset()
 
 
 class Workers:
@@ -164,6 +164,7 @@ class Workers:
                 type="WorkerLost", message=f"worker {worker_id!r} was lost while it ran the task"
             )
         lost = as_error(error)
+        check_error(lost)
         return await self._step_all(worker_id, lambda task, at: TaskResult.failed(task, lost, at=at))
 
     async def _step_all(self, worker_id: str, step: Step) -> list[str]:

@@ -18,7 +18,7 @@ MODULES: Final = {
 }
 LAYERS: Final = (
     ("text", "times", "stored_type"),
-    ("fields",),
+    ("fields", "jsonable"),
     ("_errors",),
     ("task_error", "errors"),
     ("models",),

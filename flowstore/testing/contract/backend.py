@@ -28,6 +28,7 @@ from flowstore.testing.contract.listing import ListingContract
 from flowstore.testing.contract.lost import LostWorkersContract
 from flowstore.testing.contract.machine import MachineContract
 from flowstore.testing.contract.making import MakingContract
+from flowstore.testing.contract.meta import MetaContract
 from flowstore.testing.contract.misuse import MisuseContract
 from flowstore.testing.contract.moving import LoopsContract
 from flowstore.testing.contract.redacting import RedactingContract
@@ -35,6 +36,7 @@ from flowstore.testing.contract.registering import WorkersContract
 from flowstore.testing.contract.roundtrips import ValuesContract
 from flowstore.testing.contract.sharing import ConcurrencyContract
 from flowstore.testing.contract.storing import StoringContract
+from flowstore.testing.contract.subclasses import SubclassContract
 from flowstore.testing.contract.tracking import TrackContract
 from flowstore.testing.contract.typed import TypedContract
 from flowstore.testing.contract.vacuuming import VacuumContract
@@ -69,6 +71,8 @@ class BackendContract(
     EvolvingContract,
     TypedContract,
     BeginningsContract,
+    MetaContract,
+    SubclassContract,
     DataContract,
     CheckpointsContract,
     WorkersContract,
