@@ -28,9 +28,10 @@ from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from pydantic import AnyUrl, PlainSerializer, PostgresDsn, WrapSerializer
+from pydantic import AnyUrl, BaseModel, PlainSerializer, PostgresDsn, WrapSerializer
 from pydantic_core import MultiHostUrl, Url
 
+from flowstore._errors.raised import full_name, message_of
 from flowstore.stored_type import Excerpt, Unresolved
 from flowstore.text import cut
 
@@ -39,6 +40,8 @@ MAX_REPR_CHARS: Final = 1_000
 _MAX_LEVELS: Final = 255
 _MAX_INT_BITS: Final = 14_000
 """Python writes and reads ints of up to 4,300 digits, which are 14,284 bits."""
+_BY_ALIAS: Final = (BaseModel.model_dump.__kwdefaults__ or {})["by_alias"]
+"""That of ``model_dump``, which itself takes no ``fallback`` before pydantic 2.11."""
 _MRO: Final = vars(type)["__mro__"].__get__
 _NAME: Final = vars(type)["__qualname__"].__get__
 
@@ -169,6 +172,7 @@ FORMS: Final[dict[type, Callable[[Any], Any]]] = {
     Enum: lambda value: value._value_,
     deque: list,
     **dict.fromkeys((PurePath, *_ADDRESSES, *_URLS), str),
+    BaseException: lambda value: f"{full_name(type(value))}: {cut(message_of(value), MAX_REPR_CHARS)}",
     Unresolved: lambda value: {"unresolved": value.type_name, "data": value.data},
     Excerpt: lambda value: {"excerpt": value.data, "size": value.size},
 }
@@ -206,24 +210,28 @@ def described(value: object) -> str:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    """Of a dataclass. A field in slots may have no value."""
-    names = [field.name for field in dataclasses.fields(value)]
+    """Of a dataclass or model. A field in slots, or of a model that nothing checked, may have no value."""
+    kind = type(value)
+    known = getattr(kind, "__pydantic_fields__", None)
+    names = [field.name for field in dataclasses.fields(kind)] if known is None else known
     return {name: getattr(value, name) for name in names if hasattr(value, name)}
 
 
 def _dumped(model: Any) -> Any:
     """A model, or a pydantic dataclass, as it serializes itself, but for its fields of type Any."""
     kind: Any = type(model)
-    held = vars(model)
     loose = _loose_fields(kind)
+    if loose and _is_root(kind):
+        return model.root
     try:
         dumped = _to_python(model, exclude=loose)
     except Exception as error:  # of a serializer, or of pydantic for a value that it has no JSON for
         if _has_serializer(kind, None):
             return described(error)
-        return held["root"] if getattr(kind, "__pydantic_root_model__", False) else _by_field(model)
-    if not loose:
+        return model.root if _is_root(kind) else _by_field(model)
+    if not loose or type(dumped) is not dict:
         return dumped
+    held = _fields(model)
     forms = dumped | {name: held[name] for name in loose if name in held}
     return {name: forms[name] for name in [*held, *forms] if name in forms}
 
@@ -232,9 +240,10 @@ def _by_field(model: Any) -> dict[str, Any]:
     """The fields as they serialize themselves, each that cannot in the form of its value."""
     kind: Any = type(model)
     forms: dict[str, Any] = {}
+    held = _fields(model)
     loose, computed = _loose_fields(kind), kind.__pydantic_decorators__.computed_fields
-    for name in [*vars(model), *(getattr(model, "__pydantic_extra__", None) or ()), *computed]:
-        forms |= {name: vars(model)[name]} if name in loose else _one_field(model, name)
+    for name in [*held, *(getattr(model, "__pydantic_extra__", None) or ()), *computed]:
+        forms |= {name: held[name]} if name in loose else _one_field(model, name)
     return forms
 
 
@@ -251,8 +260,8 @@ def _one_field(model: Any, name: str) -> dict[str, Any]:
 
 
 def _to_python(model: Any, **which: Any) -> Any:
-    serializer = type(model).__pydantic_serializer__
-    return serializer.to_python(model, mode="json", warnings=False, fallback=to_jsonable, **which)
+    options = {"mode": "json", "by_alias": _BY_ALIAS, "warnings": False, "fallback": to_jsonable}
+    return type(model).__pydantic_serializer__.to_python(model, **options, **which)
 
 
 @lru_cache(maxsize=1_000)
@@ -270,6 +279,10 @@ def _loose_fields(kind: Any) -> frozenset[str]:
         and not (field.exclude or field.serialization_alias or getattr(field, "exclude_if", None))
         and not _has_serializer(kind, name)
     )
+
+
+def _is_root(kind: Any) -> bool:
+    return getattr(kind, "__pydantic_root_model__", False)
 
 
 def _has_serializer(kind: Any, name: str | None) -> bool:

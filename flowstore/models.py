@@ -72,7 +72,7 @@ def _left_out(value: object, validate: ValidatorFunctionWrapHandler) -> object:
 
 _MAYBE_LEFT_OUT: Final = WrapValidator(_left_out)
 _VALUES: Final = ("result", "args", "kwargs")
-_SAID: Final = Field(description="Left out where it was not loaded.")
+_LEFT_OUT: Final = "Left out where it was not loaded."
 
 
 def _only_loaded(result: TaskResult, serialize: Callable[[TaskResult], dict[str, Any]]) -> dict[str, Any]:
@@ -140,10 +140,12 @@ class TaskResult(Record, Generic[T]):
     task_id: Identifier
     status: TaskStatus
     task_name: Identifier | None = None
-    result: Annotated[T | None, _MAYBE_LEFT_OUT, AsJson, _SAID] = None
+    result: Annotated[T | None, _MAYBE_LEFT_OUT, AsJson] = Field(default=None, description=_LEFT_OUT)
     error: TaskError | None = None
-    args: Annotated[tuple[Any, ...], _MAYBE_LEFT_OUT, AsJson, _SAID] = ()
-    kwargs: Annotated[dict[str, Any], _MAYBE_LEFT_OUT, AsJson, _SAID] = Field(default_factory=dict)
+    args: Annotated[tuple[Any, ...], _MAYBE_LEFT_OUT, AsJson] = Field(default=(), description=_LEFT_OUT)
+    kwargs: Annotated[dict[str, Any], _MAYBE_LEFT_OUT, AsJson] = Field(
+        default_factory=dict, description=_LEFT_OUT
+    )
     submitted_at: Timestamp | None = None
     started_at: Timestamp | None = None
     finished_at: Timestamp | None = None

@@ -203,15 +203,22 @@ def _own_state(result: TaskResult) -> list[str]:
 
 
 def check_error(error: object) -> None:
-    """Raise TypeError or ValueError unless it is a TaskError, and so are its causes, as these validate."""
+    """Raise TypeError or ValueError unless it is a TaskError, and so are those below it, and all validate."""
     _check_class("error", error, TaskError)
     error = cast(TaskError, error)
     try:
         _ERROR(error.model_dump(warnings=False))
     except ValueError as refused:
         raise ValueError(f"error: {refused}") from refused
-    for link in error.chain():
-        _check_class("error.cause", link, TaskError)
+    below = [error]
+    while below:
+        link = below.pop()
+        if link.cause is not None:
+            _check_class("error.cause", link.cause, TaskError)
+            below.append(link.cause)
+        for member in link.exceptions:
+            _check_class("error.exceptions", member, TaskError)
+            below.append(member)
 
 
 def _check_class(name: str, value: object, wanted: type) -> None:

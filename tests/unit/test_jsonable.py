@@ -5,10 +5,12 @@ from __future__ import annotations
 import enum
 import json
 import math
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict, deque, namedtuple
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from ipaddress import ip_address
+from pathlib import PurePosixPath
 from typing import Annotated, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -17,9 +19,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import (
+    AnyUrl,
     BaseModel,
     Field,
     PlainSerializer,
+    PostgresDsn,
     RootModel,
     SecretStr,
     TypeAdapter,
@@ -29,7 +33,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from flowstore import NOT_LOADED, Page, Progress, TaskError, TaskResult, to_jsonable
+from flowstore import NOT_LOADED, Excerpt, Page, Progress, TaskError, TaskResult, Unresolved, to_jsonable
 from flowstore.jsonable import FORMS, MAX_REPR_CHARS
 from flowstore.testing.contract.rude_errors import RUDE_ERRORS
 from flowstore.testing.contract.values import Access, Colour, Order, Point, native_values
@@ -94,7 +98,14 @@ FORM_OF: list[tuple[Any, Any]] = [
     ({"\udc80": 1, "\\udc80": 2}, [["\\udc80", 1], ["\\udc80", 2]]),
     (Point(b"", (1,)), {"x": "", "y": [1]}),
     (Order(number=1, lines={"a": math.inf}), {"number": 1, "lines": {"a": "inf"}}),
-    (ValueError("no"), "ValueError('no')"),
+    (ValueError("no"), "ValueError: no"),
+    (deque([1, (b"",)]), [1, [""]]),
+    (PurePosixPath("a/b"), "a/b"),
+    (ip_address("::1"), "::1"),
+    (AnyUrl("http://host/x"), "http://host/x"),
+    (PostgresDsn("postgresql://user@host/db"), "postgresql://user@host/db"),
+    (Unresolved("app:Order", "why", {"at": (1,)}), {"unresolved": "app:Order", "data": {"at": [1]}}),
+    (Excerpt({"rows": [1]}, 9_000), {"excerpt": {"rows": [1]}, "size": 9_000}),
     (print, "<built-in function print>"),
     (int, "<class 'int'>"),
     (NOT_LOADED, "<not loaded>"),
@@ -244,20 +255,17 @@ def test_what_pydantic_cannot_serialize() -> None:
         number: object
         alias: int = Field(default=1, serialization_alias="as")
 
-    @pydantic_dataclass
+    @pydantic_dataclass(slots=True)
     class Given:
         number: Any
         raw: bytes
 
-    form = to_jsonable(
-        [
-            Loose.model_validate({"number": len, "more": b"\xff"}),
-            RootModel[bytes](b"\xff"),
-            Given(len, b"\xff"),
-        ]
-    )
+    loose = Loose.model_validate({"number": len, "more": b"\xff"})
+    roots = [RootModel[bytes](b"\xff"), RootModel[Any]([math.nan])]
     name = "<built-in function len>"
-    assert form == [{"number": name, "alias": 1, "more": "/w=="}, "/w==", {"number": name, "raw": "/w=="}]
+    assert to_jsonable(loose) == {"number": name, "alias": 1, "more": "/w=="}
+    assert to_jsonable(roots) == ["/w==", ["nan"]]
+    assert to_jsonable(Given(len, b"\xff")) == {"number": name, "raw": "/w=="}
 
 
 def test_a_type_can_be_added(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,7 +336,15 @@ def test_small_fields() -> None:
     assert json.loads(result.model_dump_json(exclude_none=True)) == {
         "task_id": "t",
         "status": "failed",
-        "error": {"type": "E", "message": "m", "args": [1, None]},
+        "error": {
+            "type": "E",
+            "message": "m",
+            "args": [1, None],
+            "notes": [],
+            "exceptions": [],
+            "exceptions_left_out": 0,
+            "is_cut": False,
+        },
         "args": [],
         "kwargs": {},
         "finished_at": "2026-01-01T00:00:00Z",

@@ -18,8 +18,9 @@ MODULES: Final = {
 }
 LAYERS: Final = (
     ("text", "times", "stored_type"),
-    ("fields", "jsonable"),
+    ("fields",),
     ("_errors",),
+    ("jsonable",),
     ("task_error", "errors"),
     ("models",),
     ("engine",),
