@@ -16,9 +16,17 @@ from functools import cached_property
 from typing import Any, Final
 
 from pydantic import BaseModel, SecretBytes, SecretStr
-from pydantic_core import PydanticUndefined
 
-from flowstore._values.instances import UNSET, called, dict_or_none, pydantic_default, state_of
+from flowstore._values.instances import (
+    UNSET,
+    called,
+    check_private,
+    dict_or_none,
+    private_of,
+    pydantic_default,
+    state_of,
+    stray,
+)
 from flowstore._values.refusals import (
     Refused,
     Unfit,
@@ -117,8 +125,7 @@ class FieldsKind(Kind):
         names = dict.fromkeys(self._names())
         for name in state.keys() - names.keys():
             if not isinstance(getattr(self.cls, name, None), cached_property):  # computed again when needed
-                refusal = f"not a field of {full_name(self.cls)}, so it would be lost; make it one"
-                raise Refused(refusal, f".{name}")
+                raise stray(self.cls, name)
         fields = {name: state[name] if name in state else getattr(value, name, UNSET) for name in names}
         for name, field in fields.items():
             if field is UNSET:
@@ -149,7 +156,11 @@ class DataclassKind(FieldsKind):
     def __init__(self, stored: StoredType[Any], name: str) -> None:
         super().__init__(stored, name)
         self._fields = {field.name: field for field in dataclasses.fields(self.cls)}
-        value: object = object.__new__(self.cls)  # fails now, and not at the first read, if it is abstract
+        try:  # now, and not at the first read: it is abstract, or extends an Exception or a dict
+            value: object = object.__new__(self.cls)
+        except TypeError as error:
+            teach = f"StoredType({self.cls.__name__}, dump=..., load=...)"
+            raise TypeError(f"types: {short(self.cls)} needs {teach}: {error}") from None
         if stored.unknown_fields == "keep" and not hasattr(value, "__dict__"):
             raise TypeError(f"unknown_fields: {full_name(self.cls)} has slots, and no room to keep any")
         self._extra = (getattr(self.cls, "__pydantic_config__", None) or {}).get("extra")
@@ -231,12 +242,9 @@ class ModelKind(FieldsKind):
         state = state_of(value)
         fields_set, extra, private = [state.pop(name, None) for name in self._SLOTS]
         fields = self._taken(state, value, state.pop(_KEPT, {}))
-        for name, attribute in self.cls.__private_attributes__.items():
-            has_default = attribute.default is not PydanticUndefined or attribute.default_factory is not None
-            if has_default and name not in (private or {}):
-                raise Refused(
-                    "has no value on this instance, and would come back with its default", f".{name}"
-                )
+        check_private(self.cls, private or {})
+        if extra and self.cls.model_config.get("extra") != "allow":
+            raise stray(self.cls, min(extra))
         return [fields, sorted(fields_set or ()), extra, private, *self._version()]
 
     @staticmethod
@@ -281,26 +289,13 @@ class ModelKind(FieldsKind):
         names = (
             names & {*held, *(more or ()), *held.get(_KEPT, ())} | (extra.keys() - {*fields}) & held.keys()
         )
-        state = (names, more, self._private(private))
+        state = (names, more, private_of(self.cls, private))
         model = object.__new__(self.cls)
         object.__setattr__(model, "__dict__", held)
         for name, part in zip(self._SLOTS, state, strict=True):
             if part is not None or not self.cls.__pydantic_root_model__:  # where the class provides the None
                 object.__setattr__(model, name, part)
         return model
-
-    def _private(self, stored: dict[str, Any]) -> dict[str, Any] | None:
-        """The private attributes of the class, with their defaults where they are not stored."""
-        if not self.cls.__private_attributes__:
-            return None
-        defaults = {
-            name: called(f"the default factory of {name!r}", attribute.get_default)
-            for name, attribute in self.cls.__private_attributes__.items()
-            if name not in stored
-        }
-        known = {name: stored[name] for name in stored if name in self.cls.__private_attributes__}
-        known |= {name: value for name, value in defaults.items() if value is not PydanticUndefined}
-        return known
 
 
 class TaughtKind(Kind):
