@@ -180,7 +180,7 @@ _PURE_PATHS: Final = {
 _PATHS: Final = {cls.__name__: cls for pair in _PURE_PATHS.items() for cls in pair}
 
 
-def _path(value: pathlib.PurePath) -> str:
+def _windows_path(value: pathlib.PureWindowsPath) -> str:
     if type(value)(str(value)) != value:  # before Python 3.12, PureWindowsPath("./c:x") is shown as c:x
         raise Refused(f"{short(value)} is another path once its text is parsed again")
     return _with_class("$path", value)
@@ -250,7 +250,8 @@ LEAVES: Final[dict[type, Callable[[Any], str]]] = {
     timedelta: _timedelta,
     timezone: _timezone,
     ZoneInfo: _zoneinfo,
-    **dict.fromkeys(_PATHS.values(), _path),
+    **dict.fromkeys(_PATHS.values(), partial(_with_class, "$path")),
+    **dict.fromkeys((pathlib.PureWindowsPath, pathlib.WindowsPath), _windows_path),
     **dict.fromkeys(_ADDRESSES.values(), partial(_with_class, "$ip")),
     **dict.fromkeys(_URLS.values(), _url),
 }
