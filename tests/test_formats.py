@@ -45,7 +45,7 @@ from tests.formats.sample import TYPES, at, results
 from tests.redis_whole import check_whole, raw
 from tests.test_sqlite_outages import look
 
-FIXTURES = sorted(path.name for path in FOLDER.glob("*-*.*"))
+FIXTURES = sorted(path.name for path in FOLDER.glob("*-*.*") if path.suffix in (".db", ".jsonl"))
 PREFIX = "flowstore:{default}:"
 
 

@@ -12,19 +12,20 @@ from functools import cached_property
 from typing import Any, Final
 
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from flowstore._errors.raised import full_name
 from flowstore._values.instances import (
     UNSET,
     called,
+    check_private,
     dict_or_none,
-    private_default,
+    private_of,
     pydantic_default,
     state_of,
+    stray,
 )
 from flowstore._values.kinds import Kind
-from flowstore._values.refusals import Refused, Unfit, as_type
+from flowstore._values.refusals import Refused, Unfit, as_type, short
 from flowstore.stored_type import StoredType, UnknownFields
 
 _KEPT: Final = "_flowstore_unknown_fields"
@@ -52,8 +53,7 @@ class FieldsKind(Kind):
         names = self.names
         for name in state.keys() - names.keys():
             if not isinstance(getattr(self.cls, name, None), cached_property):  # computed again when needed
-                refusal = f"not a field of {full_name(self.cls)}, so it would be lost; make it one"
-                raise Refused(refusal, f".{name}")
+                raise stray(self.cls, name)
         fields = {name: state[name] if name in state else getattr(value, name, UNSET) for name in names}
         for name, field in fields.items():
             if field is UNSET:
@@ -86,7 +86,11 @@ class DataclassKind(FieldsKind):
     def __init__(self, stored: StoredType[Any], name: str) -> None:
         self._fields = {field.name: field for field in dataclasses.fields(stored.cls)}
         super().__init__(stored, name, self._fields)
-        value: object = object.__new__(self.cls)  # fails now, and not at the first read, if it is abstract
+        try:  # now, and not at the first read: it is abstract, or extends an Exception or a dict
+            value: object = object.__new__(self.cls)
+        except TypeError as error:
+            teach = f"StoredType({self.cls.__name__}, dump=..., load=...)"
+            raise TypeError(f"types: {short(self.cls)} needs {teach}: {error}") from None
         if stored.unknown_fields == "keep" and not hasattr(value, "__dict__"):
             raise TypeError(f"unknown_fields: {full_name(self.cls)} has slots, and no room to keep any")
         self._extra = (getattr(self.cls, "__pydantic_config__", None) or {}).get("extra")
@@ -162,12 +166,9 @@ class ModelKind(FieldsKind):
         state = state_of(value)
         fields_set, extra, private = [state.pop(name, None) for name in self._SLOTS]
         fields = self._taken(state, value, state.pop(_KEPT, {}))
-        for name, attribute in self.cls.__private_attributes__.items():
-            has_default = attribute.default is not PydanticUndefined or attribute.default_factory is not None
-            if has_default and name not in (private or {}):
-                raise Refused(
-                    "has no value on this instance, and would come back with its default", f".{name}"
-                )
+        check_private(self.cls, private or {})
+        if extra and not self._is_open:
+            raise stray(self.cls, min(extra))
         return [fields, sorted(fields_set or ()), extra, private, *self._version()]
 
     @staticmethod
@@ -207,7 +208,7 @@ class ModelKind(FieldsKind):
         if extra or not names <= held.keys():
             known = {*held, *(more or ()), *held.get(_KEPT, ())}
             names = names & known | (extra.keys() - {*fields}) & held.keys()
-        state = (names, more, self._private(private, held) if self.cls.__private_attributes__ else None)
+        state = (names, more, private_of(self.cls, private, held))
         model = object.__new__(self.cls)
         object.__setattr__(model, "__dict__", held)
         for name, part in zip(self._SLOTS, state, strict=True):
@@ -228,12 +229,3 @@ class ModelKind(FieldsKind):
         if is_kept:
             more |= {name: field for name, field in others.items() if name not in more}
         return more
-
-    def _private(self, stored: dict[str, Any], held: dict[str, Any]) -> dict[str, Any]:
-        """The private attributes of the class, with their defaults where they are not stored."""
-        private: dict[str, Any] = {}
-        for name, attribute in self.cls.__private_attributes__.items():
-            value = stored[name] if name in stored else private_default(name, attribute, {**held, **private})
-            if value is not PydanticUndefined:
-                private[name] = value
-        return private

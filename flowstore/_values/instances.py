@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from copy import deepcopy
 from functools import partial
 from typing import Any, Final
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo, ModelPrivateAttr
+from pydantic_core import PydanticUndefined
 
 from flowstore._errors.raised import full_name
-from flowstore._values.refusals import Unfit, as_type, short
+from flowstore._values.refusals import Refused, Unfit, as_type, short
 
 UNSET: Final = object()
 """The value of a field that has none."""
@@ -54,3 +56,32 @@ def state_of(value: object) -> dict[str, Any]:
     whole = {**(instance or {}), **(slots or {})}
     whole.pop("__orig_class__", None)  # left by Pair[int](...) of a generic dataclass
     return whole
+
+
+def stray(cls: type, name: str) -> Refused:
+    """What is raised for an attribute that is no field."""
+    return Refused(f"not a field of {full_name(cls)}, so it would be lost; make it one", f".{name}")
+
+
+def check_private(cls: type[BaseModel], private: Collection[str]) -> None:
+    """Raises Refused where the private attributes would not come back as they are."""
+    known = cls.__private_attributes__
+    for name in private:
+        if name not in known:
+            raise stray(cls, name)
+    for name, attribute in known.items():
+        has_default = attribute.default is not PydanticUndefined or attribute.default_factory is not None
+        if has_default and name not in private:
+            raise Refused("has no value, and would come back with its default", f".{name}")
+
+
+def private_of(cls: type[BaseModel], stored: dict[str, Any], held: dict[str, Any]) -> dict[str, Any] | None:
+    """The private attributes of the class, with their defaults where they are not stored."""
+    if not cls.__private_attributes__:
+        return None
+    private: dict[str, Any] = {}
+    for name, attribute in cls.__private_attributes__.items():
+        value = stored[name] if name in stored else private_default(name, attribute, {**held, **private})
+        if value is not PydanticUndefined:
+            private[name] = value
+    return private

@@ -181,6 +181,12 @@ _PURE_PATHS: Final = {
 _PATHS: Final = {cls.__name__: cls for pair in _PURE_PATHS.items() for cls in pair}
 
 
+def _windows_path(value: pathlib.PureWindowsPath) -> str:
+    if type(value)(str(value)) != value:  # before Python 3.12, PureWindowsPath("./c:x") is shown as c:x
+        raise Refused(f"{short(value)} is another path once its text is parsed again")
+    return _with_class("$path", value)
+
+
 def _read_path(payload: object) -> pathlib.PurePath:
     cls, text = _class_named(_PATHS, payload)
     try:
@@ -215,8 +221,9 @@ _URLS: Final[dict[str, type[Any]]] = {
 
 
 def _url(value: object) -> str:
-    if type(value)(str(value)) != value:  # type: ignore[call-arg]  # one of _URLS
-        raise Refused(f"{short(str(value))} is another URL once it is parsed again")
+    text = str(value)  # URLs of pydantic 2.10.0 are equal to nothing
+    if str(type(value)(text)) != text:  # type: ignore[call-arg]  # one of _URLS
+        raise Refused("its text is another URL once it is parsed again")  # a password may be in it
     return _with_class("$url", value)
 
 
@@ -245,6 +252,7 @@ LEAVES: Final[dict[type, Callable[[Any], str]]] = {
     timezone: _timezone,
     ZoneInfo: _zoneinfo,
     **dict.fromkeys(_PATHS.values(), partial(_with_class, "$path")),
+    **dict.fromkeys((pathlib.PureWindowsPath, pathlib.WindowsPath), _windows_path),
     **dict.fromkeys(_ADDRESSES.values(), partial(_with_class, "$ip")),
     **dict.fromkeys(_URLS.values(), _url),
 }

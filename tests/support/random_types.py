@@ -13,6 +13,7 @@ import re
 import typing
 from collections import OrderedDict, UserDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
@@ -61,6 +62,16 @@ def _of(annotation: Any, *inputs: Any) -> Form:
     return Form(annotation, lambda random: random.choice(inputs))
 
 
+def _url(annotation: Any, *texts: str) -> Form:
+    """With the texts that this pydantic takes: the first ones with such types want a host in each."""
+    valid = []
+    for text in texts:
+        with suppress(pydantic.ValidationError):
+            pydantic.TypeAdapter(annotation).validate_python(text)
+            valid.append(text)
+    return Form(annotation, lambda random: random.choice(valid), annotation.__hash__ is not None)
+
+
 _TEXTS = ("", "a", "$tuple", "caf\u00e9 \N{SNAKE}\0\n", '"$', "1", "x" * 300)
 _DAYS = (date(1, 1, 1), date(9999, 12, 31), "2026-02-28", 86_400)
 _MOMENTS = (
@@ -100,12 +111,12 @@ SCALARS = [
     _of(IPv6Interface, "2001:db8::1/64", "fe80::1%2/64"),
     _of(IPv6Network, "2001:db8::/32"),
     _of(pydantic.IPvAnyAddress, "::", "127.0.0.1"),
-    _of(pydantic.HttpUrl, "https://b\u00fccher.example/%7Ea?q=1#f", "http://x.y:80/", "HTTP://A.B"),
-    _of(pydantic.AnyUrl, "ftp://u:p%40@h/x", "data:text/plain,x", "mailto:a@b.c", "file:///x"),
-    _of(pydantic.FileUrl, "file:///etc/hosts"),
-    _of(pydantic.RedisDsn, "redis://:pw@localhost:6379/0", "redis://"),
-    _of(pydantic.PostgresDsn, "postgres://u:p@h1:1,h2:2/db?x=1", "postgresql+asyncpg://h/db"),
-    _of(pydantic.MongoDsn, "mongodb://a,b:27018/x"),
+    _url(pydantic.HttpUrl, "https://b\u00fccher.example/%7Ea?q=1#f", "http://x.y:80/", "HTTP://A.B"),
+    _url(pydantic.AnyUrl, "ftp://u:p%40@h/x", "data:text/plain,x", "mailto:a@b.c", "file:///x"),
+    _url(pydantic.FileUrl, "file:///etc/hosts"),
+    _url(pydantic.RedisDsn, "redis://:pw@localhost:6379/0", "redis://"),
+    _url(pydantic.PostgresDsn, "postgres://u:p@h1:1,h2:2/db?x=1", "postgresql+asyncpg://h/db"),
+    _url(pydantic.MongoDsn, "mongodb://a,b:27018/x"),
     _of(pydantic.ByteSize, "1 GiB", 5),
     _of(pydantic.Base64Bytes, b"AGE="),
     _of(Annotated[str, pydantic.StringConstraints(strip_whitespace=True, to_lower=True)], " Ab "),
@@ -123,7 +134,6 @@ HOLDERS = [
     _of(pydantic.SkipValidation[int], 1, "no int", [b"x"]),
     _of(Row, {"id": 1, "when": "2026-01-01T00:00:00Z"}, {}),
     _of(Names, ["a", "$b"], []),
-    _of(pydantic.Json[list[int]], "[1, 2]", "[]"),
     _of(Sequence[int], [1], (1, 2), deque([1, 2], 5), range(3)),
     _of(Mapping[int, str], {1: "a"}, OrderedDict({2: "b"}), UserDict({3: "c"})),
     _of(bytearray, bytearray(b"x")),
@@ -176,7 +186,7 @@ def container(random: Random, inner: Form, key: Form) -> Form:
 
 
 def hashable_form(random: Random, forms: Sequence[Form] = ()) -> Form:
-    return random.choice([*SCALARS, *(form for form in forms if form.is_hashable)])
+    return random.choice([one for one in (*SCALARS, *forms) if one.is_hashable])
 
 
 def form(random: Random, classes: Sequence[Form] = (), depth: int = 2) -> Form:

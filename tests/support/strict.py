@@ -18,15 +18,13 @@ from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from pydantic import AnyUrl, BaseModel
+from pydantic import BaseModel
 from pydantic.networks import _BaseMultiHostUrl, _BaseUrl
 from pydantic_core import MultiHostUrl, PydanticUndefined, Url
 
 _SCALARS: Final[Any] = (str, bytes, int, float, Decimal, UUID, datetime, date, time, timedelta)
-_LEAVES: Final[Any] = (
-    *(type(None), timezone, ZoneInfo, PurePath, _BaseAddress, _BaseNetwork),
-    *(AnyUrl, _BaseUrl, _BaseMultiHostUrl, Url, MultiHostUrl),
-)
+_URLS: Final = (_BaseUrl, _BaseMultiHostUrl, Url, MultiHostUrl)
+_LEAVES: Final[Any] = (type(None), timezone, ZoneInfo, PurePath, _BaseAddress, _BaseNetwork, *_URLS)
 _CONTAINERS: Final = (list, tuple, dict, set, frozenset, OrderedDict, defaultdict, deque)
 NO_DEFAULT: Final = (PydanticUndefined, None)
 _MODEL_STATE: Final = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
@@ -128,7 +126,8 @@ def difference(one: Any, other: Any, path: str = "v") -> str | None:
         return None if is_same else f"{path}: {one!r} is {other!r}"
     if kind in _CONTAINERS:
         return _difference_of_containers(one, other, path)
-    return None if one == other and str(one) == str(other) else f"{path}: {one!r} is {other!r}"
+    is_equal = one == other or isinstance(one, _URLS)  # those of pydantic 2.10.0 are equal to nothing
+    return None if is_equal and str(one) == str(other) else f"{path}: {one!r} is {other!r}"
 
 
 def _difference_of_scalars(one: Any, other: Any, path: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import PureWindowsPath
 from random import Random
 from typing import Any, NewType
 
@@ -140,8 +141,12 @@ def test_a_private_attribute_that_was_deleted() -> None:
     value = Secretive()
     assert there_and_back(value, Secretive) == value
     del value._n
-    with pytest.raises(NotSerializable, match=r"^v\._n: has no value on this instance"):
+    with pytest.raises(NotSerializable, match=r"^v\._n: has no value, and would come back"):
         Codec([Secretive]).encode_fields({"v": value})
+
+
+class Inward(BaseModel):
+    x: int = 7
 
 
 @dataclasses.dataclass
@@ -177,3 +182,33 @@ def test_annotations_that_have_no_value() -> None:
     for annotation in ("dict | 'Missing'", "list[", "dataclasses.missing", "Missing"):
         cls = dataclasses.make_dataclass("Loose", [("x", annotation)])
         assert there_and_back(cls(1), cls) == cls(1)
+
+
+def test_state_that_a_model_has_no_place_for() -> None:
+    """It got there behind the back of pydantic, and would be lost."""
+    for part, held in [("__pydantic_extra__", {"a": 1}), ("__pydantic_private__", {"_a": 1})]:
+        value = Inward()
+        object.__setattr__(value, part, held)
+        with pytest.raises(NotSerializable, match=r"^v\._?a: not a field of .*Inward, so it would be lost"):
+            Codec([Inward]).encode_fields({"v": value})
+
+
+def test_a_dataclass_that_extends_a_builtin() -> None:
+    """Nothing but its own functions make one, as is said when it is registered."""
+
+    @dataclasses.dataclass
+    class Refusal(Exception):
+        code: int
+
+    with pytest.raises(TypeError, match=r"^types: .*Refusal.* needs StoredType\(Refusal, dump=\.\.\., load="):
+        Codec([Refusal])
+
+
+def test_a_path_whose_text_means_another() -> None:
+    """Refused where Python shows it without what sets it apart, kept where it does not."""
+    path = PureWindowsPath("./c:x")
+    if PureWindowsPath(str(path)) == path:
+        assert there_and_back(path) == path
+    else:
+        with pytest.raises(NotSerializable, match=r"^v: PureWindowsPath\('c:x'\) is another path"):
+            there_and_back(path)
