@@ -393,6 +393,16 @@ async def test_a_namespace_of_format_2_is_brought_up_to_date(redis_url: str, cli
         assert {key for key in left if key[:2] in ("na", "h:")} == set()
 
 
+async def test_what_was_stored_during_an_update_is_listed_once(redis_url: str, client: Any) -> None:
+    """A record of today with an entry of format 2, which the update takes away; also by its finish."""
+    async with RedisBackend(redis_url) as backend:
+        await backend.store("t", TaskResult.failed("t", ValueError(), submitted_at=at(1), at=at(9)))
+    client.zadd(PREFIX + "i:failed:", {"7ff9b8b7b9b1f940t": 0})
+    client.set(PREFIX + "format", "2")
+    async with RedisBackend(redis_url):
+        assert check_whole(client) == {"t": "failed"}
+
+
 async def test_an_update_that_was_interrupted_goes_on(
     redis_url: str, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -211,6 +211,40 @@ async def test_clear_finds_what_the_server_has_removed(redis_url: str, client: A
         assert client.keys(PREFIX.replace("{", "[{]") + "[^c]*") == [PREFIX + "format"]
 
 
+async def test_what_an_evicted_record_leaves_is_not_that_of_the_next(redis_url: str, client: Any) -> None:
+    """The server may evict a record and keep its data, and resume a task from a checkpoint of another."""
+    async with RedisBackend(redis_url) as backend:
+        for name in ("t", "u"):
+            await fill(backend, name, ttl=600)
+            client.unlink(f"{PREFIX}r:{name}")
+            await backend.store(name, TaskResult.running(name))
+            assert await backend.data.all(name) == {}
+            assert await backend.data.get(name, "k") is None
+            assert await backend.checkpoints.all(name) == []
+        assert await backend.checkpoints.save("t", 2) == 1
+        assert await backend.data.set("u", "l", 2) == 1
+        assert await backend.data.all("t") == {}
+        assert await backend.data.all("u") == {"l": 2}
+        assert await backend.checkpoints.latest("u") is None
+        names = {"r:", "h:", "e:checkpoint:", "k:checkpoint:"}
+        assert kept(client, "t") == dict.fromkeys(names) | {"h:": 600}
+
+
+async def test_records_that_cannot_be_read_leave_nothing_behind(redis_url: str, client: Any) -> None:
+    """Only their own bytes could tell where they are listed: once they are removed, the purge finds it."""
+    async with RedisBackend(redis_url) as backend:
+        names = await fill_with(backend, 10, None)
+        for name in names[::2]:
+            client.set(f"{PREFIX}r:{name}", "x")
+        assert await backend.delete(names[0])
+        assert await backend.clear("failed", label="lNone 2") == 1
+        assert await backend.delete_many(names) == 8
+        assert await backend.purge_expired() == 0
+        assert (await backend.count_by_status())[TaskStatus.FAILED] == 0
+        assert check_whole(client) == {}
+        assert not client.exists(PREFIX + "g")
+
+
 async def test_the_search_goes_in_steps_that_anybody_takes(redis_url: str, client: Any) -> None:
     """Each looks at a bounded number of entries; records and neighbours that look alike are left alone."""
     clock = ManualClock()

@@ -80,14 +80,17 @@ async def _as_completed(
             wait.add_done_callback(done.put_nowait)
         for told in range(len(waits)):
             life.check_place()  # each step may be taken by another task, and in another loop
-            try:
-                async with asyncio.timeout_at(deadline):
-                    wait = await done.get()
-            except TimeoutError:
-                late = [task_id for task_id, wait in waits.items() if not wait.done()]
-                if len(late) == len(waits) - told:
-                    raise WaitTimeout(late[0], seconds or 0.0) from core.waiters.trouble
-                wait = await done.get()  # it has ended in time, and is about to be in the queue
+            if not done.empty():  # a timeout for each of thousands would cost as much as their reads
+                wait = done.get_nowait()
+            else:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        wait = await done.get()
+                except TimeoutError:
+                    late = [task_id for task_id, wait in waits.items() if not wait.done()]
+                    if len(late) == len(waits) - told:
+                        raise WaitTimeout(late[0], seconds or 0.0) from core.waiters.trouble
+                    wait = await done.get()  # it has ended in time, and is about to be in the queue
             yield _settled(partial(_result, wait, view), raise_first)
     finally:
         for task_id, wait in waits.items():

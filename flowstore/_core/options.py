@@ -68,11 +68,11 @@ def kept_facets(options: BackendOptions) -> frozenset[str]:
     given = options.get("facets", FIELDS)
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise TypeError(f"facets: expected names such as ['name', 'label'], got {given!r:.80}")
-    facets: frozenset[str] = frozenset(given)
-    if unknown := facets - {*OPTIONAL}:
+    facets = [*given]
+    if unknown := [facet for facet in facets if facet not in OPTIONAL]:
         shown = min(map(repr, unknown))
         raise ValueError(f"facets: expected some of {', '.join(OPTIONAL)}, got {shown:.80}")
-    return facets
+    return frozenset(facets)
 
 
 def op_timeout(options: BackendOptions) -> float:

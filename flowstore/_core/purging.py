@@ -18,7 +18,7 @@ from typing import Final
 
 from flowstore._trips.background import in_background
 from flowstore.engine import Purged
-from flowstore.errors import StorageError
+from flowstore.errors import AccessDenied, SchemaTooNew, StorageError
 
 _LOG: Final = logging.getLogger("flowstore")
 _SHORTEST_PAUSE: Final = 0.01
@@ -30,7 +30,8 @@ BACKGROUND_STEP: Final = 200
 class Purger:
     """Calls ``purge`` every ``interval`` seconds, give or take a half, until nothing is left; None: never.
 
-    A failure is logged, and met again or not the next time. Of several in a row only the first is a warning.
+    A failure is logged, and met again or not the next time. Of several in a row only the first is a warning,
+    and none where this program may only read: those who may write do it.
     """
 
     def __init__(self, purge: Callable[[], Awaitable[Purged]], interval: float | None, name: str) -> None:
@@ -79,7 +80,8 @@ class Purger:
             self.start()
 
     def _log(self, error: Exception) -> None:
-        level = logging.DEBUG if self._is_failing else logging.WARNING
+        is_told = self._is_failing or isinstance(error, AccessDenied | SchemaTooNew)
+        level = logging.DEBUG if is_told else logging.WARNING
         is_known = isinstance(error, StorageError)
         self._is_failing = True
         message = "expired records of namespace %r could not be purged, which will be tried again: %s"

@@ -9,7 +9,15 @@ import weakref
 
 import pytest
 
-from flowstore import BaseResultBackend, ResultExpired, StorageFull, StorageUnavailable, TaskResult
+from flowstore import (
+    AccessDenied,
+    BaseResultBackend,
+    ResultExpired,
+    SchemaTooNew,
+    StorageFull,
+    StorageUnavailable,
+    TaskResult,
+)
 from flowstore._core.purging import Purger
 from flowstore.backends.memory import MemoryEngine
 from flowstore.engine import Engine, EngineWrapper, Purged
@@ -88,6 +96,13 @@ async def test_failures_are_logged_and_ridden_out(caplog: pytest.LogCaptureFixtu
     ]
     assert all("'shop'" in record.getMessage() for record in caplog.records)
     assert [record.levelname for record in caplog.records if record.exc_info] == ["WARNING"]
+
+
+async def test_who_may_only_read_is_not_warned(caplog: pytest.LogCaptureFixture) -> None:
+    """It would be so for ever, and nobody there could do anything about it."""
+    caplog.set_level(logging.INFO, "flowstore")
+    await run(Purges(AccessDenied("read only"), SchemaTooNew("x.db", 99, 4, is_readable=True), True))
+    assert caplog.records == []
 
 
 async def test_an_outage_is_ridden_out() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from flowstore import ResultDeleted, StorageTimeout, StorageUnavailable, TaskResult
+from flowstore import InMemoryBackend, ResultDeleted, StorageTimeout, StorageUnavailable, TaskResult
 from flowstore._waiting.waiters import Waiters
 from flowstore.engine import Change, Entry
 from flowstore.testing.samples import sample_entry
@@ -247,3 +248,21 @@ async def test_a_late_hint_of_a_removal_ends_no_later_wait() -> None:
         await wait
     storage.waiters.release("t", wait)
     await storage.waiters.close()
+
+
+async def test_waits_that_have_ended_set_no_timers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of thousands of tasks that have finished, each would set one for the deadline and cancel it."""
+    loop = asyncio.get_running_loop()
+    call_at, timers = loop.call_at, 0
+
+    def counting(*arguments: Any, **options: Any) -> asyncio.TimerHandle:
+        nonlocal timers
+        timers += 1
+        return call_at(*arguments, **options)
+
+    ids = [f"t{n}" for n in range(1_000)]
+    async with InMemoryBackend() as backend:
+        await backend.store_many(TaskResult.success(name) for name in ids)
+        monkeypatch.setattr(loop, "call_at", counting)
+        assert list(await backend.wait_for_many(ids, 30)) == ids
+    assert timers < 100

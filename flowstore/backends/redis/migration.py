@@ -183,7 +183,7 @@ def _converted(
     extras = bool(spilled) + 2 * bool(data or checkpoints)
     record = stored.record_of(new, new.version, found[6], kept, extras)
     header = value[: found.start(9)] if value else b""
-    adds = _listed(new, _place(entry, task_id), [item[:16] for item in log])
+    adds = _listed(new, [item[:16] for item in log])
     return _Record(task_id, header, record, adds, removals, spilled, values)
 
 
@@ -195,7 +195,7 @@ def _finished(
     if new is None or not new.status:
         return _Record(task_id, value[:100], b"", [index, place], [index, entry], (), values)
     log = stored.history_of(task_id, [value, b"".join(history)])
-    adds = _listed(new, stored.member(new.position), [stored.logged(item) for item in log])
+    adds = _listed(new, [stored.logged(item) for item in log])
     parents = [f"{kind}:{facet.partition(':')[2]}" for facet in new.fixed for kind in ("parent", "root")]
     removals: list[Argument] = []
     for facet in (*new.facets, *parents):
@@ -208,11 +208,11 @@ def _place(entry: bytes, task_id: str) -> bytes:
     return stored.member(Position(int(entry[:16], 16) - _OFFSET, task_id))
 
 
-def _listed(new: Entry, place: bytes, logged: Sequence[bytes]) -> list[Argument]:
+def _listed(new: Entry, logged: Sequence[bytes]) -> list[Argument]:
     """The entries of a record in all indexes."""
     adds: list[Argument] = []
     for facet in ("", *new.fixed, *new.facets):
-        adds += (f"i:{new.status}:{facet}", place)
+        adds += (f"i:{new.status}:{facet}", stored.member(new.position_in(facet)))
     for facet in new.facets:
         adds += ("f", facet)
     for moved in logged:

@@ -73,3 +73,6 @@ class FacetingContract(Contract):
             ValueError, match="facets: expected some of name, worker_id, label, finished, got 'color'"
         ):
             make_backend(facets=["name", "color"])
+        bad = [["name"]]
+        with pytest.raises(ValueError, match=r"finished, got \['name'\]"):
+            make_backend(facets=bad)

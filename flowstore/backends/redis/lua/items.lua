@@ -9,8 +9,9 @@ while at <= #ARGV do
         local value = redis.pcall('GETRANGE', KEYS[1] .. 'r:' .. owner, '0', '50')
         is_live = value ~= ''
         if type(value) == 'string' and #value == 51 then
-            local high, low = struct.unpack('>I4I4', value, 43)
+            local format, extras, high, low = struct.unpack('>BxxxxxxxxxxxxxxBxxxxxxxxxxxxxxxxxxxxxxxxxxI4I4', value)
             is_live = high > next_high or high == next_high and low >= next_low
+            if format == 51 and extras < 2 then is_live = false end  -- what there is belonged to one that was evicted
         end
     end
     local values, order = KEYS[1] .. 'e:' .. behind, KEYS[1] .. 'k:' .. behind

@@ -19,6 +19,11 @@ local function put(section, owner, key, is_put, stored, if_version, keep)
         version, _, _, _, _, expires, _, _, _, _, _, extras = standing(owner)
         if version == false then return {'the record of the task is not of this format', key, 0} end
         if not version or is_expired(expires) then return {-1, key, 0} end
+        if extras < 2 then  -- an evicted record of the same id may have left some
+            local left = {}
+            disown({}, left, owner, '', 2)
+            call('UNLINK', unpack(left))
+        end
     end
     for name, wanted in pairs({[values] = 'hash', [order] = 'zset'}) do
         local kind = call('TYPE', name).ok

@@ -20,8 +20,8 @@ end
 -- What is to be removed, and by id what those are told who wait: 'e', 'd', or nothing where it is false.
 local removals, unlinked, gone = {}, {}, {}
 
--- Entries of a record that is not there, or another one, since the server has removed it: only the record could
--- tell which others there are. So they are searched for in all indexes, by mend.lua.
+-- Entries of a record that cannot be read, or is not there, or another one, since the server has removed it: only
+-- the record could tell which others there are. So they are searched for in all indexes, by mend.lua.
 local has_ghosts = false
 local function mark_ghosts()
     if has_ghosts then ask('HSET', prefix .. 'g', 'again', '1') end
@@ -33,7 +33,7 @@ local function drop(id, version, _, _, sort, finish, expires, keys, _, _, histor
     unlinked[#unlinked + 1] = prefix .. 'r:' .. id
     disown(removals, unlinked, id, history or '', extras or 3)
     if not version then
-        has_ghosts = has_ghosts or version == nil
+        has_ghosts = true
         gone[id] = version == false and 'd'
         return version == false
     end

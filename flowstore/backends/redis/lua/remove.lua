@@ -8,5 +8,6 @@ end
 
 for place = 5, #ARGV do removed[place - 4] = gone[ARGV[place]] and 0 or look(ARGV[place], standing(ARGV[place])) end
 remove_noted()
+mark_ghosts()
 publish()
 return answer(removed)
