@@ -54,9 +54,9 @@ def view_of(as_: Any, load_result: bool, max_value: int | None = None) -> View:
         return WHOLE
     typed = typed_of(as_, "as_")
     if not check_bool("load_result", load_result) and typed is not None:
-        raise ValueError("as_: expected None with load_result=False, which leaves the result out")
+        raise ValueError(f"as_: expected None with load_result=False, got {as_!r:.80}")
     if max_value is not None:
         check_int("max_value", max_value, 0, 2**31 - 1)
         if typed is not None or not load_result:
-            raise ValueError("max_value: expected None with as_ or load_result=False")
+            raise ValueError(f"max_value: expected None with as_ or load_result=False, got {max_value}")
     return View(load_result, typed, max_value)
