@@ -7,7 +7,17 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Generic, Literal, Self, TypedDict, Unpack, cast
 
-from pydantic import ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator, model_serializer
+from pydantic import (
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_serializer,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypeAliasType, TypeVar
 
 from flowstore._errors.rebuilding import named, rebuilt_or
@@ -71,6 +81,22 @@ def _left_out(value: object, validate: ValidatorFunctionWrapHandler) -> object:
 
 
 _MAYBE_LEFT_OUT: Final = WrapValidator(_left_out)
+
+
+class _OrLeftOut:
+    """The same for ``result``, without a call of Python for each result that is made."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        value = handler(source)
+        left_out = [core_schema.is_instance_schema(kind) for kind in (NotLoaded, Excerpt)]
+        return core_schema.union_schema([value, *left_out], mode="left_to_right")
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return handler(cast(Any, schema)["choices"][0])
+
+
 _VALUES: Final = ("result", "args", "kwargs")
 _LEFT_OUT: Final = "Left out where it was not loaded."
 
@@ -140,7 +166,7 @@ class TaskResult(Record, Generic[T]):
     task_id: Identifier
     status: TaskStatus
     task_name: Identifier | None = None
-    result: Annotated[T | None, _MAYBE_LEFT_OUT, AsJson] = Field(default=None, description=_LEFT_OUT)
+    result: Annotated[T | None, _OrLeftOut(), AsJson] = Field(default=None, description=_LEFT_OUT)
     error: TaskError | None = None
     args: Annotated[tuple[Any, ...], _MAYBE_LEFT_OUT, AsJson] = Field(default=(), description=_LEFT_OUT)
     kwargs: Annotated[dict[str, Any], _MAYBE_LEFT_OUT, AsJson] = Field(
