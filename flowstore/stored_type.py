@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, get_origin
@@ -115,14 +114,3 @@ class Excerpt:
 
     def __repr__(self) -> str:
         return f"<beginning of {self.size} bytes: {self.data!r:.60}>"
-
-
-def unresolved_in(value: Any) -> Unresolved | None:
-    """The first one in builtin containers, however deep; None if there is none."""
-    if type(value) is Unresolved:
-        return value
-    if isinstance(value, dict):
-        return next(filter(None, map(unresolved_in, (*value, *value.values()))), None)
-    if isinstance(value, list | tuple | set | frozenset | deque):
-        return next(filter(None, map(unresolved_in, value)), None)
-    return None

@@ -87,6 +87,11 @@ def _are_plain(keys: Collection[Any]) -> bool:
     return "$" not in names or not any(key.startswith("$") for key in keys)
 
 
+def _are_stored(keys: Collection[Any]) -> bool:
+    """Whether a raw reader got a dict with these keys: written back, its tags are what they were."""
+    return all(type(key) is str and not has_surrogates(key) for key in keys)
+
+
 class _TooLarge(Refused):
     pass
 
@@ -97,7 +102,8 @@ class Codec:
     ``types``: those that may occur in values, each stored under "module:qualname", or under its name in a
     mapping. ``max_bytes``: the limit on the encoded record. ``max_depth``, up to ``MAX_DEPTH``: how deep
     containers may nest within one value. On read it is enforced in levels of JSON, of which a container may
-    take several. ``raw``: values are read as the JSON that is stored, with the tags as data.
+    take several. ``raw``: values are read as the JSON that is stored, with the tags as data, which are
+    tags again where they are written back.
     """
 
     def __init__(
@@ -132,6 +138,8 @@ class Codec:
             self._readers[tag] = partial(self._read_registered, tag)
         self._types = TypeTable(types)
         for cls in self._types.classes():
+            if cls in self._leaves or cls in self._containers:
+                raise TypeError(f"types: {cls.__name__} is stored as it is, and cannot be registered")
             self._writer_of(cls)
         hook = None if raw else self._read_object
         self._decoder = JSONDecoder(object_pairs_hook=hook, parse_constant=refuse_constant)
@@ -256,7 +264,7 @@ class Codec:
         return f'{{"{tag}":[{",".join(members)}]}}'
 
     def _dict(self, value: dict[Any, object], depth: int, step: Callable[[object], str] = _key_step) -> str:
-        if not _are_plain(value):
+        if not _are_plain(value) and not (self.is_raw and _are_stored(value)):
             return f'{{"$dict":{self._pairs(value, depth, step)}}}'
         leaves = self._leaves
         texts: list[str] = []

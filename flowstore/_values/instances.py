@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic.fields import FieldInfo, ModelPrivateAttr
 
-from flowstore._errors.raised import full_name
+from flowstore._errors.raised import full_name, message_of
 from flowstore._values.refusals import Unfit, as_type, short
 
 UNSET: Final = object()
@@ -23,7 +23,7 @@ def called(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
     except (Unfit, RecursionError, MemoryError):
         raise
     except Exception as error:
-        raise Unfit(f"{what} raised {full_name(type(error))}: {short(str(error))}") from error
+        raise Unfit(f"{what} raised {full_name(type(error))}: {short(message_of(error))}") from error
 
 
 def pydantic_default(name: str, field: FieldInfo, held: dict[str, Any]) -> object:
