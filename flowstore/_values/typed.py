@@ -131,7 +131,11 @@ class Typed(Generic[T]):
         data = value.data.copy() if type(value.data) is dict else value.data  # it may become the __dict__
         try:
             return kind.adopt(value.tag, data, value.version)
-        except Unfit:  # the fields as they are: pydantic knows better what is wrong with them
+        except (
+            Unfit,
+            TypeError,
+            ValueError,
+        ):  # the fields as they are: pydantic knows better what is wrong with them
             return value.data
 
 

@@ -90,7 +90,9 @@ class TypeTable:
             generic = self.of_name(base)
             if isinstance(generic, ModelKind):
                 found = [cls for cls in _parametrizations(generic.cls) if self._spelled(cls, base) == name]
-                kind = _parametrized(generic, found[0], name) if len(found) == 1 else generic
+                if len(found) != 1:
+                    return generic
+                kind = self._by_name[name] = _parametrized(generic, found[0], name)
         return kind
 
     def missing(self, tag: str, name: str) -> str:

@@ -6,13 +6,15 @@ import datetime as times
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Flag
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pytest
+from pydantic import BaseModel
 
 from flowstore import InMemoryBackend, NotSerializable, StoredType, TaskResult, Unresolved
 from flowstore._values import copies, leaves
 from flowstore._values.codec import Codec
+from flowstore._values.types import TypeTable
 from flowstore.testing.contract.values import Point
 
 
@@ -25,6 +27,13 @@ class New(Flag):
     READ = 1
     WRITE = 2
     RUN = 4
+
+
+T = TypeVar("T")
+
+
+class Box(BaseModel, Generic[T]):
+    held: T
 
 
 class Opaque:
@@ -90,6 +99,17 @@ def test_one_class_twice() -> None:
         Codec([Point, upgraded])
     assert through(Point(1, 2), [Point, StoredType(Point)], [Point, Point]) == Point(1, 2)
     assert through(Point(1, 2), [StoredType(Point, name="old")], [Point, StoredType(Point, name="old")])
+
+
+def test_a_parametrization_is_looked_for_once() -> None:
+    """There may be many, and a value of it in every row."""
+    table = TypeTable([Box])
+    name = f"{__name__}:Box[int]"
+    held = [Box[int], Box[str]]
+    found = table.of_name(name)
+    assert found is not None
+    assert found.cls is held[0]
+    assert table.of_name(name) is found
 
 
 def test_the_advice_tells_a_class_from_the_builtin() -> None:

@@ -178,6 +178,16 @@ async def test_secrets_are_in_no_error() -> None:
         assert "hunter2" not in failed.error.model_dump_json()
 
 
+@pytest.mark.parametrize("fields", ["1", "null", "[]", '{"$other":1}'])
+def test_forged_fields(fields: str) -> None:
+    """What is no dict of fields is not of the type, whatever the name that it is stored under."""
+    data = f'{{"result":{{"$namedtuple":["{__name__}:Later",{fields}]}}}}'.encode()
+    typed = typed_of(Later, "as_")
+    assert typed is not None
+    with pytest.raises(UnexpectedValue):
+        typed.checked(Codec().decode_fields(data)["result"], "t", "result")
+
+
 def test_paths_and_reasons_are_bounded() -> None:
     """The keys of what is stored may be as long as they please."""
     with pytest.raises(UnexpectedValue) as raised:
