@@ -49,10 +49,11 @@ from functools import partial
 from json import JSONDecoder
 from typing import Any, Final
 
+from flowstore._values.bases import as_base
 from flowstore._values.codec_plain import plain_json, read_plain
 from flowstore._values.json_text import nesting, refuse_constant, without_unknown
 from flowstore._values.kinds import EnumKind, Kind
-from flowstore._values.leaves import FACTORIES, LEAVES, READERS, as_base, has_surrogates, quoted, unique
+from flowstore._values.leaves import FACTORIES, LEAVES, READERS, has_surrogates, quoted, unique
 from flowstore._values.refusals import DecodeError, Refused, Unfit, as_type, reason, short
 from flowstore._values.types import BY_TAG, Types, TypeTable
 from flowstore.errors import NotSerializable, PayloadTooLarge
@@ -323,6 +324,8 @@ class Codec:
             return Unresolved(cut(tag, _MAX_NAME_CHARS), f"{short(tag)} is of a newer flowstore", payload)
         try:
             return read(payload)
+        except Unfit as unfit:
+            return Unresolved(tag, str(unfit), payload, tag)
         except (DecodeError, RecursionError, MemoryError):
             raise  # the last two mean that the caller ran out of stack or memory, not that the bytes are bad
         except Exception as error:  # including those of the __hash__ and __eq__ of a registered type

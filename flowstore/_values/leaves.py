@@ -9,19 +9,19 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Context, Decimal, InvalidOperation
-from enum import Enum
 from functools import partial
 from json.encoder import encode_basestring
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote, unquote
 from uuid import UUID
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pydantic_core
 from pydantic import networks
 
 from flowstore._errors.raised import full_name
-from flowstore._values.refusals import DecodeError, Refused, as_type, short
+from flowstore._values.refusals import DecodeError, Refused, Unfit, as_type, short
+from flowstore.stored_type import Unresolved
 
 T = TypeVar("T")
 
@@ -124,7 +124,16 @@ def _read_moment(kind: type[datetime] | type[time], payload: object) -> datetime
     if type(payload) is str:
         return kind.fromisoformat(payload)
     iso, zone, fold = as_type(list, payload)
+    if type(zone) is Unresolved:
+        raise Unfit(zone.reason)
     return kind.fromisoformat(as_type(str, iso)).replace(tzinfo=zone, fold=fold)
+
+
+def _read_zone(payload: object) -> ZoneInfo:
+    try:
+        return ZoneInfo(as_type(str, payload))
+    except ZoneInfoNotFoundError:
+        raise Unfit(f"the time zone {short(payload)} is not known here; install tzdata") from None
 
 
 def _read_date(kind: type[date], payload: object) -> date:
@@ -227,8 +236,14 @@ def _url(value: object) -> str:
 
 
 def _read_url(payload: object) -> object:
-    cls, text = _class_named(_URLS, payload)
-    return cls(text)
+    name, text = [as_type(str, part) for part in as_type(list, payload)]
+    cls = _URLS.get(name)
+    if cls is None:
+        raise Unfit(f"{short(name)} is a URL of another version of pydantic")
+    try:
+        return cls(text)
+    except ValueError:  # its text is not shown, as it may have a password
+        raise Unfit(f"not a {name} to this version of pydantic") from None
 
 
 _CONSTANTS: Final = {None: "null", True: "true", False: "false"}
@@ -271,7 +286,7 @@ READERS: Final[dict[str, Callable[[object], object]]] = {
     "$time": partial(_read_moment, time),
     "$timedelta": _read_timedelta,
     "$timezone": lambda payload: timezone(*as_type(list, payload)),
-    "$zoneinfo": lambda payload: ZoneInfo(as_type(str, payload)),
+    "$zoneinfo": _read_zone,
     "$path": _read_path,
     "$ip": _read_address,
     "$url": _read_url,
@@ -279,63 +294,3 @@ READERS: Final[dict[str, Callable[[object], object]]] = {
     "$defaultdict": _read_defaultdict,
     "$deque": _read_deque,
 }
-
-
-# --- Values of a subclass that are equal to one of the base
-
-
-def _datetime_of(kind: type[datetime], value: datetime) -> datetime:
-    date_and_time = (value.year, value.month, value.day, value.hour, value.minute, value.second)
-    return kind(*date_and_time, value.microsecond, value.tzinfo, fold=value.fold)
-
-
-def _date_of(kind: type[date], value: date) -> date:
-    return kind(value.year, value.month, value.day)
-
-
-def _time_of(value: time) -> time:
-    return time(value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold)
-
-
-# Test libraries that stop the clock put classes of their own into the place of ``datetime`` and ``date`` in
-# every module, while they do. These two are the real ones, of the time when this module was imported.
-_AS_BASE: Final[dict[type, Callable[[Any], object]]] = {
-    datetime: partial(_datetime_of, datetime),
-    date: partial(_date_of, date),
-    time: _time_of,
-    timedelta: lambda value: timedelta(value.days, value.seconds, value.microseconds),
-    tzinfo: known_zone,
-    UUID: lambda value: UUID(int=value.int),
-    Decimal: Decimal,
-    str: str.__str__,
-    bytes: lambda value: bytes.__getitem__(value, slice(None)),
-    int: int.__int__,
-    float: float.__float__,
-}
-"""How to make a value of the class out of one of a subclass, each class before those that it extends."""
-
-
-def as_base(value: object) -> object:
-    """The value of a class in LEAVES that ``value``, of a subclass, is equal to; NotImplemented if none is.
-
-    So are those of drivers and test libraries: asyncpg's UUID, numpy's float64, freezegun's FakeDatetime. One
-    with attributes of its own would lose them.
-    """
-    kind = type(value)  # isinstance would ask the value itself, which may raise
-    base = next((base for base in _AS_BASE if issubclass(kind, base)), None)
-    if base is None or issubclass(kind, Enum):
-        return NotImplemented
-    try:
-        plain = _AS_BASE[base](value)
-        is_same = bool(plain == value and value == plain) and hash(plain) == hash(value)
-        is_same = is_same or (base is float and plain != plain)  # NaN
-    except Exception:
-        return NotImplemented
-    return plain if is_same and not _has_state(value, base) else NotImplemented
-
-
-def _has_state(value: object, base: type) -> bool:
-    kind = type(value)
-    own = kind.__mro__[: kind.__mro__.index(base)]
-    slots = [name for cls in own for name in vars(cls).get("__slots__", ()) if not name.startswith("__")]
-    return bool(getattr(value, "__dict__", None)) or any(hasattr(value, name) for name in slots)

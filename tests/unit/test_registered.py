@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from flowstore import InMemoryBackend, NotSerializable, StoredType, TaskResult, Unresolved
-from flowstore._values import copies, leaves
+from flowstore._values import bases, copies, leaves
 from flowstore._values.codec import Codec
 from flowstore._values.types import TypeTable
 from flowstore.testing.contract.values import Point
@@ -70,6 +70,27 @@ def test_flags_of_a_newer_program(value: New) -> None:
     assert isinstance(missing, Unresolved)
 
 
+@pytest.mark.parametrize(
+    ("stored", "reason"),
+    [
+        ('{"$zoneinfo":"Mars/Base"}', "'Mars/Base' is not known here; install tzdata"),
+        (
+            '{"$datetime":["2024-01-01T00:00:00",{"$zoneinfo":"Mars/Base"},0]}',
+            "'Mars/Base' is not known here",
+        ),
+        ('{"$url":["BrandNewDsn","new://ada:hunter2@host"]}', "'BrandNewDsn' is a URL of another version"),
+        ('{"$url":["PostgresDsn","new://ada:hunter2@host"]}', "not a PostgresDsn to this version"),
+    ],
+)
+def test_zones_and_urls_that_are_not_known_here(stored: str, reason: str) -> None:
+    """Systems have other zones, and versions of pydantic other URLs. All else of the record is read."""
+    kept, missing = Codec().decode_fields(f'{{"result":[1,{stored}]}}'.encode())["result"]
+    assert kept == 1
+    assert isinstance(missing, Unresolved)
+    assert reason in missing.reason
+    assert "hunter2" not in repr(missing)
+
+
 def test_a_hook_whose_error_has_no_text() -> None:
     """It is about one value, and not about the record."""
 
@@ -121,7 +142,7 @@ def test_the_advice_tells_a_class_from_the_builtin() -> None:
 
 async def test_while_the_clock_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Libraries that stop it put their classes into the place of the real ones, in all modules."""
-    for module in (leaves, copies):
+    for module in (bases, leaves, copies):
         monkeypatch.setattr(module, "datetime", Stopped)
         monkeypatch.setattr(module, "date", StoppedDate)
     value = [Stopped(2024, 2, 29, 1, tzinfo=UTC), StoppedDate(2024, 2, 29), datetime(2024, 1, 1)]
