@@ -48,18 +48,9 @@ from flowstore.errors import (
 )
 from flowstore.features import AppInfo, Checkpoint, DataEntry, Worker
 from flowstore.jsonable import to_jsonable
-from flowstore.models import (
-    NOT_LOADED,
-    Page,
-    Progress,
-    Settled,
-    TaskResult,
-    TaskStatus,
-    Transition,
-    Unreadable,
-    Workflow,
-)
-from flowstore.stored_type import Excerpt, StoredType, Unresolved
+from flowstore.models import Page, Progress, Settled, TaskResult, TaskStatus, Transition, Unreadable, Workflow
+from flowstore.stand_ins import NOT_LOADED, Excerpt, Unresolved
+from flowstore.stored_type import StoredType
 from flowstore.task_error import TaskError
 
 if TYPE_CHECKING:

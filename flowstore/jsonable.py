@@ -32,7 +32,7 @@ from pydantic import AnyUrl, BaseModel, PlainSerializer, PostgresDsn, WrapSerial
 from pydantic_core import MultiHostUrl, Url
 
 from flowstore._errors.raised import full_name, message_of
-from flowstore.stored_type import Excerpt, Unresolved
+from flowstore.stand_ins import Excerpt, Unresolved
 from flowstore.text import cut
 
 MAX_REPR_CHARS: Final = 1_000

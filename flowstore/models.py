@@ -10,14 +10,8 @@ from typing import Annotated, Any, Final, Generic, Literal, Self, TypedDict, Unp
 from pydantic import (
     ConfigDict,
     Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
     model_serializer,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypeAliasType, TypeVar
 
 from flowstore._errors.rebuilding import named, rebuilt_or
@@ -31,7 +25,7 @@ from flowstore.errors import (
 )
 from flowstore.fields import NO_META, Amount, Identifier, Labels, Meta, Note, Record, Scalar, Timestamp
 from flowstore.jsonable import AsJson
-from flowstore.stored_type import Excerpt, Unresolved
+from flowstore.stand_ins import MAYBE_LEFT_OUT, NOT_LOADED, Excerpt, NotLoaded, OrLeftOut, Unresolved
 from flowstore.task_error import TaskError
 
 T = TypeVar("T", default=Any)
@@ -60,41 +54,6 @@ Statuses = TaskStatus | StatusName | Iterable[TaskStatus | StatusName] | None
 """One status or several, as members or values; None: all of them."""
 
 FINISHED: Final = frozenset({TaskStatus.SUCCESS, TaskStatus.FAILED, TaskStatus.CANCELLED})
-
-
-class NotLoaded:
-    """The type of ``NOT_LOADED``, which stands for a value that was not read from the storage."""
-
-    def __repr__(self) -> str:
-        return "<not loaded>"
-
-    def __reduce__(self) -> str:
-        """There is but one, also after pickling and copying."""
-        return "NOT_LOADED"
-
-
-NOT_LOADED: Final = NotLoaded()
-
-
-def _left_out(value: object, validate: ValidatorFunctionWrapHandler) -> object:
-    return value if value is NOT_LOADED or isinstance(value, Excerpt) else validate(value)
-
-
-_MAYBE_LEFT_OUT: Final = WrapValidator(_left_out)
-
-
-class _OrLeftOut:
-    """The same for ``result``, without a call of Python for each result that is made."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        value = handler(source)
-        left_out = [core_schema.is_instance_schema(kind) for kind in (NotLoaded, Excerpt)]
-        return core_schema.union_schema([value, *left_out], mode="left_to_right")
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return handler(cast(Any, schema)["choices"][0])
 
 
 _VALUES: Final = ("result", "args", "kwargs")
@@ -166,10 +125,10 @@ class TaskResult(Record, Generic[T]):
     task_id: Identifier
     status: TaskStatus
     task_name: Identifier | None = None
-    result: Annotated[T | None, _OrLeftOut(), AsJson] = Field(default=None, description=_LEFT_OUT)
+    result: Annotated[T | None, OrLeftOut(), AsJson] = Field(default=None, description=_LEFT_OUT)
     error: TaskError | None = None
-    args: Annotated[tuple[Any, ...], _MAYBE_LEFT_OUT, AsJson] = Field(default=(), description=_LEFT_OUT)
-    kwargs: Annotated[dict[str, Any], _MAYBE_LEFT_OUT, AsJson] = Field(
+    args: Annotated[tuple[Any, ...], MAYBE_LEFT_OUT, AsJson] = Field(default=(), description=_LEFT_OUT)
+    kwargs: Annotated[dict[str, Any], MAYBE_LEFT_OUT, AsJson] = Field(
         default_factory=dict, description=_LEFT_OUT
     )
     submitted_at: Timestamp | None = None

@@ -1,8 +1,7 @@
-"""Types that values may hold: what a program says of each, and what stands for those it does not know."""
+"""Types that values may hold: what a program says of each."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, get_origin
@@ -72,57 +71,3 @@ class StoredType(Generic[T]):
             raise ValueError(
                 f"unknown_fields: expected 'ignore', 'keep' or 'refuse', got {self.unknown_fields!r:.80}"
             )
-
-
-class Unresolved:
-    """Stands for a stored value that cannot be made: its type is not registered here, or no longer fits.
-
-    ``type_name`` is the name under which the type is stored, ``reason`` says what is missing, ``data`` is
-    what is stored of the value, such as the dict of its fields, ``tag`` and ``version`` say how. It is equal
-    to nothing but itself, has no other attribute (the error tells the reason), and cannot be stored.
-    """
-
-    __slots__ = ("data", "reason", "tag", "type_name", "version")
-
-    def __init__(self, type_name: str, reason: str, data: Any, tag: str = "", version: int = 1) -> None:
-        self.type_name = type_name
-        self.reason = reason
-        self.data = data
-        self.tag = tag
-        self.version = version
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # copy and pickle ask for what an object may not have
-            raise AttributeError(name)
-        raise AttributeError(f"{name!r} cannot be read: {self.reason}")
-
-    def __repr__(self) -> str:
-        return f"<{self.type_name}: {self.reason}>"
-
-
-class Excerpt:
-    """The beginning of a value that is larger than its reader asked for (``max_value``).
-
-    ``data`` is what could be read of it as JSON, with the tags of stored values as data; what follows is left
-    out, and the last string or number may be cut. ``size``: the bytes of all encoded values of the record.
-    """
-
-    __slots__ = ("data", "size")
-
-    def __init__(self, data: Any, size: int) -> None:
-        self.data = data
-        self.size = size
-
-    def __repr__(self) -> str:
-        return f"<beginning of {self.size} bytes: {self.data!r:.60}>"
-
-
-def unresolved_in(value: Any) -> Unresolved | None:
-    """The first one in builtin containers, however deep; None if there is none."""
-    if type(value) is Unresolved:
-        return value
-    if isinstance(value, dict):
-        return next(filter(None, map(unresolved_in, (*value, *value.values()))), None)
-    if isinstance(value, list | tuple | set | frozenset | deque):
-        return next(filter(None, map(unresolved_in, value)), None)
-    return None

@@ -40,7 +40,6 @@ from flowstore._values.typed import Typed
 from flowstore.errors import NotSerializable, StorageTimeout, UnexpectedValue, UnresolvedValue
 from flowstore.fields import FrozenMeta, Scalar, check_meta
 from flowstore.models import MAX_RETRIES, Progress, T, TaskResult, TaskStatus
-from flowstore.stored_type import unresolved_in
 from flowstore.text import check_text
 from flowstore.times import from_micros
 
@@ -182,10 +181,8 @@ class TrackedTask(Generic[T]):
         try:
             await self._store(self._running)
         except NotSerializable as refused:
-            missing = unresolved_in((self._running.args, self._running.kwargs))
-            if missing is None:
-                raise
-            error = UnresolvedValue(self.task_id, f"{refused.path}: {missing.reason}")
+            # The only values are the arguments, which were stored: so something of them is Unresolved here.
+            error = UnresolvedValue(self.task_id, f"{refused.path}: {refused.reason}")
             await to_its_end(self._fail_unread(error))
             raise error from None
 

@@ -49,14 +49,15 @@ from functools import partial
 from json import JSONDecoder
 from typing import Any, Final
 
+from flowstore._values.bases import as_base
 from flowstore._values.codec_plain import plain_json, read_plain
 from flowstore._values.json_text import nesting, refuse_constant, without_unknown
 from flowstore._values.kinds import EnumKind, Kind
-from flowstore._values.leaves import FACTORIES, LEAVES, READERS, as_base, has_surrogates, quoted, unique
+from flowstore._values.leaves import FACTORIES, LEAVES, READERS, has_surrogates, quoted, unique
 from flowstore._values.refusals import DecodeError, Refused, Unfit, as_type, reason, short
 from flowstore._values.types import BY_TAG, Types, TypeTable
 from flowstore.errors import NotSerializable, PayloadTooLarge
-from flowstore.stored_type import Unresolved
+from flowstore.stand_ins import Unresolved
 from flowstore.text import cut
 
 __all__ = ["MAX_DEPTH", "Codec", "DecodeError"]
@@ -87,6 +88,11 @@ def _are_plain(keys: Collection[Any]) -> bool:
     return "$" not in names or not any(key.startswith("$") for key in keys)
 
 
+def _are_stored(keys: Collection[Any]) -> bool:
+    """Whether a raw reader got a dict with these keys: written back, its tags are what they were."""
+    return all(type(key) is str and not has_surrogates(key) for key in keys)
+
+
 class _TooLarge(Refused):
     pass
 
@@ -97,7 +103,8 @@ class Codec:
     ``types``: those that may occur in values, each stored under "module:qualname", or under its name in a
     mapping. ``max_bytes``: the limit on the encoded record. ``max_depth``, up to ``MAX_DEPTH``: how deep
     containers may nest within one value. On read it is enforced in levels of JSON, of which a container may
-    take several. ``raw``: values are read as the JSON that is stored, with the tags as data.
+    take several. ``raw``: values are read as the JSON that is stored, with the tags as data, which are
+    tags again where they are written back.
     """
 
     def __init__(
@@ -132,6 +139,8 @@ class Codec:
             self._readers[tag] = partial(self._read_registered, tag)
         self._types = TypeTable(types)
         for cls in self._types.classes():
+            if cls in self._leaves or cls in self._containers:
+                raise TypeError(f"types: {cls.__name__} is stored as it is, and cannot be registered")
             self._writer_of(cls)
         hook = None if raw else self._read_object
         self._decoder = JSONDecoder(object_pairs_hook=hook, parse_constant=refuse_constant)
@@ -256,7 +265,7 @@ class Codec:
         return f'{{"{tag}":[{",".join(members)}]}}'
 
     def _dict(self, value: dict[Any, object], depth: int, step: Callable[[object], str] = _key_step) -> str:
-        if not _are_plain(value):
+        if not _are_plain(value) and not (self.is_raw and _are_stored(value)):
             return f'{{"$dict":{self._pairs(value, depth, step)}}}'
         leaves = self._leaves
         texts: list[str] = []
@@ -315,6 +324,8 @@ class Codec:
             return Unresolved(cut(tag, _MAX_NAME_CHARS), f"{short(tag)} is of a newer flowstore", payload)
         try:
             return read(payload)
+        except Unfit as unfit:
+            return Unresolved(tag, str(unfit), payload, tag)
         except (DecodeError, RecursionError, MemoryError):
             raise  # the last two mean that the caller ran out of stack or memory, not that the bytes are bad
         except Exception as error:  # including those of the __hash__ and __eq__ of a registered type

@@ -28,6 +28,8 @@ _CONTAINERS: Final = frozenset({dict, list, tuple})
 _MOST_CHARACTERS: Final = 2_048
 _MOST_ITEMS: Final = 1_000
 _MOST_LEVELS: Final = 20
+_DATETIME: Final = datetime
+"""The real one, also while a test library has put another into its place in this module."""
 _GREATEST_INT: Final = 2**63
 _MOST_BYTES: Final = _MOST_ITEMS * (2 * 12 * _MOST_CHARACTERS + 100)
 """More than the codec makes of what is copied: a character is 12 bytes at most, percent-encoded."""
@@ -72,7 +74,7 @@ def _copy(value: Any, left: list[int], levels: int) -> Any:
         is_plain = len(value) <= _MOST_CHARACTERS
     elif kind is int:
         is_plain = -_GREATEST_INT < value < _GREATEST_INT
-    elif kind is datetime:
+    elif kind is _DATETIME:
         is_plain = (value.tzinfo is None or value.tzinfo is UTC) and not value.fold
     else:
         is_plain = kind in _SHARED
@@ -123,7 +125,7 @@ class CopiedRecords(Records):
     def _copied(self, result: TaskResult) -> Copied:
         """Raises _NotPlain where the codec might have something to say."""
         args, kwargs = result.args, result.kwargs
-        if type(args) is not tuple or self.codec.max_bytes < _MOST_BYTES:
+        if type(args) is not tuple or self.codec.max_bytes < _MOST_BYTES or self.codec.is_raw:
             raise _NotPlain
         left, levels = [_MOST_ITEMS], min(_MOST_LEVELS, self.codec.max_depth)
         return Copied(

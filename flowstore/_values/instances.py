@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo, ModelPrivateAttr
 from pydantic_core import PydanticUndefined
 
-from flowstore._errors.raised import full_name
+from flowstore._errors.raised import full_name, message_of
 from flowstore._values.refusals import Refused, Unfit, as_type, short
 
 UNSET: Final = object()
@@ -25,7 +25,7 @@ def called(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
     except (Unfit, RecursionError, MemoryError):
         raise
     except Exception as error:
-        raise Unfit(f"{what} raised {full_name(type(error))}: {short(str(error))}") from error
+        raise Unfit(f"{what} raised {full_name(type(error))}: {short(message_of(error))}") from error
 
 
 def pydantic_default(name: str, field: FieldInfo, held: dict[str, Any]) -> object:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum, Flag
 from typing import Any, Final
 
-from flowstore._errors.raised import full_name
+from flowstore._errors.raised import full_name, message_of
 from flowstore._values.instances import called
 from flowstore._values.refusals import Refused, Unfit, as_type, origin_of, short
 from flowstore.stored_type import StoredType
@@ -75,7 +75,7 @@ class EnumKind(Kind):
 
     def _made(self, data: Any, version: int) -> object:
         if type(data) is int and issubclass(self.cls, Flag):
-            return self.cls(data)
+            return called(full_name(self.cls), self.cls, data)  # whose bits a newer program may have added to
         if as_type(str, data) not in self.cls.__members__:
             raise Unfit(f"{full_name(self.cls)} has no member {short(data)}")
         return self.cls[data]
@@ -92,7 +92,7 @@ class TaughtKind(Kind):
         try:
             return [dump(value), self.stored.version]
         except Exception as error:
-            raise Refused(f"its dump raised {full_name(type(error))}: {short(str(error))}") from error
+            raise Refused(f"its dump raised {full_name(type(error))}: {short(message_of(error))}") from error
 
     def _made(self, data: Any, version: int) -> object:
         if version > self.stored.version:

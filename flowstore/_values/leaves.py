@@ -9,19 +9,19 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Context, Decimal, InvalidOperation
-from enum import Enum
 from functools import partial
 from json.encoder import encode_basestring
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote, unquote
 from uuid import UUID
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pydantic_core
 from pydantic import networks
 
 from flowstore._errors.raised import full_name
-from flowstore._values.refusals import DecodeError, Refused, as_type, short
+from flowstore._values.refusals import DecodeError, Refused, Unfit, as_type, short
+from flowstore.stand_ins import Unresolved
 
 T = TypeVar("T")
 
@@ -124,7 +124,20 @@ def _read_moment(kind: type[datetime] | type[time], payload: object) -> datetime
     if type(payload) is str:
         return kind.fromisoformat(payload)
     iso, zone, fold = as_type(list, payload)
+    if type(zone) is Unresolved:
+        raise Unfit(zone.reason)
     return kind.fromisoformat(as_type(str, iso)).replace(tzinfo=zone, fold=fold)
+
+
+def _read_zone(payload: object) -> ZoneInfo:
+    try:
+        return ZoneInfo(as_type(str, payload))
+    except ZoneInfoNotFoundError:
+        raise Unfit(f"the time zone {short(payload)} is not known here; install tzdata") from None
+
+
+def _read_date(kind: type[date], payload: object) -> date:
+    return kind.fromisoformat(as_type(str, payload))
 
 
 def _read_set(kind: type[set[object]] | type[frozenset[object]], payload: object) -> Collection[object]:
@@ -223,13 +236,20 @@ _URLS: Final[dict[str, type[Any]]] = {
 def _url(value: object) -> str:
     text = str(value)  # URLs of pydantic 2.10.0 are equal to nothing
     if str(type(value)(text)) != text:  # type: ignore[call-arg]  # one of _URLS
-        raise Refused("its text is another URL once it is parsed again")  # a password may be in it
+        # not shown: it may have a password
+        raise Refused("a URL that is another one once it is parsed again")
     return _with_class("$url", value)
 
 
 def _read_url(payload: object) -> object:
-    cls, text = _class_named(_URLS, payload)
-    return cls(text)
+    name, text = [as_type(str, part) for part in as_type(list, payload)]
+    cls = _URLS.get(name)
+    if cls is None:
+        raise Unfit(f"{short(name)} is a URL of another version of pydantic")
+    try:
+        return cls(text)
+    except ValueError:  # its text is not shown, as it may have a password
+        raise Unfit(f"not a {name} to this version of pydantic") from None
 
 
 _CONSTANTS: Final = {None: "null", True: "true", False: "false"}
@@ -269,11 +289,11 @@ READERS: Final[dict[str, Callable[[object], object]]] = {
     "$frozenset": partial(_read_set, frozenset),
     "$dict": _read_dict,
     "$datetime": partial(_read_moment, datetime),
-    "$date": lambda payload: date.fromisoformat(as_type(str, payload)),
+    "$date": partial(_read_date, date),
     "$time": partial(_read_moment, time),
     "$timedelta": _read_timedelta,
     "$timezone": lambda payload: timezone(*as_type(list, payload)),
-    "$zoneinfo": lambda payload: ZoneInfo(as_type(str, payload)),
+    "$zoneinfo": _read_zone,
     "$path": _read_path,
     "$ip": _read_address,
     "$url": _read_url,
@@ -281,57 +301,3 @@ READERS: Final[dict[str, Callable[[object], object]]] = {
     "$defaultdict": _read_defaultdict,
     "$deque": _read_deque,
 }
-
-
-# --- Values of a subclass that are equal to one of the base
-
-
-def _datetime_of(value: datetime) -> datetime:
-    date_and_time = (value.year, value.month, value.day, value.hour, value.minute, value.second)
-    return datetime(*date_and_time, value.microsecond, value.tzinfo, fold=value.fold)
-
-
-def _time_of(value: time) -> time:
-    return time(value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold)
-
-
-_AS_BASE: Final[dict[type, Callable[[Any], object]]] = {
-    datetime: _datetime_of,
-    date: lambda value: date(value.year, value.month, value.day),
-    time: _time_of,
-    timedelta: lambda value: timedelta(value.days, value.seconds, value.microseconds),
-    tzinfo: known_zone,
-    UUID: lambda value: UUID(int=value.int),
-    Decimal: Decimal,
-    str: str.__str__,
-    bytes: lambda value: bytes.__getitem__(value, slice(None)),
-    int: int.__int__,
-    float: float.__float__,
-}
-"""How to make a value of the class out of one of a subclass, each class before those that it extends."""
-
-
-def as_base(value: object) -> object:
-    """The value of a class in LEAVES that ``value``, of a subclass, is equal to; NotImplemented if none is.
-
-    So are those of drivers and test libraries: asyncpg's UUID, numpy's float64, freezegun's FakeDatetime. One
-    with attributes of its own would lose them.
-    """
-    kind = type(value)  # isinstance would ask the value itself, which may raise
-    base = next((base for base in _AS_BASE if issubclass(kind, base)), None)
-    if base is None or issubclass(kind, Enum):
-        return NotImplemented
-    try:
-        plain = _AS_BASE[base](value)
-        is_same = bool(plain == value and value == plain) and hash(plain) == hash(value)
-        is_same = is_same or (base is float and plain != plain)  # NaN
-    except Exception:
-        return NotImplemented
-    return plain if is_same and not _has_state(value, base) else NotImplemented
-
-
-def _has_state(value: object, base: type) -> bool:
-    kind = type(value)
-    own = kind.__mro__[: kind.__mro__.index(base)]
-    slots = [name for cls in own for name in vars(cls).get("__slots__", ()) if not name.startswith("__")]
-    return bool(getattr(value, "__dict__", None)) or any(hasattr(value, name) for name in slots)

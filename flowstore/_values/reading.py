@@ -18,8 +18,8 @@ from flowstore._values.facets import family_of, named_by
 from flowstore.engine import Entry, Item, Section
 from flowstore.errors import CorruptRecord
 from flowstore.fields import NO_META, FrozenMeta, check_meta
-from flowstore.models import MAX_RETRIES, NOT_LOADED, Progress, TaskResult, TaskStatus, Transition
-from flowstore.stored_type import Excerpt
+from flowstore.models import MAX_RETRIES, Progress, TaskResult, TaskStatus, Transition
+from flowstore.stand_ins import NOT_LOADED, Excerpt
 from flowstore.task_error import TaskError
 from flowstore.text import cut
 from flowstore.times import from_micros

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import reprlib
 from enum import Enum
@@ -86,7 +87,8 @@ def reason(value: Any) -> str:
     if is_registrable(kind):
         cls = origin_of(kind) or kind
         return f"{name} is not a registered type; pass types=[{qualname_of(cls)}] to the backend"
-    teach = f"teach it to the backend with StoredType({qualname_of(kind)}, dump=..., load=...)"
+    called = name if hasattr(builtins, qualname_of(kind)) else qualname_of(kind)  # numpy.bool is not bool
+    teach = f"teach it to the backend with StoredType({called}, dump=..., load=...)"
     for base in (dict, list, tuple, set, frozenset):
         if issubclass(kind, base):
             same = base.__name__

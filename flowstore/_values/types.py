@@ -43,11 +43,15 @@ def kind_of(stored: StoredType[Any], name: str) -> Kind:
     if is_named_tuple(cls):
         return NamedTupleKind(stored, name)
     if cls in (SecretStr, SecretBytes):  # only where they are registered, as they are stored in the clear
-        secret = dataclasses.replace(stored, dump=lambda value: value.get_secret_value(), load=cls)
+        secret = dataclasses.replace(stored, dump=_secret_of, load=cls)
         return TaughtKind(secret, name)
     teach = f"StoredType({cls.__name__}, dump=..., load=...)"
     expected = f"dataclasses, enums, NamedTuples and pydantic models, or {teach}"
     raise TypeError(f"types: expected {expected}, got {short(cls)}")
+
+
+def _secret_of(value: SecretStr | SecretBytes) -> str | bytes:
+    return value.get_secret_value()
 
 
 class TypeTable:
@@ -86,7 +90,9 @@ class TypeTable:
             generic = self.of_name(base)
             if isinstance(generic, ModelKind):
                 found = [cls for cls in _parametrizations(generic.cls) if self._spelled(cls, base) == name]
-                kind = _parametrized(generic, found[0], name) if len(found) == 1 else generic
+                if len(found) != 1:
+                    return generic
+                kind = self._by_name[name] = _parametrized(generic, found[0], name)
         return kind
 
     def missing(self, tag: str, name: str) -> str:
@@ -108,10 +114,12 @@ class TypeTable:
         name = name or stored.name or f"{cls.__module__}:{cls.__qualname__}"
         kind = kind_of(stored, name)
         for each in (name, *stored.aliases):
-            other = self._by_name.setdefault(each, kind).cls
-            if other is not cls:
-                clash = f"{cls!r} and {other!r} are both named {each!r}"
+            other = self._by_name.setdefault(each, kind)
+            if other.cls is not cls:
+                clash = f"{cls!r} and {other.cls!r} are both named {each!r}"
                 raise ValueError(f"types: {clash}; pass types={{name: type}}")
+            if other.stored != kind.stored:
+                raise ValueError(f"types: {cls!r} is given twice as {each!r}, with different StoredTypes")
         self._by_class.setdefault(cls, kind)
 
     def _register_mentioned(self) -> None:

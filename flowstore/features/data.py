@@ -15,7 +15,7 @@ from flowstore.errors import UnknownTask, UnresolvedValue, VersionConflict
 from flowstore.fields import Timestamp
 from flowstore.jsonable import AsJson
 from flowstore.models import T
-from flowstore.stored_type import Unresolved
+from flowstore.stand_ins import Unresolved
 from flowstore.text import check_text
 
 

@@ -107,9 +107,9 @@ async def plant_kept(
     assert outcome.is_applied, f"the storage refused it: {outcome}"
 
 
-def know_only(backend: BaseResultBackend, types: Types = ()) -> None:
+def know_only(backend: BaseResultBackend, types: Types = (), raw: bool = False) -> None:
     """As if the backend had been made with these types."""
-    backend._core.records.codec = Codec(types)
+    backend._core.records.codec = Codec(types, raw=raw)
 
 
 def limit_reading(backend: BaseResultBackend, *, max_bytes: int, max_levels: int) -> None:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from flowstore._values.codec import Codec, DecodeError
 from flowstore.errors import NotSerializable
-from flowstore.stored_type import Unresolved
+from flowstore.stand_ins import Unresolved
 from flowstore.testing.contract.values import (
     SAMPLE_TYPES,
     Access,

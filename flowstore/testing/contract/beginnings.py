@@ -9,7 +9,7 @@ import pytest
 
 from flowstore import BaseResultBackend, Excerpt, NotSerializable, TaskResult
 from flowstore.engine import STATUSES, Entry, Query
-from flowstore.models import NOT_LOADED
+from flowstore.stand_ins import NOT_LOADED
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.contract.values import SAMPLE_TYPES, Colour, Order, Point
 from flowstore.testing.insides import core_of, encoded

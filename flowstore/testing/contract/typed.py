@@ -285,6 +285,30 @@ class TypedContract(Contract):
             failed = await stored(backend, "t")
             assert (failed.args, failed.task_name, failed.worker_id) == ((report(),), "n", "w")
 
+    async def test_arguments_that_cannot_be_read_inside_of_others(self, make_backend: MakeBackend) -> None:
+        """A registered class may hold what is not, where its fields do not say what they hold."""
+        async with make_backend(types=KNOWN) as backend:
+            await backend.store("t", TaskResult.pending("t", kwargs={"p": Plain("x", report())}))
+            know_only(backend, [Plain])
+            with pytest.raises(UnresolvedValue, match=r"kwargs\['p'\].note: .*Report.*not registered"):
+                async with backend.track("t"):
+                    pytest.fail("the block must not run")
+            know_only(backend, KNOWN)
+            failed = await stored(backend, "t")
+            assert (failed.status, failed.kwargs) == (TaskStatus.FAILED, {"p": Plain("x", report())})
+
+    async def test_raw_values_are_written_back(self, make_backend: MakeBackend) -> None:
+        """A tool that works on a task whose types it does not know leaves its values as they are."""
+        values = (Plain("x", {1: (report(), {"$odd": 2})}), 10**30)
+        async with make_backend(types=KNOWN) as backend:
+            await backend.store("t", TaskResult.pending("t", args=values))
+            know_only(backend, raw=True)
+            async with backend.track("t"):
+                pass
+            know_only(backend, KNOWN)
+            done = await stored(backend, "t")
+            assert (done.status, done.args) == (TaskStatus.SUCCESS, values)
+
     async def test_a_worker_too_late_to_fail_it(self, make_backend: MakeBackend) -> None:
         """What someone else has finished meanwhile stays."""
         async with make_backend(types=KNOWN) as backend:
