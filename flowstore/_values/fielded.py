@@ -116,11 +116,22 @@ class DataclassKind(FieldsKind):
             kept = {**kept, **{name: state.pop(name) for name in state.keys() - self._fields.keys()}}
         return [self._taken(state, value, kept), *self._version()]
 
+    def build(self, *parts: Any) -> object:
+        [fields, *version] = parts
+        is_as_now = not version and self.stored.version == 1 and type(fields) is dict
+        if is_as_now and fields.keys() == self.names.keys():  # nearly always
+            return self._instance(fields)
+        return super().build(*parts)
+
+    def _instance(self, fields: dict[str, Any]) -> object:
+        value: object = object.__new__(self.cls)
+        for name, field in fields.items():
+            object.__setattr__(value, name, field)
+        return value
+
     def _made(self, data: Any, version: int) -> object:
         held, others = self._held(data)
-        value: object = object.__new__(self.cls)
-        for name, field in held.items():
-            object.__setattr__(value, name, field)
+        value = self._instance(held)
         if others and self._extra == "allow":
             value.__dict__.update(others)
         elif others and self._unknown() == "keep":
