@@ -36,6 +36,7 @@ from flowstore._core.writing import store_beside_values
 from flowstore._trips.background import in_background
 from flowstore._trips.lifecycle import to_its_end
 from flowstore._values.arguments import check_ids, check_int
+from flowstore._values.codec import STANDS_FOR
 from flowstore._values.typed import Typed
 from flowstore.errors import NotSerializable, StorageTimeout, UnexpectedValue, UnresolvedValue
 from flowstore.fields import FrozenMeta, Scalar, check_meta
@@ -181,13 +182,16 @@ class TrackedTask(Generic[T]):
         try:
             await self._store(self._running)
         except NotSerializable as refused:
-            # The only values are the arguments, which were stored: so something of them is Unresolved here.
-            error = UnresolvedValue(self.task_id, f"{refused.path}: {refused.reason}")
-            await to_its_end(self._fail_unread(error))
+            # The only values are the arguments of the stored record, and perhaps what ``redact`` makes of
+            # them. Where these cannot be handed on, the task cannot begin.
+            error: NotSerializable | UnresolvedValue = refused
+            if refused.reason.startswith(STANDS_FOR):
+                error = UnresolvedValue(self.task_id, f"{refused.path}: {refused.reason}")
+            await to_its_end(self._fail_unbegun(error))
             raise error from None
 
-    async def _fail_unread(self, error: UnresolvedValue) -> None:
-        """Fail the task whose arguments cannot be read: nobody else might, and its waiters would hang."""
+    async def _fail_unbegun(self, error: NotSerializable | UnresolvedValue) -> None:
+        """Fail the task that cannot begin: nobody else might end it, and its waiters would hang."""
         failed = TaskResult.failed(self._running, error, at=self._now())
         self.is_stored = await store_beside_values(self._core, failed)
 

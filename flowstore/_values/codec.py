@@ -69,6 +69,9 @@ MAX_DEPTH: Final = 100
 _LEVELS: Final = 5
 # of the outer object and the deepest leaf: {"$time":[{"$timezone":[{"$timedelta":[
 _LEAF_LEVELS: Final = 7
+STANDS_FOR: Final = "stands for a value that could not be read"
+"""How the refusal of an Unresolved begins."""
+
 _MAX_REASON_CHARS: Final = 300
 _MAX_NAME_CHARS: Final = 200
 
@@ -237,7 +240,7 @@ class Codec:
     def _as_base(self, value: object) -> str:
         """The text of a value of a class that is neither known nor registered."""
         if type(value) is Unresolved:  # not isinstance, which asks the value, and that may raise
-            raise Refused(f"stands for a value that could not be read: {value.reason}")
+            raise Refused(f"{STANDS_FOR}: {value.reason}")
         plain = as_base(value)
         if plain is NotImplemented:
             raise Refused(reason(value))

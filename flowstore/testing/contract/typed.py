@@ -14,6 +14,7 @@ from flowstore import (
     BaseResultBackend,
     CorruptRecord,
     Page,
+    PayloadTooLarge,
     TaskFailed,
     TaskResult,
     TaskStatus,
@@ -23,7 +24,7 @@ from flowstore import (
     UnresolvedValue,
 )
 from flowstore.testing.contract.base import Contract, MakeBackend
-from flowstore.testing.insides import know_only, plant
+from flowstore.testing.insides import know_only, limit_reading, plant, replace_redact
 from flowstore.testing.support import stored, waiting
 
 
@@ -308,6 +309,23 @@ class TypedContract(Contract):
             know_only(backend, KNOWN)
             done = await stored(backend, "t")
             assert (done.status, done.args) == (TaskStatus.SUCCESS, values)
+
+    async def test_arguments_that_are_too_large_for_the_worker(self, make_backend: MakeBackend) -> None:
+        """They cannot be handed on, either: the task fails with what is wrong, and waiters wake."""
+        async with make_backend() as backend:
+            await backend.store("t", TaskResult.pending("t", args=("x" * 1_000,)))
+            limit_reading(backend, max_bytes=1_100, max_levels=507)
+            wait = await waiting(backend, "t")
+
+            def grow(result: TaskResult) -> TaskResult:
+                return result.model_copy(update={"args": (*result.args, "y" * 500)})
+
+            replace_redact(backend, grow)
+            with pytest.raises(PayloadTooLarge, match=r"^args: "):
+                async with backend.track("t"):
+                    pytest.fail("the block must not run")
+            with pytest.raises(TaskFailed, match="PayloadTooLarge"):
+                (await wait).unwrap()
 
     async def test_a_worker_too_late_to_fail_it(self, make_backend: MakeBackend) -> None:
         """What someone else has finished meanwhile stays."""
