@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
+from flowstore._values.instances import state_of
 from flowstore._values.leaves import known_zone
 
 
@@ -58,13 +59,7 @@ def as_base(value: object) -> object:
         plain = _AS_BASE[base](value)
         is_same = bool(plain == value and value == plain) and hash(plain) == hash(value)
         is_same = is_same or (base is float and plain != plain)  # NaN
+        has_more = bool(state_of(value).keys() - state_of(plain).keys())
     except Exception:
         return NotImplemented
-    return plain if is_same and not _has_state(value, base) else NotImplemented
-
-
-def _has_state(value: object, base: type) -> bool:
-    kind = type(value)
-    own = kind.__mro__[: kind.__mro__.index(base)]
-    slots = [name for cls in own for name in vars(cls).get("__slots__", ()) if not name.startswith("__")]
-    return bool(getattr(value, "__dict__", None)) or any(hasattr(value, name) for name in slots)
+    return NotImplemented if has_more or not is_same else plain

@@ -6,7 +6,7 @@ import datetime as times
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Flag
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import pytest
 from pydantic import BaseModel
@@ -152,3 +152,25 @@ async def test_while_the_clock_is_stopped(monkeypatch: pytest.MonkeyPatch) -> No
         for found in (through(value, (), ()), (await backend.wait_for("t")).unwrap()):
             assert found == expected
             assert [type(each) for each in found] == [times.datetime, times.date, times.datetime]
+
+
+class _Private(str):
+    __slots__ = ("__mark",)
+
+    def mark(self) -> None:
+        self.__mark = "y"
+
+
+class _Named(str):
+    __slots__ = "mark"  # a str names one slot
+
+
+def test_a_scalar_with_slots_of_its_own_is_refused() -> None:
+    """Where they hold something: it would be lost, however the slots are spelled."""
+    private, named = _Private("x"), cast(Any, _Named("x"))
+    assert Codec().decode_fields(Codec().encode_fields({"v": private, "w": named})) == {"v": "x", "w": "x"}
+    private.mark()
+    named.mark = "y"
+    for value in (private, named):
+        with pytest.raises(NotSerializable, match=r"^v: .*cannot be stored"):
+            Codec().encode_fields({"v": value})
