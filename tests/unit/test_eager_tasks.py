@@ -72,7 +72,7 @@ def test_a_wait_that_ends_at_once_leaves_no_timer() -> None:
         async with InMemoryBackend() as backend:
             await backend.store("t", TaskResult.success("t", 1))
             assert (await backend.wait_for("t", 30)).unwrap() == 1
-            assert core_of(backend).waiters._recheck is None
+            assert not core_of(backend).waiters._recheck.is_started
 
     run(live)
 
