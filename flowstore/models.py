@@ -168,13 +168,13 @@ class TaskResult(Record, Generic[T]):
         ``reraise``: exception classes that are raised in place of TaskFailed. The task must have failed with
         one of these classes, not of one derived from it, and it is made again as by ``TaskError.rebuild``.
         """
-        kinds = named("reraise", reraise if isinstance(reraise, tuple) else (reraise,))
+        kinds = {} if reraise == () else named("reraise", reraise if type(reraise) is tuple else (reraise,))
         if not self.is_loaded:
             how = "without its result (load_result=False), or only the beginning (max_value)"
             raise TypeError(f"task {self.task_id!r} was read {how}; get() it first")
         if self.is_success:
             value: Any = self.result
-            if isinstance(value, Unresolved):
+            if type(value) is Unresolved:
                 raise UnresolvedValue(self.task_id, value.reason)
             return cast(T, value)
         if self.status is TaskStatus.FAILED:
