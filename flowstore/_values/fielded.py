@@ -18,7 +18,7 @@ from flowstore._values.instances import (
     UNSET,
     called,
     check_private,
-    dict_or_none,
+    dict_or_empty,
     private_of,
     pydantic_default,
     state_of,
@@ -37,16 +37,16 @@ _BY_EXTRA: Final[dict[Any, UnknownFields]] = {"forbid": "refuse", "allow": "keep
 class FieldsKind(Kind):
     """A class whose fields are stored by their names."""
 
-    def __init__(self, stored: StoredType[Any], name: str, names: Iterable[str]) -> None:
+    def __init__(self, stored: StoredType[Any], name: str, names: Iterable[str], extra: Any = None) -> None:
+        """``extra``: what pydantic's configuration says of it, if the class has one."""
         super().__init__(stored, name)
         self.names = dict.fromkeys(names)
+        self._is_open = extra == "allow"
+        self._unknown: UnknownFields = stored.unknown_fields or _BY_EXTRA.get(extra, "ignore")
 
     def _default(self, name: str, held: dict[str, Any]) -> object:
         """The default of a field; UNSET if it has none."""
         raise NotImplementedError
-
-    def _unknown(self) -> str:
-        return self.stored.unknown_fields or "ignore"
 
     def _taken(self, state: dict[str, Any], value: object, kept: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of ``value`` out of its ``state``, which must hold nothing else, and those kept."""
@@ -75,7 +75,7 @@ class FieldsKind(Kind):
                 raise Unfit(f"the field {name!r} of {full_name(self.cls)} is not stored, and has no default")
         others = {name: field for name, field in stored.items() if name not in held}
         unknown = others.keys() - extra
-        if unknown and self._unknown() == "refuse":
+        if unknown and self._unknown == "refuse":
             raise Unfit(f"{full_name(self.cls)} has no field {min(unknown)!r}, which is stored")
         return held, others
 
@@ -85,7 +85,8 @@ class DataclassKind(FieldsKind):
 
     def __init__(self, stored: StoredType[Any], name: str) -> None:
         self._fields = {field.name: field for field in dataclasses.fields(stored.cls)}
-        super().__init__(stored, name, self._fields)
+        config = getattr(stored.cls, "__pydantic_config__", None) or {}
+        super().__init__(stored, name, self._fields, config.get("extra"))
         try:  # now, and not at the first read: it is abstract, or extends an Exception or a dict
             value: object = object.__new__(self.cls)
         except TypeError as error:
@@ -93,8 +94,7 @@ class DataclassKind(FieldsKind):
             raise TypeError(f"types: {short(self.cls)} needs {teach}: {error}") from None
         if stored.unknown_fields == "keep" and not hasattr(value, "__dict__"):
             raise TypeError(f"unknown_fields: {full_name(self.cls)} has slots, and no room to keep any")
-        self._extra = (getattr(self.cls, "__pydantic_config__", None) or {}).get("extra")
-        if self._extra == "allow" and stored.unknown_fields in ("ignore", "refuse"):
+        if self._is_open and stored.unknown_fields in ("ignore", "refuse"):
             # What is extra is stored among the fields, so nothing tells it from those that are unknown.
             raise TypeError(f"unknown_fields: {full_name(self.cls)} has extra='allow', so it keeps them")
 
@@ -106,13 +106,10 @@ class DataclassKind(FieldsKind):
             return called(f"the default factory of {name!r}", field.default_factory)
         return UNSET if field.default is dataclasses.MISSING else field.default
 
-    def _unknown(self) -> str:
-        return self.stored.unknown_fields or _BY_EXTRA.get(self._extra, "ignore")
-
     def parts(self, value: Any) -> list[Any]:
         state = state_of(value)
         kept = state.pop(_KEPT, {})
-        if self._extra == "allow":
+        if self._is_open:
             kept = {**kept, **{name: state.pop(name) for name in state.keys() - self._fields.keys()}}
         return [self._taken(state, value, kept), *self._version()]
 
@@ -132,9 +129,9 @@ class DataclassKind(FieldsKind):
     def _made(self, data: Any, version: int) -> object:
         held, others = self._held(data)
         value = self._instance(held)
-        if others and self._extra == "allow":
+        if others and self._is_open:
             value.__dict__.update(others)
-        elif others and self._unknown() == "keep":
+        elif others and self._unknown == "keep":
             object.__setattr__(value, _KEPT, others)
         return value
 
@@ -164,14 +161,10 @@ class ModelKind(FieldsKind):
     _SLOTS = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 
     def __init__(self, stored: StoredType[Any], name: str) -> None:
-        super().__init__(stored, name, stored.cls.model_fields)
-        self._is_open = stored.cls.model_config.get("extra") == "allow"
+        super().__init__(stored, name, stored.cls.model_fields, stored.cls.model_config.get("extra"))
 
     def _default(self, name: str, held: dict[str, Any]) -> object:
         return pydantic_default(name, self.cls.model_fields[name], held)
-
-    def _unknown(self) -> str:
-        return self.stored.unknown_fields or _BY_EXTRA.get(self.cls.model_config.get("extra"), "ignore")
 
     def parts(self, value: BaseModel) -> list[Any]:
         state = state_of(value)
@@ -186,7 +179,7 @@ class ModelKind(FieldsKind):
     def opened(data: Any, *parts: Any) -> tuple[Any, int]:
         _, extra, _, version = parts if len(parts) == 4 else (*parts, 1)
         fields: dict[str, Any] = as_type(dict, data)
-        return ({**dict_or_none(extra), **fields} if extra else fields), as_type(int, version)
+        return ({**dict_or_empty(extra), **fields} if extra else fields), as_type(int, version)
 
     def build(self, *parts: Any) -> object:
         data, version = self.opened(*parts)
@@ -194,7 +187,7 @@ class ModelKind(FieldsKind):
             return self.adopt(self.tag, data, version)
         fields, fields_set, extra, private, *_ = parts
         names = {as_type(str, name) for name in as_type(list, fields_set)}
-        return self._model(data, fields, names, dict_or_none(extra), dict_or_none(private))
+        return self._model(data, fields, names, dict_or_empty(extra), dict_or_empty(private))
 
     def _made(self, data: Any, version: int) -> object:
         return self._model(data, data, {*as_type(dict, data)}, {}, {})
@@ -231,7 +224,7 @@ class ModelKind(FieldsKind):
         self, held: dict[str, Any], others: dict[str, Any], extra: dict[str, Any], fields: Collection[str]
     ) -> dict[str, Any] | None:
         """Put the ``others`` where they are kept, if they are; returns the extra fields of the model."""
-        is_kept = self._unknown() == "keep"
+        is_kept = self._unknown == "keep"
         if not self._is_open:
             if is_kept:
                 held[_KEPT] = others

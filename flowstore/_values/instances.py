@@ -45,7 +45,7 @@ def private_default(name: str, attribute: ModelPrivateAttr, held: dict[str, Any]
     return called(f"the default factory of {name!r}", factory, *((held,) if takes_data else ()))
 
 
-def dict_or_none(part: object) -> dict[str, Any]:
+def dict_or_empty(part: object) -> dict[str, Any]:
     return {} if part is None else as_type(dict, part)
 
 

@@ -34,7 +34,7 @@ TypeForm = type[T] | TypeAdapter[T] | UnionType | None
 _SEQUENCES: Final = frozenset({list, tuple, deque})
 _SETS: Final = frozenset({set, frozenset})
 _DICTS: Final = frozenset({dict, OrderedDict, defaultdict})
-_MAX_PATH_CHARS: Final = 300
+_MAX_CHARS: Final = 300
 
 
 class Typed(Generic[T]):
@@ -66,8 +66,8 @@ class Typed(Generic[T]):
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
             path = root + "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in first["loc"])
-            reason = cut(first["msg"], _MAX_PATH_CHARS)
-            raise UnexpectedValue(task_id, cut(path, _MAX_PATH_CHARS), reason, kind) from _hidden(error)
+            reason = cut(first["msg"], _MAX_CHARS)
+            raise UnexpectedValue(task_id, cut(path, _MAX_CHARS), reason, kind) from _hidden(error)
         # The same value is returned as it was stored, with private attributes and the names of fields set.
         return cast(T, value) if _is_same(value, checked) else checked
 
@@ -131,11 +131,7 @@ class Typed(Generic[T]):
         data = value.data.copy() if type(value.data) is dict else value.data  # it may become the __dict__
         try:
             return kind.adopt(value.tag, data, value.version)
-        except (
-            Unfit,
-            TypeError,
-            ValueError,
-        ):  # the fields as they are: pydantic knows better what is wrong with them
+        except (Unfit, TypeError, ValueError):  # pydantic knows better what is wrong with the fields
             return value.data
 
 

@@ -111,7 +111,7 @@ class TypeTable:
             raise TypeError(f"types: expected a non-empty str as the name of {short(cls)}, got {short(name)}")
         if name is not None and stored.name not in (None, name):
             raise ValueError(f"types: {short(cls)} is named both {name!r} and {stored.name!r}")
-        name = name or stored.name or f"{cls.__module__}:{cls.__qualname__}"
+        name = name or stored.name or _own_name(cls)
         kind = kind_of(stored, name)
         for each in (name, *stored.aliases):
             other = self._by_name.setdefault(each, kind)
@@ -126,7 +126,7 @@ class TypeTable:
         ahead = [cls for cls, kind in self._by_class.items() if isinstance(kind, FieldsKind)]
         while ahead:
             for cls in mentioned(ahead.pop()):
-                name = f"{cls.__module__}:{cls.__qualname__}"
+                name = _own_name(cls)
                 if cls in self._by_class or name in self._by_name:
                     continue
                 if (kind := _kind_or_none(cls)) is not None:
@@ -143,8 +143,7 @@ class TypeTable:
         kind = self.of_class(argument)
         if kind is not None:
             return kind.name
-        module = "" if argument.__module__ == "builtins" else f"{argument.__module__}:"
-        return f"{module}{argument.__qualname__}"
+        return argument.__qualname__ if argument.__module__ == "builtins" else _own_name(argument)
 
 
 def mentioned(form: Any) -> Iterator[type]:
@@ -219,9 +218,14 @@ def _hints(cls: type) -> list[Any]:
 
 def _kind_or_none(cls: type) -> Kind | None:
     try:
-        return kind_of(StoredType(cls), f"{cls.__module__}:{cls.__qualname__}")
+        return kind_of(StoredType(cls), _own_name(cls))
     except TypeError:  # an abstract class, whose subclasses have to be registered by themselves
         return None
+
+
+def _own_name(cls: type) -> str:
+    """The name of a class that is given none."""
+    return f"{cls.__module__}:{cls.__qualname__}"
 
 
 def _parametrizations(cls: type) -> list[type]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import groupby, islice
+from itertools import compress, groupby, islice
 from math import inf
 from operator import itemgetter
 from typing import Any, Final
@@ -140,20 +140,12 @@ class MemoryEngine(Engine):
 
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
         applied = [self._report(report, now) for report in reports]
-        self._tell(
-            (Change.REPORTED, report.id)
-            for report, is_applied in zip(reports, applied, strict=True)
-            if is_applied
-        )
+        self._tell((Change.REPORTED, report.id) for report in compress(reports, applied))
         return applied
 
     async def expire(self, expiries: Sequence[Expiry], now: int) -> list[bool]:
         changed = [self._expire(expiry, now) for expiry in expiries]
-        self._tell(
-            (Change.EXPIRED, each.id)
-            for each, is_changed in zip(expiries, changed, strict=True)
-            if is_changed
-        )
+        self._tell((Change.EXPIRED, each.id) for each in compress(expiries, changed))
         return changed
 
     async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
-from flowstore.backends.redis.format import stored
+from flowstore.backends.redis.format import HEADER_SIZE, NEVER, OFFSET, stored
 from flowstore.backends.redis.lasting import kept_ms
 from flowstore.engine import Expiry, Report
 
-_NEVER: Final = b"\xff" * 8
-_OFFSET: Final = 2**63
-_HEADER_SIZE: Final = 100
+_NEVER: Final = NEVER.to_bytes(8)
 _STANDING: Final = Struct(">Qq")
 _CHECK: Final = Struct(">q")
 
@@ -32,4 +30,4 @@ def expiry_of(found: bytes | list[bytes]) -> int | None:
     """When a record, of which this is the beginning, is over."""
     value = found[0] if isinstance(found, list) else found
     expires = value[42:50]
-    return None if len(value) < _HEADER_SIZE or expires == _NEVER else int.from_bytes(expires) - _OFFSET
+    return None if len(value) < HEADER_SIZE or expires == _NEVER else int.from_bytes(expires) - OFFSET

@@ -49,8 +49,8 @@ _HEADER: Final = Struct(">BQHIBBBQQQQHIIIIQQQq")
 """The format, version, count and bytes of the transitions, what is beside it (see ``record_of``),
 status, flags, stage, sort key, sort key by finish, expiry, bytes of token, fixed facets, other facets,
 progress and head, then the times of update, start and next try, and the check."""
-_SIZE: Final = _HEADER.size
-_NEVER: Final = 2**64 - 1
+HEADER_SIZE: Final = _HEADER.size
+NEVER: Final = 2**64 - 1
 _NUMBERS: Final = {status: number for number, status in enumerate(STATUSES)}
 _SUBMITTED, _STARTED, _FINISHED, _DUE, _EXPIRES = 1, 2, 4, 8, 16
 _SUBMITTED_FIRST, _FINISHED_FIRST = 32, 64  # -2^63, whose sort key is that of the next one
@@ -81,7 +81,7 @@ def stored(time: int) -> bytes:
 
 def after(now: int) -> bytes:
     """The first time that is not over, as scripts take it."""
-    return _ENTRY.pack(min(now + OFFSET + 1, _NEVER))
+    return _ENTRY.pack(min(now + OFFSET + 1, NEVER))
 
 
 def member(position: Position) -> bytes:
@@ -100,8 +100,8 @@ def sort_bounds(within: tuple[int, int] | None, after: Position | None, *, newes
 
 
 def _span_bounds(first: int, last: int) -> tuple[bytes, bytes]:
-    low, high = min(first + OFFSET, _NEVER), last + 1 + OFFSET
-    behind = b"+" if high > _NEVER else b"(" + _ENTRY.pack(max(0, high))
+    low, high = min(first + OFFSET, NEVER), last + 1 + OFFSET
+    behind = b"+" if high > NEVER else b"(" + _ENTRY.pack(max(0, high))
     return b"[" + _ENTRY.pack(max(0, low)), behind
 
 
@@ -204,7 +204,7 @@ def record_of(
         _MARK, version, len(transitions), len(history), extras,
         _NUMBERS[entry.status], flags, entry.stage,
         sort_key(submitted) + OFFSET, sort_key(finished) + OFFSET,
-        _NEVER if expires is None else expires + OFFSET,
+        NEVER if expires is None else expires + OFFSET,
         len(token), len(fixed), len(facets), len(progress), len(entry.head),
         entry.updated_at + OFFSET, (started or 0) + OFFSET, (due or 0) + OFFSET, entry.check,
     )  # fmt: skip
@@ -241,7 +241,7 @@ def _entry(task_id: str, value: bytes, with_body: bool) -> Entry:
     fields = _HEADER.unpack_from(value)
     mark, version, _, history, _, status, flags, stage, sort, finish, expires = fields[:11]
     token, fixed, facets, progress, head, updated, started, due, check = fields[11:]
-    facets_at = _SIZE + token
+    facets_at = HEADER_SIZE + token
     other_at = facets_at + fixed
     progress_at = other_at + facets + history
     head_at = progress_at + progress
@@ -270,7 +270,7 @@ def _entry(task_id: str, value: bytes, with_body: bool) -> Entry:
 
 def _in_room(value: bytes, token: int) -> bytes:
     """The progress that was reported since the record was written; raises ValueError for what is no room."""
-    end = _SIZE + token
+    end = HEADER_SIZE + token
     size, room = _ROOM_END.unpack_from(value, end - _ROOM_END.size)
     if not size + _ROOM_END.size <= room <= token:
         raise ValueError
@@ -313,7 +313,7 @@ def history_of(task_id: str, stored: bytes | list[bytes] | None) -> list[Item]:
         return []
     if fields[0] != _MARK:
         return []
-    start = _SIZE + sum(fields[11:14])
+    start = HEADER_SIZE + sum(fields[11:14])
     log, items, at = older + value[start : start + fields[3]], [], 0
     while at + _ITEM.size <= len(log):
         time, version, check, size = _ITEM.unpack_from(log, at)
