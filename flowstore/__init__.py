@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from flowstore._core.attempts import TrackOptions
 from flowstore._core.listing import Filters, Selection
 from flowstore._core.options import BackendOptions
 from flowstore._core.tracking import TrackedTask
@@ -18,6 +19,7 @@ from flowstore.errors import (
     FamilyConflict,
     FlowstoreError,
     InvalidCursor,
+    LateWrite,
     MissingDriver,
     NotSerializable,
     PayloadTooLarge,
@@ -43,12 +45,23 @@ from flowstore.errors import (
     UnresolvedValue,
     VersionConflict,
     WaitTimeout,
+    WorkerStopped,
     WrongLoop,
     WrongProcess,
 )
-from flowstore.features import AppInfo, Checkpoint, DataEntry, Worker
+from flowstore.features import AppInfo, Checkpoint, DataEntry, RunningWorker, Swept, SweptTask, Worker
 from flowstore.jsonable import to_jsonable
-from flowstore.models import Page, Progress, Settled, TaskResult, TaskStatus, Transition, Unreadable, Workflow
+from flowstore.models import (
+    CancelRequest,
+    Page,
+    Progress,
+    Settled,
+    TaskResult,
+    TaskStatus,
+    Transition,
+    Unreadable,
+    Workflow,
+)
 from flowstore.stand_ins import NOT_LOADED, Excerpt, Unresolved
 from flowstore.stored_type import StoredType
 from flowstore.task_error import TaskError
@@ -68,6 +81,7 @@ __all__ = [  # without RedisBackend, as a star import would need its driver
     "BackendMisuse",
     "BackendOptions",
     "BaseResultBackend",
+    "CancelRequest",
     "Checkpoint",
     "ConnectOptions",
     "CorruptRecord",
@@ -79,6 +93,7 @@ __all__ = [  # without RedisBackend, as a star import would need its driver
     "FlowstoreError",
     "InMemoryBackend",
     "InvalidCursor",
+    "LateWrite",
     "MissingDriver",
     "NotSerializable",
     "Page",
@@ -89,6 +104,7 @@ __all__ = [  # without RedisBackend, as a star import would need its driver
     "ResultDeleted",
     "ResultExpired",
     "ResultGone",
+    "RunningWorker",
     "SQLiteBackend",
     "SchemaTooNew",
     "Selection",
@@ -100,12 +116,15 @@ __all__ = [  # without RedisBackend, as a star import would need its driver
     "StorageUnavailable",
     "StoreReplaced",
     "StoredType",
+    "Swept",
+    "SweptTask",
     "TaskCancelled",
     "TaskError",
     "TaskFailed",
     "TaskNotFinished",
     "TaskResult",
     "TaskStatus",
+    "TrackOptions",
     "TrackedTask",
     "Transition",
     "UnexpectedValue",
@@ -119,6 +138,7 @@ __all__ = [  # without RedisBackend, as a star import would need its driver
     "VersionConflict",
     "WaitTimeout",
     "Worker",
+    "WorkerStopped",
     "Workflow",
     "WrongLoop",
     "WrongProcess",

@@ -11,14 +11,25 @@ import warnings
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any, ClassVar, Literal, Self, Unpack, overload
 
-from flowstore._core import awaiting, expiring, listing, progress, removing, storing, tracking, watching
+from flowstore._core import (
+    awaiting,
+    expiring,
+    listing,
+    progress,
+    removing,
+    steering,
+    storing,
+    tracking,
+    watching,
+)
+from flowstore._core.attempts import TrackOptions
 from flowstore._core.core import Core
 from flowstore._core.listing import Filters, Selection, selected
 from flowstore._core.options import BackendOptions
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask
 from flowstore._core.viewing import view_of
-from flowstore._values.arguments import MAX_PAGE, Seconds, check_int
+from flowstore._values.arguments import MAX_PAGE, Seconds, check_int, check_patience
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Records, Ttl
 from flowstore._values.typed import TypeForm, typed_of
 from flowstore.engine import Engine
@@ -27,6 +38,7 @@ from flowstore.features.checkpoints import Checkpoints
 from flowstore.features.data import Data
 from flowstore.features.families import Families
 from flowstore.features.history import History
+from flowstore.features.running_worker import RunningWorker
 from flowstore.features.workers import Workers
 from flowstore.features.workflows import Workflows
 from flowstore.fields import NO_META, Scalar
@@ -95,6 +107,7 @@ class BaseResultBackend:
         ttl: Ttl | DefaultTtl = DEFAULT_TTL,
         overwrite: bool = False,
         if_version: int | None = None,
+        patience: Seconds | None = 0,
     ) -> bool:
         """Write ``result``. True if it is now the stored state, False if a newer or finished one stands.
 
@@ -112,8 +125,13 @@ class BaseResultBackend:
         When it returns, the write is as durable as the backend promises. Raises NotSerializable, with the
         path of the value, for a value that would not come back as it went in; then, as after any bad
         argument, nothing is written.
+
+        ``patience``: for how many seconds, or how long a timedelta, the write is tried again if the storage
+        is full or cannot be reached; None: ``op_timeout``. It takes effect once, whatever happens. After a
+        StorageError it may have been applied or not.
         """
-        return await storing.store(self._core, task_id, result, ttl, overwrite, if_version)
+        waited = check_patience(patience, self._core.op_timeout)
+        return await storing.store(self._core, task_id, result, ttl, overwrite, if_version, waited)
 
     async def store_many(
         self,
@@ -295,6 +313,27 @@ class BaseResultBackend:
         """
         return await expiring.expire(self._core, task_id, ttl)
 
+    async def requeue(self, task_id: str) -> int | None:
+        """Make the task pending for another attempt, whatever its state; the number of that attempt.
+
+        None if there is no such task. Its arguments stay, its result, error and progress go: errors of
+        earlier attempts are in ``history.of``. What the lost attempt stores from now on is a late write, and
+        its block is told. Values are not decoded. Nobody is called: put the id back into your queue. Raises
+        UnreadableRecord.
+        """
+        return await steering.requeue(self._core, task_id)
+
+    async def cancel(self, task_id: str, reason: str | None = None) -> bool:
+        """Cancel a task that is pending or retrying; ask the block that runs it to end. False if it is over.
+
+        False as well if there is no such task. A block that is tracked, in whatever process, is told within
+        milliseconds, or at the latest after ``recheck_interval``: by ``task.cancel_requested``, and with
+        ``interrupt=True`` by CancelledError. It may still succeed or fail. ``cancel_request`` of the record
+        has ``reason``, at most 4,096 UTF-8 bytes. Of several requests the first one stands. Raises
+        UnreadableRecord.
+        """
+        return await steering.cancel(self._core, task_id, reason)
+
     async def vacuum(self, *, full: bool = False) -> int:
         """Give unused room of a SQLite file back, in short steps; how many bytes. See docs/backends.md."""
         return await removing.vacuum(self._core, full)
@@ -407,34 +446,47 @@ class BaseResultBackend:
         """
         return watching.watch_status(self._core, statuses)
 
-    def track(
+    def worker(
         self,
-        task_id: str,
+        worker_id: str,
         *,
-        name: str | None = None,
-        worker_id: str | None = None,
-        retries: int | None = None,
-        parent_id: str | None = None,
+        every: Seconds = 5.0,
+        slots: int | None = None,
+        info: Mapping[str, Scalar] = NO_META,
         labels: Iterable[str] = (),
-        meta: Mapping[str, Scalar] = NO_META,
-        result_type: TypeForm[T] = None,
+        parent_id: str | None = None,
+    ) -> RunningWorker:
+        """Use as ``async with backend.worker("w1") as worker:`` around all that a worker process does.
+
+        Registers the worker, in place of an earlier process with this id, sends a heartbeat every ``every``
+        seconds, or such a timedelta, also after the storage was out of reach, and removes the worker at the
+        end; but not while tasks are under way, which ``workers.sweep`` frees. A heartbeat tells which tasks
+        are. If the worker was removed meanwhile, its blocks are told (``task.cancel_requested``), as their
+        outcomes will come too late, and it registers again. ``slots``: how many tasks it runs at once, told
+        to others. ``info``: what else it tells, such as its version; a mapping like ``TaskResult.meta``.
+        ``labels``, ``parent_id``: see Worker.
+        """
+        return RunningWorker(self._core, worker_id, every, slots, info, labels, parent_id)
+
+    def track(
+        self, task_id: str, *, result_type: TypeForm[T] = None, **options: Unpack[TrackOptions]
     ) -> TrackedTask[T]:
         """Use as ``async with backend.track(task_id) as task:`` around the code of one attempt at a task.
 
         Stores the task as running. When the block ends, stores it as success with ``task.result``; as
-        cancelled after asyncio.CancelledError; as failed after any other exception, SystemExit included.
-        Exceptions propagate. The outcome is stored, within ``op_timeout``, even if the caller is cancelled in
-        the meantime.
+        cancelled after asyncio.CancelledError; as failed after any other exception, SystemExit included; as
+        retrying, to be tried again, after one of ``retry_on`` or ``task.retry``. Exceptions propagate, except
+        for the CancelledError by which ``backend.cancel`` has interrupted the block. The outcome is stored
+        even if the caller is cancelled in the meantime, and even if the storage fails for a while: for
+        ``patience`` seconds at most. See TrackOptions for the arguments.
 
         The stored record is read first, and its name, arguments, submission time and parent are kept unless
-        others are given; ``labels`` are added to its labels, and the entries of ``meta`` to its meta, where
-        they replace those of the same name. A task that was never submitted is submitted when it starts. The
-        default ``parent_id`` is that of the stored record, or else the enclosing tracked task of the same
-        backend, also across ``asyncio.create_task``. ``retries`` None: the attempt that is stored, as
-        ``workers.requeue`` left it, or the next one if the task is retrying.
+        others are given. A task that was never submitted is submitted when it starts.
 
         Nothing is claimed: the block runs even if someone else runs the task, or has finished it. Inside the
-        block ``task.is_stored`` tells whether this attempt is the stored state.
+        block ``task.is_stored`` tells whether this attempt is the stored state, and ``task.cancel_requested``
+        whether its outcome is still wanted. An outcome that is not, as the task was finished meanwhile or a
+        later attempt has begun, is logged and discarded.
 
         A result that cannot be encoded is stored as failed with NotSerializable, which is raised; and so is
         UnexpectedValue for one that is not of the ``result_type`` (see ``get``). If a stored argument is of a
@@ -445,4 +497,4 @@ class BaseResultBackend:
         died.
         """
         typed = typed_of(result_type, "result_type")
-        return tracking.track(self._core, task_id, name, worker_id, retries, parent_id, labels, meta, typed)
+        return tracking.track(self._core, task_id, typed, options)

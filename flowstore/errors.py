@@ -12,8 +12,10 @@ FlowstoreError
 ├── TaskNotFinished       RuntimeError      unwrap() of a task that has no outcome yet
 ├── VersionConflict       RuntimeError      compare-and-set (if_version=...) found another version
 ├── FamilyConflict        ValueError        a parent that the task cannot have
+├── LateWrite             RuntimeError      a strict block whose task is finished, or in a later attempt
 ├── UnknownTask           LookupError       data or checkpoints for a task that is not stored
 ├── UnknownWorker         LookupError       a worker that is not registered
+├── WorkerStopped         RuntimeError      a task for a worker that takes no more
 ├── NotSerializable       TypeError         a value that would not come back as it went in
 │   └── PayloadTooLarge   ValueError        a value over the size limit
 ├── UnreadableRecord      ValueError        what is stored under an id cannot be read here
@@ -118,14 +120,18 @@ class TaskFailed(FlowstoreError, RuntimeError):
 
 
 class TaskCancelled(FlowstoreError, RuntimeError):
-    """``unwrap()`` of a cancelled task. Not ``asyncio.CancelledError``: the caller was not cancelled."""
+    """``unwrap()`` of a cancelled task. Not ``asyncio.CancelledError``: the caller was not cancelled.
 
-    def __init__(self, task_id: str) -> None:
-        super().__init__(task_id)
+    ``reason``: that given to ``backend.cancel``, or None.
+    """
+
+    def __init__(self, task_id: str, reason: str | None = None) -> None:
+        super().__init__(task_id, reason)
         self.task_id = task_id
+        self.reason = reason
 
     def __str__(self) -> str:
-        return f"task {self.task_id!r} was cancelled"
+        return f"task {self.task_id!r} was cancelled{f': {self.reason}' if self.reason else ''}"
 
 
 class TaskNotFinished(FlowstoreError, RuntimeError):
@@ -178,6 +184,21 @@ class FamilyConflict(FlowstoreError, ValueError):
         return f"parent_id: {self.parent_id!r} cannot be the parent of {self.task_id!r}: {reason}"
 
 
+class LateWrite(FlowstoreError, RuntimeError):
+    """What a block tracked with ``strict=True`` stores does not count any more.
+
+    The task is finished in the attempt ``retries``, or a later one has begun.
+    """
+
+    def __init__(self, task_id: str, retries: int) -> None:
+        super().__init__(task_id, retries)
+        self.task_id = task_id
+        self.retries = retries
+
+    def __str__(self) -> str:
+        return f"task {self.task_id!r}: attempt {self.retries} is finished already, or a later one has begun"
+
+
 class UnknownTask(FlowstoreError, LookupError):
     """Data and checkpoints can be kept only for a task whose record is stored."""
 
@@ -198,6 +219,19 @@ class UnknownWorker(FlowstoreError, LookupError):
 
     def __str__(self) -> str:
         return f"worker_id: {self.worker_id!r} is not registered"
+
+
+class WorkerStopped(FlowstoreError, RuntimeError):
+    """The worker takes no new tasks: it is draining, or another process has registered with its id."""
+
+    def __init__(self, worker_id: str, is_lost: bool) -> None:
+        super().__init__(worker_id, is_lost)
+        self.worker_id = worker_id
+        self.is_lost = is_lost
+
+    def __str__(self) -> str:
+        reason = "another process has registered with this id" if self.is_lost else "it is draining"
+        return f"worker {self.worker_id!r} takes no new tasks: {reason}"
 
 
 class NotSerializable(FlowstoreError, TypeError):

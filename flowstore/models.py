@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Annotated, Any, Final, Generic, Literal, Self, TypedDict, Unpack, cast
+from typing import Annotated, Any, Final, Generic, Self, TypedDict, Unpack, cast
 
 from pydantic import (
     ConfigDict,
@@ -26,34 +25,16 @@ from flowstore.errors import (
 from flowstore.fields import NO_META, Amount, Identifier, Labels, Meta, Note, Record, Scalar, Timestamp
 from flowstore.jsonable import AsJson
 from flowstore.stand_ins import MAYBE_LEFT_OUT, NOT_LOADED, Excerpt, NotLoaded, OrLeftOut, Unresolved
+from flowstore.statuses import FINISHED as FINISHED
+from flowstore.statuses import Statuses as Statuses
+from flowstore.statuses import StatusName as StatusName
+from flowstore.statuses import TaskStatus as TaskStatus
 from flowstore.task_error import TaskError
 
 T = TypeVar("T", default=Any)
 
 MAX_RETRIES: Final = 2**31 - 1
 MAX_LABELS: Final = 256
-
-
-class TaskStatus(StrEnum):
-    """Where a task stands. The last three are finished: they do not change within one attempt."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    RETRYING = "retrying"
-    SUCCESS = "success"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_finished(self) -> bool:
-        return self in FINISHED
-
-
-StatusName = Literal["pending", "running", "retrying", "success", "failed", "cancelled"]
-Statuses = TaskStatus | StatusName | Iterable[TaskStatus | StatusName] | None
-"""One status or several, as members or values; None: all of them."""
-
-FINISHED: Final = frozenset({TaskStatus.SUCCESS, TaskStatus.FAILED, TaskStatus.CANCELLED})
 
 
 _VALUES: Final = ("result", "args", "kwargs")
@@ -93,6 +74,7 @@ class Fields(TypedDict, total=False):
     labels: Iterable[str]
     meta: Mapping[str, Scalar]
     progress: Progress | None
+    due_at: datetime | None
     expires_at: datetime | None
 
 
@@ -102,15 +84,25 @@ class FieldsWithValue(Fields, total=False):
     result: Any
 
 
+class CancelRequest(Record):
+    """Somebody asked that a running task be cancelled: when, and why (None: no reason was given)."""
+
+    at: Timestamp
+    reason: Note | None = None
+
+
 class TaskResult(Record, Generic[T]):
     """What is known of one task. Frozen. A stored one comes back equal, except for ``version``,
-    ``expires_at``, ``parent_id`` and ``root_id`` as described below.
+    ``updated_at``, ``expires_at``, ``parent_id`` and ``root_id`` as described below.
 
     Timestamps are aware and kept in UTC to the microsecond. ``retries`` is the number of the attempt, from 0.
     ``labels`` is a set. ``meta`` is what the task carries along, such as the headers of a message: a mapping
     of at most 64 names to None, bool, int, float or str, which cannot be changed and is not indexed.
+    ``due_at``: when a retrying task is to be tried again, or a pending one to be begun; None: not known.
+    ``cancel_request``: of a task that is to be cancelled, or was cancelled by ``backend.cancel``.
     ``version`` counts the writes of this record from 1; it is 0 on a result that was not read from a backend,
-    and ``store`` ignores it. ``expires_at`` is None for never; ``store`` uses it if no ``ttl`` is given.
+    and ``store`` ignores it. So is ``updated_at``, the time of the last of them, on the clock of its
+    backend: None. ``expires_at`` is None for never; ``store`` uses it if no ``ttl`` is given.
     ``parent_id`` is fixed by the first write that names one, and kept by writes that name
     none; so is ``root_id``, the topmost ancestor. A write that names a parent may name the root as well;
     otherwise it is the root of the parent, as far as that is stored, or the parent itself. It is None for a
@@ -141,8 +133,11 @@ class TaskResult(Record, Generic[T]):
     labels: Labels = Field(default=frozenset(), max_length=MAX_LABELS)
     meta: Meta = NO_META
     progress: Progress | None = None
+    due_at: Timestamp | None = None
+    cancel_request: CancelRequest | None = None
     expires_at: Timestamp | None = None
     version: int = Field(default=0, ge=0, strict=True)
+    updated_at: Timestamp | None = None
 
     # A lambda, as an annotated return type would replace the JSON schema.
     _serialize = model_serializer(mode="wrap", when_used="json")(
@@ -181,7 +176,8 @@ class TaskResult(Record, Generic[T]):
             failed = TaskFailed(self.task_id, self.error)
             raise failed if self.error is None else rebuilt_or(failed, self.error, kinds)
         if self.status is TaskStatus.CANCELLED:
-            raise TaskCancelled(self.task_id)
+            request = self.cancel_request
+            raise TaskCancelled(self.task_id, None if request is None else request.reason)
         raise TaskNotFinished(self.task_id, self.status)
 
     @classmethod
@@ -206,7 +202,10 @@ class TaskResult(Record, Generic[T]):
         error: BaseException | TaskError,
         **fields: Unpack[FieldsWithValue],
     ) -> Self:
-        """Failed with ``error`` and about to be retried; the next attempt has ``retries`` one higher."""
+        """Failed with ``error`` and about to be retried, at ``due_at`` if that is given.
+
+        The next attempt has ``retries`` one higher.
+        """
         return cls._next(task, TaskStatus.RETRYING, fields, error=as_error(error))
 
     @classmethod
@@ -235,10 +234,16 @@ class TaskResult(Record, Generic[T]):
 
     @classmethod
     def cancelled(
-        cls, task: str | TaskResult, *, at: datetime | None = None, **fields: Unpack[FieldsWithValue]
+        cls,
+        task: str | TaskResult,
+        *,
+        at: datetime | None = None,
+        cancel_request: CancelRequest | None = None,
+        **fields: Unpack[FieldsWithValue],
     ) -> Self:
-        """Cancelled at ``at`` (default: now)."""
-        return cls._next(task, TaskStatus.CANCELLED, fields, finished_at=at or _now())
+        """Cancelled at ``at`` (default: now), because of ``cancel_request`` if that is given."""
+        own = {"finished_at": at or _now(), "cancel_request": cancel_request}
+        return cls._next(task, TaskStatus.CANCELLED, fields, **own)
 
     @classmethod
     def _next(cls, task: str | TaskResult, status: TaskStatus, fields: Mapping[str, Any], **own: Any) -> Self:
@@ -262,7 +267,10 @@ class TaskResult(Record, Generic[T]):
 Settled = TypeAliasType("Settled", TaskResult[T] | ResultGone | UnreadableRecord, type_params=(T,))
 """What became of an awaited task: its result, or why there is none. Each has ``task_id`` and ``unwrap``."""
 
-_NOT_CARRIED_OVER: Final = {"status", "result", "error", "finished_at", "version", "expires_at"}
+_NOT_CARRIED_OVER: Final = {
+    *("status", "result", "error", "finished_at", "due_at", "cancel_request"),
+    *("version", "updated_at", "expires_at"),
+}
 _CARRIED_OVER: Final = [name for name in TaskResult.model_fields if name not in _NOT_CARRIED_OVER]
 
 
@@ -283,7 +291,8 @@ class Transition(Record):
     """A stored change of status: when, to what, in which attempt, by which worker.
 
     ``at`` is the time of the store, on the clock of its backend. ``seq`` is the version of the record that
-    was written: for transitions at the same time it gives the order.
+    was written: for transitions at the same time it gives the order. ``error`` is that of the attempt which
+    failed, cut to at most 1 KiB: its type, its message, and the end of its traceback.
     """
 
     task_id: str
@@ -292,6 +301,7 @@ class Transition(Record):
     retries: int
     worker_id: str | None
     seq: int
+    error: TaskError | None = None
 
 
 class Unreadable(Record):

@@ -18,6 +18,7 @@ import redis
 
 from flowstore import (
     BaseResultBackend,
+    CancelRequest,
     CorruptRecord,
     CorruptStore,
     Progress,
@@ -84,7 +85,8 @@ def test_the_document_is_of_today() -> None:
     numbers = f"SQLite files are at format {SQLITE_FORMAT}, Redis and Valkey at format {REDIS_FORMAT}."
     assert numbers in DOCUMENT
     keys = {*TaskError.model_fields, *Progress.model_fields, "result", "args", "kwargs", "error", "value"}
-    assert keys | {"info"} | (Worker.model_fields.keys() - {"worker_id", "last_seen"}) <= NAMED
+    assert keys | {"info", "cancel"} | CancelRequest.model_fields.keys() <= NAMED
+    assert (Worker.model_fields.keys() - {"worker_id", "last_seen"}) <= NAMED
 
 
 def test_the_document_names_every_table_and_column() -> None:

@@ -341,5 +341,5 @@ async def read_what_is_left(path: Path) -> None:
 
 
 def is_like(found: TaskResult, stored: TaskResult) -> bool:
-    own = {"version": 0, "expires_at": None, "root_id": None}
+    own = {"version": 0, "updated_at": None, "expires_at": None, "root_id": None}
     return found.model_copy(update=own) == stored.model_copy(update=own)

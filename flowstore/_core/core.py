@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from threading import Lock
 from typing import Final, TypeVar
 
+from flowstore._core.crews import Crew
 from flowstore._core.options import (
     BackendOptions,
     check_known,
@@ -61,6 +62,8 @@ class Core:
         self.op_timeout = op_timeout(options)
         self._recheck_interval = recheck_interval(options)
         self._purge_interval = purge_interval(options)
+        self.crews: dict[str, Crew] = {}
+        """The workers that run in this backend, by their ids."""
         self._beginning = Lock()
         self._begin()
 

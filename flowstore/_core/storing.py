@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from flowstore._core.core import Core, steps
 from flowstore._core.viewing import WHOLE, View
-from flowstore._core.writing import applied, check_parent
+from flowstore._core.writing import applied, check_parent, write_patiently
 from flowstore._values.arguments import check_bool, check_ids, check_int, check_result, check_results
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore.engine import Outcome
@@ -22,6 +22,7 @@ async def store(
     ttl: Ttl | DefaultTtl = DEFAULT_TTL,
     overwrite: bool = False,
     if_version: int | None = None,
+    patience: float = 0.0,
 ) -> bool:
     check_text("task_id", task_id)
     result = check_result(result)
@@ -37,7 +38,10 @@ async def store(
         result = check_parent(core.records.redacted(result))
         now = core.clock()
         write = core.records.write(result, now, ttl, overwrite, if_version)
-        [outcome] = await core.engine.write([write], now)
+        if patience:
+            outcome = await write_patiently(core, write, now, patience)
+        else:
+            [outcome] = await core.engine.write([write], now)
     is_applied = applied(write, outcome)
     if if_version is not None and not is_applied:
         raise VersionConflict(task_id, if_version, outcome.version)

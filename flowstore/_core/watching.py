@@ -8,6 +8,7 @@ from flowstore._core.core import STEP, Core
 from flowstore._core.transitions import END_OF_TIME, walk_transitions
 from flowstore._values.arguments import check_statuses
 from flowstore._values.reading import entered
+from flowstore._waiting.subscribers import Watcher
 from flowstore._waiting.tails import Tail
 from flowstore.engine import Span
 from flowstore.errors import StorageUnavailable
@@ -20,9 +21,9 @@ def watch(core: Core, task_id: str) -> AsyncGenerator[TaskResult, None]:
 
 
 async def _states(core: Core, task_id: str) -> AsyncGenerator[TaskResult, None]:
-    life = core.life
+    life, watcher = core.life, Watcher()
     async with life:
-        watcher = core.waiters.watch(task_id)
+        core.waiters.show_to(task_id, watcher)
     try:
         while True:
             life.check_place()  # each step may be taken in another loop

@@ -1,11 +1,13 @@
-"""What became of a write, in the words of ``store``; and a write that leaves the stored values alone."""
+"""What became of a write, in the words of ``store``; writes that are repeated, or leave values alone."""
 
 from __future__ import annotations
 
 from flowstore._core.core import Core
+from flowstore._trips.patience import patiently
+from flowstore._values.checks import body_check
 from flowstore._values.facets import family_of
 from flowstore._values.reading import DAMAGED
-from flowstore.engine import Outcome, Verdict, Write
+from flowstore.engine import APPLIED, Entry, Outcome, Verdict, Write
 from flowstore.errors import CorruptRecord, FamilyConflict
 from flowstore.models import TaskResult
 
@@ -24,6 +26,35 @@ def applied(write: Write, outcome: Outcome) -> bool:
     if outcome.verdict is Verdict.UNREADABLE:
         raise CorruptRecord(write.entry.id, f"{outcome.reason}; nothing was written")
     return outcome.is_applied
+
+
+async def write_patiently(core: Core, write: Write, now: int, patience: float) -> Outcome:
+    """The outcome of the write, which is sent again as long as the storage is full or cannot be reached."""
+    is_again = False
+
+    async def send() -> Outcome:
+        nonlocal is_again
+        was_sent, is_again = is_again, True
+        [outcome] = await core.engine.write([write], now)
+        if was_sent and outcome.verdict is Verdict.STANDING and await _stands(core, write):
+            return APPLIED  # by a trip whose answer was lost
+        return outcome
+
+    return await patiently(send, patience, core.op_timeout)
+
+
+async def _stands(core: Core, write: Write) -> bool:
+    """Whether what stands is what this write would store.
+
+    A storage that recognises tokens says so itself; but not all do. The time of a write, to the microsecond,
+    and its contents are as good. Its expiry may have been changed since, and its root was perhaps not known.
+    """
+    [entry] = await core.engine.read([write.entry.id], with_body=False)
+    return entry is not None and _marks(entry) == _marks(write.entry)
+
+
+def _marks(entry: Entry) -> tuple[object, ...]:
+    return (*entry[:3], *entry[4:9], entry.head, body_check(entry))
 
 
 async def store_beside_values(core: Core, result: TaskResult) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, cast
 from pydantic import TypeAdapter
 
 from flowstore.fields import check_meta
-from flowstore.models import MAX_RETRIES, Progress, Statuses, TaskResult, TaskStatus
+from flowstore.models import MAX_RETRIES, CancelRequest, Progress, Statuses, TaskResult, TaskStatus
 from flowstore.task_error import TaskError
 from flowstore.text import MAX_NOTE_BYTES, check_text
 from flowstore.times import to_micros
@@ -67,6 +67,17 @@ def check_duration(name: str, value: object) -> float:
         raise ValueError(
             f"{name}: expected seconds above 0 and at most {MAX_DURATION_SECONDS}; got {shown(value)}"
         )
+    return seconds
+
+
+def check_patience(value: object, default: float) -> float:
+    """Seconds, at least 0 and few enough for the timers of every driver."""
+    if value is None:
+        return default
+    seconds = _seconds("patience", value)
+    if not 0 <= seconds <= MAX_DURATION_SECONDS:
+        wanted = f"seconds from 0 to {MAX_DURATION_SECONDS}, or None for op_timeout"
+        raise ValueError(f"patience: expected {wanted}; got {shown(value)}")
     return seconds
 
 
@@ -167,6 +178,8 @@ def check_result(result: object) -> TaskResult:
         check_error(result.error)
     if result.progress is not None:
         _check_progress(result.progress)
+    if result.cancel_request is not None:
+        _check_class("cancel_request", result.cancel_request, CancelRequest)
     if result.is_loaded:
         if not isinstance(result.kwargs, dict):
             raise TypeError(f"kwargs: expected dict, got {type(result.kwargs).__name__}")

@@ -29,6 +29,11 @@ def joined_check(columns: int, body: bytes) -> int:
     return check if check < _SIGN else check - 2 * _SIGN
 
 
+def body_check(entry: Entry) -> int:
+    """The part of ``Entry.check`` that covers the body, which need not have been read."""
+    return entry.check // _HALF
+
+
 def expiry_check(entry: Entry, expires_at: int | None) -> int:
     """``Entry.check`` with another expiry. The body does not matter, and need not have been read."""
     upper = entry.check // _HALF * _HALF

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
+from flowstore._values.brief import brief
 from flowstore._values.codec import Codec
 from flowstore._values.reading import decode, read_progress, result_of, values_of
 from flowstore._values.records import Records, encode_body, encode_values
 from flowstore.engine import Entry, Logged
 from flowstore.fields import NO_META, FrozenMeta, check_meta
-from flowstore.models import TaskResult
+from flowstore.models import CancelRequest, TaskResult
 from flowstore.task_error import TaskError
 
 _SHARED: Final = frozenset({bool, float, type(None), date, timedelta, UUID})
@@ -44,10 +45,11 @@ class Copied(NamedTuple):
 
 
 class CopiedHead(NamedTuple):
-    """The head of a record with meta. That of any other is its error alone."""
+    """The head of a record with meta or a request. That of any other is its error alone."""
 
     error: TaskError | None
     meta: FrozenMeta
+    cancel_request: CancelRequest | None = None
 
 
 class _NotPlain(Exception):
@@ -118,7 +120,9 @@ class CopiedRecords(Records):
                 kept = self._copied(result)
             except _NotPlain:
                 kept = encode_body(result, self.codec)
-        head: Any = CopiedHead(result.error, check_meta(result.meta)) if result.meta else result.error
+        head: Any = result.error
+        if result.meta or result.cancel_request is not None:
+            head = CopiedHead(head, check_meta(result.meta), result.cancel_request)
         progress: Any = result.progress
         return 0, head, kept, progress
 
@@ -134,9 +138,18 @@ class CopiedRecords(Records):
             _copy(kwargs, left, levels) if kwargs else {},
         )
 
-    def _logged(self, task_id: str, status: str, stage: int, worker: str | None, at: int) -> Logged:
-        value: Any = (status, stage, worker)
+    def _logged(
+        self, task_id: str, status: str, stage: int, worker: str | None, error: TaskError | None, at: int
+    ) -> Logged:
+        value: Any = (status, stage, worker) if error is None else (status, stage, worker, brief(error))
         return Logged(value, 0, self._history)
+
+    def arguments_of(self, body: bytes) -> bytes:
+        kept: Any = body
+        if type(kept) is Copied:
+            kept = kept._replace(result=None)
+            return cast(bytes, kept)
+        return super().arguments_of(body)
 
     def is_whole(self, entry: Entry) -> bool:
         return type(entry.head) is not bytes or super().is_whole(entry)
@@ -153,7 +166,7 @@ class CopiedRecords(Records):
 
 def _copied_out(entry: Entry, codec: Codec) -> TaskResult:
     head: Any = entry.head
-    error, meta = head if type(head) is CopiedHead else (head, NO_META)
+    error, meta, request = head if type(head) is CopiedHead else (head, NO_META, None)
     body: Any = entry.body
     progress: Any = entry.progress
     if type(progress) is bytes:
@@ -165,4 +178,4 @@ def _copied_out(entry: Entry, codec: Codec) -> TaskResult:
         values = {"result": _again(result), "args": _again(args), "kwargs": _again(kwargs)}
     else:
         values = values_of(entry, codec)
-    return result_of(entry, values, error, progress, meta)
+    return result_of(entry, values, error, progress, meta, request)

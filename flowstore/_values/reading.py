@@ -18,7 +18,7 @@ from flowstore._values.facets import family_of, named_by
 from flowstore.engine import Entry, Item, Section
 from flowstore.errors import CorruptRecord
 from flowstore.fields import NO_META, FrozenMeta, check_meta
-from flowstore.models import MAX_RETRIES, Progress, TaskResult, TaskStatus, Transition
+from flowstore.models import MAX_RETRIES, CancelRequest, Progress, TaskResult, TaskStatus, Transition
 from flowstore.stand_ins import NOT_LOADED, Excerpt
 from flowstore.task_error import TaskError
 from flowstore.text import cut
@@ -65,7 +65,8 @@ def _decoded(entry: Entry, codec: Codec) -> TaskResult:
     head = _head(entry.head)
     error = _error(head["error"]) if "error" in head else None
     meta = check_meta(head["meta"]) if "meta" in head else NO_META
-    result = result_of(entry, values_of(entry, codec), error, progress, meta)
+    request = _cancel_request(head["cancel"]) if "cancel" in head else None
+    result = result_of(entry, values_of(entry, codec), error, progress, meta, request)
     return _with_unlisted(result, head["unlisted"]) if "unlisted" in head else result
 
 
@@ -75,12 +76,13 @@ def result_of(
     error: TaskError | None,
     progress: Progress | None,
     meta: FrozenMeta = NO_META,
+    cancel_request: CancelRequest | None = None,
 ) -> TaskResult:
     """The result whose small fields are those of the entry, and which is not validated."""
     name, worker, labels = named_by(entry.facets)
     parent, root = family_of(entry.fixed)
-    submitted, started, finished, expires = (
-        entry.submitted_at, entry.started_at, entry.finished_at, entry.expires_at
+    submitted, started, finished, due, expires = (
+        entry.submitted_at, entry.started_at, entry.finished_at, entry.due_at, entry.expires_at
     )  # fmt: skip
     fields = {
         "task_id": entry.id,
@@ -100,8 +102,11 @@ def result_of(
         "labels": frozenset(labels),
         "meta": meta,
         "progress": progress,
+        "due_at": None if due is None else from_micros(due),
+        "cancel_request": cancel_request,
         "expires_at": None if expires is None else from_micros(expires),
         "version": entry.version,
+        "updated_at": from_micros(entry.updated_at),
     }
     return unvalidated(fields)
 
@@ -166,6 +171,11 @@ def _error(fields: Any) -> TaskError:
         return cast(TaskError, _ERROR(_known_error(fields)))
 
 
+def _cancel_request(fields: Any) -> CancelRequest:
+    known = only_known(fields, {"at", "reason"})
+    return CancelRequest(at=from_micros(known["at"]), reason=known.get("reason"))
+
+
 def read_progress(document: bytes) -> Progress:
     if not is_checked(document):
         raise DecodeError(f"progress: {DAMAGED}")
@@ -192,7 +202,8 @@ def _said(item: Item) -> Any:
 def transition(item: Item) -> Transition:
     """Raises CorruptRecord."""
     try:
-        status, stage, worker = _said(item)[:3]  # a newer program may write more behind them
+        status, stage, worker, *more = _said(item)
+        error = more[0] if more else None  # a newer program may write more behind it
         return Transition(
             task_id=item.owner,
             at=from_micros(item.at),
@@ -200,6 +211,7 @@ def transition(item: Item) -> Transition:
             retries=stage // STAGES_PER_ATTEMPT,
             worker_id=worker,
             seq=int(item.key),
+            error=None if error is None else _error(error),
         )
     except ValidationError as error:
         raise CorruptRecord(item.owner, f"history: {first_of(error)}") from error

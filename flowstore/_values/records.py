@@ -2,7 +2,8 @@
 
 A field in a column or a facet is stored nowhere else. The head is a JSON object of ``error`` and ``meta``;
 the body is one of result, args and kwargs, written by the codec; progress is one of its own, and so is each
-transition, a list of status, stage and worker. Fields that are None or empty are left out.
+transition, a list of status, stage, worker and the error of the attempt in short. Fields that are None or
+empty are left out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from flowstore._values.arguments import Redact, check_result, check_ttl
+from flowstore._values.brief import brief
 from flowstore._values.checks import (
     columns_check,
     entry_check,
@@ -29,10 +31,12 @@ from flowstore._values.checks import (
 )
 from flowstore._values.codec import Codec
 from flowstore._values.facets import FIELDS, FINISH, facets_of, fixed_of
+from flowstore._values.json_text import without_unknown
 from flowstore._values.reading import MAX_HEAD_BYTES, STAGES_PER_ATTEMPT, decode
 from flowstore.engine import ANY_STAGE, FINAL, Entry, Expiry, Logged, Section, Write
 from flowstore.errors import NotSerializable, PayloadTooLarge
 from flowstore.models import FINISHED, Progress, TaskResult, TaskStatus
+from flowstore.task_error import TaskError
 from flowstore.times import from_micros, to_micros
 
 Ttl = float | timedelta | None
@@ -132,7 +136,7 @@ class Records:
             _micros(result.submitted_at),
             _micros(result.started_at),
             _micros(result.finished_at),
-            None,
+            _micros(result.due_at),
             now,
             self._expiry(result, now, ttl),
         )
@@ -144,7 +148,7 @@ class Records:
             next(_tokens),
             ANY_STAGE if overwrite else ceiling,
             if_version,
-            None if self._history == 0 else self._logged(task_id, state, stage, worker, now),
+            None if self._history == 0 else self._logged(task_id, state, stage, worker, result.error, now),
         )
 
     def _packed(
@@ -163,8 +167,12 @@ class Records:
         check = joined_check(columns_check(columns, fixed, facets, head), body)
         return check, head, body, None if result.progress is None else encode_progress(result.progress)
 
-    def _logged(self, task_id: str, status: str, stage: int, worker: str | None, at: int) -> Logged:
-        if worker is None:
+    def _logged(
+        self, task_id: str, status: str, stage: int, worker: str | None, error: TaskError | None, at: int
+    ) -> Logged:
+        if error is not None:
+            value = to_json((status, stage, worker, brief(error)))
+        elif worker is None:
             value = b'["%b",%d,null]' % (status.encode(), stage)
         else:
             value = to_json((status, stage, worker))
@@ -179,6 +187,10 @@ class Records:
     def checked(self, entry: Entry) -> Entry:
         """The entry with the checksum of what it holds now."""
         return entry._replace(check=entry_check(entry))
+
+    def arguments_of(self, body: bytes) -> bytes:
+        """The body without a result, for the next attempt. Nothing in it is decoded."""
+        return without_unknown(body, {"args", "kwargs"}) or body
 
     def is_whole(self, entry: Entry) -> bool:
         """Whether the entry is what was written: asked before its body is passed on without a look."""
@@ -257,7 +269,7 @@ def _micros(at: Any) -> int | None:
 
 def encode_head(result: TaskResult, unlisted: Mapping[str, Any] = NOTHING) -> bytes:
     """``unlisted``: the fields that are in no facet."""
-    if result.error is None and not unlisted and not result.meta:
+    if result.error is None and not unlisted and not result.meta and result.cancel_request is None:
         return b"{}"
     head: dict[str, object] = {}
     if result.error is not None:
@@ -266,6 +278,8 @@ def encode_head(result: TaskResult, unlisted: Mapping[str, Any] = NOTHING) -> by
         head["unlisted"] = kept
     if result.meta:
         head["meta"] = result.meta
+    if (request := result.cancel_request) is not None:
+        head["cancel"] = {"at": to_micros(request.at), "reason": request.reason}
     if not head:
         return b"{}"
     data = to_json(head)

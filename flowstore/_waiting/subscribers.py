@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Collection
+from typing import ClassVar
 
+from flowstore.engine import Change
 from flowstore.models import TaskResult
 
 
@@ -11,6 +14,9 @@ class Subscriber:
     """Notified of changes until an error ends the subscription."""
 
     __slots__ = ("_error", "_news")
+
+    ignored: ClassVar[Collection[Change]] = ()
+    """Changes for which the record need not be read."""
 
     def __init__(self) -> None:
         self._news = asyncio.Event()
@@ -32,6 +38,27 @@ class Subscriber:
         self._news.clear()
         if self._error is not None:
             raise self._error
+
+
+class Listener(Subscriber):
+    """Passes states on as they are read: to a block of code, which wants to know what others do to its task.
+
+    How far the task is, the block has reported itself. That the record was removed does not concern it.
+    """
+
+    __slots__ = ("_tell",)
+
+    ignored = (Change.REPORTED,)
+
+    def __init__(self, tell: Callable[[TaskResult], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def show(self, state: TaskResult) -> None:
+        self._tell(state)
+
+    def fail(self, error: Exception) -> None:
+        pass
 
 
 class Watcher(Subscriber):

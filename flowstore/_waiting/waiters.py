@@ -24,15 +24,15 @@ not finished after all, the id is watched again, since the storage dropped the r
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
 from flowstore._trips.background import in_background
+from flowstore._trips.patience import Pauses
 from flowstore._waiting.portions import Portions
 from flowstore._waiting.rechecks import Recheck
-from flowstore._waiting.subscribers import Subscriber, Watcher
+from flowstore._waiting.subscribers import Subscriber
 from flowstore._waiting.tails import Tail
 from flowstore._waiting.waitlist import REMOVALS, Waiting, Waitlist
 from flowstore.engine import ANY_ID, Change, Entry, let_go
@@ -47,8 +47,6 @@ from flowstore.errors import (
 from flowstore.models import FINISHED, TaskResult, TaskStatus
 
 _LONGEST_TURN: Final = 0.005
-_FIRST_PAUSE: Final = 0.05
-_LONGEST_PAUSE: Final = 1.0
 _LONGEST_TIMER: Final = 86_400.0
 _ENDS: Final = frozenset(map(Change, FINISHED))
 _UNFINISHED: Final = frozenset(TaskStatus) - FINISHED
@@ -118,12 +116,10 @@ class Waiters:
         self._mark_stale((task_id,))
         self._recheck.start()
 
-    def watch(self, task_id: str) -> Watcher:
-        """A watcher, shown the current state and those that follow. Give it back with ``unwatch``."""
-        watcher, entry = Watcher(), self._entry(task_id)
-        entry.watchers.add(watcher)
+    def show_to(self, task_id: str, subscriber: Subscriber) -> None:
+        """Show the current state to ``subscriber``, and those that follow. End it with ``unwatch``."""
+        self._entry(task_id).watchers.add(subscriber)
         self._read_soon(task_id)
-        return watcher
 
     def unwatch(self, task_id: str, watcher: Subscriber) -> None:
         entry = self._entries.get(task_id)
@@ -169,7 +165,7 @@ class Waiters:
                 continue
             if change in _ENDS:
                 self._stale.setdefault(task_id, True)  # not over False: that id is still to be registered
-            elif change in REMOVALS or not entry.is_seen or entry.watchers:
+            elif change in REMOVALS or not entry.is_seen or entry.heeds(change):
                 # Other changes matter only to watchers, but the first one tells when the record expires.
                 self._stale[task_id] = False
             entry.note(change, at)
@@ -220,7 +216,7 @@ class Waiters:
 
     async def _read_stale(self) -> None:
         """Read until nothing is stale. An outage is ridden out; each wait has a deadline of its own."""
-        pause, portions = _FIRST_PAUSE, Portions()
+        pauses, portions = Pauses(), Portions()
         while self._stale and not self._is_closed:
             batch, read = self._take_batch(portions.size)
             self._reading = {task_id: self._entries[task_id] for task_id in batch}
@@ -239,7 +235,8 @@ class Waiters:
                 self._put_back(batch)
                 raise
             else:
-                self.trouble, pause = None, _FIRST_PAUSE
+                self.trouble = None
+                pauses.reset()
                 portions.answered(rows)
                 await self._show_rows(batch, list(rows), seen, read)
             finally:
@@ -248,8 +245,7 @@ class Waiters:
                     entry.join()
                 self._reading = {}
             if self.trouble is not None:
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                await asyncio.sleep(pauses.next())
 
     async def _show_rows(
         self, batch: list[str], rows: list[Entry | None], seen: list[bool], read: Read

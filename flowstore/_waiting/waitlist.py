@@ -43,6 +43,10 @@ class Waitlist:
     def is_unused(self) -> bool:
         return not self.futures and not self.watchers and self.later is None
 
+    def heeds(self, change: Change) -> bool:
+        """Whether a change that ends no wait is to be read for a watcher."""
+        return any(change not in watcher.ignored for watcher in self.watchers)
+
     def note(self, change: Change, at: int | None) -> None:
         if change in REMOVALS:
             # A removal from before the first member joined is none of their business: its message was late.

@@ -5,7 +5,10 @@ from flowstore.features.checkpoints import Checkpoint, Checkpoints
 from flowstore.features.data import Data, DataEntry
 from flowstore.features.families import Families
 from flowstore.features.history import History
-from flowstore.features.workers import Worker, Workers
+from flowstore.features.registered import Worker
+from flowstore.features.running_worker import RunningWorker
+from flowstore.features.sweeping import Swept, SweptTask
+from flowstore.features.workers import Workers
 from flowstore.features.workflows import Workflows
 
 __all__ = [
@@ -17,6 +20,9 @@ __all__ = [
     "DataEntry",
     "Families",
     "History",
+    "RunningWorker",
+    "Swept",
+    "SweptTask",
     "Worker",
     "Workers",
     "Workflows",

@@ -4,47 +4,30 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
-
+from flowstore._core.attempts import requeued
 from flowstore._core.core import Core
 from flowstore._core.keeping import Keeping
 from flowstore._core.listing import Listing, results, walk
+from flowstore._core.stepping import Step, stepped
 from flowstore._core.writing import applied
 from flowstore._values.arguments import Seconds, check_age, check_error, check_int, check_texts
-from flowstore._values.checks import is_whole_item
-from flowstore._values.codec import DecodeError
 from flowstore._values.facets import Where
-from flowstore._values.reading import DAMAGED, first_of, only_known
-from flowstore.engine import NAMESPACE, Entry, Item, Section, Write
-from flowstore.errors import CorruptRecord, UnknownWorker, UnreadableRecord
-from flowstore.fields import Identifier, Labels, Timestamp
+from flowstore.engine import NAMESPACE, Item, Section, Write
+from flowstore.errors import UnknownWorker, UnreadableRecord
+from flowstore.features.registered import Worker, encode_worker, read_worker
+from flowstore.features.sweeping import HELD, Policy, Sweep, Swept, rules
+from flowstore.fields import NO_META, Scalar, check_meta
 from flowstore.models import TaskResult, TaskStatus, as_error
 from flowstore.task_error import TaskError
 from flowstore.text import check_text
-from flowstore.times import from_iso, from_micros
+from flowstore.times import from_micros
 
 _BATCH: Final = 100
-
-Step = Callable[[TaskResult, datetime], TaskResult]
-"""Maps a task and the current time to its next state."""
-
-
-class Worker(BaseModel, frozen=True, extra="forbid"):
-    """A registered worker process. ``parent_id``: the worker that started it. ``labels`` is a set."""
-
-    worker_id: Identifier
-    host: Identifier
-    pid: int
-    started_at: Timestamp
-    last_seen: Timestamp
-    parent_id: Identifier | None = None
-    labels: Labels = frozenset()
 
 
 class Workers:
@@ -66,18 +49,20 @@ class Workers:
         pid: int | None = None,
         parent_id: str | None = None,
         labels: Iterable[str] = (),
+        info: Mapping[str, Scalar] = NO_META,
     ) -> Worker:
         """Register a running worker, as last seen now; by default with this host and this process.
 
         The same process may register again: ``started_at`` is kept, the other fields are replaced. On another
-        host or with another pid it is a new process, which starts now.
+        host or with another pid it is a new process, which starts now. ``info``: what it says of itself, a
+        mapping like ``TaskResult.meta``. ``backend.worker`` does all of this, and sends the heartbeats.
         """
         check_text("worker_id", worker_id)
         host = socket.gethostname() if host is None else check_text("host", host)
         pid = os.getpid() if pid is None else check_int("pid", pid, 1, 2**53)
         if parent_id is not None:
             check_text("parent_id", parent_id)
-        names = frozenset(check_texts("labels", labels))
+        names, meta = frozenset(check_texts("labels", labels)), check_meta(info)
         # Compare-and-set: a heartbeat or a registration in between is read again, never overwritten.
         while True:
             now = from_micros(self._core.clock())
@@ -90,8 +75,9 @@ class Workers:
                 last_seen=now,
                 parent_id=parent_id,
                 labels=names,
+                info=meta,
             )
-            if await self._put_worker(worker_id, _encode(worker), standing):
+            if await self._put_worker(worker_id, encode_worker(worker), standing):
                 return worker
 
     async def heartbeat(self, worker_id: str) -> None:
@@ -113,11 +99,11 @@ class Workers:
     async def get(self, worker_id: str) -> Worker | None:
         """The worker; None if it is not registered."""
         standing = await self._kept_worker(check_text("worker_id", worker_id))
-        return None if standing is None else _worker(standing)
+        return None if standing is None else read_worker(standing)
 
     async def all(self) -> list[Worker]:
         """All registered workers, in the order of their ids."""
-        return [_worker(kept) for kept in await self._keeping.kept(NAMESPACE)]
+        return [read_worker(kept) for kept in await self._keeping.kept(NAMESPACE)]
 
     async def find(self, text: str) -> list[Worker]:
         """The workers with ``text`` in their id, in the order of ids. There are no wildcards."""
@@ -138,23 +124,24 @@ class Workers:
 
         Unreadable records are reported at the end, as in ``iter_by_status``.
         """
-        running = self._running(worker_id)
+        running = self._tasks(worker_id, TaskStatus.RUNNING)
         return results(self._core, walk(self._core, running))
 
     async def requeue(self, worker_id: str) -> list[str]:
-        """Make the worker's running tasks pending, for another attempt; returns their ids, oldest first.
+        """Make the worker's running and retrying tasks pending, for another attempt; their ids, oldest first.
 
-        ``retries`` is one higher, so that a late write of the lost attempt loses; worker_id, started_at and
-        progress are None. The backend's ``unfinished_ttl`` starts again, as with any store. A task that
-        someone else changes in the meantime is left alone. Values are not decoded: their types need not be
-        registered here, and ``redact`` is not called. Each task is changed atomically, the whole is not:
-        after a StorageError some of them may have been changed; after CorruptRecord, which names the first
-        that cannot be read, all the others have been.
+        A retrying task has nobody who will try again once its worker is dead. ``retries`` is one higher, so
+        that a late write of the lost attempt loses; worker_id, started_at and progress are None. The
+        backend's ``unfinished_ttl`` starts again, as with any store. A task that someone else changes in the
+        meantime is left alone. Values are not decoded: their types need not be registered here, and
+        ``redact`` is not called. Each task is changed atomically, the whole is not: after a StorageError some
+        of them may have been changed; after CorruptRecord, which names the first that cannot be read, all the
+        others have been.
         """
-        return await self._step_all(worker_id, _requeued)
+        return await self._step_all(worker_id, requeued)
 
     async def fail_lost(self, worker_id: str, error: BaseException | TaskError | None = None) -> list[str]:
-        """Fail the worker's running tasks, and wake their waiters. Otherwise like ``requeue``.
+        """Fail the worker's running and retrying tasks, and wake their waiters. Otherwise like ``requeue``.
 
         ``error`` None: a TaskError of type "WorkerLost" that names the worker.
         """
@@ -167,16 +154,47 @@ class Workers:
         check_error(lost)
         return await self._step_all(worker_id, lambda task, at: TaskResult.failed(task, lost, at=at))
 
+    async def sweep(
+        self,
+        *,
+        silent_after: Seconds = 60.0,
+        silent: Policy = "requeue",
+        lost: Policy = "requeue",
+        overdue_after: Seconds = 60.0,
+        overdue: Policy = "requeue",
+        pending_after: Seconds | None = None,
+        pending: Policy = "fail",
+        max_retries: int | None = None,
+    ) -> Swept:
+        """Free the tasks that nobody works on any more, and remove the workers that are dead; what was done.
+
+        From any process, by a timer, and by several at once. Durations are in seconds, or timedeltas. A
+        worker is silent without a heartbeat for ``silent_after``: its running and retrying tasks are freed,
+        and it is removed, unless ``silent`` is "leave". A task is ``lost`` if a living worker of
+        ``backend.worker`` does not run it, though it is stored so; overdue if it is retrying and has been due
+        (``due_at``) for longer than ``overdue_after``; and late if it is pending, and was submitted or due
+        longer than ``pending_after`` ago (None, the default: there is no such limit).
+
+        Each policy is "requeue", as by ``requeue``; "fail", with a TaskError of type "WorkerLost",
+        "TaskLost", "RetryOverdue" or "NeverBegun"; or "leave". Where ``max_retries`` are used up, a task is
+        failed instead of requeued: it may be what kills the workers. Running tasks without a worker, or of
+        one that is not registered, are left alone. Of each task the values are not decoded. After a
+        StorageError part of it may have been done; the next sweep goes on.
+        """
+        given = rules(silent_after, silent, lost, overdue_after, overdue, pending_after, pending, max_retries)
+        self._core.check_listed("worker_id")
+        return await Sweep(self._core, given).run()
+
     async def _step_all(self, worker_id: str, step: Step) -> list[str]:
         changed: list[str] = []
         unreadable: list[UnreadableRecord] = []
-        async for entries in walk(self._core, self._running(worker_id)):
+        async for entries in walk(self._core, self._tasks(worker_id, *HELD)):
             now = self._core.clock()
             writes: list[Write] = []
             # A record that cannot be read must not keep the other tasks from being rescued.
             for entry in entries:
                 with _collected(unreadable):
-                    writes.append(self._stepped(entry, step, now))
+                    writes += filter(None, [stepped(self._core, entry, step, now)])
             async with self._core.life:
                 await self._core.engine.room()
                 outcomes = await self._core.engine.write(writes, now)
@@ -187,20 +205,10 @@ class Workers:
             raise unreadable[0]
         return changed
 
-    def _running(self, worker_id: str) -> Listing:
+    def _tasks(self, worker_id: str, *statuses: TaskStatus) -> Listing:
         check_text("worker_id", worker_id)
         self._core.check_listed("worker_id")
-        return Listing((TaskStatus.RUNNING,), _BATCH, Where(worker=worker_id), newest_first=False)
-
-    def _stepped(self, entry: Entry, step: Step, now: int) -> Write:
-        """The write of the task's next state over exactly this version.
-
-        A worker that is alive after all may have stored meanwhile. The values are passed on as bytes.
-        """
-        if not self._core.records.is_whole(entry):  # its values get a new checksum
-            raise CorruptRecord(entry.id, DAMAGED)
-        task = step(self._core.records.decode(entry._replace(body=None)), from_micros(now))
-        return self._core.records.write(task, now, if_version=entry.version, body=entry.body)
+        return Listing(statuses, _BATCH, Where(worker=worker_id), newest_first=False)
 
     async def _kept_worker(self, worker_id: str) -> Item | None:
         found = await self._keeping.kept(NAMESPACE, keys=[worker_id])
@@ -220,33 +228,7 @@ def _collected(errors: list[UnreadableRecord]) -> Iterator[None]:
         errors.append(error)
 
 
-def _requeued(task: TaskResult, at: datetime) -> TaskResult:
-    return TaskResult.pending(task, submitted_at=task.submitted_at, retries=task.retries + 1)
-
-
 def _started_at(standing: Item | None, host: str, pid: int) -> datetime | None:
     """When the registered process started, if it is the same process."""
-    known = None if standing is None else _worker(standing)
+    known = None if standing is None else read_worker(standing)
     return known.started_at if known is not None and (known.host, known.pid) == (host, pid) else None
-
-
-_ELSEWHERE: Final = {"worker_id", "last_seen"}
-"""The fields that are stored as the key and as the time of the last write."""
-_STORED: Final = Worker.model_fields.keys() - _ELSEWHERE
-
-
-def _encode(worker: Worker) -> bytes:
-    return worker.model_dump_json(exclude=_ELSEWHERE, exclude_defaults=True).encode()
-
-
-def _worker(kept: Item) -> Worker:
-    try:
-        if not is_whole_item(Section.WORKER, kept):
-            raise DecodeError(DAMAGED)
-        fields = only_known(from_json(kept.value), _STORED)
-        fields["started_at"] = from_iso(fields.get("started_at"))
-        return Worker(worker_id=kept.key, last_seen=from_micros(kept.at), **fields)
-    except ValidationError as error:
-        raise CorruptRecord(kept.key, first_of(error), Section.WORKER) from error
-    except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise CorruptRecord(kept.key, str(error), Section.WORKER) from error

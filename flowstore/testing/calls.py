@@ -25,6 +25,11 @@ async def _tracked(backend: BaseResultBackend) -> None:
         await asyncio.sleep(0)
 
 
+async def _worked(backend: BaseResultBackend) -> None:
+    async with backend.worker("w"):
+        await asyncio.sleep(0)
+
+
 CALLS: dict[str, Call] = {
     "store": lambda backend: backend.store("new", TaskResult.success("new", 1), overwrite=True),
     "store_many": lambda backend: backend.store_many(TaskResult.pending(f"n{n}") for n in range(1_200)),
@@ -41,6 +46,8 @@ CALLS: dict[str, Call] = {
     "clear, of some": lambda backend: backend.clear("cancelled"),
     "purge_expired": lambda backend: backend.purge_expired(),
     "expire": lambda backend: backend.expire("t0", 3_600),
+    "requeue": lambda backend: backend.requeue("t9"),
+    "cancel": lambda backend: backend.cancel("t9", "why"),
     "vacuum": lambda backend: backend.vacuum(),
     "list_by_status": lambda backend: backend.list_by_status(TaskStatus.SUCCESS, offset=1),
     "page": lambda backend: backend.page(TaskStatus.SUCCESS),
@@ -65,6 +72,8 @@ CALLS: dict[str, Call] = {
     "workers.running_tasks": lambda backend: _drain(backend.workers.running_tasks("w")),
     "workers.requeue": lambda backend: backend.workers.requeue("w"),
     "workers.fail_lost": lambda backend: backend.workers.fail_lost("w"),
+    "workers.sweep": lambda backend: backend.workers.sweep(),
+    "worker": lambda backend: _worked(backend),
     "app.register": lambda backend: backend.app.register({"name": "x"}),
     "app.info": lambda backend: backend.app.info(),
     "app.namespaces": lambda backend: backend.app.namespaces(),

@@ -6,6 +6,7 @@ flowstore affects this module and nothing else in the kit.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -71,6 +72,13 @@ def meanwhile(backend: BaseResultBackend, verb: str, step: Callable[[], Awaitabl
         return answer
 
     setattr(engine, verb, verb_and_step)
+
+
+async def listening(backend: BaseResultBackend, task_id: str) -> None:
+    """Return once a block of the task hears what others do to it, or somebody waits for it."""
+    waiters = backend._core.waiters
+    while (entry := waiters._entries.get(task_id)) is None or not entry.is_seen:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
 
 
 async def plant(

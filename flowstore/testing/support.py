@@ -34,6 +34,11 @@ async def stored(backend: BaseResultBackend, task_id: str) -> TaskResult:
     return result
 
 
+def as_given(read: TaskResult) -> TaskResult:
+    """A result as it was handed to ``store``: without what the backend itself has added."""
+    return read.model_copy(update={"version": 0, "updated_at": None})
+
+
 async def store_family(backend: BaseResultBackend, *edges: str) -> None:
     """Each is "parent child" or "root", submitted a second after the one before."""
     for second, edge in enumerate(edges):

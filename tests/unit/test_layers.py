@@ -17,7 +17,7 @@ MODULES: Final = {
     for path in PACKAGE.rglob("*.py")
 }
 LAYERS: Final = (
-    ("text", "times", "stored_type", "stand_ins"),
+    ("text", "times", "stored_type", "stand_ins", "statuses"),
     ("fields",),
     ("_errors",),
     ("jsonable",),

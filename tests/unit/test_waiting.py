@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from flowstore import InMemoryBackend, ResultDeleted, StorageTimeout, StorageUnavailable, TaskResult
+from flowstore._waiting.subscribers import Watcher
 from flowstore._waiting.waiters import Waiters
 from flowstore.engine import Change, Entry
 from flowstore.testing.samples import sample_entry
@@ -139,7 +140,8 @@ async def test_look_older_than_the_wait_does_not_end_it() -> None:
     first = storage.waiters.register("t")
     look = await storage.looks.get()
     second = storage.waiters.register("t")
-    watcher = storage.waiters.watch("t")
+    watcher = Watcher()
+    storage.waiters.show_to("t", watcher)
     look.set_result([FINISHED])
     assert (await first).task_id == "t"
     assert not second.done()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from flowstore.testing.contract.apps import AppsContract
+from flowstore.testing.contract.attempts import AttemptsContract, RequeueContract
 from flowstore.testing.contract.beginnings import BeginningsContract
+from flowstore.testing.contract.cancelling import CancelContract
 from flowstore.testing.contract.checking import CheckingContract
 from flowstore.testing.contract.checkpoints import CheckpointsContract
+from flowstore.testing.contract.crews import CrewContract
 from flowstore.testing.contract.crowds import CrowdsContract
 from flowstore.testing.contract.enduring import FaultsContract
 from flowstore.testing.contract.everyday import EverydayContract
@@ -31,12 +34,14 @@ from flowstore.testing.contract.making import MakingContract
 from flowstore.testing.contract.meta import MetaContract
 from flowstore.testing.contract.misuse import MisuseContract
 from flowstore.testing.contract.moving import LoopsContract
+from flowstore.testing.contract.outages import OutageContract
 from flowstore.testing.contract.redacting import RedactingContract
 from flowstore.testing.contract.registering import WorkersContract
 from flowstore.testing.contract.roundtrips import ValuesContract
 from flowstore.testing.contract.sharing import ConcurrencyContract
 from flowstore.testing.contract.storing import StoringContract
 from flowstore.testing.contract.subclasses import SubclassContract
+from flowstore.testing.contract.sweeping import SweepContract
 from flowstore.testing.contract.tracking import TrackContract
 from flowstore.testing.contract.typed import TypedContract
 from flowstore.testing.contract.vacuuming import VacuumContract
@@ -66,6 +71,10 @@ class BackendContract(
     WorkflowContract,
     TrackContract,
     LeavingContract,
+    AttemptsContract,
+    RequeueContract,
+    OutageContract,
+    CancelContract,
     ValuesContract,
     EverydayContract,
     EvolvingContract,
@@ -77,6 +86,8 @@ class BackendContract(
     CheckpointsContract,
     WorkersContract,
     LostWorkersContract,
+    CrewContract,
+    SweepContract,
     AppsContract,
     ProgressContract,
     WatchContract,

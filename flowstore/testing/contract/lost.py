@@ -46,15 +46,16 @@ async def read(backend: BaseResultBackend, task_id: str) -> TaskResult:
 
 
 async def crowd(backend: BaseResultBackend) -> None:
-    """Two tasks running on "w", t1 before t2, and others that do not run on it, or no longer."""
+    """Two tasks running on "w", t1 before t2, one that it is to try again, and others not in its hands."""
     others: Iterable[TaskResult] = (
         TaskResult.pending("pending", worker_id="w"),
-        TaskResult.retrying("retrying", ValueError(), worker_id="w"),
+        TaskResult.retrying("of another, retrying", ValueError(), worker_id="w2"),
         TaskResult.success("done", worker_id="w"),
         TaskResult.running("of another", worker_id="w2"),
         TaskResult.running("of nobody"),
     )
-    await backend.store_many([running("t2", 2), *others, running("t1", 1)])
+    retrying: TaskResult = TaskResult.retrying(running("t3", 3), ValueError("busy"))
+    await backend.store_many([running("t2", 2), retrying, *others, running("t1", 1)])
 
 
 class LostWorkersContract(Contract):
@@ -130,9 +131,9 @@ class LostWorkersContract(Contract):
     ) -> None:
         """In order of submission, each once; a second call has nothing left to do."""
         await crowd(backend)
-        untouched = ["pending", "retrying", "done", "of another", "of nobody"]
+        untouched = ["pending", "of another, retrying", "done", "of another", "of nobody"]
         before = await backend.get_many(untouched)
-        assert await RESCUES[rescue](backend) == ["t1", "t2"]
+        assert await RESCUES[rescue](backend) == ["t1", "t2", "t3"]
         assert await RESCUES[rescue](backend) == []
         assert await backend.get_many(untouched) == before
 

@@ -17,7 +17,7 @@ from flowstore import (
     VersionConflict,
 )
 from flowstore.testing.contract.base import Contract, MakeBackend
-from flowstore.testing.support import failed
+from flowstore.testing.support import as_given, failed
 
 ODD_IDS = ["a:b", "a*", "[x]", "../x", "x" * 512, "\N{SNAKE}", "a\0b", "a", "a\0", " ", "%", "{x}", "A"]
 BAD_IDS: list[tuple[Any, type[Exception]]] = [
@@ -50,7 +50,7 @@ class StoringContract(Contract):
         read = await backend.get("t")
         assert read is not None
         assert read.version == 1
-        assert read.model_copy(update={"version": 0, "root_id": None}).model_dump() == stored.model_dump()
+        assert as_given(read).model_copy(update={"root_id": None}).model_dump() == stored.model_dump()
 
     async def test_missing_record_is_none(self, backend: BaseResultBackend) -> None:
         """None means that there is no such record, and nothing else."""

@@ -1,0 +1,103 @@
+"""What others want of a block of code that is under way: that it ends, as its task is to be cancelled, or is
+no longer its own.
+
+The block listens through the waits of its backend, once it has run for a moment: short blocks, which are
+most, are not worth a trip. It stops before its own outcome is stored, which would be news to it otherwise.
+
+It is interrupted as by ``asyncio.timeout``: the task that runs it is cancelled, which is taken back at the
+end of the block. If somebody else has cancelled that task as well, the cancellation goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from flowstore._core.core import Core
+from flowstore._waiting.subscribers import Listener
+from flowstore.models import CancelRequest, TaskResult
+from flowstore.times import from_micros
+
+_MOMENT: Final = 0.05
+"""Seconds. A request that was made before is found by the first read."""
+
+
+class Interrupts:
+    """The requests to one block. ``is_raised``: they raise CancelledError in it, and are not only shown.
+
+    ``request``: the first of them. ``cancel``: that of ``backend.cancel``, which decides how the task ends.
+    """
+
+    def __init__(self, core: Core, task_id: str, is_raised: bool) -> None:
+        self.task_id = task_id
+        self.request: CancelRequest | None = None
+        self.cancel: CancelRequest | None = None
+        self._core = core
+        self._is_raised = is_raised
+        self._running: TaskResult
+        self._owner: asyncio.Task[Any] | None = None
+        self._requested_before = 0
+        self._is_interrupted = False
+        self._own_error: asyncio.CancelledError | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._listener: Listener | None = None
+
+    def begin(self, running: TaskResult) -> None:
+        """The block begins, in the current task of asyncio."""
+        self._running = running
+        self._owner = asyncio.current_task()
+        if self._owner is not None:
+            self._requested_before = self._owner.cancelling()
+        self._timer = asyncio.get_running_loop().call_later(_MOMENT, self._listen)
+        if self._is_interrupted or (self.request is not None and self._is_raised):
+            self._cancel_owner()
+
+    def end(self, error: BaseException | None) -> bool:
+        """Stop listening. Whether ``error``, with which the block ends, is no more than our own interrupt."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._listener is not None:
+            self._core.waiters.unwatch(self.task_id, self._listener)
+            self._listener = None
+        owner, self._owner = self._owner, None
+        if owner is None or not self._is_interrupted:
+            return error is not None and error is self._own_error
+        is_only_ours = owner.uncancel() <= self._requested_before
+        return is_only_ours and isinstance(error, asyncio.CancelledError)
+
+    def ask(self, reason: str) -> None:
+        """Tell the block that its outcome is not wanted any more."""
+        self._tell(CancelRequest(at=from_micros(self._core.clock()), reason=reason))
+
+    def interrupt(self) -> None:
+        """Raise CancelledError in the block, whether it wants that or not."""
+        if not self._is_interrupted:
+            self._is_interrupted = True
+            self._cancel_owner()
+
+    def check(self) -> None:
+        if self.request is not None:
+            self._own_error = self._own_error or asyncio.CancelledError(self.request.reason)
+            raise self._own_error
+
+    def _tell(self, request: CancelRequest) -> None:
+        if self.request is None:
+            self.request = request
+            if self._is_raised:
+                self.interrupt()
+
+    def _cancel_owner(self) -> None:
+        if self._owner is not None:
+            self._owner.cancel()
+
+    def _listen(self) -> None:
+        if not self._core.life.is_closed:
+            self._listener = Listener(self._heard)
+            self._core.waiters.show_to(self.task_id, self._listener)
+
+    def _heard(self, state: TaskResult) -> None:
+        if state.is_finished or state.retries > self._running.retries:
+            self.ask(f"the task is {state.status} in attempt {state.retries}")
+        elif state.cancel_request is not None:
+            self.cancel = state.cancel_request
+            self._tell(state.cancel_request)

@@ -1,0 +1,52 @@
+"""From a stored record to its next state: over exactly the version that was read, or not at all.
+
+The values are passed on as bytes. So their types need not be known here, ``redact`` has nothing to see, and
+somebody who writes at the same time loses nothing: the write does not apply, and the record is read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from flowstore._core.core import Core
+from flowstore._core.writing import applied
+from flowstore._values.reading import DAMAGED
+from flowstore.engine import Entry, Write
+from flowstore.errors import CorruptRecord
+from flowstore.models import TaskResult
+from flowstore.text import check_text
+from flowstore.times import from_micros
+
+Step = Callable[[TaskResult, datetime], TaskResult | None]
+"""Maps a task, without its values, and the current time to its next state; None: it stays as it is."""
+
+
+def stepped(core: Core, entry: Entry, step: Step, now: int) -> Write | None:
+    """The write of the task's next state. ``entry`` has its body. Raises UnreadableRecord."""
+    if not core.records.is_whole(entry):  # its values get a new checksum
+        raise CorruptRecord(entry.id, DAMAGED)
+    standing = core.records.decode(entry._replace(body=None))
+    task = step(standing, from_micros(now))
+    if task is None or entry.body is None:
+        return None
+    body = entry.body if task.retries == standing.retries else core.records.arguments_of(entry.body)
+    return core.records.write(task, now, if_version=entry.version, body=body)
+
+
+async def step_one(core: Core, task_id: str, step: Step) -> bool | None:
+    """Whether the task was changed; None if there is none. ``step`` is called anew for each version read."""
+    check_text("task_id", task_id)
+    async with core.life:
+        await core.engine.room()
+        while True:
+            [entry] = await core.engine.read([task_id])
+            now = core.clock()
+            if entry is None or entry.is_expired(now):
+                return None
+            write = stepped(core, entry, step, now)
+            if write is None:
+                return False
+            [outcome] = await core.engine.write([write], now)
+            if applied(write, outcome):
+                return True
