@@ -32,7 +32,7 @@ from flowstore.testing.support import EFFORT, IS_STRESS, START, failed, seen, wa
 from flowstore.times import to_micros
 from tests.conftest import KINDS
 from tests.redis_whole import raw
-from tests.support.following import follow
+from tests.support.following import cancel_elsewhere, follow
 from tests.support.limits import Limits
 
 
@@ -307,6 +307,12 @@ async def test_a_watch_follows_another_process(redis_url: str) -> None:
     """Status and progress stored through one backend are seen through another at once, one by one."""
     async with RedisBackend(redis_url) as watcher, RedisBackend(redis_url) as worker:
         await follow(watcher, worker)
+
+
+async def test_a_block_hears_of_another_process(redis_url: str) -> None:
+    """That cancels its task: at once, with no look of its own in sight."""
+    async with RedisBackend(redis_url) as backend, RedisBackend(redis_url, recheck_interval=600) as worker:
+        await cancel_elsewhere(backend, worker)
 
 
 async def test_a_deletion_ends_no_wait_that_begins_behind_it(redis_url: str) -> None:

@@ -27,7 +27,7 @@ from flowstore.testing import ManualClock
 from flowstore.testing.contract import BackendContract, MakeBackend, SharedTripsContract
 from flowstore.testing.insides import storage_of
 from flowstore.testing.support import failed, seen, waiting
-from tests.support.following import follow
+from tests.support.following import cancel_elsewhere, follow
 from tests.support.limits import Limits
 from tests.test_sqlite_outages import look
 
@@ -243,6 +243,13 @@ async def test_a_watch_follows_another_process(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     async with SQLiteBackend(path) as watcher, SQLiteBackend(path) as worker:
         await follow(watcher, worker)
+
+
+async def test_a_block_hears_of_another_process(tmp_path: Path) -> None:
+    """That cancels its task: at once, with no look of its own in sight."""
+    path = tmp_path / "x.db"
+    async with SQLiteBackend(path) as backend, SQLiteBackend(path, recheck_interval=600) as worker:
+        await cancel_elsewhere(backend, worker)
 
 
 @pytest.mark.parametrize("data", [b'{"result":1}', b'{"\xff', b"[\x80", b"\x78\x9c"])
