@@ -293,6 +293,9 @@ class Transition(Record):
     ``at`` is the time of the store, on the clock of its backend. ``seq`` is the version of the record that
     was written: for transitions at the same time it gives the order. ``error`` is that of the attempt which
     failed, cut to at most 1 KiB: its type, its message, and the end of its traceback.
+
+    ``event``: that it is no change, but was noted by ``history.record``, with this name, while the task was
+    in ``status``; ``detail`` and ``event_at`` are what was given there. None, {} and None for a change.
     """
 
     task_id: str
@@ -302,6 +305,9 @@ class Transition(Record):
     worker_id: str | None
     seq: int
     error: TaskError | None = None
+    event: Identifier | None = None
+    detail: Meta = NO_META
+    event_at: Timestamp | None = None
 
 
 class Unreadable(Record):

@@ -159,7 +159,8 @@ async def test_stored_bytes_are_pinned(redis_url: str, client: Any) -> None:
         )
         time, expires = struct.pack(">Q", offset + now), struct.pack(">Q", offset + now + 10**15)
         item = time + b"\0" * 7 + b"\1"
-        assert value[:16] == b"3" + b"\0" * 7 + b"\1" + b"\0\1" + struct.pack(">I", 28 + 19) + b"\0"
+        said = '["failed",10,"wé",{"type":"ValueError","message":"t"}]'.encode()
+        assert value[:16] == b"3" + b"\0" * 7 + b"\1" + b"\0\1" + struct.pack(">I", 28 + len(said)) + b"\0"
         assert value[16:26] == b"\4" + bytes([1 + 4 + 16]) + struct.pack(">Q", 10)
         assert value[26:50] == sort + finish + expires
         facets = b"\0\x09step:ad d\0\x0aworker:w\xc3\xa9\0\x07label:b\0\x01~"
@@ -171,9 +172,10 @@ async def test_stored_bytes_are_pinned(redis_url: str, client: Any) -> None:
         assert rest[: 9 + len(facets)] == b"\0\x07child:p" + facets
         rest = rest[9 + len(facets) :]
         assert rest[:16] == item
-        assert rest[24:47] == struct.pack(">I", 19) + '["failed",10,"wé"]'.encode()
-        assert rest[47:].startswith(b'{"done":1,"crc":')
-        head = rest[47 + lengths[3] :][: lengths[4]]
+        assert rest[24 : 28 + len(said)] == struct.pack(">I", len(said)) + said
+        rest = rest[28 + len(said) :]
+        assert rest.startswith(b'{"done":1,"crc":')
+        head = rest[lengths[3] :][: lengths[4]]
         assert head == b'{"error":{"type":"ValueError","message":"t","args":["t"],"module":"builtins"}}'
         assert rest.endswith(head + b'{"args":[1]}')
         for facet in ("", "step:ad d", "worker:wé", "label:b", "child:p"):

@@ -6,8 +6,9 @@ somebody who writes at the same time loses nothing: the write does not apply, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Any
 
 from flowstore._core.core import Core
 from flowstore._core.writing import applied
@@ -22,7 +23,11 @@ Step = Callable[[TaskResult, datetime], TaskResult | None]
 """Maps a task, without its values, and the current time to its next state; None: it stays as it is."""
 
 
-def stepped(core: Core, entry: Entry, step: Step, now: int) -> Write | None:
+Event = Mapping[str, Any]
+"""What is noted in the history in place of a transition: see ``reading.py``."""
+
+
+def stepped(core: Core, entry: Entry, step: Step, now: int, event: Event | None = None) -> Write | None:
     """The write of the task's next state. ``entry`` has its body. Raises UnreadableRecord."""
     if not core.records.is_whole(entry):  # its values get a new checksum
         raise CorruptRecord(entry.id, DAMAGED)
@@ -31,10 +36,11 @@ def stepped(core: Core, entry: Entry, step: Step, now: int) -> Write | None:
     if task is None or entry.body is None:
         return None
     body = entry.body if task.retries == standing.retries else core.records.arguments_of(entry.body)
-    return core.records.write(task, now, if_version=entry.version, body=body)
+    write = core.records.write(task, now, if_version=entry.version, body=body)
+    return write if event is None else core.records.noting(write, task.worker_id, event)
 
 
-async def step_one(core: Core, task_id: str, step: Step) -> bool | None:
+async def step_one(core: Core, task_id: str, step: Step, event: Event | None = None) -> bool | None:
     """Whether the task was changed; None if there is none. ``step`` is called anew for each version read."""
     check_text("task_id", task_id)
     async with core.life:
@@ -44,7 +50,7 @@ async def step_one(core: Core, task_id: str, step: Step) -> bool | None:
             now = core.clock()
             if entry is None or entry.is_expired(now):
                 return None
-            write = stepped(core, entry, step, now)
+            write = stepped(core, entry, step, now, event)
             if write is None:
                 return False
             [outcome] = await core.engine.write([write], now)

@@ -19,17 +19,24 @@ _MESSAGE_CHARS: Final = (400, 200, 70)
 
 
 def brief(error: TaskError) -> dict[str, Any]:
-    """The fields of a TaskError: type, message, and as many of the last frames as there is room for."""
-    whole = error.model_dump(exclude_defaults=True)
+    """The fields of a TaskError: type, message, and as many of the last frames as there is room for.
+
+    ``is_cut``: one of these is not whole, or there are notes, causes or members of a group.
+    """
     for chars in _MESSAGE_CHARS:
-        kept = {"type": cut(error.type, chars), "message": cut(error.message, chars), "is_cut": True}
-        room = MAX_BYTES - len(to_json({**kept, "traceback": ""}))
+        kept: dict[str, Any] = {"type": cut(error.type, chars), "message": cut(error.message, chars)}
+        room = MAX_BYTES - len(to_json({**kept, "traceback": "", "is_cut": True}))
         if room >= 0:
             break
     if frames := "".join(reversed([*_last_frames(error.traceback or "", room)])):
         kept["traceback"] = frames
-    if kept == {**whole, "is_cut": True}:
-        kept["is_cut"] = error.is_cut
+    is_cut = error.is_cut or bool(error.notes or error.exceptions or error.cause)
+    if is_cut or (kept["type"], kept["message"], frames) != (
+        error.type,
+        error.message,
+        error.traceback or "",
+    ):
+        kept["is_cut"] = True
     return kept
 
 

@@ -18,7 +18,7 @@ from flowstore._values.brief import brief
 from flowstore._values.codec import Codec
 from flowstore._values.reading import decode, read_progress, result_of, values_of
 from flowstore._values.records import Records, encode_body, encode_values
-from flowstore.engine import Entry, Logged
+from flowstore.engine import Entry, Logged, Write
 from flowstore.fields import NO_META, FrozenMeta, check_meta
 from flowstore.models import CancelRequest, TaskResult
 from flowstore.task_error import TaskError
@@ -143,6 +143,10 @@ class CopiedRecords(Records):
     ) -> Logged:
         value: Any = (status, stage, worker) if error is None else (status, stage, worker, brief(error))
         return Logged(value, 0, self._history)
+
+    def noting(self, write: Write, worker: str | None, event: Mapping[str, Any]) -> Write:
+        value: Any = (write.entry.status, write.entry.stage, worker, None, event)
+        return write if write.logged is None else write._replace(logged=Logged(value, 0, self._history))
 
     def arguments_of(self, body: bytes) -> bytes:
         kept: Any = body

@@ -202,8 +202,8 @@ def _said(item: Item) -> Any:
 def transition(item: Item) -> Transition:
     """Raises CorruptRecord."""
     try:
-        status, stage, worker, *more = _said(item)
-        error = more[0] if more else None  # a newer program may write more behind it
+        said = [*_said(item), None, None]  # a newer program may write more behind them
+        status, stage, worker, error, event = said[:5]
         return Transition(
             task_id=item.owner,
             at=from_micros(item.at),
@@ -212,11 +212,21 @@ def transition(item: Item) -> Transition:
             worker_id=worker,
             seq=int(item.key),
             error=None if error is None else _error(error),
+            **(_event(event) if event is not None else {}),
         )
     except ValidationError as error:
         raise CorruptRecord(item.owner, f"history: {first_of(error)}") from error
     except (ValueError, TypeError, LookupError, OverflowError) as error:
         raise CorruptRecord(item.owner, f"history: {cut(str(error), _MAX_REASON_CHARS)}") from error
+
+
+def _event(fields: Any) -> dict[str, Any]:
+    at = fields.get("at")
+    return {
+        "event": fields["name"],
+        "detail": check_meta(fields.get("detail", NO_META)),
+        "event_at": None if at is None else from_micros(at),
+    }
 
 
 def first_of(error: ValidationError) -> str:

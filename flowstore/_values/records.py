@@ -2,8 +2,8 @@
 
 A field in a column or a facet is stored nowhere else. The head is a JSON object of ``error`` and ``meta``;
 the body is one of result, args and kwargs, written by the codec; progress is one of its own, and so is each
-transition, a list of status, stage, worker and the error of the attempt in short. Fields that are None or
-empty are left out.
+transition, a list of status, stage, worker, the error of the attempt in short, and an event. Fields that are
+None or empty are left out.
 """
 
 from __future__ import annotations
@@ -166,6 +166,15 @@ class Records:
             body = encode_body(result, self.codec)
         check = joined_check(columns_check(columns, fixed, facets, head), body)
         return check, head, body, None if result.progress is None else encode_progress(result.progress)
+
+    def noting(self, write: Write, worker: str | None, event: Mapping[str, Any]) -> Write:
+        """The write, which changes nothing, with an event in place of the transition that it would leave."""
+        if write.logged is None:
+            return write
+        entry = write.entry
+        said = to_json((entry.status, entry.stage, worker, None, event))
+        check = item_check(Section.HISTORY, entry.id, None, entry.updated_at, said)
+        return write._replace(logged=Logged(said, check, self._history))
 
     def _logged(
         self, task_id: str, status: str, stage: int, worker: str | None, error: TaskError | None, at: int

@@ -2,66 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from flowstore._core.core import Core
 from flowstore._core.listing import readable
+from flowstore._core.stepping import step_one
 from flowstore._core.transitions import END_OF_TIME, walk_transitions
-from flowstore._values.arguments import MAX_PAGE, check_instant, check_int
+from flowstore._values.arguments import MAX_PAGE, check_instant, check_int, check_statuses, check_texts
 from flowstore._values.reading import transition
 from flowstore.engine import Asked, Section, Span
-from flowstore.models import Transition
+from flowstore.fields import NO_META, Scalar, check_meta
+from flowstore.models import Statuses, Transition
 from flowstore.text import check_text
+
+Events = str | Iterable[str] | None
 
 _EVER: Final = (-END_OF_TIME, END_OF_TIME)
 
 
 class History:
-    """What happened to tasks, and when: ``backend.history``. Empty with the option ``history=False``."""
+    """What happened to tasks, and when: ``backend.history``. Empty with the option ``history=False``.
+
+    Beside the changes it has events of your own. ``statuses``, in each call: only what happened to a task in
+    one of these; None: any. ``events``: only events of these names, one or several; (): only changes; None:
+    both.
+    """
 
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    async def of(self, task_id: str) -> list[Transition]:
+    async def record(
+        self,
+        task_id: str,
+        event: str,
+        detail: Mapping[str, Scalar] = NO_META,
+        *,
+        at: datetime | None = None,
+    ) -> bool:
+        """Note an event of your own in the history of a task, in any state; False if there is no such task.
+
+        ``detail`` is a mapping like ``TaskResult.meta``. ``at``: when it happened, if that is not now. It
+        counts as a write: watchers see it, the version of the record goes up, and ``history_limit`` counts
+        it. Nothing else of the record changes, and no value is decoded. Raises UnreadableRecord.
+        """
+        fields: dict[str, Any] = {"name": check_text("event", event)}
+        if detail := check_meta(detail):
+            fields["detail"] = dict(detail)
+        if at is not None:
+            fields["at"] = check_instant("at", at)
+        return await step_one(self._core, task_id, lambda task, _: task, fields) is True
+
+    async def of(self, task_id: str, *, statuses: Statuses = None, events: Events = None) -> list[Transition]:
         """The transitions of the task, in the order of writing.
 
         Every store that was applied is among them, as far as ``history_limit`` allows. Empty for an unknown
         id.
         """
-        asked = Asked(Section.HISTORY, check_text("task_id", task_id))
+        asked, is_wanted = Asked(Section.HISTORY, check_text("task_id", task_id)), _wanted(statuses, events)
         async with self._core.life:
             [items] = await self._core.engine.items([asked], self._core.clock())
-        return list(map(transition, items))
+        return list(filter(is_wanted, map(transition, items)))
 
     def iter(
-        self, start: datetime | None = None, end: datetime | None = None, *, batch_size: int = 100
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        batch_size: int = 100,
+        statuses: Statuses = None,
+        events: Events = None,
     ) -> AsyncGenerator[Transition, None]:
         """The history of all tasks from ``start`` to ``end``, both included, in order of time.
 
         None: no bound. It is read ``batch_size`` at a time. A transition that exists throughout the walk
-        comes exactly once, whatever is stored in the meantime.
+        comes exactly once, whatever is stored in the meantime. Filters are applied to what is read.
         """
-        return readable(walk_transitions(self._core, _span(start, end, batch_size)), transition)
+        steps = walk_transitions(self._core, _span(start, end, batch_size))
+        return _only(readable(steps, transition), _wanted(statuses, events))
 
     def iter_ids(
-        self, start: datetime | None = None, end: datetime | None = None, *, batch_size: int = 100
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        batch_size: int = 100,
+        statuses: Statuses = None,
+        events: Events = None,
     ) -> AsyncGenerator[str, None]:
         """The ids of the tasks with a transition from ``start`` to ``end``, both included.
 
         Each comes once, in the order of the first transition in that time. The walk remembers the ids that it
         has shown.
         """
-        return self._ids(_span(start, end, batch_size))
+        span, is_wanted = _span(start, end, batch_size), _wanted(statuses, events)
+        steps = walk_transitions(self._core, span)
+        if statuses is None and events is None:
+            return _distinct(item.owner async for items in steps for item in items)
+        kept = _only(readable(steps, transition), is_wanted)
+        return _distinct(step.task_id async for step in kept)
 
-    async def _ids(self, span: Span) -> AsyncGenerator[str, None]:
-        shown: set[str] = set()
-        async for items in walk_transitions(self._core, span):
-            for item in items:
-                if item.owner not in shown:
-                    shown.add(item.owner)
-                    yield item.owner
+
+async def _only(
+    steps: AsyncGenerator[Transition, None], is_wanted: Callable[[Transition], bool]
+) -> AsyncGenerator[Transition, None]:
+    async for step in steps:
+        if is_wanted(step):
+            yield step
+
+
+async def _distinct(ids: AsyncIterator[str]) -> AsyncGenerator[str, None]:
+    shown: set[str] = set()
+    async for task_id in ids:
+        if task_id not in shown:
+            shown.add(task_id)
+            yield task_id
+
+
+def _wanted(statuses: Statuses, events: Events) -> Callable[[Transition], bool]:
+    kept = frozenset(check_statuses(statuses))
+    if events is None:
+        return lambda step: step.status in kept
+    names = frozenset(check_texts("events", (events,) if isinstance(events, str) else events))
+    if not names:
+        return lambda step: step.status in kept and step.event is None
+    return lambda step: step.status in kept and step.event in names
 
 
 def _span(start: datetime | None, end: datetime | None, batch_size: int) -> Span:

@@ -89,6 +89,7 @@ CALLS: dict[str, Call] = {
     "history.of": lambda backend: backend.history.of("t0"),
     "history.iter": lambda backend: _drain(backend.history.iter(batch_size=3)),
     "history.iter_ids": lambda backend: _drain(backend.history.iter_ids(batch_size=3)),
+    "history.record": lambda backend: backend.history.record("t9", "seen", {"by": "me"}),
     "track": lambda backend: _tracked(backend),
 }
 """Every public method of a backend and its features except open and close, for a backend that holds the

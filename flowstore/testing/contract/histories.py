@@ -13,7 +13,7 @@ import pytest
 from flowstore import BaseResultBackend, TaskResult, TaskStatus, Transition
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
-from flowstore.testing.support import START, failed
+from flowstore.testing.support import START, failed, stored
 
 Item = TypeVar("Item")
 
@@ -38,6 +38,10 @@ async def _live(backend: BaseResultBackend, clock: ManualClock, *names: str) -> 
 def _place(step: Transition) -> tuple[datetime, int, str]:
     """Tasks with equal time and seq may come in any order."""
     return step.at, step.seq, step.task_id
+
+
+def said(step: Transition) -> str:
+    return step.status.value if step.event is None else f"{step.status.value} {step.event}"
 
 
 class HistoryContract(Contract):
@@ -236,9 +240,64 @@ class HistoryContract(Contract):
             await backend.store_many(TaskResult.running("t", retries=n) for n in range(1_203))
             assert [step.retries for step in await backend.history.of("t")] == list(range(1_203))
 
+    async def test_events_beside_the_changes(self, make_backend: MakeBackend) -> None:
+        """Noted in any state, in the order of writing; the record is as before, but for its version."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            await backend.store("t", TaskResult.running("t", worker_id="w", args=((1,),), retries=2))
+            clock.advance(1)
+            detail: dict[str, Any] = {"to": "me", "tries": 3}
+            assert await backend.history.record("t", "mailed", detail, at=START) is True
+            await backend.store("t", TaskResult.failed("t", ValueError("no"), retries=2, at=START))
+            before = await stored(backend, "t")
+            assert await backend.history.record("t", "seen") is True
+            assert (await stored(backend, "t")).model_copy(update={"version": 3}) == before
+            _, mailed, _, seen = steps = await backend.history.of("t")
+            assert [step.event for step in steps] == [None, "mailed", None, "seen"]
+            assert (mailed.detail, mailed.event_at, mailed.worker_id) == (detail, START, "w")
+            assert mailed.at == START + timedelta(seconds=1)
+            assert (seen.status, seen.error, seen.detail) == (TaskStatus.FAILED, None, {})
+            assert [step async for step in backend.history.iter()] == steps
+
+    async def test_events_of_what_is_not_there(self, make_backend: MakeBackend) -> None:
+        """False, and nothing is noted; nor is anything without a history, though the task is written."""
+        async with make_backend(history=False) as backend:
+            assert await backend.history.record("t", "seen") is False
+            await backend.store("t", TaskResult.pending("t"))
+            assert await backend.history.record("t", "seen") is True
+            assert await backend.history.of("t") == []
+
+    async def test_filters_of_histories(self, backend: BaseResultBackend) -> None:
+        """By status and by event, alike for one task and for all."""
+        for task_id in ("a", "b"):
+            await backend.store(task_id, TaskResult.pending(task_id))
+            await backend.history.record(task_id, f"seen {task_id}")
+            await backend.store(task_id, TaskResult.success(task_id))
+        for filters, expected in [
+            ({}, ["pending", "pending seen", "success"]),
+            ({"events": ()}, ["pending", "success"]),
+            ({"events": ["seen a", "seen b"]}, ["pending seen"]),
+            ({"statuses": "success"}, ["success"]),
+            ({"statuses": ["pending"], "events": ()}, ["pending"]),
+            ({"statuses": []}, []),
+        ]:
+            given: Any = filters
+            for task_id in ("a", "b"):
+                shown = [said(step) for step in await backend.history.of(task_id, **given)]
+                assert shown == [text.replace("seen", f"seen {task_id}") for text in expected]
+            walked = [step async for step in backend.history.iter(**given)]
+            assert len(walked) == 2 * len(expected)
+            assert [task_id async for task_id in backend.history.iter_ids(**given)] == list(
+                dict.fromkeys(step.task_id for step in walked)
+            )
+        assert [task_id async for task_id in backend.history.iter_ids(events="seen b")] == ["b"]
+
     @pytest.mark.parametrize(
         ("bad", "error", "name"),
         [
+            ({"statuses": "done"}, ValueError, "statuses"),
+            ({"events": 7}, TypeError, "events"),
+            ({"events": [""]}, ValueError, "events"),
             ({"start": "2026-01-01"}, TypeError, "start"),
             ({"start": datetime(2026, 1, 1)}, ValueError, "start"),  # naive on purpose
             ({"end": 5}, TypeError, "end"),
@@ -256,6 +315,11 @@ class HistoryContract(Contract):
             backend.history.iter(**bad)
         with pytest.raises(error, match=name):
             backend.history.iter_ids(**bad)
+        events = [(("", "e"), "task_id"), (("t", ""), "event"), (("t", "e", {"a": [1]}), "meta")]
+        for arguments, wrong in events:
+            given: Any = arguments
+            with pytest.raises((ValueError, TypeError), match=wrong):
+                await backend.history.record(*given)
         for bad_id in ("", None):
             with pytest.raises((ValueError, TypeError), match="task_id"):
                 await backend.history.of(bad_id)  # type: ignore[arg-type]  # on purpose
