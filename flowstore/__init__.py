@@ -42,6 +42,7 @@ from flowstore.errors import (
     UnreadableRecords,
     UnresolvedValue,
     VersionConflict,
+    WaitsEnded,
     WaitTimeout,
     WrongLoop,
     WrongProcess,
@@ -49,6 +50,7 @@ from flowstore.errors import (
 from flowstore.features import AppInfo, Checkpoint, DataEntry, Worker
 from flowstore.jsonable import to_jsonable
 from flowstore.models import Page, Progress, Settled, TaskResult, TaskStatus, Transition, Unreadable, Workflow
+from flowstore.observing import Observer
 from flowstore.stand_ins import NOT_LOADED, Excerpt, Unresolved
 from flowstore.stored_type import StoredType
 from flowstore.task_error import TaskError
@@ -81,6 +83,7 @@ __all__ = [  # without RedisBackend, as a star import would need its driver
     "InvalidCursor",
     "MissingDriver",
     "NotSerializable",
+    "Observer",
     "Page",
     "PayloadTooLarge",
     "Progress",
@@ -118,6 +121,7 @@ __all__ = [  # without RedisBackend, as a star import would need its driver
     "UnresolvedValue",
     "VersionConflict",
     "WaitTimeout",
+    "WaitsEnded",
     "Worker",
     "Workflow",
     "WrongLoop",

@@ -41,6 +41,7 @@ from flowstore._values.typed import Typed
 from flowstore.errors import NotSerializable, StorageTimeout, UnexpectedValue, UnresolvedValue
 from flowstore.fields import FrozenMeta, Scalar, check_meta
 from flowstore.models import MAX_RETRIES, Progress, T, TaskResult, TaskStatus
+from flowstore.observing import OutcomeLost
 from flowstore.text import check_text
 from flowstore.times import from_micros
 
@@ -217,6 +218,8 @@ class TrackedTask(Generic[T]):
         try:
             await to_its_end(self._finish(error))
         except Exception as trouble:
+            if not self.is_stored:  # else it was stored as failed, with this as the reason
+                self._core.observers.tell(OutcomeLost(self._core.namespace, self.task_id, trouble))
             # An exception of the block goes first: it is what the caller has to handle.
             if error is None:
                 raise

@@ -25,6 +25,7 @@ from flowstore.engine import NAMESPACE, Entry, Item, Section, Write
 from flowstore.errors import CorruptRecord, UnknownWorker, UnreadableRecord
 from flowstore.fields import Identifier, Labels, Timestamp
 from flowstore.models import TaskResult, TaskStatus, as_error
+from flowstore.observing import WorkerLost
 from flowstore.task_error import TaskError
 from flowstore.text import check_text
 from flowstore.times import from_iso, from_micros
@@ -182,7 +183,9 @@ class Workers:
                 outcomes = await self._core.engine.write(writes, now)
             for write, outcome in zip(writes, outcomes, strict=True):
                 with _collected(unreadable):
-                    changed += [write.entry.id] if applied(write, outcome) else []
+                    changed += [write.entry.id] if applied(self._core, write, outcome) else []
+        if changed:
+            self._core.observers.tell(WorkerLost(self._core.namespace, worker_id, tuple(changed)))
         if unreadable:
             raise unreadable[0]
         return changed

@@ -41,6 +41,7 @@ CALLS: dict[str, Call] = {
     "clear, of some": lambda backend: backend.clear("cancelled"),
     "purge_expired": lambda backend: backend.purge_expired(),
     "expire": lambda backend: backend.expire("t0", 3_600),
+    "ping": lambda backend: backend.ping(),
     "vacuum": lambda backend: backend.vacuum(),
     "list_by_status": lambda backend: backend.list_by_status(TaskStatus.SUCCESS, offset=1),
     "page": lambda backend: backend.page(TaskStatus.SUCCESS),
@@ -82,8 +83,8 @@ CALLS: dict[str, Call] = {
     "history.iter_ids": lambda backend: _drain(backend.history.iter_ids(batch_size=3)),
     "track": lambda backend: _tracked(backend),
 }
-"""Every public method of a backend and its features except open and close, for a backend that holds the
-finished tasks t0 to t9, each a child of the one before.
+"""Every public method of a backend and its features except open, close and end_waits, for a backend that
+holds the finished tasks t0 to t9, each a child of the one before.
 """
 
 IDLE_CALLS: dict[str, Call] = {
