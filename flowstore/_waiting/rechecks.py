@@ -54,6 +54,11 @@ class Missed:
         self._asked: set[str] = set()
         self._found: dict[str, asyncio.TimerHandle] = {}
 
+    @property
+    def is_expecting(self) -> bool:
+        """Whether a hint would still tell that it was only late."""
+        return bool(self._found)
+
     def ask(self, ids: Iterable[str]) -> None:
         """These are read again for no other reason than that it is time."""
         self._asked = set(ids)

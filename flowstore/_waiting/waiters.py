@@ -83,7 +83,7 @@ class Waiters:
 
     @property
     def is_waiting(self) -> bool:
-        return bool(self._entries)
+        return bool(self._entries) or self._missed.is_expecting
 
     def register(self, task_id: str, timeout: float | None = None) -> Waiting:
         """A future of the finished result. Every future must be given back with ``release``.
