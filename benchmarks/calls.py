@@ -258,6 +258,7 @@ CASES: Final[dict[str, Case]] = {
     "get": Case(lambda f, _: f.backend.get(DONE)),
     "get_many, 50": Case(lambda f, _: f.backend.get_many(DONE_IDS)),
     "exists": Case(lambda f, _: f.backend.exists(DONE)),
+    "ping": Case(lambda f, _: f.backend.ping()),
     "wait_for, finished": Case(lambda f, _: f.backend.wait_for(DONE, 30)),
     "wait_for_many, 50 finished": Case(lambda f, _: f.backend.wait_for_many(DONE_IDS, 30)),
     "as_completed, 50 finished": Case(lambda f, _: first(f.backend.as_completed(DONE_IDS, 30), 50)),

@@ -44,6 +44,7 @@ from flowstore.errors import (
     UnreadableRecords,
     UnresolvedValue,
     VersionConflict,
+    WaitsEnded,
     WaitTimeout,
     WorkerStopped,
     WrongLoop,
@@ -62,6 +63,7 @@ from flowstore.models import (
     Unreadable,
     Workflow,
 )
+from flowstore.observing import Observer
 from flowstore.stand_ins import NOT_LOADED, Excerpt, Unresolved
 from flowstore.stored_type import StoredType
 from flowstore.task_error import TaskError
@@ -96,6 +98,7 @@ __all__ = [  # without RedisBackend, as a star import would need its driver
     "LateWrite",
     "MissingDriver",
     "NotSerializable",
+    "Observer",
     "Page",
     "PayloadTooLarge",
     "Progress",
@@ -137,6 +140,7 @@ __all__ = [  # without RedisBackend, as a star import would need its driver
     "UnresolvedValue",
     "VersionConflict",
     "WaitTimeout",
+    "WaitsEnded",
     "Worker",
     "WorkerStopped",
     "Workflow",

@@ -28,7 +28,7 @@ from flowstore._core.listing import Filters, Selection, selected
 from flowstore._core.options import BackendOptions
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask
-from flowstore._core.viewing import view_of
+from flowstore._core.viewing import ping, view_of
 from flowstore._values.arguments import MAX_PAGE, Seconds, check_int, check_patience
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Records, Ttl
 from flowstore._values.typed import TypeForm, typed_of
@@ -93,6 +93,22 @@ class BaseResultBackend:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(namespace={self.namespace!r})"
+
+    async def ping(self) -> float:
+        """The seconds that a round trip to the storage takes now: a read of one record that does not exist.
+
+        Raises what every call may raise, so StorageTimeout after ``op_timeout``.
+        """
+        return await ping(self._core)
+
+    def end_waits(self) -> None:
+        """End all waits and iterations over changes with WaitsEnded, as later ones will; the rest goes on.
+
+        For the shutdown of a program that lets its open requests end before it closes the backend. It may be
+        called in a signal handler; the waits end in the next turn of the event loop. Idempotent, and of no
+        effect after ``close``. Looks are not waits: a ``wait_for`` with the timeout 0 works as before.
+        """
+        self._core.end_waits()
 
     @property
     def waiting(self) -> int:

@@ -27,6 +27,7 @@ FlowstoreError
 ├── MissingDriver         ImportError       the storage needs a package that is not installed, or a newer one
 ├── BackendMisuse         RuntimeError
 │   ├── BackendClosed                       used after close()
+│   │   └── WaitsEnded                      waited for something after end_waits()
 │   ├── WrongLoop                           used in another event loop or thread while its own is open
 │   └── WrongProcess                        opened before fork, used after it
 └── StorageError
@@ -350,6 +351,13 @@ class BackendMisuse(FlowstoreError, RuntimeError):
 
 class BackendClosed(BackendMisuse):
     """The backend is closed. Waits that were in flight end with this error, too."""
+
+
+class WaitsEnded(BackendClosed):
+    """``end_waits`` was called, as the program is shutting down: nothing is waited for any more.
+
+    Everything else goes on until the backend is closed.
+    """
 
 
 class WrongLoop(BackendMisuse):

@@ -89,7 +89,9 @@ async def _as_completed(
                 except TimeoutError:
                     late = [task_id for task_id, wait in waits.items() if not wait.done()]
                     if len(late) == len(waits) - told:
-                        raise WaitTimeout(late[0], seconds or 0.0) from core.waiters.trouble
+                        for task_id in late:
+                            core.waiters.time_out(task_id, waits[task_id], seconds or 0.0)
+                        raise WaitTimeout(late[0], seconds or 0.0) from core.waiters.outage.trouble
                     wait = await done.get()  # it has ended in time, and is about to be in the queue
             yield _settled(partial(_result, wait, view), raise_first)
     finally:

@@ -13,11 +13,14 @@ from flowstore._core.options import (
     check_known,
     kept_facets,
     kept_transitions,
+    observers,
     op_timeout,
     purge_interval,
     recheck_interval,
 )
 from flowstore._core.purging import BACKGROUND_STEP, Purger
+from flowstore._observing.calls import ObservedCalls
+from flowstore._observing.observers import Observers
 from flowstore._trips.families import with_families
 from flowstore._trips.lifecycle import Lifecycle
 from flowstore._trips.reporting import Reports
@@ -26,6 +29,8 @@ from flowstore._values.codec import Codec
 from flowstore._values.records import Records
 from flowstore._waiting.waiters import Waiters
 from flowstore.engine import Engine, Entry
+from flowstore.errors import StorageUnavailable, UnreadableRecord
+from flowstore.observing import CallGivenUp, RecordUnreadable
 from flowstore.text import check_text
 
 Item = TypeVar("Item")
@@ -44,7 +49,10 @@ class Core:
     def __init__(self, engine: Engine, options: BackendOptions, records: type[Records] = Records) -> None:
         check_known(options)
         self.namespace = check_text("namespace", options.get("namespace", "default"))
+        self.observers = Observers(self.namespace, observers(options))
         self.engine = with_families(engine)
+        if self.observers.is_active:
+            self.engine = ObservedCalls(self.engine, self.observers)
         self.clock = check_callable("clock", options.get("clock", _wall_clock))
         redact = options.get("redact")
         limit = check_int("max_result_bytes", options.get("max_result_bytes", 64 * 2**20), 2)
@@ -58,6 +66,7 @@ class Core:
             history=kept_transitions(options),
             redact=None if redact is None else check_callable("redact", redact),
             facets=kept_facets(options),
+            unreadable=self._tell_unreadable,
         )
         self.op_timeout = op_timeout(options)
         self._recheck_interval = recheck_interval(options)
@@ -65,6 +74,7 @@ class Core:
         self.crews: dict[str, Crew] = {}
         """The workers that run in this backend, by their ids."""
         self._beginning = Lock()
+        self._is_shutting_down = False
         self._begin()
 
     def _begin(self) -> None:
@@ -77,10 +87,12 @@ class Core:
             self.records.decode,
             self.clock,
             self._recheck_interval,
+            self.observers,
         )
+        waiters.is_refusing = self._is_shutting_down
         self.reports = Reports()
         purger = Purger(
-            lambda: self.engine.purge(BACKGROUND_STEP, self.clock()), self._purge_interval, self.namespace
+            lambda: self.engine.purge(BACKGROUND_STEP, self.clock()), self._purge_interval, self.observers
         )
 
         async def begin() -> None:
@@ -91,7 +103,7 @@ class Core:
             await waiters.close()
             await purger.close()
 
-        self._life = Lifecycle(begin, end, lambda: self.engine.close())
+        self._life = Lifecycle(begin, end, lambda: self.engine.close(), self._tell_given_up)
 
     @property
     def life(self) -> Lifecycle:
@@ -108,6 +120,25 @@ class Core:
     def is_open(self) -> bool:
         """Whether something is open that ``close`` has to release, though its loop may be closed."""
         return self._life.is_open
+
+    def end_waits(self) -> None:
+        """Wake all waits in the next iteration of the loop, and refuse new ones from now on.
+
+        In the next, as a signal handler calls this in the midst of anything.
+        """
+        life = self.life
+        life.check_place()
+        if life.is_closed:
+            return
+        self._is_shutting_down = self.waiters.is_refusing = True
+        if life.loop is not None:
+            life.loop.call_soon_threadsafe(self.waiters.end)  # also wakes a loop that sleeps
+
+    def _tell_given_up(self, error: StorageUnavailable) -> None:
+        self.observers.tell(CallGivenUp(self.namespace, error))
+
+    def _tell_unreadable(self, error: UnreadableRecord) -> None:
+        self.observers.tell(RecordUnreadable(self.namespace, error.task_id, error))
 
     def _begin_again(self) -> None:
         with self._beginning:  # several threads with loops of their own may find it at the same time

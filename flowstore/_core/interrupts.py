@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from flowstore._core.core import Core
 from flowstore._waiting.subscribers import Listener
+from flowstore.errors import BackendClosed
 from flowstore.models import CancelRequest, TaskResult
 from flowstore.times import from_micros
 
@@ -91,9 +92,12 @@ class Interrupts:
             self._owner.cancel()
 
     def _listen(self) -> None:
-        if not self._core.life.is_closed:
-            self._listener = Listener(self._heard)
-            self._core.waiters.show_to(self.task_id, self._listener)
+        listener = Listener(self._heard)
+        try:
+            self._core.waiters.show_to(self.task_id, listener)
+        except BackendClosed:  # or its waits were ended: nothing is heard any more
+            return
+        self._listener = listener
 
     def _heard(self, state: TaskResult) -> None:
         if state.is_finished or state.retries > self._running.retries:

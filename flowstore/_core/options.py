@@ -9,6 +9,7 @@ from flowstore._values.arguments import Redact, Seconds, check_bool, check_durat
 from flowstore._values.facets import FIELDS, OPTIONAL
 from flowstore._values.records import Ttl
 from flowstore._values.types import Types
+from flowstore.observing import Observer
 
 FacetName = Literal["name", "worker_id", "label", "finished"]
 
@@ -36,7 +37,8 @@ class BackendOptions(TypedDict, total=False):
     and "label" tasks can be listed and counted; all three by default. Each is an entry in an index for every
     task that has one. Without "worker_id" the tasks of a dead worker cannot be found, without "name" no
     workflows. With "finished" besides, successful tasks too are listed by the time of their finish, as failed
-    and cancelled ones always are. All processes on a namespace should have the same.
+    and cancelled ones always are. All processes on a namespace should have the same. ``observers``: who is
+    told of events, in this order (see flowstore.observing); none by default.
     """
 
     namespace: str
@@ -54,6 +56,7 @@ class BackendOptions(TypedDict, total=False):
     clock: Callable[[], int]
     redact: Redact | None
     facets: Iterable[FacetName]
+    observers: Iterable[Observer]
 
 
 def check_known(options: Mapping[str, object]) -> None:
@@ -73,6 +76,17 @@ def kept_facets(options: BackendOptions) -> frozenset[str]:
         shown = min(map(repr, unknown))
         raise ValueError(f"facets: expected some of {', '.join(OPTIONAL)}, got {shown:.80}")
     return frozenset(facets)
+
+
+def observers(options: BackendOptions) -> list[Observer]:
+    given = options.get("observers", ())
+    if not isinstance(given, Iterable):
+        raise TypeError(f"observers: expected objects with a method on_event, got {given!r:.80}")
+    found = [*given]
+    for observer in found:
+        if not callable(getattr(observer, "on_event", None)) or isinstance(observer, type):
+            raise TypeError(f"observers: expected objects with a method on_event, got {observer!r:.80}")
+    return found
 
 
 def op_timeout(options: BackendOptions) -> float:

@@ -10,17 +10,16 @@ so there is no need to agree who does it; and where nothing has expired, a look 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from flowstore._observing.observers import Observers
 from flowstore._trips.background import in_background
 from flowstore.engine import Purged
-from flowstore.errors import AccessDenied, SchemaTooNew, StorageError
+from flowstore.observing import PurgeFailed, RecordsPurged
 
-_LOG: Final = logging.getLogger("flowstore")
 _SHORTEST_PAUSE: Final = 0.01
 
 BACKGROUND_STEP: Final = 200
@@ -30,14 +29,15 @@ BACKGROUND_STEP: Final = 200
 class Purger:
     """Calls ``purge`` every ``interval`` seconds, give or take a half, until nothing is left; None: never.
 
-    A failure is logged, and met again or not the next time. Of several in a row only the first is a warning,
-    and none where this program may only read: those who may write do it.
+    A failure is told to the observers, and met again or not the next time.
     """
 
-    def __init__(self, purge: Callable[[], Awaitable[Purged]], interval: float | None, name: str) -> None:
+    def __init__(
+        self, purge: Callable[[], Awaitable[Purged]], interval: float | None, observers: Observers
+    ) -> None:
         self._purge = purge
         self._interval = interval
-        self._name = name
+        self._observers = observers
         self._timer: asyncio.TimerHandle | None = None
         self._purging: asyncio.Task[None] | None = None
         self._is_failing = False
@@ -62,30 +62,33 @@ class Purger:
         self._purging.add_done_callback(self._purged)
 
     async def _purge_all(self) -> None:
-        clock = asyncio.get_running_loop().time
         try:
-            began = clock()
-            while not (await self._purge()).is_done:
-                # As long as the step took: the others get at least half of the storage.
-                await asyncio.sleep(max(_SHORTEST_PAUSE, clock() - began))
-                began = clock()
+            count = await self._purge_steps()
         except Exception as error:
-            self._log(error)
+            failed = PurgeFailed(self._observers.namespace, error, self._is_failing)
+            self._is_failing = True
+            self._observers.tell(failed)
         else:
             self._is_failing = False
+            if count:
+                self._observers.tell(RecordsPurged(self._observers.namespace, count))
+
+    async def _purge_steps(self) -> int:
+        clock = asyncio.get_running_loop().time
+        count = 0
+        while True:
+            began = clock()
+            step = await self._purge()
+            count += step.expired
+            if step.is_done:
+                return count
+            # As long as the step took: the others get at least half of the storage.
+            await asyncio.sleep(max(_SHORTEST_PAUSE, clock() - began))
 
     def _purged(self, purging: asyncio.Task[None]) -> None:
         self._purging = None
         if not purging.cancelled():
             self.start()
-
-    def _log(self, error: Exception) -> None:
-        is_told = self._is_failing or isinstance(error, AccessDenied | SchemaTooNew)
-        level = logging.DEBUG if is_told else logging.WARNING
-        is_known = isinstance(error, StorageError)
-        self._is_failing = True
-        message = "expired records of namespace %r could not be purged, which will be tried again: %s"
-        _LOG.log(level, message, self._name, error if is_known else repr(error), exc_info=not is_known)
 
 
 def _ring(purger: weakref.ref[Purger]) -> None:

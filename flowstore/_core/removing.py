@@ -12,6 +12,7 @@ from flowstore._values.arguments import check_bool, check_ids, check_int
 from flowstore._values.facets import Where
 from flowstore.engine import Entry
 from flowstore.models import Statuses
+from flowstore.observing import RecordsPurged
 from flowstore.text import check_text
 
 PURGE_STEP: Final = 1_000
@@ -93,6 +94,8 @@ async def purge_expired(core: Core, limit: int) -> int:
             purged += step.expired
             if step.is_done:
                 break
+    if purged:
+        core.observers.tell(RecordsPurged(core.namespace, purged))
     return purged
 
 

@@ -54,5 +54,5 @@ async def step_one(core: Core, task_id: str, step: Step, event: Event | None = N
             if write is None:
                 return False
             [outcome] = await core.engine.write([write], now)
-            if applied(write, outcome):
+            if applied(core, write, outcome):
                 return True

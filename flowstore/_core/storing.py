@@ -42,7 +42,7 @@ async def store(
             outcome = await write_patiently(core, write, now, patience)
         else:
             [outcome] = await core.engine.write([write], now)
-    is_applied = applied(write, outcome)
+    is_applied = applied(core, write, outcome)
     if if_version is not None and not is_applied:
         raise VersionConflict(task_id, if_version, outcome.version)
     return is_applied
@@ -61,7 +61,7 @@ async def store_many(
         for step in steps(writes):
             await core.engine.room()
             outcomes += await core.engine.write(step, now)
-    return [applied(*pair) for pair in zip(writes, outcomes, strict=True)]
+    return [applied(core, *pair) for pair in zip(writes, outcomes, strict=True)]
 
 
 async def get(core: Core, task_id: str, view: View = WHOLE) -> TaskResult | None:

@@ -14,7 +14,6 @@ counts. A claim would need a lease that expires and is renewed: that is the busi
 from __future__ import annotations
 
 import asyncio
-import logging
 from datetime import datetime
 from types import TracebackType
 from typing import Final, Generic, Self, cast
@@ -34,9 +33,9 @@ from flowstore._values.codec import STANDS_FOR
 from flowstore._values.typed import Typed
 from flowstore.errors import LateWrite, NotSerializable, StorageError, UnexpectedValue, UnresolvedValue
 from flowstore.models import CancelRequest, Progress, T, TaskResult
+from flowstore.observing import OutcomeLate, OutcomeLost
 from flowstore.times import from_micros
 
-_LOG: Final = logging.getLogger("flowstore")
 _HANDED_OVER: Final[set[asyncio.Task[None]]] = set()
 """Tasks that store the outcome of closed generators. The event loop itself keeps only weak references."""
 
@@ -215,11 +214,14 @@ class TrackedTask(Generic[T]):
     async def _finish(self, error: BaseException | None) -> None:
         try:
             await self._store_outcome(error)
-        except StorageError as trouble:
-            self._report_lost(trouble)
+        except Exception as trouble:
+            if not self.is_stored:  # else it was stored as failed, with this as the reason
+                lost = OutcomeLost(self._core.namespace, self.task_id, trouble, self.outcome)
+                self._core.observers.tell(lost)
             raise
-        if not self.is_stored:
-            self._report_late()
+        if not self.is_stored and self.outcome is not None:
+            late = OutcomeLate(self._core.namespace, self.task_id, self.retries, self.outcome)
+            self._core.observers.tell(late)
             if self._attempt.strict:
                 raise LateWrite(self.task_id, self.retries)
 
@@ -253,12 +255,6 @@ class TrackedTask(Generic[T]):
         if result is not self._running:
             self.outcome, patience = result, self._attempt.patience
         self.is_stored = await store(self._core, self.task_id, result, patience=patience)
-
-    def _report_lost(self, trouble: StorageError) -> None:
-        _LOG.error("task %r: its outcome could not be stored: %s", self.task_id, trouble)
-
-    def _report_late(self) -> None:
-        _LOG.warning("task %r: the outcome of attempt %d came too late", self.task_id, self.retries)
 
     def _now(self) -> datetime:
         return from_micros(self._core.clock())

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from typing import Any, NamedTuple
+from time import perf_counter
+from typing import Any, Final, NamedTuple
 
 from flowstore._core.core import Core
+from flowstore._trips.deadlines import in_time
 from flowstore._values.arguments import check_bool, check_int
 from flowstore._values.reading import LEFT_OUT, unvalidated
 from flowstore._values.typed import Typed, typed_of
 from flowstore.engine import Entry
 from flowstore.models import TaskResult
+from flowstore.text import MAX_ID_BYTES
+
+_NO_TASK: Final = "-" * (MAX_ID_BYTES + 1)
+"""An id that a storage takes and that no task can have."""
 
 
 class View(NamedTuple):
@@ -60,3 +66,10 @@ def view_of(as_: Any, load_result: bool, max_value: int | None = None) -> View:
         if typed is not None or not load_result:
             raise ValueError(f"max_value: expected None with as_ or load_result=False, got {max_value}")
     return View(load_result, typed, max_value)
+
+
+async def ping(core: Core) -> float:
+    async with core.life:
+        began = perf_counter()
+        await in_time(core.engine.read([_NO_TASK]), core.op_timeout)
+        return perf_counter() - began

@@ -5,11 +5,12 @@ from __future__ import annotations
 from flowstore._core.core import Core
 from flowstore._trips.patience import patiently
 from flowstore._values.checks import body_check
-from flowstore._values.facets import family_of
-from flowstore._values.reading import DAMAGED
+from flowstore._values.facets import family_of, named_by
+from flowstore._values.reading import DAMAGED, STAGES_PER_ATTEMPT
 from flowstore.engine import APPLIED, Entry, Outcome, Verdict, Write
 from flowstore.errors import CorruptRecord, FamilyConflict
-from flowstore.models import TaskResult
+from flowstore.models import TaskResult, TaskStatus
+from flowstore.observing import TaskStored
 
 
 def check_parent(result: TaskResult) -> TaskResult:
@@ -19,13 +20,23 @@ def check_parent(result: TaskResult) -> TaskResult:
     return result
 
 
-def applied(write: Write, outcome: Outcome) -> bool:
+def applied(core: Core, write: Write, outcome: Outcome) -> bool:
     """Whether the write was applied. Raises if the reason it was not lies outside the rules of ``store``."""
     if outcome.verdict is Verdict.FIXED:
         raise FamilyConflict(write.entry.id, str(_parent(write.entry.fixed)), _parent(outcome.fixed))
     if outcome.verdict is Verdict.UNREADABLE:
         raise CorruptRecord(write.entry.id, f"{outcome.reason}; nothing was written")
-    return outcome.is_applied
+    is_applied = outcome.is_applied
+    # A compare-and-set that lost is no late write: whoever asked for it will look again.
+    if core.observers.is_active if is_applied else write.if_version is None:
+        core.observers.tell(_stored(core, write.entry, is_applied))
+    return is_applied
+
+
+def _stored(core: Core, entry: Entry, is_applied: bool) -> TaskStored:
+    name, *_ = named_by(entry.facets)
+    retries = entry.stage // STAGES_PER_ATTEMPT
+    return TaskStored(core.namespace, entry.id, TaskStatus(entry.status), retries, name, is_applied)
 
 
 async def write_patiently(core: Core, write: Write, now: int, patience: float) -> Outcome:
@@ -77,7 +88,7 @@ async def store_beside_values(core: Core, result: TaskResult) -> bool:
                 return False
             [outcome] = await core.engine.write([write], now)
             if outcome.verdict is not Verdict.STANDING:
-                return applied(write, outcome)
+                return applied(core, write, outcome)
 
 
 def _parent(fixed: tuple[str, ...]) -> str | None:

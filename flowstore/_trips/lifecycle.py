@@ -25,7 +25,7 @@ import os
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from flowstore.errors import BackendClosed, WrongLoop, WrongProcess
+from flowstore.errors import BackendClosed, StorageUnavailable, WrongLoop, WrongProcess
 
 T = TypeVar("T")
 
@@ -50,10 +50,12 @@ class Lifecycle:
         open_: Callable[[], Awaitable[None]],
         wake: Callable[[], Awaitable[None]],
         close: Callable[[], Awaitable[None]],
+        given_up: Callable[[StorageUnavailable], None],
     ) -> None:
         self._open = open_
         self._wake = wake
         self._close = close
+        self._given_up = given_up
         self.loop: asyncio.AbstractEventLoop | None = None
         """Where it was opened; None: nowhere yet."""
         self._process: object = None
@@ -70,10 +72,12 @@ class Lifecycle:
             self.check()  # it may have been closed in the meantime
         self._calls += 1
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self._calls -= 1
         if not self._calls and self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
+        if error is not None and isinstance(error, StorageUnavailable):
+            self._given_up(error)
 
     def check(self) -> None:
         """Raise WrongProcess, WrongLoop or BackendClosed unless a call may go ahead here and now."""
@@ -107,7 +111,11 @@ class Lifecycle:
         async with self._opening:
             self.check()
             if not self.is_open:
-                await self._open()
+                try:
+                    await self._open()
+                except StorageUnavailable as error:
+                    self._given_up(error)
+                    raise
                 self.is_open = True
 
     async def close(self) -> None:

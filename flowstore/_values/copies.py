@@ -16,7 +16,7 @@ from uuid import UUID
 
 from flowstore._values.brief import brief
 from flowstore._values.codec import Codec
-from flowstore._values.reading import decode, read_progress, result_of, values_of
+from flowstore._values.reading import decoded, read_progress, result_of, values_of
 from flowstore._values.records import Records, encode_body, encode_values
 from flowstore.engine import Entry, Logged, Write
 from flowstore.fields import NO_META, FrozenMeta, check_meta
@@ -95,6 +95,25 @@ def _again(value: Any) -> Any:
     return tuple([_again(item) for item in value]) if kind is tuple and value else value
 
 
+def _copied_out(entry: Entry, codec: Codec) -> TaskResult:
+    if type(entry.head) is bytes:
+        return decoded(entry, codec)
+    head: Any = entry.head
+    error, meta, request = head if type(head) is CopiedHead else (head, NO_META, None)
+    body: Any = entry.body
+    progress: Any = entry.progress
+    if type(progress) is bytes:
+        progress = read_progress(progress)
+    if type(body) is Copied and codec.is_raw:
+        values = values_of(entry._replace(body=encode_values(*body, codec)), codec)
+    elif type(body) is Copied:
+        result, args, kwargs = body
+        values = {"result": _again(result), "args": _again(args), "kwargs": _again(kwargs)}
+    else:
+        values = values_of(entry, codec)
+    return result_of(entry, values, error, progress, meta, request)
+
+
 class CopiedRecords(Records):
     """Records whose entries hold objects in place of bytes, and no checksums.
 
@@ -102,6 +121,8 @@ class CopiedRecords(Records):
     object the body may be bytes: the codec wrote it. Only those have a size, so a storage that is asked for
     ``max_body`` leaves Copied ones as they are; ``cut`` makes the bytes of them that others would return.
     """
+
+    _read = staticmethod(_copied_out)
 
     def _packed(
         self,
@@ -163,23 +184,3 @@ class CopiedRecords(Records):
         if type(body) is Copied:
             entry = entry._replace(body=encode_values(*body, self.codec))
         return super().cut(entry, max_body)
-
-    def decode(self, entry: Entry) -> TaskResult:
-        return decode(entry, self.codec, None if type(entry.head) is bytes else _copied_out)
-
-
-def _copied_out(entry: Entry, codec: Codec) -> TaskResult:
-    head: Any = entry.head
-    error, meta, request = head if type(head) is CopiedHead else (head, NO_META, None)
-    body: Any = entry.body
-    progress: Any = entry.progress
-    if type(progress) is bytes:
-        progress = read_progress(progress)
-    if type(body) is Copied and codec.is_raw:
-        values = values_of(entry._replace(body=encode_values(*body, codec)), codec)
-    elif type(body) is Copied:
-        result, args, kwargs = body
-        values = {"result": _again(result), "args": _again(args), "kwargs": _again(kwargs)}
-    else:
-        values = values_of(entry, codec)
-    return result_of(entry, values, error, progress, meta, request)

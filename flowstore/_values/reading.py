@@ -45,14 +45,14 @@ def decode(
 ) -> TaskResult:
     """What ``read`` returns, for entries of bytes by default. Raises UnreadableRecord for its errors."""
     try:
-        return _decoded(entry, codec) if read is None else read(entry, codec)
+        return decoded(entry, codec) if read is None else read(entry, codec)
     except ValidationError as error:
         raise CorruptRecord(entry.id, first_of(error)) from error
     except (DecodeError, ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
         raise CorruptRecord(entry.id, cut(str(error), _MAX_REASON_CHARS)) from error
 
 
-def _decoded(entry: Entry, codec: Codec) -> TaskResult:
+def decoded(entry: Entry, codec: Codec) -> TaskResult:
     if not entry.status:
         raise DecodeError(f"not a record of this format: {entry.head[:80]!r}")
     if not is_whole(entry):

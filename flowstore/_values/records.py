@@ -9,7 +9,7 @@ None or empty are left out.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import count
 from secrets import token_hex
@@ -32,9 +32,9 @@ from flowstore._values.checks import (
 from flowstore._values.codec import Codec
 from flowstore._values.facets import FIELDS, FINISH, facets_of, fixed_of
 from flowstore._values.json_text import without_unknown
-from flowstore._values.reading import MAX_HEAD_BYTES, STAGES_PER_ATTEMPT, decode
+from flowstore._values.reading import MAX_HEAD_BYTES, STAGES_PER_ATTEMPT, decode, decoded
 from flowstore.engine import ANY_STAGE, FINAL, Entry, Expiry, Logged, Section, Write
-from flowstore.errors import NotSerializable, PayloadTooLarge
+from flowstore.errors import NotSerializable, PayloadTooLarge, UnreadableRecord
 from flowstore.models import FINISHED, Progress, TaskResult, TaskStatus
 from flowstore.task_error import TaskError
 from flowstore.times import from_micros, to_micros
@@ -76,8 +76,10 @@ class Records:
 
     ``ttl`` and ``failure_ttl`` are those of finished records, ``unfinished_ttl`` that of all others.
     ``history``: how many transitions to keep of each task, None: all. ``facets``: those of OPTIONAL to index;
-    the fields among the others are kept in the head.
+    the fields among the others are kept in the head. ``unreadable``: called with what ``decode`` raises.
     """
+
+    _read = staticmethod(decoded)
 
     def __init__(
         self,
@@ -89,6 +91,7 @@ class Records:
         history: int | None = 0,
         redact: Redact | None = None,
         facets: Collection[str] = FIELDS,
+        unreadable: Callable[[UnreadableRecord], None] = lambda error: None,
     ) -> None:
         self.codec = codec
         self._history = history
@@ -97,6 +100,7 @@ class Records:
         self.unfinished_ttl = unfinished_ttl
         self._redact = redact
         self.facets = frozenset(facets)
+        self._unreadable = unreadable
         self._unlisted = {*FIELDS} - self.facets
         self._by_finish = FINISHED if "finished" in self.facets else FINISHED - {TaskStatus.SUCCESS}
 
@@ -207,7 +211,11 @@ class Records:
 
     def decode(self, entry: Entry) -> TaskResult:
         """The result of an entry. Without a whole body its values are NOT_LOADED. Raises UnreadableRecord."""
-        return decode(entry, self.codec)
+        try:
+            return decode(entry, self.codec, self._read)
+        except UnreadableRecord as error:
+            self._unreadable(error)
+            raise
 
     def cut(self, entry: Entry, max_body: int) -> Entry:
         """The entry with the bytes of its body, at most so many, as ``Engine.read`` returns it.

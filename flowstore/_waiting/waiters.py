@@ -25,29 +25,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from itertools import islice
 from typing import Final
 
+from flowstore._observing.observers import NOBODY, Observers
 from flowstore._trips.background import in_background
-from flowstore._trips.patience import Pauses
+from flowstore._waiting.durations import Durations
+from flowstore._waiting.outages import Outage
 from flowstore._waiting.portions import Portions
-from flowstore._waiting.rechecks import Recheck
+from flowstore._waiting.rechecks import Missed, Recheck
+from flowstore._waiting.stale import Stale
 from flowstore._waiting.subscribers import Subscriber
 from flowstore._waiting.tails import Tail
 from flowstore._waiting.waitlist import REMOVALS, Waiting, Waitlist
 from flowstore.engine import ANY_ID, Change, Entry, let_go
-from flowstore.errors import (
-    BackendClosed,
-    ResultDeleted,
-    ResultExpired,
-    StorageTimeout,
-    StorageUnavailable,
-    WaitTimeout,
-)
+from flowstore.errors import BackendClosed, StorageTimeout, StorageUnavailable, WaitsEnded, WaitTimeout
 from flowstore.models import FINISHED, TaskResult, TaskStatus
 
 _LONGEST_TURN: Final = 0.005
-_LONGEST_TIMER: Final = 86_400.0
+_SHUTDOWN: Final = "the program is shutting down, and waits for no results any more"
 _ENDS: Final = frozenset(map(Change, FINISHED))
 _UNFINISHED: Final = frozenset(TaskStatus) - FINISHED
 
@@ -64,28 +59,31 @@ class Waiters:
         decode: Callable[[Entry], TaskResult],
         clock: Callable[[], int],
         recheck_interval: float,
+        observers: Observers = NOBODY,
     ) -> None:
         self._watch = watch
         self._read = read
         self._decode = decode
         self._clock = clock
-        self._recheck = Recheck(recheck_interval, self.look_again)
+        self._recheck = Recheck(recheck_interval, self._look_at_all)
+        self._missed = Missed(observers)
+        self._durations = Durations(observers)
+        self.outage = Outage(observers)
         self._entries: dict[str, Waitlist] = {}
         self._tails: set[Tail] = set()
-        self._stale: dict[str, bool] = {}
-        """Ids to read again, oldest first, and whether a ``read`` is enough."""
+        self._stale = Stale()
         self._reading: Mapping[str, Waitlist] = {}
         self._reader: asyncio.Task[None] | None = None
         self._is_closed = False
-        self.trouble: StorageUnavailable | None = None
-        """Why the last read could not reach the storage, else None. The cause of a WaitTimeout."""
+        self.is_refusing = False
+        """Whether nobody may begin to wait, as the waits of this backend are over."""
 
     def __len__(self) -> int:
         return len(self._entries)
 
     @property
     def is_waiting(self) -> bool:
-        return bool(self._entries)
+        return bool(self._entries) or self._missed.is_expecting
 
     def register(self, task_id: str, timeout: float | None = None) -> Waiting:
         """A future of the finished result. Every future must be given back with ``release``.
@@ -95,8 +93,9 @@ class Waiters:
         entry, loop = self._entry(task_id), asyncio.get_running_loop()
         future: Waiting = loop.create_future()
         entry.futures[future] = (
-            None if timeout is None else loop.call_later(timeout, self._time_out, task_id, future, timeout)
+            None if timeout is None else loop.call_later(timeout, self.time_out, task_id, future, timeout)
         )
+        self._durations.begin(future)
         self._read_soon(task_id)
         return future
 
@@ -104,6 +103,8 @@ class Waiters:
         """The waitlist that a new member joins: not one whose read is in flight, which may be too old."""
         if self._is_closed:
             raise BackendClosed("the backend is closed")
+        if self.is_refusing:
+            raise WaitsEnded(_SHUTDOWN)
         entry = self._entries.get(task_id)
         if entry is None:
             entry = self._entries[task_id] = Waitlist(self._clock())
@@ -145,14 +146,18 @@ class Waiters:
         if entry is not None:
             entry.release(future)
             self._drop_unused(task_id, entry)
+        self._durations.end(task_id, future)
 
     def _drop_unused(self, task_id: str, entry: Waitlist) -> None:
         if entry.later is not None and entry.later.is_unused:
             entry.later = None
         if entry.is_unused:
             entry.stop_timer()
-            del self._entries[task_id]
-            self._stale.pop(task_id, None)
+            self._remove(task_id)
+
+    def _remove(self, task_id: str) -> None:
+        del self._entries[task_id]
+        self._stale.discard(task_id)
         if not self._entries:
             self._recheck.stop()
 
@@ -160,47 +165,70 @@ class Waiters:
         for tail in self._tails:
             tail.heard(ids, change)
         for task_id in ids:
+            self._missed.hinted(task_id)
             entry = self._entries.get(task_id)
             if entry is None:
                 continue
             if change in _ENDS:
-                self._stale.setdefault(task_id, True)  # not over False: that id is still to be registered
+                self._stale.add_finished(task_id)
             elif change in REMOVALS or not entry.is_seen or entry.heeds(change):
                 # Other changes matter only to watchers, but the first one tells when the record expires.
-                self._stale[task_id] = False
+                self._stale.add((task_id,))
             entry.note(change, at)
         self._start_reading()
 
+    def interrupted(self, error: Exception) -> None:
+        self.outage.hints_lost(error)
+
     def look_again(self) -> None:
+        self._missed.stop_asking()
+        self._read_all()
+        self.outage.hints_back()
+
+    def _look_at_all(self) -> None:
+        """As it is time. What is to be read anyway will not have been found by that."""
+        self._missed.ask(self._entries.keys() - self._stale.ids - self._reading.keys())
+        self._read_all()
+
+    def _read_all(self) -> None:
         for tail in self._tails:
             tail.missed()
         self._mark_stale(self._entries)
 
+    def end(self) -> None:
+        """Wake all waiters with WaitsEnded, and let nobody wait any more."""
+        self.is_refusing = True
+        self._end_all(WaitsEnded(_SHUTDOWN))
+
     async def close(self) -> None:
         """Wake all waiters with BackendClosed and stop the reader."""
         self._is_closed = True
-        for entry in self._entries.values():
-            entry.join()
-        self._settle_all(list(self._entries), BackendClosed("the backend was closed during the wait"))
-        self._stale.clear()
-        self._recheck.stop()
+        self._end_all(BackendClosed("the backend was closed during the wait"))
+        self._missed.close()
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.wait([self._reader])
+
+    def _end_all(self, error: BackendClosed) -> None:
+        for entry in self._entries.values():
+            entry.join()
+        self._settle_all(list(self._entries), error)
+        self._stale.clear()
+        self._recheck.stop()
 
     def abandon(self) -> None:
         """Stop: the loop is closed, so nobody can be woken."""
         self._is_closed = True
         let_go(self._reader)
 
-    def _time_out(self, task_id: str, future: Waiting, timeout: float) -> None:
+    def time_out(self, task_id: str, future: Waiting, timeout: float) -> None:
         if not future.done():
             error = WaitTimeout(task_id, timeout)
-            error.__cause__ = self.trouble
+            error.__cause__ = self.outage.trouble
             future.set_exception(error)
 
     def _mark_stale(self, ids: Iterable[str]) -> None:
-        self._stale.update(dict.fromkeys(ids, False))
+        self._stale.add(ids)
         self._start_reading()
 
     def _start_reading(self) -> None:
@@ -216,17 +244,20 @@ class Waiters:
 
     async def _read_stale(self) -> None:
         """Read until nothing is stale. An outage is ridden out; each wait has a deadline of its own."""
-        pauses, portions = Pauses(), Portions()
+        portions = Portions()
+        self.outage.start_again()
         while self._stale and not self._is_closed:
-            batch, read = self._take_batch(portions.size)
+            batch, is_enough = self._stale.take(portions.size)
+            read = self._read if is_enough else self._watch
             self._reading = {task_id: self._entries[task_id] for task_id in batch}
             # Before the await: a hint during the read may be about a write that the read cannot see.
             seen = [entry.is_seen for entry in self._reading.values()]
             try:
                 rows = await read(batch)
             except StorageUnavailable as error:
-                self.trouble = error
+                self._missed.stop_asking()
                 self._put_back(batch)
+                self.outage.read_failed(error)
                 if isinstance(error, StorageTimeout):
                     portions.timed_out(len(batch))
             except Exception as error:
@@ -235,8 +266,7 @@ class Waiters:
                 self._put_back(batch)
                 raise
             else:
-                self.trouble = None
-                pauses.reset()
+                self.outage.read_answered()
                 portions.answered(rows)
                 await self._show_rows(batch, list(rows), seen, read)
             finally:
@@ -244,8 +274,8 @@ class Waiters:
                 for entry in self._reading.values():
                     entry.join()
                 self._reading = {}
-            if self.trouble is not None:
-                await asyncio.sleep(pauses.next())
+            if self.outage.trouble is not None:
+                await self.outage.pause()
 
     async def _show_rows(
         self, batch: list[str], rows: list[Entry | None], seen: list[bool], read: Read
@@ -276,20 +306,13 @@ class Waiters:
         if row is not None and row.status not in _UNFINISHED and not row.is_expired(self._clock()):
             self._settle(task_id, entry, self._outcome(row))
         elif read is self._read:  # the hint was outdated, and the registration ended with it
-            self._stale[task_id] = False
+            self._stale.add((task_id,))
         else:
             self._settle_unfinished(task_id, entry, was_seen, row)
-
-    def _take_batch(self, size: int) -> tuple[list[str], Read]:
-        """The stale ids to be read the same way as the oldest, so that neither way starves the other."""
-        is_enough = next(iter(self._stale.values()))
-        batch = list(islice((task_id for task_id, read in self._stale.items() if read is is_enough), size))
-        for task_id in batch:
-            del self._stale[task_id]
-        return batch, self._read if is_enough else self._watch
+        self._missed.answered(task_id, is_over=self._entries.get(task_id) is not entry)
 
     def _put_back(self, batch: Iterable[str]) -> None:
-        self._stale.update((task_id, False) for task_id in batch if task_id in self._entries)
+        self._stale.add(task_id for task_id in batch if task_id in self._entries)
 
     def _settle_all(self, ids: Iterable[str], error: Exception) -> None:
         for task_id in ids:
@@ -303,44 +326,22 @@ class Waiters:
         entry.settle(outcome)
         if entry.later is not None:
             self._entries[task_id], entry.later = entry.later, None
-            return
-        del self._entries[task_id]
-        self._stale.pop(task_id, None)
-        if not self._entries:
-            self._recheck.stop()
+        else:
+            self._remove(task_id)
 
     def _settle_unfinished(self, task_id: str, entry: Waitlist, was_seen: bool, row: Entry | None) -> None:
-        if row is None or row.is_expired(self._clock()):
-            self._settle_absent(task_id, entry, was_seen, row)
+        now = self._clock()
+        if row is None or row.is_expired(now):
+            if gone := entry.gone_by(was_seen, row is not None, now):
+                self._settle(task_id, entry, gone(task_id))
         else:
             entry.is_seen, entry.gone, entry.expires_at = True, None, row.expires_at
-            self._arm_expiry(task_id, entry)
+            entry.arm(now, lambda: self._mark_stale((task_id,)))
             if entry.watchers:
                 entry.show(self._outcome(row._replace(body=None)))
-
-    def _settle_absent(self, task_id: str, entry: Waitlist, was_seen: bool, row: Entry | None) -> None:
-        """Absent means gone if the record was seen before the read began, else not stored yet.
-
-        A row that has expired counts as absent.
-        """
-        # A removal that a hint reported needs no earlier sighting: the record existed, perhaps so briefly
-        # that no read ever found it.
-        if entry.gone is not None:
-            self._settle(task_id, entry, entry.gone(task_id))
-        elif was_seen:
-            # Without a hint only the clock can tell expiry from deletion.
-            was_due = entry.expires_at is not None and entry.expires_at <= self._clock()
-            self._settle(task_id, entry, ResultExpired(task_id) if row or was_due else ResultDeleted(task_id))
 
     def _outcome(self, row: Entry) -> TaskResult | Exception:
         try:
             return self._decode(row)
         except Exception as error:
             return error
-
-    def _arm_expiry(self, task_id: str, entry: Waitlist) -> None:
-        entry.stop_timer()
-        if entry.expires_at is not None:
-            delay = max(0.001, (entry.expires_at - self._clock()) / 1_000_000)
-            loop = asyncio.get_running_loop()
-            entry.timer = loop.call_later(min(delay, _LONGEST_TIMER), self._mark_stale, (task_id,))

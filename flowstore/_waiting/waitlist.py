@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from flowstore._waiting.subscribers import Subscriber
@@ -12,6 +13,8 @@ from flowstore.models import TaskResult
 
 REMOVALS: Final = frozenset({Change.DELETED, Change.EXPIRED})
 """The changes after which the record no longer exists."""
+
+_LONGEST_TIMER: Final = 86_400.0
 
 Waiting = asyncio.Future[TaskResult]
 
@@ -57,6 +60,26 @@ class Waitlist:
             self.is_seen = True
         if self.later is not None:
             self.later.note(change, at)
+
+    def gone_by(self, was_seen: bool, has_expired: bool, now: int) -> type[ResultGone] | None:
+        """How the record went away, which a read did not find, or found expired; None: not stored yet.
+
+        It is gone only if it was seen before the read began (``was_seen``).
+        """
+        # A removal that a hint reported needs no earlier sighting: the record existed, perhaps so briefly
+        # that no read ever found it.
+        if self.gone is not None or not was_seen:
+            return self.gone
+        # Without a hint only the clock can tell expiry from deletion.
+        was_due = self.expires_at is not None and self.expires_at <= now
+        return ResultExpired if has_expired or was_due else ResultDeleted
+
+    def arm(self, now: int, look: Callable[[], None]) -> None:
+        """Look when the record expires."""
+        self.stop_timer()
+        if self.expires_at is not None:
+            delay = max(0.001, (self.expires_at - now) / 1_000_000)
+            self.timer = asyncio.get_running_loop().call_later(min(delay, _LONGEST_TIMER), look)
 
     def release(self, future: Waiting) -> None:
         timer = self.futures.pop(future, None)

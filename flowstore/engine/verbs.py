@@ -89,6 +89,9 @@ class Hints(Protocol):
         wait that begins in between is not concerned.
         """
 
+    def interrupted(self, error: Exception) -> None:
+        """Hints cannot come, for the time being: for those who observe it. ``look_again`` follows."""
+
     def look_again(self) -> None:
         """Changes may have been missed: all watched ids must be read again."""
 

@@ -23,6 +23,7 @@ from flowstore.features.registered import Worker, encode_worker, read_worker
 from flowstore.features.sweeping import HELD, Policy, Sweep, Swept, rules
 from flowstore.fields import NO_META, Scalar, check_meta
 from flowstore.models import TaskResult, TaskStatus, as_error
+from flowstore.observing import WorkerLost
 from flowstore.task_error import TaskError
 from flowstore.text import check_text
 from flowstore.times import from_micros
@@ -200,7 +201,9 @@ class Workers:
                 outcomes = await self._core.engine.write(writes, now)
             for write, outcome in zip(writes, outcomes, strict=True):
                 with _collected(unreadable):
-                    changed += [write.entry.id] if applied(write, outcome) else []
+                    changed += [write.entry.id] if applied(self._core, write, outcome) else []
+        if changed:
+            self._core.observers.tell(WorkerLost(self._core.namespace, worker_id, tuple(changed)))
         if unreadable:
             raise unreadable[0]
         return changed

@@ -48,6 +48,7 @@ CALLS: dict[str, Call] = {
     "expire": lambda backend: backend.expire("t0", 3_600),
     "requeue": lambda backend: backend.requeue("t9"),
     "cancel": lambda backend: backend.cancel("t9", "why"),
+    "ping": lambda backend: backend.ping(),
     "vacuum": lambda backend: backend.vacuum(),
     "list_by_status": lambda backend: backend.list_by_status(TaskStatus.SUCCESS, offset=1),
     "page": lambda backend: backend.page(TaskStatus.SUCCESS),
@@ -92,8 +93,8 @@ CALLS: dict[str, Call] = {
     "history.record": lambda backend: backend.history.record("t9", "seen", {"by": "me"}),
     "track": lambda backend: _tracked(backend),
 }
-"""Every public method of a backend and its features except open and close, for a backend that holds the
-finished tasks t0 to t9, each a child of the one before.
+"""Every public method of a backend and its features except open, close and end_waits, for a backend that
+holds the finished tasks t0 to t9, each a child of the one before.
 """
 
 IDLE_CALLS: dict[str, Call] = {

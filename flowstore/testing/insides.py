@@ -49,10 +49,14 @@ def wrap_engine(backend: BaseResultBackend, wrap: Callable[[Engine], Engine]) ->
 
 @contextmanager
 def replaced_verb(
-    backend: BaseResultBackend, verb: str, replace: Callable[[Callable[..., Any]], Callable[..., Any]]
+    backend: BaseResultBackend,
+    verb: str,
+    replace: Callable[[Callable[..., Any]], Callable[..., Any]],
+    *,
+    in_storage: bool = False,
 ) -> Iterator[None]:
-    """Replace the engine's ``verb`` by ``replace`` of it."""
-    engine = engine_of(backend)
+    """Replace the engine's ``verb`` by ``replace`` of it; ``in_storage``: within all that is around it."""
+    engine = storage_of(backend) if in_storage else engine_of(backend)
     setattr(engine, verb, replace(getattr(engine, verb)))
     try:
         yield

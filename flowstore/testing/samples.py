@@ -81,6 +81,9 @@ class KeptHints:
                 self.on_change(task_id, change)
         self._news.set()
 
+    def interrupted(self, error: Exception) -> None:
+        pass
+
     def look_again(self) -> None:
         self.looks += 1
         self._news.set()

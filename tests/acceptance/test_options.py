@@ -16,7 +16,9 @@ from flowstore._core.options import kept_transitions, op_timeout, purge_interval
 from flowstore.connecting import PLAIN_OPTIONS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "backends.md").read_text("utf-8")
-MODULES = re.compile(r"\b(?:typing|datetime|collections\.abc|flowstore\.models|flowstore\.stored_type)\.")
+MODULES = re.compile(
+    r"\b(?:typing|datetime|collections\.abc|flowstore\.models|flowstore\.observing|flowstore\.stored_type)\."
+)
 UNION = re.compile(r"Union\[(type\[Any\]), (StoredType\[Any\])\]")
 """As Python 3.13 and older show it."""
 OWN = {"SQLite": SQLiteBackend, "memory": InMemoryBackend}

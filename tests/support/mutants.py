@@ -53,6 +53,9 @@ class _Told:
     def changed(self, ids: Collection[str], change: Change, at: int | None = None) -> None:
         self._tell(self._hints.changed, ids, change)
 
+    def interrupted(self, error: Exception) -> None:
+        self._hints.interrupted(error)
+
     def look_again(self) -> None:
         self._hints.look_again()
 

@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 
 from flowstore import InMemoryBackend, ResultDeleted, StorageTimeout, StorageUnavailable, TaskResult
+from flowstore._observing.observers import Observers
+from flowstore._waiting import rechecks
 from flowstore._waiting.subscribers import Watcher
 from flowstore._waiting.waiters import Waiters
 from flowstore.engine import Change, Entry
+from flowstore.observing import RecheckFound
+from flowstore.testing.contract.observing import Notes
 from flowstore.testing.samples import sample_entry
 
 PENDING = sample_entry("t", status="pending")
@@ -24,7 +28,9 @@ class Storage:
     def __init__(self) -> None:
         self.looks: asyncio.Queue[asyncio.Future[list[Entry | None]]] = asyncio.Queue()
         self.kinds: list[str] = []
-        self.waiters = Waiters(self.watch, self.read, self.decode, lambda: 0, recheck_interval=1_000)
+        self.notes = Notes()
+        observers = Observers("default", [self.notes])
+        self.waiters = Waiters(self.watch, self.read, self.decode, lambda: 0, 1_000, observers)
 
     async def watch(self, ids: Sequence[str]) -> list[Entry | None]:
         return await self.look("watch", ids)
@@ -268,3 +274,50 @@ async def test_waits_that_have_ended_set_no_timers(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(loop, "call_at", counting)
         assert list(await backend.wait_for_many(ids, 30)) == ids
     assert timers < 100
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_a_hint_that_is_late_was_not_missed(is_late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A re-check tells what it has found only if no hint of it comes soon; until then it asks for hints."""
+    monkeypatch.setattr(rechecks, "_LATE", 30 if is_late else 0.01)
+    storage = Storage()
+    wait = storage.waiters.register("t")
+    await storage.answer(None)
+    await asyncio.sleep(0)
+    storage.waiters._look_at_all()
+    await storage.answer(FINISHED)
+    await wait
+    storage.waiters.release("t", wait)
+    assert len(storage.waiters) == 0
+    assert storage.waiters.is_waiting
+    if is_late:
+        storage.waiters.changed(["t"], Change.SUCCESS)
+    else:
+        assert (await storage.notes.next(RecheckFound)).task_id == "t"
+    assert not storage.waiters.is_waiting
+    assert len(storage.notes.of(RecheckFound)) == (not is_late)
+    await storage.waiters.close()
+
+
+@pytest.mark.parametrize("why", ["it is new", "a hint", "a connection that is back"])
+async def test_what_is_read_anyway_is_not_found_by_the_recheck(
+    why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it was time for one as well."""
+    monkeypatch.setattr(rechecks, "_LATE", 0.0)
+    storage = Storage()
+    wait = storage.waiters.register("t")
+    if why != "it is new":
+        await storage.answer(None)
+        await asyncio.sleep(0)
+    if why == "a hint":
+        storage.waiters.changed(["t"], Change.SUCCESS)
+    storage.waiters._look_at_all()
+    if why == "a connection that is back":
+        storage.waiters.look_again()
+    await storage.answer(FINISHED)
+    await wait
+    storage.waiters.release("t", wait)
+    assert not storage.waiters.is_waiting
+    assert storage.notes.of(RecheckFound) == []
+    await storage.waiters.close()

@@ -49,6 +49,7 @@ class Listener:
         self._refusal: RedisError | None = None
         self._is_closing = False
         self._has_gap = False  # nothing can be missed before the first subscription
+        self._is_lost = False
 
     async def ready(self) -> None:
         """Return once subscribed; waits as long as the server cannot be reached.
@@ -81,11 +82,12 @@ class Listener:
                         await pubsub.subscribe(self._inbox)
                     with _unchecked(pubsub.connection):
                         await self._hear(pubsub)
+                self._lose(ConnectionError("the connection that listens has died"))
             except (AuthenticationError, NoPermissionError) as error:
                 self._refusal = error
                 self._subscribed.set()
-            except (RedisError, OSError):
-                pass  # reconnects below; waiters learn about the outage from their reads
+            except (RedisError, OSError) as error:  # reconnects below
+                self._lose(error)
             except Exception as error:
                 context = {
                     "message": "flowstore's Redis listener failed and starts again",
@@ -97,6 +99,11 @@ class Listener:
             lasted = asyncio.get_running_loop().time() - began
             pause = _FIRST_PAUSE if lasted > _DEAD else min(2 * pause, _LONGEST_PAUSE)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+
+    def _lose(self, error: Exception) -> None:
+        if self._has_gap and not self._is_lost and not self._is_closing:
+            self._is_lost = True
+            self._hints.interrupted(error)
 
     async def _hear(self, pubsub: Any) -> None:
         """Receive until the connection is dead. None long before the timeout means dead, too (ETIMEDOUT)."""
@@ -122,8 +129,10 @@ class Listener:
             self._refusal = None
             self._subscribed.set()
             if self._has_gap:
+                # The driver may have made the connection anew, without a word.
+                self._lose(ConnectionError("the connection that listens was lost"))
                 self._hints.look_again()
-            self._has_gap = True
+            self._has_gap, self._is_lost = True, False
         elif message["type"] == "message":
             changes: dict[tuple[str, int | None], list[str]] = {}
             for change, task_id, *rest in json.loads(message["data"]):

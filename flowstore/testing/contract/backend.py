@@ -10,6 +10,7 @@ from flowstore.testing.contract.checking import CheckingContract
 from flowstore.testing.contract.checkpoints import CheckpointsContract
 from flowstore.testing.contract.crews import CrewContract
 from flowstore.testing.contract.crowds import CrowdsContract
+from flowstore.testing.contract.ending import EndingContract
 from flowstore.testing.contract.enduring import FaultsContract
 from flowstore.testing.contract.everyday import EverydayContract
 from flowstore.testing.contract.evolving import EvolvingContract
@@ -28,13 +29,16 @@ from flowstore.testing.contract.hostile import HostileContract
 from flowstore.testing.contract.keeping import DataContract
 from flowstore.testing.contract.leaving import LeavingContract
 from flowstore.testing.contract.listing import ListingContract
+from flowstore.testing.contract.logs import LogContract
 from flowstore.testing.contract.lost import LostWorkersContract
 from flowstore.testing.contract.machine import MachineContract
 from flowstore.testing.contract.making import MakingContract
 from flowstore.testing.contract.meta import MetaContract
 from flowstore.testing.contract.misuse import MisuseContract
 from flowstore.testing.contract.moving import LoopsContract
+from flowstore.testing.contract.observing import ObservingContract
 from flowstore.testing.contract.outages import OutageContract
+from flowstore.testing.contract.pinging import PingContract
 from flowstore.testing.contract.redacting import RedactingContract
 from flowstore.testing.contract.registering import WorkersContract
 from flowstore.testing.contract.roundtrips import ValuesContract
@@ -94,6 +98,10 @@ class BackendContract(
     WatchStatusContract,
     ConcurrencyContract,
     CrowdsContract,
+    ObservingContract,
+    LogContract,
+    PingContract,
+    EndingContract,
     MisuseContract,
     LoopsContract,
     ForkContract,

@@ -35,7 +35,7 @@ def writes_by(backend: BaseResultBackend, make: Callable[[Write], Write]) -> Abs
 
 
 def unavailable(_: Write) -> Write:
-    async def write(*_: Any) -> Any:
+    async def write(*_: Any, **__: Any) -> Any:
         raise StorageUnavailable("the storage is gone")
 
     return write
@@ -49,10 +49,10 @@ class Stall:
         self.go = asyncio.Event()
 
     def __call__(self, plain: Write) -> Write:
-        async def write(*args: Any) -> Any:
+        async def write(*args: Any, **options: Any) -> Any:
             self.reached.set()
             await self.go.wait()
-            return await plain(*args)
+            return await plain(*args, **options)
 
         return write
 

@@ -25,7 +25,11 @@ CALLS_TO_REFUSE: dict[str, Call] = {
     **{f"{name}, of nothing": call for name, call in IDLE_CALLS.items()},
     **OPENING,
 }
-ALL_CALLS: dict[str, Call] = {**CALLS_TO_REFUSE, "close": lambda backend: backend.close()}
+ALL_CALLS: dict[str, Call] = {
+    **CALLS_TO_REFUSE,
+    "close": lambda backend: backend.close(),
+    "end_waits": lambda backend: _ended(backend),
+}
 
 
 class MisuseContract(Contract):
@@ -118,6 +122,10 @@ class MisuseContract(Contract):
         await backend.store("later", TaskResult.success("later", 2))
         assert (await wait).unwrap() == 2
         assert (await backend.wait_for("t0", 30)).unwrap() == 1
+
+
+async def _ended(backend: BaseResultBackend) -> None:
+    backend.end_waits()
 
 
 async def _outcome(call: Call, backend: BaseResultBackend) -> object:

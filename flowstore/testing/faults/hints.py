@@ -51,6 +51,9 @@ class _Nobody:
     def changed(self, ids: Collection[str], change: Change, at: int | None = None) -> None:
         pass
 
+    def interrupted(self, error: Exception) -> None:
+        pass
+
     def look_again(self) -> None:
         pass
 
@@ -70,6 +73,9 @@ class _Unreliable:
         for task_id in ids:
             for delay in self._times():
                 _after(delay, self._hints.changed, (task_id,), change, at)
+
+    def interrupted(self, error: Exception) -> None:
+        self._hints.interrupted(error)
 
     def look_again(self) -> None:
         # Never lost: it is the sign that others were.

@@ -1,0 +1,96 @@
+"""An engine whose calls are timed, around that of a backend with observers. Others have none of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from time import perf_counter
+from typing import TypeVar
+
+from flowstore._observing.observers import Observers
+from flowstore.engine import (
+    Asked,
+    Engine,
+    EngineWrapper,
+    Entry,
+    Expiry,
+    Item,
+    Outcome,
+    Purged,
+    Put,
+    Query,
+    Report,
+    Span,
+    Write,
+)
+from flowstore.observing import CallEnded
+
+T = TypeVar("T")
+
+
+class ObservedCalls(EngineWrapper):
+    """Tells the observers of each call, in the context of its caller, so that a trace can join it."""
+
+    def __init__(self, inner: Engine, observers: Observers) -> None:
+        super().__init__(inner)
+        self._observers = observers
+
+    async def _timed(self, verb: str, items: int, call: Awaitable[T]) -> T:
+        began = perf_counter()
+        failure: BaseException | None = None
+        try:
+            return await call
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            seconds = perf_counter() - began
+            self._observers.tell(CallEnded(self._observers.namespace, verb, items, seconds, failure))
+            del failure  # breaks the cycle: the error's traceback holds this frame
+
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        return await self._timed("write", len(writes), self.inner.write(writes, now))
+
+    async def read(
+        self, ids: Sequence[str], *, with_body: bool = True, max_body: int | None = None
+    ) -> list[Entry | None]:
+        read = self.inner.read(ids, with_body=with_body, max_body=max_body)
+        return await self._timed("read", len(ids), read)
+
+    async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
+        return await self._timed("watch", len(ids), self.inner.watch(ids, until))
+
+    async def scan(self, query: Query, now: int) -> list[Entry]:
+        return await self._timed("scan", query.limit, self.inner.scan(query, now))
+
+    async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
+        return await self._timed("count", len(groups), self.inner.count(groups))
+
+    async def facets(self, prefix: str) -> list[str]:
+        return await self._timed("facets", 1, self.inner.facets(prefix))
+
+    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
+        return await self._timed("remove", len(ids), self.inner.remove(ids, now))
+
+    async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
+        return await self._timed("purge", limit, self.inner.purge(limit, now, everything=everything))
+
+    async def vacuum(self, *, full: bool = False) -> int:
+        return await self._timed("vacuum", 1, self.inner.vacuum(full=full))
+
+    async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
+        return await self._timed("report", len(reports), self.inner.report(reports, now))
+
+    async def expire(self, expiries: Sequence[Expiry], now: int) -> list[bool]:
+        return await self._timed("expire", len(expiries), self.inner.expire(expiries, now))
+
+    async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
+        return await self._timed("put", len(puts), self.inner.put(puts, now))
+
+    async def items(self, asked: Sequence[Asked], now: int) -> list[list[Item]]:
+        return await self._timed("items", len(asked), self.inner.items(asked, now))
+
+    async def timeline(self, span: Span, now: int) -> list[Item]:
+        return await self._timed("timeline", span.limit, self.inner.timeline(span, now))
+
+    async def namespaces(self) -> list[str]:
+        return await self._timed("namespaces", 1, self.inner.namespaces())

@@ -1,0 +1,54 @@
+"""The observers of one backend: who they are, and that none of them can break a call."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Final
+
+from flowstore._observing.logs import LOG
+from flowstore.observing import Event, Observer
+
+_LOGGER: Final = logging.getLogger("flowstore.observers")
+
+
+class Observers:
+    """The log, which hears everything, and ``observers``, told in this order.
+
+    ``is_active``: whether there are any besides the log. What is only worth telling to them, as it happens in
+    every call, is not even made otherwise.
+    """
+
+    __slots__ = ("_failed", "_observers", "is_active", "namespace")
+
+    def __init__(self, namespace: str, observers: Iterable[Observer] = ()) -> None:
+        self.namespace = namespace
+        self._observers: tuple[Observer, ...] = (LOG, *observers)
+        self.is_active = len(self._observers) > 1
+        self._failed: set[tuple[int, type[Event]]] = set()
+
+    def tell(self, event: Event) -> None:
+        for place, observer in enumerate(self._observers):
+            try:
+                observer.on_event(event)
+            except Exception as error:
+                self._complain(place, event, error)
+
+    def _complain(self, place: int, event: Event, error: Exception) -> None:
+        """Log it, once for each observer and kind of event: it would fail alike at each call."""
+        kind = type(event)
+        if (place, kind) in self._failed:
+            return
+        self._failed.add((place, kind))
+        with suppress(Exception):  # of a handler or filter of the program, which may be what failed before
+            _LOGGER.error(
+                "observer %r failed at a %s, which will not be logged again",
+                self._observers[place],
+                kind.__name__,
+                exc_info=error,
+                extra={"flowstore_event": kind.__name__, "flowstore_namespace": self.namespace},
+            )
+
+
+NOBODY: Final = Observers("default")
