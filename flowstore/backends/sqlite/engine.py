@@ -226,6 +226,8 @@ class SQLiteEngine(Engine):
         def work(raw: sqlite3.Connection) -> list[Stored]:
             with transaction(raw):
                 removed = self._purge(raw, "anything" if everything else "expired", now, limit)
+                if everything and len(removed) < limit:
+                    writes.sweep(raw, self._ns)
             self._tell(_removed(removed, now))
             return removed
 
