@@ -33,7 +33,7 @@ def test_every_public_method_is_held_to_the_rules() -> None:
     of_features = set().union(*(methods(kind, f"{name}.") for name, kind in features.items()))
     assert {re.split("[, ]", name)[0] for name in CALLS} == (public | of_features) - {"open", "close"}
     for kind in (InMemoryBackend, SQLiteBackend, RedisBackend):
-        assert methods(kind) <= public
+        assert methods(kind) - public == ({"backup"} if kind is SQLiteBackend else set())
 
 
 async def test_forgotten_close_is_told() -> None:
