@@ -24,9 +24,10 @@ _WORDS: Final = {"true": True, "false": False}
 
 
 class ConnectOptions(BackendOptions, total=False):
-    """Those of every backend, ``durability`` of SQLiteBackend and ``max_results`` of InMemoryBackend."""
+    """Those of every backend, ``durability`` and ``mode`` of SQLiteBackend, ``max_results`` of memory."""
 
     durability: Literal["full", "normal"]
+    mode: int | None
     max_results: int | None
 
 
@@ -38,8 +39,8 @@ def connect(url: str | None = None, **options: Unpack[ConnectOptions]) -> BaseRe
     percent-encoded.
 
     Options with plain values may be given in the URL, as in ``sqlite:///x.db?durability=normal&ttl=3600``:
-    seconds and counts as numbers, ``none`` for None, ``history`` as ``true`` or ``false``. An argument takes
-    precedence over the URL. Other names in the URL of a server are options of redis-py.
+    seconds and counts as numbers, ``none`` for None, ``history`` as ``true`` or ``false``, ``mode`` in octal.
+    An argument takes precedence over the URL. Other names in the URL of a server are options of redis-py.
 
     Raises ValueError for a URL of another form, ValueError or TypeError naming an option that is unknown or
     of the wrong type, MissingDriver if the package for this kind of storage is not installed.
@@ -100,6 +101,10 @@ def _truth(text: str) -> bool:
     return _WORDS[text]
 
 
+def _octal(text: str) -> int:
+    return int(text, 8)
+
+
 PLAIN_OPTIONS: Final[Mapping[str, Callable[[str], object]]] = {
     "namespace": str,
     "ttl": float,
@@ -113,11 +118,17 @@ PLAIN_OPTIONS: Final[Mapping[str, Callable[[str], object]]] = {
     "history": _truth,
     "history_limit": int,
     "durability": str,
+    "mode": _octal,
     "max_results": int,
 }
 """The options that may be given in a URL, and the functions that parse them."""
+_EXPECTED: Final[Mapping[Callable[[str], object], str]] = {
+    int: "an int",
+    float: "a number of seconds",
+    _octal: "octal digits such as 660",
+}
 _TAKE_NONE: Final = frozenset(
-    {"ttl", "failure_ttl", "unfinished_ttl", "purge_interval", "history_limit", "max_results"}
+    {"ttl", "failure_ttl", "unfinished_ttl", "purge_interval", "history_limit", "mode", "max_results"}
 )
 
 
@@ -152,7 +163,7 @@ def _value(name: str, text: str) -> object:
     try:
         return PLAIN_OPTIONS[name](text)
     except (ValueError, KeyError):
-        expected = {int: "an int", float: "a number of seconds"}.get(PLAIN_OPTIONS[name], "true or false")  # type: ignore[call-overload]  # asked for any callable
+        expected = _EXPECTED.get(PLAIN_OPTIONS[name], "true or false")
         raise ValueError(f"{name}: expected {expected} in the URL, got {text!r}") from None
 
 

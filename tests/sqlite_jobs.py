@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401  # for to_thread, as another user may not read the library
 import gc
 import os
+import resource
 import sqlite3
 import sys
 import threading
 import time
+from collections.abc import Coroutine
+from contextlib import suppress
 from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from flowstore import SQLiteBackend, StorageError, StorageFull, TaskResult
 from flowstore.testing.faults import Recorder, crowd
+from flowstore.testing.insides import storage_of
 
 NOBODY = 65534
 
@@ -68,24 +74,34 @@ def write_for(path: Path, writer: int, pipe: Connection) -> None:
     asyncio.run(run())
 
 
+def be(user: int, *groups: int) -> None:
+    """Be another user, if this one may do everything; his first group has his number."""
+    if os.geteuid() == 0:
+        os.setgroups(groups)
+        os.setgid(user)
+        os.setuid(user)
+
+
 def be_nobody() -> None:
     """Be a user without rights of his own, if this one may do everything."""
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
+    be(NOBODY)
 
 
-def open_and_store(path: Path, pipe: Connection) -> None:
-    """As nobody; send the kind and the text of the error, None if there is none."""
-    be_nobody()
+def open_and_store(path: Path, *user_and_pipe: Any) -> None:
+    """As nobody, or that user; send the kind and the text of the error, None if there is none."""
+    *user, pipe = user_and_pipe
+    be(*user or [NOBODY])
 
     async def run() -> None:
         async with SQLiteBackend(path) as backend:
             await backend.store("new", TaskResult.success("new"))
 
+    send_trouble(run(), pipe)
+
+
+def send_trouble(job: Coroutine[Any, Any, None], pipe: Connection) -> None:
     try:
-        asyncio.run(run())
+        asyncio.run(job)
     except StorageError as error:
         pipe.send((type(error).__name__, str(error)))
     else:
@@ -152,6 +168,144 @@ async def fill_disk(path: Path) -> None:
         print(stored, found, half, another, await backend.exists("after"))
 
 
+def store_and_back_up(path: Path, target: Path, pipe: Connection) -> None:
+    """As nobody; send the kind and the text of the error, None if there is none."""
+    be_nobody()
+
+    async def run() -> None:
+        async with SQLiteBackend(path) as backend:
+            await backend.store("t", TaskResult.success("t"))
+            await backend.backup(target)
+
+    send_trouble(run(), pipe)
+
+
+def make_for_group(path: Path, user: int, group: int, pipe: Connection) -> None:
+    """As ``user``, with "t" in it; then give it to the group."""
+    be(user, group)
+
+    async def run() -> None:
+        async with SQLiteBackend(path, mode=0o660) as backend:
+            await backend.store("t", TaskResult.success("t"))
+
+    asyncio.run(run())
+    os.chown(path, -1, group)
+    pipe.send("made")
+
+
+def share(path: Path, user: int, peer: int, group: int, pipe: Connection) -> None:
+    """Send "waiting", and, when told to go, store 20 and send what arrives of those of the peer, and how.
+
+    The mode is not what the file has: it is another user's to change, or the same.
+    """
+    be(user, group)
+
+    async def run() -> None:
+        mode = 0o660 if os.stat(path).st_uid == user else 0o600
+        async with SQLiteBackend(path, mode=mode, recheck_interval=1_000) as backend:
+            waits = asyncio.ensure_future(backend.wait_for_many([f"{n} of {peer}" for n in range(20)], 30))
+            await asyncio.sleep(0)
+            await backend.wait_for("t", 30)
+            pipe.send("waiting")
+            await asyncio.to_thread(pipe.recv)
+            for n in range(20):
+                await backend.store(f"{n} of {user}", TaskResult.success(f"{n} of {user}", n))
+            found = [result.unwrap() for result in (await waits).values()]
+            pipe.send(["by polling" if storage_of(backend)._detector else "by bell", *found])
+            # Not to close before the peer has heard: if its queue was full, this one still has to ring.
+            await asyncio.to_thread(pipe.recv)
+
+    asyncio.run(run())
+
+
+def ring_a_closed_bell(path: Path, user: int, pipe: Connection) -> None:
+    """As ``user``: store where a bell hangs that is not his; send what came of it, and what is to be rung."""
+    be(user)
+
+    async def run() -> None:
+        async with SQLiteBackend(path) as backend, SQLiteBackend(path) as waiter:
+            wait = asyncio.ensure_future(waiter.wait_for("t", 30))
+            await asyncio.sleep(0)
+            await waiter.exists("t")
+            [bell] = os.listdir(f"{path}-bells")
+            os.chmod(f"{path}-bells/{bell}", 0o000)
+            is_stored = await backend.store("t", TaskResult.success("t"))
+            await backend.get("t")
+            pipe.send([is_stored, sorted(storage_of(backend)._changes._bell._overrun)])
+            wait.cancel()
+
+    asyncio.run(run())
+
+
+async def empty_disk(path: Path) -> None:
+    """Fill the disk, try to remove what is there, then do so with some room; print what came of each."""
+    async with SQLiteBackend(path) as backend:
+        stored: list[str] = []
+        with suppress(StorageFull):
+            for n in count():
+                await backend.store(f"t{n}", TaskResult.success(f"t{n}", "x" * 20_000))
+                stored.append(f"t{n}")
+        refused = 0
+        for removal in (backend.delete(stored[0]), backend.delete_many(stored), backend.clear()):
+            try:
+                await removal
+            except StorageFull:
+                refused += 1
+        print(len(stored), refused, len(await backend.get_many(stored)))
+        os.unlink(path.with_name("ballast"))
+        await backend.vacuum()
+        removed = 0
+        for start in range(0, len(stored), 100):
+            removed += await backend.delete_many(stored[start : start + 100])
+        await backend.vacuum()
+        print(removed, os.stat(path).st_size + os.stat(f"{path}-wal").st_size)
+
+
+def store_without_descriptors(path: Path, pipe: Connection) -> None:
+    """Open, use up what this process may open, and store 20, each when told to; send how many were left."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+
+    async def run() -> None:
+        async with SQLiteBackend(path) as backend:
+            taken = []
+            with suppress(OSError):
+                while True:
+                    taken.append(os.dup(0))
+            for n in range(20):
+                pipe.recv()
+                await backend.store(f"t{n}", TaskResult.success(f"t{n}"))
+            for descriptor in taken:
+                os.close(descriptor)
+        pipe.send(len(taken) > 100)
+
+    asyncio.run(run())
+
+
+async def store_one(path: Path) -> None:
+    """Print the kind of error, and whether it names the file."""
+    try:
+        async with SQLiteBackend(path) as backend:
+            await backend.store("t", TaskResult.success("t"))
+    except StorageError as error:
+        print(type(error).__name__, "naming" if str(path) in str(error) else "without", path)
+    else:
+        print(None)
+
+
+async def back_up_to_disk(target: Path) -> None:
+    """A file beside the small disk, on which there is no room for it; print what comes of it."""
+    async with SQLiteBackend(target.parent.with_name("x.db")) as backend:
+        for n in range(100):
+            await backend.store(f"t{n}", TaskResult.success(f"t{n}", "x" * 20_000))
+        try:
+            await backend.backup(target)
+        except StorageFull as error:
+            print("StorageFull", str(target) in str(error), os.listdir(target.parent))
+        await backend.delete_many(f"t{n}" for n in range(90))
+        await backend.vacuum()
+        print(await backend.backup(target) > 0, os.listdir(target.parent))
+
+
 def lose_loop(path: Path, *, is_open: bool) -> None:
     """A loop dies while a store, or the opening before it, waits for a lock; go on in a new one."""
     store_and_close(path, "before")
@@ -182,4 +336,7 @@ if __name__ == "__main__":
     if job.startswith("lose_loop"):
         lose_loop(Path(where), is_open=job == "lose_loop_storing")
     else:
-        asyncio.run(fill_disk(Path(where)))
+        programs = {
+            program.__name__: program for program in (fill_disk, empty_disk, back_up_to_disk, store_one)
+        }
+        asyncio.run(programs[job](Path(where)))

@@ -96,7 +96,7 @@ async def test_nothing_is_left_of_a_task(tmp_path: Path, way: str) -> None:
             assert await backend.purge_expired() == 1
     for table in ("task", "facet", "item", "timeline"):
         assert look(path, f"SELECT * FROM {table}") == []
-    assert {row[2] for row in look(path, "SELECT * FROM tally")} == {0}
+    assert {row[2] for row in look(path, "SELECT * FROM tally")} <= {0}
 
 
 async def test_counts_are_one_row_for_each_status(tmp_path: Path) -> None:

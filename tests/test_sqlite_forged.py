@@ -108,6 +108,60 @@ async def test_overflow_of_an_expired_record(tmp_path: Path, column: str) -> Non
         assert (await backend.wait_for("t", 5)).version == 1
 
 
+def by_hand(path: Path, script: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(script)
+
+
+async def test_an_id_that_was_changed(tmp_path: Path) -> None:
+    """What it leaves keeps nobody from storing the old id, not even at the same time; each can be removed."""
+    path = tmp_path / "x.db"
+    async with SQLiteBackend(path, clock=lambda: 10) as backend:
+        await backend.store("t", failed("t"))
+        by_hand(path, "UPDATE task SET id = 'other' WHERE id = 't'")
+        assert await backend.store("t", failed("t", retries=1)) is True
+        assert (await backend.wait_for("t", 5)).version == 1
+        assert len(await backend.history.of("t")) == 1
+        assert await backend.delete_many(["t", "other"]) == 2
+
+
+async def test_rows_that_were_removed(tmp_path: Path) -> None:
+    """The next one does not get what belonged to them."""
+    path = tmp_path / "x.db"
+    async with SQLiteBackend(path) as backend:
+        for name in ("t", "u"):
+            await backend.store(name, failed(name))
+            await backend.data.set(name, "k", name)
+        by_hand(path, "DELETE FROM task")
+        for name in ("new", "newer"):
+            assert await backend.store(name, failed(name)) is True
+            assert await backend.data.all(name) == {}
+            assert len(await backend.history.of(name)) == 1
+
+
+async def test_clear_mends_what_was_written_by_hand(tmp_path: Path) -> None:
+    """Counts that are wrong, and what is left of records; but not the workers and the app."""
+    path = tmp_path / "x.db"
+    async with SQLiteBackend(path) as backend, SQLiteBackend(path, namespace="other") as other:
+        await backend.app.register({"k": 1})
+        await backend.workers.register("w")
+        await backend.store_many(failed(name, labels={"x"}) for name in "abc")
+        await other.store("d", failed("d"))
+        by_hand(path, "UPDATE tally SET tasks = 77 WHERE ns = 1; DELETE FROM task WHERE id = 'b'")
+        assert (await backend.count_by_status())[TaskStatus.FAILED] == 77
+        assert await backend.clear() == 2
+        assert set((await backend.count_by_status()).values()) == {0}
+        assert await backend.clear() == 0
+        assert [worker.worker_id for worker in await backend.workers.all()] == ["w"]
+        assert await backend.app.info() is not None
+        assert ids((await other.page()).items) == ["d"]
+        assert (await other.count_by_status())[TaskStatus.FAILED] == 1
+    with closing(sqlite3.connect(path)) as connection:
+        for table in ("facet", "timeline", "tally", "item"):
+            of_tasks = "AND task > 0" if table == "item" else ""
+            assert connection.execute(f"SELECT * FROM {table} WHERE ns = 1 {of_tasks}").fetchall() == []
+
+
 DATAGRAMS = [
     b"x",
     b"\xff",

@@ -198,6 +198,21 @@ async def test_others_come_and_go(tmp_path: Path) -> None:
     assert await check_whole(path) == {"mine", "theirs", "after", "last", "really"}
 
 
+async def test_a_program_that_has_no_descriptor_left(tmp_path: Path) -> None:
+    """It stores, and others are told of it at once, time after time."""
+    path = tmp_path / "x.db"
+    async with SQLiteBackend(path, recheck_interval=1_000) as backend:
+        await backend.open()
+        with child(sqlite_jobs.store_without_descriptors, path) as (_, pipe):
+            for n in range(20):
+                task = await waiting(backend, f"t{n}")
+                await seen(backend, task, f"t{n}")
+                pipe.send("go")
+                async with asyncio.timeout(20):
+                    await task
+            assert await asyncio.to_thread(pipe.recv)
+
+
 def store_elsewhere(path: Path, task_id: str) -> None:
     process = PROCESSES.Process(target=sqlite_jobs.store_and_close, args=(path, task_id))
     process.start()
@@ -245,21 +260,55 @@ async def listed(backend: SQLiteBackend) -> list[str]:
     return [result.task_id async for result in backend.iter_by_status(load_result=False)]
 
 
+def on_a_mount(folder: Path, options: str, script: str) -> str:
+    """What a shell script prints with a file system of its own at the folder ``$0``; ``$1`` runs Python."""
+    mount = f"mount -t tmpfs -o {options} flowstore $0"
+    shell = ["unshare", "--mount", "sh", "-c"]
+    if not shutil.which("unshare") or subprocess.run([*shell, mount, folder], check=False).returncode:
+        pytest.skip("this run may not mount a file system of its own")
+    command = [*shell, f"{mount} && {script}", str(folder), sys.executable]
+    ended = subprocess.run(command, text=True, capture_output=True, timeout=60, check=False)
+    assert ended.stderr == ""
+    return ended.stdout
+
+
 def test_disk_really_full(tmp_path: Path) -> None:
     """On a file system of 1 MiB that fills up: as with too few pages, and it goes on when there is room."""
-    mount = "mount -t tmpfs -o size=1m,mode=700 flowstore $0"
-    shell = ["unshare", "--mount", "sh", "-c"]
-    if not shutil.which("unshare") or subprocess.run([*shell, mount, tmp_path], check=False).returncode:
-        pytest.skip("this run may not mount a file system of its own")
-    ballast = f"{mount} && head -c 200000 /dev/zero > $0/ballast"
-    job = f'{ballast} && exec "$1" -m tests.sqlite_jobs fill_disk $0/x.db'
-    output = subprocess.run(
-        [*shell, job, tmp_path, sys.executable], text=True, capture_output=True, timeout=60, check=False
-    )
-    assert output.stderr == ""
-    stored, found, half, another, is_there_after = output.stdout.split()
+    script = 'head -c 200000 /dev/zero > $0/ballast && exec "$1" -m tests.sqlite_jobs fill_disk $0/x.db'
+    output = on_a_mount(tmp_path, "size=1m,mode=700", script)
+    stored, found, half, another, is_there_after = output.split()
     assert int(stored) == int(found) > 5
     assert (half, another, is_there_after) == ("None", "StorageFull", "True")
+
+
+def test_emptying_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    """What cannot be removed is there as before; with 5 MB of room everything can, in portions."""
+    script = 'head -c 5000000 /dev/zero > $0/ballast && exec "$1" -m tests.sqlite_jobs empty_disk $0/x.db'
+    before, after = on_a_mount(tmp_path, "size=16m,mode=700", script).splitlines()
+    stored, refused, found = map(int, before.split())
+    assert refused == 3
+    assert stored == found > 200
+    removed, size = map(int, after.split())
+    assert removed == stored
+    assert size < 100_000
+
+
+async def test_the_log_is_not_kept_long(tmp_path: Path) -> None:
+    """What a long reader made of it is given back with the first commits after it."""
+    path = tmp_path / "x.db"
+    async with SQLiteBackend(path) as backend:
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN").close()
+        reader.execute("SELECT * FROM task").fetchall()
+        for n in range(30):
+            await backend.store(f"t{n}", TaskResult.success(f"t{n}", "x" * 2**20))
+        log = path.with_name("x.db-wal")
+        assert log.stat().st_size > 30 * 2**20
+        reader.execute("COMMIT").close()
+        reader.close()
+        for n in range(3):
+            await backend.store(f"u{n}", TaskResult.success(f"u{n}"))
+        assert log.stat().st_size <= 2**24
 
 
 @pytest.mark.parametrize("rights", ["file", "folder", "empty folder"])

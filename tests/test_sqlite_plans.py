@@ -40,10 +40,16 @@ RANGES: Final = {
     "next_facet": {"facet(ns=? AND facet>?)"},
     "timeline": {"timeline(ns=? AND (at,key,id)>(?,?,?) AND at<?)"},
     "find_namespace": {"namespace(name=?)"},
+    "last_task": {"item(ns=?)"},
+    "has_tasks": {"task(ns=?)"},
     "drop_lost_facets": {"facet(ns=?)"},
+    "clear_tally": {"tally(ns=?)"},
+    "clear_facets": {"facet(ns=?)"},
+    "clear_timeline": {"timeline(ns=?)"},
+    "clear_items": {"item(ns=? AND task>?)"},
 }
 """The searches that are bounded by something else than the equality of two columns: by their LIMIT, or by a
-row number. The last one mends an index, and never runs unless somebody wrote into the file by hand.
+row number. The last five find nothing, or are not made, unless somebody wrote into the file by hand.
 """
 SCANNED: Final = re.compile(r"SCAN (CONSTANT ROW|namespace|compatibility)")
 """What is small by nature, as the namespaces of a file."""

@@ -67,7 +67,9 @@ def test_options_in_urls() -> None:
     assert examples.keys() == PLAIN_OPTIONS.keys()
     for name, example in examples.items():
         assert example.startswith(f"{name}=")
-        flowstore.connect(f"{'sqlite:///x.db' if name == 'durability' else 'memory://'}?{example}")
+        flowstore.connect(
+            f"{'sqlite:///x.db' if OPTIONS[name].backend == 'SQLite' else 'memory://'}?{example}"
+        )
 
 
 @pytest.mark.parametrize("name", [name for name in OPTIONS if name not in ("failure_ttl", "clock")])

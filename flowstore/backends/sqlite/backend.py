@@ -9,6 +9,7 @@ from typing import Literal, Unpack
 from flowstore._core.options import BackendOptions, op_timeout
 from flowstore._trips.shared import SharedTrips
 from flowstore.backends.sqlite.engine import SQLiteEngine
+from flowstore.backends.sqlite.rights import check_mode
 from flowstore.base import BaseResultBackend
 
 
@@ -17,6 +18,9 @@ class SQLiteBackend(BaseResultBackend):
 
     ``durability``: with "full" a store that has returned survives kill -9 and power loss; with "normal" it
     survives kill -9, and a power loss may undo the last ones. Neither corrupts the file.
+
+    ``mode``: the rights to the file, such as 0o660, and to everything that lies beside it. None: those that
+    it has, and a new one is its owner's alone. An existing file is changed if it is this user's.
     """
 
     def __init__(
@@ -24,14 +28,29 @@ class SQLiteBackend(BaseResultBackend):
         path: str | os.PathLike[str],
         *,
         durability: Literal["full", "normal"] = "full",
+        mode: int | None = None,
         **options: Unpack[BackendOptions],
     ) -> None:
         if durability not in ("full", "normal"):
             raise ValueError(f"durability: expected 'full' or 'normal', got {durability!r}")
         self.path = _check_path(path)
         timeout = op_timeout(options)
-        engine = SQLiteEngine(self.path, durability, options.get("namespace", "default"), timeout)
-        super().__init__(SharedTrips(engine, timeout), **options)
+        namespace = options.get("namespace", "default")
+        self._file = SQLiteEngine(self.path, durability, namespace, timeout, check_mode(mode))
+        super().__init__(SharedTrips(self._file, timeout), **options)
+
+    async def backup(self, path: str | os.PathLike[str]) -> int:
+        """Copy the file, with all its namespaces, to a new file at ``path``; how many bytes that has.
+
+        It is what was stored at one moment during the call, and a store like any other: flowstore opens it.
+        Everybody goes on reading and writing, and however much is written, it ends. Nothing is ever
+        overwritten: raises ValueError if ``path`` exists. The copy appears there when it is whole and on
+        disk, or not at all. It takes as long as it takes to write it; ``op_timeout`` does not limit it.
+        Raises StorageFull, AccessDenied or StorageUnavailable naming ``path`` if it cannot be written there.
+        """
+        target = _check_path(path)
+        async with self._core.life:
+            return await self._file.backup(target)
 
     def __repr__(self) -> str:
         return f"SQLiteBackend({str(self.path)!r}, namespace={self.namespace!r})"

@@ -6,12 +6,14 @@ thread hop, where one hop costs more than the statement. A cancelled caller leav
 is not stopped halfway, and the next hop waits its turn.
 
 POSIX locks belong to a process, not to a descriptor: closing any descriptor of a file drops every lock that
-the process holds on it. So nothing but SQLite opens the database file: ``_create`` makes one and never opens
-an existing one, and ``_is_there`` uses stat. Break that, and another process takes the file for unused and
-deletes its WAL, with the writes in it.
+the process holds on it. So nothing but SQLite opens the database file: ``rights.create`` makes one and never
+opens an existing one, and ``_is_there`` uses stat. Break that, and another process takes the file for unused
+and deletes its WAL, with the writes in it.
 
 In a file that was deleted or replaced SQLite goes on and reports success, for its descriptor remains valid.
 So after every hop the path is compared with the file that was opened; a write into a deleted file must fail.
+Where the path is a symbolic link, SQLite's other files lie beside what it leads to, and so must everything of
+ours; but it is the path that is compared, for a link may come to lead to another file.
 
 SQLite waits for a lock inside of the call, which blocks the thread. Readers and writers therefore have a
 connection each, or a read would wait for whatever the writer is waiting for.
@@ -28,12 +30,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Thread
 from typing import Any, Final, TypeVar
 
 import aiosqlite
 from aiosqlite.core import _STOP_RUNNING_SENTINEL, set_exception, set_result
 
+from flowstore.backends.sqlite.rights import BESIDE, create, follow, prepare
 from flowstore.errors import (
     AccessDenied,
     CorruptStore,
@@ -67,8 +70,6 @@ _OF_FILE_SYSTEM: Final[dict[int, type[StorageError]]] = {
     errno.EDQUOT: StorageFull,
 }
 
-_creating: Final = Lock()
-
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
@@ -97,10 +98,11 @@ def _kind(error: sqlite3.Error, path: Path) -> type[StorageError]:
 
 def _is_denied(path: Path) -> bool:
     """Whether rights explain that SQLite cannot open a file: it says the same of one that is not there."""
+    path = Path(os.path.realpath(path))
     if not os.path.exists(path):
         return False
     # To the files beside it as well, as on a file system that is mounted read-only.
-    beside = [name for name in (f"{path}-wal", f"{path}-shm") if os.path.exists(name)]
+    beside = [name for name in (f"{path}{end}" for end in BESIDE) if os.path.exists(name)]
     may_read = all(_may(name, os.R_OK) for name in (str(path), *beside))
     return not may_read or not _may(str(path.parent), os.W_OK | os.X_OK)
 
@@ -119,29 +121,40 @@ class Connection(aiosqlite.Connection):
     the event loop but does not keep the interpreter from exiting; a file that disappeared is an error.
     """
 
-    def __init__(self, path: Path, timeout: float, *setup: str) -> None:
-        super().__init__(lambda: self._open(timeout, setup), iter_chunk_size=64)
+    def __init__(self, path: Path, mode: int | None, timeout: float, *setup: str) -> None:
+        super().__init__(lambda: self._open(mode, timeout, setup), iter_chunk_size=64)
         self._thread = Thread(target=_serve, args=(self._tx,), name=f"flowstore {path.name}", daemon=True)
         self._path = path
-        self._file: tuple[int, int]
+        self.file: Path
+        """What the path leads to, once it is open."""
+        self._identity: tuple[int, int] | None = None
         self._opened: sqlite3.Connection | None = None
+
+    def another(self, timeout: float, *setup: str) -> Connection:
+        """One to the same file, or none. It creates nothing."""
+        made = Connection(self._path, None, timeout, *setup)
+        made._identity = self._identity
+        return made
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work`` in the connection's thread. It runs to its end even if the caller is cancelled."""
-        with translated(self._path):
-            result: T = await self._execute(self._work, work)  # type: ignore[no-untyped-call]  # aiosqlite's
-            return result
+        result: T = await self._execute(self._work, work)  # type: ignore[no-untyped-call]  # aiosqlite's
+        return result
 
     def post(self, call: Callable[[], None]) -> None:
         """Queue ``call`` for the connection's thread and return at once. It must not raise."""
         self._tx.put_nowait((None, call))
 
-    def _open(self, timeout: float, setup: tuple[str, ...]) -> sqlite3.Connection:
-        _create(self._path)
-        found = os.stat(self._path)
-        self._file = found.st_dev, found.st_ino
-        self._opened = _connect(self._path, timeout, setup)
-        return self._opened
+    def _open(self, mode: int | None, timeout: float, setup: tuple[str, ...]) -> sqlite3.Connection:
+        with translated(self._path):
+            self.file = Path(os.path.realpath(self._path))
+            if self._identity is None:
+                create(self.file, mode)
+                found = os.stat(self.file)
+                self._identity = found.st_dev, found.st_ino
+            self._check_there()
+            self._opened = _connect(self.file, timeout, setup)
+            return self._opened
 
     def stop(self) -> asyncio.Future[Any] | None:
         """As aiosqlite's, and close a connection that was opened for a caller who had been cancelled.
@@ -151,6 +164,11 @@ class Connection(aiosqlite.Connection):
         self._tx.put_nowait((None, self._close_opened))
         return super().stop()
 
+    async def end(self) -> None:
+        """Stop, and wait until what is under way has ended."""
+        if (ended := self.stop()) is not None:
+            await asyncio.wait([ended])
+
     def _close_opened(self) -> None:
         if self._opened is not None:
             self._opened.close()
@@ -158,13 +176,15 @@ class Connection(aiosqlite.Connection):
     def _work(self, work: Callable[[sqlite3.Connection], T]) -> T:
         # Afterwards, not before: a file replaced during the work would go unnoticed until the next hop. In
         # `finally`, since an error that SQLite reports is often only a symptom of the missing file.
-        try:
-            return work(self._conn)
-        finally:
-            if not self._is_there():
-                raise StoreReplaced(
-                    f"{self._path}: was deleted, or replaced by another file, while it was open"
-                )
+        with translated(self._path):
+            try:
+                return work(self._conn)
+            finally:
+                self._check_there()
+
+    def _check_there(self) -> None:
+        if not self._is_there():
+            raise StoreReplaced(f"{self._path}: was deleted, or replaced by another file, while it was open")
 
     def _is_there(self) -> bool:
         try:
@@ -173,7 +193,7 @@ class Connection(aiosqlite.Connection):
             return False
         except OSError:  # such as a folder that must not be looked into: that says nothing about the file
             return True
-        return self._file == (found.st_dev, found.st_ino)
+        return self._identity == (found.st_dev, found.st_ino)
 
 
 def _serve(calls: SimpleQueue[tuple[asyncio.Future[Any] | None, Callable[[], Any]]]) -> None:
@@ -194,17 +214,8 @@ def _serve(calls: SimpleQueue[tuple[asyncio.Future[Any] | None, Callable[[], Any
         del future, call  # while it waits for the next call, it must not keep the last one alive
 
 
-def _create(path: Path) -> None:
-    """Create the file, readable by its owner only, unless it exists.
-
-    An existing file is not opened, because closing it would drop the locks of all connections of this process
-    (see above). ``_creating`` keeps other threads from connecting between this open and close.
-    """
-    with _creating, suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-
-
 def _connect(path: Path, timeout: float, setup: tuple[str, ...]) -> sqlite3.Connection:
+    prepare(path)
     raw = sqlite3.connect(
         f"{path.as_uri()}?mode=rw", uri=True, timeout=timeout, isolation_level=None, cached_statements=256
     )
@@ -214,6 +225,8 @@ def _connect(path: Path, timeout: float, setup: tuple[str, ...]) -> sqlite3.Conn
         _run_until_unlocked(raw, "PRAGMA journal_mode = WAL", timeout)
         for statement in setup:
             raw.execute(statement)
+        for name in BESIDE:  # made by SQLite, or before the file had the rights that it has now
+            follow(f"{path}{name}", os.stat(path))
     except BaseException:
         raw.close()
         raise

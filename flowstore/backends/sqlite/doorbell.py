@@ -8,6 +8,9 @@ commit between the two would be missed.
 Sends never block, for a slow listener must not hold up a writer. If its queue is full, the details are
 dropped and "look at everything" is sent to it, with growing pauses, until it gets through. A socket whose
 process died refuses the datagram, and is removed by whoever rings next.
+
+A program that has used up its descriptors can still commit, since the database is open; so it must still be
+able to ring, or its waiters would hear of nothing before their re-check. Two descriptors are kept for that.
 """
 
 from __future__ import annotations
@@ -21,7 +24,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Final
+
+from flowstore.backends.sqlite.rights import follow, make_folder
 
 LOOK_AT_EVERYTHING: Final = b""
 MOST_BYTES: Final = 32_768
@@ -29,6 +35,8 @@ _MOST_PER_TURN: Final = 64
 _FIRST_PAUSE: Final = 0.002
 _LONGEST_PAUSE: Final = 1.0
 _DEAD: Final = (errno.ECONNREFUSED, errno.ENOENT)
+_NOT_OURS: Final = (errno.EACCES, errno.EPERM)
+_NONE_LEFT: Final = (errno.EMFILE, errno.ENFILE)
 _OPENED_FILES: Final = Path("/proc/self/fd")
 _HAS_OPENED_FILES: Final = _OPENED_FILES.is_dir()
 
@@ -52,6 +60,7 @@ class Doorbell:
         self._socket: socket.socket | None = None
         self._overrun: set[str] = set()
         self._retry: asyncio.TimerHandle | None = None
+        self._spare = _Spare()
 
     def bind(self) -> None:
         """Receive from now on. Raises OSError or NotImplementedError where that is not possible."""
@@ -73,6 +82,7 @@ class Doorbell:
 
     def close(self) -> None:
         self.unbind()
+        self._spare.close()
         if self._retry is not None:
             self._retry.cancel()
 
@@ -81,13 +91,24 @@ class Doorbell:
 
         Never raises: these are hints, and the commit they report has succeeded.
         """
-        try:
-            names = [name for name in os.listdir(self._folder) if name != self._name]
-        except OSError:  # no folder: nobody listens
-            return
+        self._try(lambda: self._ring(messages))
+
+    def _ring(self, messages: Iterable[bytes]) -> None:
+        names = [name for name in os.listdir(self._folder) if name != self._name]
         if names:
-            with suppress(OSError), self._opened_folder() as folder:
-                self._send(folder, names, list(messages))
+            with self._opened_folder() as folder:
+                self._send(folder, names, messages)
+
+    def _try(self, work: Callable[[], None]) -> None:
+        """``work``, as far as it can be done. Mostly there is no folder, as nobody listens."""
+        with suppress(OSError):
+            try:
+                work()
+            except OSError as error:
+                if error.errno not in _NONE_LEFT:
+                    raise
+                with self._spare.lent():
+                    work()
 
     def _unbind(self) -> None:
         bell, self._socket = self._socket, None
@@ -106,29 +127,32 @@ class Doorbell:
         bell.close()
 
     def _bind(self, bell: socket.socket) -> None:
-        mode = self._file.stat().st_mode & 0o666
+        file = self._file.stat()
+        mode = file.st_mode & 0o666
         for _ in range(10):
-            self._folder.mkdir(mode | (mode & 0o444) >> 2, exist_ok=True)
+            make_folder(self._folder, file)
             with suppress(FileNotFoundError), self._opened_folder() as folder:
                 bell.bind(self._address(folder, self._name))
                 os.chmod(self._name, mode, dir_fd=folder)
+                follow(self._name, file, folder=folder)
                 return
             # the last other listener has just removed the folder
         raise FileNotFoundError(errno.ENOENT, "removed again and again", str(self._folder))
 
     def _send(
-        self, folder: int, names: Sequence[str], messages: Sequence[bytes], pause: float = _FIRST_PAUSE
+        self, folder: int, names: Sequence[str], messages: Iterable[bytes], pause: float = _FIRST_PAUSE
     ) -> None:
         with _socket() as sender:
+            told = list(messages)
             for name in names:
                 try:
-                    for message in messages:
+                    for message in told:
                         sender.sendto(message, self._address(folder, name))
                 except OSError as error:
                     if error.errno in _DEAD:
                         with suppress(OSError):
                             os.unlink(name, dir_fd=folder)
-                    else:
+                    elif error.errno not in _NOT_OURS:
                         with suppress(RuntimeError):  # the loop is closed; the listener's recheck has to do
                             self._loop.call_soon_threadsafe(self._missed, name, pause)
 
@@ -143,8 +167,11 @@ class Doorbell:
         self._post(partial(self._ring_again, names, pause))
 
     def _ring_again(self, names: Sequence[str], pause: float) -> None:
-        with suppress(OSError), self._opened_folder() as folder:
-            self._send(folder, names, [LOOK_AT_EVERYTHING], pause)
+        def again() -> None:
+            with self._opened_folder() as folder:
+                self._send(folder, names, [LOOK_AT_EVERYTHING], pause)
+
+        self._try(again)
 
     def _listen(self, bell: socket.socket) -> None:
         # Bounded: while messages keep coming, the loop has other work to do as well.
@@ -166,6 +193,41 @@ class Doorbell:
     def _address(self, folder: int, name: str) -> str:
         """An address has at most 107 bytes, but a path may be longer. On Linux the open folder is short."""
         return f"{_OPENED_FILES}/{folder}/{name}" if _HAS_OPENED_FILES else str(self._folder / name)
+
+
+class _Spare:
+    """Descriptors for who has no other left: as many as it takes to ring."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[socket.socket, ...] = ()
+        self._is_closed = False
+        self._lending = Lock()
+        self._take()
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._drop()
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """In the block they are free, for anybody in this process: others may be faster."""
+        with self._lending:
+            self._drop()
+            try:
+                yield
+            finally:
+                self._take()
+                if self._is_closed:  # meanwhile, in the loop
+                    self._drop()
+
+    def _take(self) -> None:
+        with suppress(OSError):
+            self._kept = socket.socketpair()
+
+    def _drop(self) -> None:
+        kept, self._kept = self._kept, ()
+        for each in kept:
+            each.close()
 
 
 def _socket() -> socket.socket:

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from flowstore._trips.lanes import copy_of
 from flowstore.backends.sqlite import vacuum, writes
+from flowstore.backends.sqlite.backup import back_up
 from flowstore.backends.sqlite.changes import Changes
 from flowstore.backends.sqlite.connection import Connection, transaction, translated
 from flowstore.backends.sqlite.format import NO_NAMESPACE, namespace_number, open_namespace
@@ -64,8 +65,11 @@ class SQLiteEngine(Engine):
     A verb is one hop, and a write is one transaction that carries all items of the call.
     """
 
-    def __init__(self, path: Path, durability: str, namespace: str, timeout: float) -> None:
+    def __init__(
+        self, path: Path, durability: str, namespace: str, timeout: float, mode: int | None = None
+    ) -> None:
         self._path = path
+        self._mode = mode
         self._durability = durability
         self._namespace = namespace
         self._timeout = timeout
@@ -87,7 +91,7 @@ class SQLiteEngine(Engine):
                 lambda raw: open_namespace(raw, self._path, self._namespace)
             )
             self._reader = await self._connect("PRAGMA query_only = 1")
-            self._changes = Changes(self._path, self._ns, hints, self._reader, self._connect_detector)
+            self._changes = Changes(self._writer.file, self._ns, hints, self._reader, self._connect_detector)
         except BaseException:
             await self._close(connections)
             raise
@@ -226,6 +230,8 @@ class SQLiteEngine(Engine):
         def work(raw: sqlite3.Connection) -> list[Stored]:
             with transaction(raw):
                 removed = self._purge(raw, "anything" if everything else "expired", now, limit)
+                if everything and len(removed) < limit:
+                    writes.sweep(raw, self._ns)
             self._tell(_removed(removed, now))
             return removed
 
@@ -243,18 +249,30 @@ class SQLiteEngine(Engine):
             await asyncio.sleep(time.monotonic() - began)
         return freed
 
+    async def backup(self, target: Path) -> int:
+        """Copy the whole file, see backup.py; how many bytes. It has no timeout."""
+        copier = await self._connect()  # its own: others go on reading and writing
+        try:
+            return await back_up(copier, target)
+        finally:
+            if copier in self._connections:  # else its loop is closed, and it has been stopped
+                self._connections.remove(copier)
+                await copier.end()
+
     async def _connect_detector(self) -> Connection:
         if self._detector is None:
             self._detector = await self._connect("PRAGMA query_only = 1")
         return self._detector
 
     async def _connect(self, *setup: str) -> Connection:
-        connection = Connection(self._path, self._timeout, *setup)
         connections = self._connections
+        if connections:
+            connection = connections[0].another(self._timeout, *setup)
+        else:
+            connection = Connection(self._path, self._mode, self._timeout, *setup)
         connections.append(connection)  # before it connects: the loop may be closed meanwhile
         try:
-            with translated(self._path):
-                await connection
+            await connection
         except BaseException:
             if connection in connections:  # it has stopped by itself
                 connections.remove(connection)

@@ -19,7 +19,11 @@ SELECT task, id, status, stage, version, submitted_at, finished_at, expires_at,
 FROM task WHERE ns = ? AND id IN ({ids});
 
 -- name: last_task
-SELECT max(task) FROM task;
+-- Or of one whose row somebody removed by hand: the next one must not find its belongings.
+SELECT max(
+    coalesce((SELECT max(task) FROM task), 0),
+    coalesce((SELECT task FROM item WHERE ns = ? ORDER BY task DESC LIMIT 1), 0)
+);
 
 -- name: insert
 INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
@@ -48,7 +52,8 @@ DELETE FROM facet WHERE ns = ? AND id = ?;
 INSERT INTO item VALUES (?, ?, 0, ?, 1, ?, ?, ?);
 
 -- name: log_time
-INSERT INTO timeline VALUES (?, ?, ?, ?, ?);
+-- Where somebody gave a record another id by hand, it may be left of the one that had this id.
+REPLACE INTO timeline VALUES (?, ?, ?, ?, ?);
 
 -- name: drop_log
 DELETE FROM item WHERE ns = ? AND task = ? AND section = 0 RETURNING at, key;
@@ -66,6 +71,21 @@ DELETE FROM item WHERE ns = ? AND task = ?;
 
 -- name: drop_task
 DELETE FROM task WHERE task = ?;
+
+-- name: has_tasks
+SELECT 1 FROM task WHERE ns = ? LIMIT 1;
+
+-- name: clear_tally
+DELETE FROM tally WHERE ns = ?;
+
+-- name: clear_facets
+DELETE FROM facet WHERE ns = ?;
+
+-- name: clear_timeline
+DELETE FROM timeline WHERE ns = ?;
+
+-- name: clear_items
+DELETE FROM item WHERE ns = ? AND task > 0;
 
 -- name: expired
 SELECT task, id, status, stage, version, submitted_at, finished_at, expires_at,

@@ -119,6 +119,13 @@ def remove(raw: sqlite3.Connection, ns: int, rows: Iterable[Stored]) -> None:
     step.finish()
 
 
+def sweep(raw: sqlite3.Connection, ns: int) -> None:
+    """Where no record is left, remove what only a change by hand can have left of them, and wrong counts."""
+    if not raw.execute(SQL["has_tasks"], (ns,)).fetchall():
+        for name in ("clear_tally", "clear_facets", "clear_timeline", "clear_items"):
+            raw.execute(SQL[name], (ns,))
+
+
 _ORDER: Final = (
     *("drop_task", "insert", "update", "add_tally"),
     *("drop_facet", "drop_lost_facets", "add_facet", "drop_time", "log", "log_time"),
@@ -178,8 +185,7 @@ class _Step:
 
     def _next_task(self) -> int:
         if not self._last_task:
-            [(last,)] = self._raw.execute(SQL["last_task"]).fetchall()
-            self._last_task = last or 0
+            [(self._last_task,)] = self._raw.execute(SQL["last_task"], (self._ns,)).fetchall()
         self._last_task += 1
         return self._last_task
 
