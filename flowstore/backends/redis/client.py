@@ -137,7 +137,8 @@ def storage_error(error: Exception, prefix: str) -> StorageError:
     kind = _kind(error)
     text = f"Redis: {text_of(error)}"
     if kind is AccessDenied:
-        rules = f"~{prefix}* &{prefix}inbox:* +@read +@write +@scripting +@pubsub +@connection"
+        # Without resetchannels Redis 6.2 refuses the channel: there a new user has all of them.
+        rules = f"~{prefix}* resetchannels &{prefix}inbox:* +@read +@write +@scripting +@pubsub +@connection"
         text += f"; flowstore needs a user with the ACL rules {rules}"
     return kind(text)
 
