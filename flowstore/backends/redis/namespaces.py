@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from string import ascii_letters, digits, punctuation
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.format import FORMAT
@@ -21,12 +22,18 @@ _IS_FORMAT_KEY: Final = re.compile(rb"flowstore:\{[^{}]*\}:format").fullmatch
 """Stricter than the pattern of SCAN: the key of a record may end like that as well, if its id does."""
 _FORMATS: Final = re.compile(rb"(\d{1,9})(?: (\d{1,9}) (\d{1,9}))?")
 OLDEST: Final = 2
+_PLAIN: Final = (ascii_letters + digits + punctuation).replace("%", "")
 
 
 def prefix_of(namespace: str) -> str:
     """The prefix of all keys of a namespace, which share a hash tag."""
     escaped = namespace.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
     return f"flowstore:{{{escaped}}}:"
+
+
+def client_name_of(namespace: str) -> str:
+    """The name of the connections of a backend, in which a server allows printable ASCII without spaces."""
+    return f"flowstore:{quote(namespace, safe=_PLAIN)}"
 
 
 def pattern_of(prefix: str) -> str:
