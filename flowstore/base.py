@@ -279,6 +279,15 @@ class BaseResultBackend:
         """
         return await removing.clear(self._core, statuses, selection)
 
+    async def drop_namespace(self) -> int:
+        """Remove everything of this namespace; returns the number of records removed.
+
+        As ``clear``, and then its workers, its app and its place in ``app.namespaces`` of other backends.
+        What is stored meanwhile stays. This backend goes on, with a namespace that is as good as new; so do
+        others that have it open. See docs/workers.md.
+        """
+        return await removing.drop_namespace(self._core)
+
     async def purge_expired(self, limit: int = PURGE_STEP) -> int:
         """Remove at most ``limit`` expired records now; returns how many.
 

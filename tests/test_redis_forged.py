@@ -102,7 +102,7 @@ async def test_forged_messages(redis_url: str, client: Any) -> None:
     assert {context["message"] for context in told} == {"flowstore's Redis listener failed and starts again"}
 
 
-@pytest.mark.parametrize("forged", [["a", "list"], "9007199254740993", "99999999999 answer", "inf", "nan", ""])
+@pytest.mark.parametrize("forged", [["a", "list"], "9007199254740993", "99999999999 x", "inf", "nan", ""])
 async def test_what_others_write_to_the_keys_of_lines(
     redis_url: str, client: Any, forged: str | list[str]
 ) -> None:

@@ -40,6 +40,13 @@ RANGES: Final = {
     "next_facet": {"facet(ns=? AND facet>?)"},
     "timeline": {"timeline(ns=? AND (at,key,id)>(?,?,?) AND at<?)"},
     "find_namespace": {"namespace(name=?)"},
+    "namespaces": {"task(ns=?)"},
+    "unmark_dropped": {"namespace(name=?)"},
+    "has_tasks": {"task(ns=?)"},
+    "lost_items": {"item(ns=? AND task>?)"},
+    "lost_facets": {"facet(ns=?)"},
+    "lost_times": {"timeline(ns=?)"},
+    "drop_tally": {"tally(ns=?)"},
     "drop_lost_facets": {"facet(ns=?)"},
 }
 """The searches that are bounded by something else than the equality of two columns: by their LIMIT, or by a

@@ -145,6 +145,9 @@ class SharedTrips(EngineWrapper):
     async def namespaces(self) -> list[str]:
         return await in_time(self.inner.namespaces(), self._timeout)
 
+    async def drop_namespace(self, limit: int, now: int) -> bool:
+        return await in_time(self.inner.drop_namespace(limit, now), self._timeout)
+
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
         return await in_time(self.inner.purge(limit, now, everything=everything), self._timeout)
 

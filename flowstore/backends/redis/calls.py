@@ -139,9 +139,7 @@ class Calls:
         if self._unfenced:
             await self._fence(line)
         try:
-            answer = await self._run(
-                line, script, (self._prefix, line.key), (next(line.numbers), *arguments)
-            )
+            answer = await self._run(line, script, (self._prefix, line.key), (next(line.numbers), *arguments))
         except BaseException:
             # Errors of the server as well: they may be the answer to a call sent again, whose first copy is
             # still on its way.
@@ -193,6 +191,7 @@ _PARTS: Final = {
     "remove": ("full", "line", "answer", "record", "telling", "removal", "remove"),
     "purge": ("full", "line", "answer", "record", "telling", "removal", "purge"),
     "mend": ("full", "line", "answer", "record", "telling", "removal", "mend"),
+    "drop": ("full", "line", "answer", "drop"),
     "report": ("line", "answer", "record", "telling", "expiry", "report"),
     "expire": ("line", "answer", "record", "telling", "expiry", "expire"),
     "put": ("line", "answer", "record", "put"),

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 
 from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.format import FORMAT
-from flowstore.errors import CorruptStore, SchemaTooNew, StorageError, StorageFull
+from flowstore.errors import CorruptStore, SchemaTooNew, StorageError, StorageFull, StorageUnavailable
 
 REGISTER: Final = "flowstore::namespaces"
 """A set of all namespaces; outside of each of them, so that it may be forbidden to the user."""
@@ -47,6 +47,8 @@ class Namespace:
     def __init__(self, name: str) -> None:
         self.name = name
         self.prefix = prefix_of(name)
+        self.is_founded = False
+        """Whether it is there. Once it was dropped, the next write founds it anew."""
         self._key = f"{self.prefix}format"
 
     async def open(self, calls: Calls) -> StorageError | None:
@@ -66,7 +68,19 @@ class Namespace:
             await migrate(calls, self.prefix)
         if reason is None and full is None:
             await self._register(calls)
+        self.is_founded = True
         return reason
+
+    async def leave(self, calls: Calls) -> None:
+        """Take a namespace that was dropped out of the register."""
+        try:
+            await calls.command("SREM", REGISTER, self.name)
+        except StorageUnavailable:
+            raise
+        except StorageError:
+            pass  # it could not be registered either
+        finally:
+            self.is_founded = False
 
     async def _register(self, calls: Calls) -> None:
         with suppress(StorageError):  # forbidden, full, or in a slot of another node: it is not needed
@@ -78,12 +92,12 @@ class Namespace:
         with suppress(StorageError, UnicodeDecodeError):
             names: set[str] = {name.decode() for name in await calls.command("SMEMBERS", REGISTER)}
             if _IS_WHOLE in names:
-                return sorted(names - {_IS_WHOLE})
+                return sorted({self.name, *names} - {_IS_WHOLE})
         names = await self._scanned(calls)
         if calls.refusal is None:
             with suppress(StorageError):
                 await calls.command("SADD", REGISTER, *names, _IS_WHOLE)
-        return sorted(names)
+        return sorted({self.name, *names})
 
     async def _scanned(self, calls: Calls) -> set[str]:
         """As the keys of the database show, in bounded trips."""

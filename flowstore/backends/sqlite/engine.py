@@ -207,9 +207,17 @@ class SQLiteEngine(Engine):
         return [item_of(Section.HISTORY, row[0], row[1:]) for row in rows]
 
     async def namespaces(self) -> list[str]:
-        return await self._read(
-            lambda raw, _: [name for (name,) in raw.execute(SQL["namespaces"]).fetchall()]
-        )
+        def work(raw: sqlite3.Connection, _: int) -> list[str]:
+            return [*{self._namespace, *(name for (name,) in raw.execute(SQL["namespaces"]).fetchall())}]
+
+        return await self._read(work)
+
+    async def drop_namespace(self, limit: int, now: int) -> bool:
+        def work(raw: sqlite3.Connection) -> bool:
+            with transaction(raw):
+                return writes.drop_namespace(raw, self._ns, limit, now)
+
+        return await self._write(work)
 
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
         def work(raw: sqlite3.Connection) -> list[bool]:

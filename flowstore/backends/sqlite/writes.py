@@ -119,6 +119,24 @@ def remove(raw: sqlite3.Connection, ns: int, rows: Iterable[Stored]) -> None:
     step.finish()
 
 
+def drop_namespace(raw: sqlite3.Connection, ns: int, limit: int, now: int) -> bool:
+    """Remove what is left once all records are; False while there is more of it than ``limit`` rows."""
+    rests = [("some_items", "drop_item")]
+    is_empty = not raw.execute(SQL["has_tasks"], (ns,)).fetchall()
+    if is_empty:  # what looks as if it belonged to a record has lost it, through somebody's own hands
+        rests += [("lost_items", "drop_item"), ("lost_facets", "drop_facet"), ("lost_times", "drop_time")]
+    for find, drop in rests:
+        rows = raw.execute(SQL[find], (ns, limit)).fetchall()
+        raw.executemany(SQL[drop], rows)
+        limit -= len(rows)
+        if limit < 1:
+            return False
+    if is_empty:
+        raw.execute(SQL["drop_tally"], (ns,))
+    raw.execute(SQL["mark_dropped"], (ns, now))
+    return True
+
+
 _ORDER: Final = (
     *("drop_task", "insert", "update", "add_tally"),
     *("drop_facet", "drop_lost_facets", "add_facet", "drop_time", "log", "log_time"),
