@@ -411,8 +411,9 @@ class BaseResultBackend:
         It is the ``tail -f`` of the history: ids come as the tasks are stored, each as often as it is stored.
         What was missed, before the first step of the iteration or while a connection was lost, is looked up
         in the history, at the latest after ``recheck_interval``; without a history (``history=False``) it
-        stays missed. It never ends, except for empty ``statuses``. Raises BackendClosed. If the storage
-        cannot be reached, it retries for ever.
+        stays missed. A consumer that falls far behind is shown the rest from the history. It never ends,
+        except for empty ``statuses``. Raises BackendClosed. If the storage cannot be reached, it retries for
+        ever.
         """
         return watching.watch_status(self._core, statuses)
 

@@ -45,6 +45,7 @@ class Core:
         self.namespace = check_text("namespace", options.get("namespace", "default"))
         self.engine = with_families(engine)
         self.clock = check_callable("clock", options.get("clock", _wall_clock))
+        self.kept_transitions = kept_transitions(options)
         redact = options.get("redact")
         limit = check_int("max_result_bytes", options.get("max_result_bytes", 64 * 2**20), 2)
         raw = check_bool("raw", options.get("raw", False))
@@ -54,7 +55,7 @@ class Core:
             ttl=check_ttl("ttl", options.get("ttl")),
             failure_ttl=check_ttl("failure_ttl", options.get("failure_ttl", options.get("ttl"))),
             unfinished_ttl=check_ttl("unfinished_ttl", options.get("unfinished_ttl")),
-            history=kept_transitions(options),
+            history=self.kept_transitions,
             redact=None if redact is None else check_callable("redact", redact),
             facets=kept_facets(options),
         )
