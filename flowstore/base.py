@@ -313,6 +313,15 @@ class BaseResultBackend:
         """
         return await removing.clear(self._core, statuses, selection)
 
+    async def drop_namespace(self) -> int:
+        """Remove everything of this namespace; returns the number of records removed.
+
+        As ``clear``, and then its workers, its app and its place in ``app.namespaces`` of other backends.
+        What is stored meanwhile stays. This backend goes on, with a namespace that is as good as new; so do
+        others that have it open. See docs/workers.md.
+        """
+        return await removing.drop_namespace(self._core)
+
     async def purge_expired(self, limit: int = PURGE_STEP) -> int:
         """Remove at most ``limit`` expired records now; returns how many.
 
@@ -457,8 +466,9 @@ class BaseResultBackend:
         It is the ``tail -f`` of the history: ids come as the tasks are stored, each as often as it is stored.
         What was missed, before the first step of the iteration or while a connection was lost, is looked up
         in the history, at the latest after ``recheck_interval``; without a history (``history=False``) it
-        stays missed. It never ends, except for empty ``statuses``. Raises BackendClosed. If the storage
-        cannot be reached, it retries for ever.
+        stays missed. A consumer that falls far behind is shown the rest from the history. It never ends,
+        except for empty ``statuses``. Raises BackendClosed. If the storage cannot be reached, it retries for
+        ever.
         """
         return watching.watch_status(self._core, statuses)
 

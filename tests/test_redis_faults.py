@@ -206,6 +206,35 @@ async def test_waiter_set_of_the_wrong_type(redis_url: str, client: Any) -> None
         assert client.exists(PREFIX + "w:t") == 0
 
 
+@pytest.mark.parametrize("key", ["e:worker:", "k:worker:", "e:app:", "k:app:"])
+async def test_workers_and_apps_of_the_wrong_type_are_mended(redis_url: str, client: Any, key: str) -> None:
+    """By a call that puts or removes one of them whatever stands; until then the damage is named."""
+    async with RedisBackend(redis_url) as backend:
+        await backend.workers.register("w")
+        await backend.app.register({"name": "x"})
+        client.delete(PREFIX + key)
+        client.set(PREFIX + key, "foreign")
+        damaged = backend.workers.all() if key == "e:worker:" else backend.app.info()
+        if key in ("e:worker:", "e:app:"):
+            with pytest.raises(CorruptStore, match="WRONGTYPE"):
+                await damaged
+        else:  # what they hold can be read
+            await damaged
+        if key == "e:worker:":
+            with pytest.raises(CorruptStore, match="WRONGTYPE"):
+                await backend.workers.register("w")
+            assert client.get(PREFIX + key) == "foreign"
+        assert await backend.workers.delete("w") is (key != "e:worker:")
+        await backend.app.register({"name": "y"})
+        await backend.workers.register("w")
+        await backend.workers.heartbeat("w")
+        assert [worker.worker_id for worker in await backend.workers.all()] == ["w"]
+        app = await backend.app.info()
+        assert app is not None
+        assert app.info == {"name": "y"}
+        assert client.type(PREFIX + key) in ("hash", "none")
+
+
 async def test_index_of_the_wrong_type_is_named_by_listings(redis_url: str, client: Any) -> None:
     """They cannot know what it held."""
     async with RedisBackend(redis_url) as backend:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -99,3 +100,32 @@ async def test_forged_messages(redis_url: str, client: Any) -> None:
         await worker.store("t", TaskResult.success("t", 1))
         assert (await task).result == 1
     assert {context["message"] for context in told} == {"flowstore's Redis listener failed and starts again"}
+
+
+@pytest.mark.parametrize("forged", [["a", "list"], "9007199254740993", "99999999999 x", "inf", "nan", ""])
+async def test_what_others_write_to_the_keys_of_lines(
+    redis_url: str, client: Any, forged: str | list[str]
+) -> None:
+    """Keys that carry no answers: each write is carried out all the same, once, and the next ones as well."""
+    async with RedisBackend(redis_url) as backend:
+        await asyncio.gather(*(backend.store(f"t{n}", TaskResult.pending(f"t{n}")) for n in range(50)))
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: backend.store("t0", TaskResult.running("t0")),
+            lambda: backend.checkpoints.save("t0", "c"),
+            lambda: backend.set_progress("t0", 1),
+            lambda: backend.expire("t0", 60),
+            lambda: backend.delete("t1"),
+            lambda: backend.purge_expired(),
+            lambda: backend.clear(),
+        ]
+        answers = []
+        for call in calls:
+            for key in client.keys(PREFIX.replace("{", "[{]") + "c:*"):
+                client.delete(key)
+                if isinstance(forged, list):
+                    client.rpush(key, *forged)
+                else:
+                    client.set(key, forged)
+            answers.append(await call())
+        assert answers == [True, 1, True, True, True, 0, 49]
+        assert storage_of(backend).calls._unfenced == {}

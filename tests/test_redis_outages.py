@@ -34,7 +34,6 @@ from tests import forgetful
 from tests.conftest import EXTERNAL
 from tests.redis_whole import check_whole
 from tests.servers import ONE_KIND, SERVER_KINDS, Server, start_server
-from tests.support.loops import not_on_uvloop
 
 pytestmark = pytest.mark.skipif(EXTERNAL is not None, reason="needs a server of its own to break")
 
@@ -160,7 +159,6 @@ async def test_stalled_connections_are_declared_dead(
             assert (await wait).unwrap() == 1
 
 
-@not_on_uvloop("it asks the transport of asyncio to fail, as the kernel would")
 @pytest.mark.parametrize("is_awaited", [False, True])
 async def test_keepalive_timeout_is_a_dead_connection(
     server: Server, monkeypatch: pytest.MonkeyPatch, is_awaited: bool
@@ -214,7 +212,8 @@ def _time_out(backend: RedisBackend, address: str) -> None:
     for connection in pool._in_use_connections:
         transport = connection._writer.transport
         if "{}:{}".format(*transport.get_extra_info("sockname")) == address:
-            transport._fatal_error(OSError(errno.ETIMEDOUT, "Connection timed out"))
+            connection._reader.set_exception(OSError(errno.ETIMEDOUT, "Connection timed out"))
+            transport.abort()
             return
     raise AssertionError(f"no connection from {address}")
 

@@ -41,15 +41,17 @@ RANGES: Final = {
     "timeline": {"timeline(ns=? AND (at,key,id)>(?,?,?) AND at<?)"},
     "find_namespace": {"namespace(name=?)"},
     "last_task": {"item(ns=?)"},
+    "namespaces": {"task(ns=?)"},
+    "unmark_dropped": {"namespace(name=?)"},
     "has_tasks": {"task(ns=?)"},
+    "lost_items": {"item(ns=? AND task>?)"},
+    "lost_facets": {"facet(ns=?)"},
+    "lost_times": {"timeline(ns=?)"},
+    "drop_tally": {"tally(ns=?)"},
     "drop_lost_facets": {"facet(ns=?)"},
-    "clear_tally": {"tally(ns=?)"},
-    "clear_facets": {"facet(ns=?)"},
-    "clear_timeline": {"timeline(ns=?)"},
-    "clear_items": {"item(ns=? AND task>?)"},
 }
 """The searches that are bounded by something else than the equality of two columns: by their LIMIT, or by a
-row number. The last five find nothing, or are not made, unless somebody wrote into the file by hand.
+row number. Those of what is lost find nothing unless somebody wrote into the file by hand.
 """
 SCANNED: Final = re.compile(r"SCAN (CONSTANT ROW|namespace|compatibility)")
 """What is small by nature, as the namespaces of a file."""

@@ -54,6 +54,7 @@ class Core:
         if self.observers.is_active:
             self.engine = ObservedCalls(self.engine, self.observers)
         self.clock = check_callable("clock", options.get("clock", _wall_clock))
+        self.kept_transitions = kept_transitions(options)
         redact = options.get("redact")
         limit = check_int("max_result_bytes", options.get("max_result_bytes", 64 * 2**20), 2)
         raw = check_bool("raw", options.get("raw", False))
@@ -63,7 +64,7 @@ class Core:
             ttl=check_ttl("ttl", options.get("ttl")),
             failure_ttl=check_ttl("failure_ttl", options.get("failure_ttl", options.get("ttl"))),
             unfinished_ttl=check_ttl("unfinished_ttl", options.get("unfinished_ttl")),
-            history=kept_transitions(options),
+            history=self.kept_transitions,
             redact=None if redact is None else check_callable("redact", redact),
             facets=kept_facets(options),
             unreadable=self._tell_unreadable,

@@ -77,6 +77,15 @@ async def clear(core: Core, statuses: Statuses, selection: Selection) -> int:
                 return cleared
 
 
+async def drop_namespace(core: Core) -> int:
+    cleared = await clear(core, None, {})
+    is_done = False
+    while not is_done:
+        async with core.life:
+            is_done = await core.engine.drop_namespace(PURGE_STEP, core.clock())
+    return cleared
+
+
 async def _clear_selected(core: Core, wanted: Listing) -> int:
     """The oldest first, so that an interrupted call leaves the newest."""
     cleared = 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from flowstore._core.core import STEP, Core
 from flowstore._core.transitions import END_OF_TIME, walk_transitions
 from flowstore._values.arguments import check_statuses
 from flowstore._values.reading import entered
+from flowstore._waiting import tails
 from flowstore._waiting.subscribers import Watcher
-from flowstore._waiting.tails import Tail
 from flowstore.engine import Span
 from flowstore.errors import StorageUnavailable
 from flowstore.models import Statuses, TaskResult
@@ -38,10 +39,12 @@ async def _states(core: Core, task_id: str) -> AsyncGenerator[TaskResult, None]:
 
 def watch_status(core: Core, statuses: Statuses) -> AsyncGenerator[str, None]:
     wanted = check_statuses(statuses)
-    return _entering(core, Tail(wanted, core.clock, round(core.op_timeout * 1_000_000)))
+    # What is passed over must be in the history, of which this program may keep only a part.
+    most = tails.MOST_IDS if core.kept_transitions is None else None
+    return _entering(core, tails.Tail(wanted, core.clock, round(core.op_timeout * 1_000_000), most))
 
 
-async def _entering(core: Core, tail: Tail) -> AsyncGenerator[str, None]:
+async def _entering(core: Core, tail: tails.Tail) -> AsyncGenerator[str, None]:
     life = core.life
     async with life:
         if not tail.statuses:
@@ -51,19 +54,30 @@ async def _entering(core: Core, tail: Tail) -> AsyncGenerator[str, None]:
         while True:
             life.check_place()
             await tail.news()
+            if tail.is_behind:
+                for task_id in tail.take():  # they are older than what was passed over
+                    yield task_id
             if tail.has_gap:
-                await _fill_gap(core, tail)
+                async with aclosing(_gap(core, tail)) as gap:
+                    async for ids in gap:
+                        for task_id in ids:
+                            yield task_id
             for task_id in tail.take():
                 yield task_id
     finally:
         core.waiters.unfollow(tail)
 
 
-async def _fill_gap(core: Core, tail: Tail) -> None:
+async def _gap(core: Core, tail: tails.Tail) -> AsyncGenerator[list[str], None]:
+    """What is missing, in the order of the history, which is read a step at a time."""
     try:
-        async for items in walk_transitions(core, Span(STEP, tail.compare(), END_OF_TIME)):
-            for item in items:
-                tail.found((item.owner, entered(item)), item.at)
+        async with aclosing(walk_transitions(core, Span(STEP, tail.compare(), END_OF_TIME))) as walk:
+            async for items in walk:
+                for item in items:
+                    tail.found((item.owner, entered(item)), item.at)
+                yield tail.take_found()
+                if tail.passed(items[-1].at):
+                    break
     except StorageUnavailable:
         tail.has_gap = True  # retried with the next change, or at the latest after the recheck interval
     else:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from copy import copy
 from itertools import chain
 from typing import Any, Final
@@ -262,6 +262,17 @@ class Lane:
         for turn in self._turns:
             if not turn.done() and not turn.get_loop().is_closed():
                 turn.set_exception(copy_of(error))
+
+
+def portions(sizes: Sequence[int]) -> Iterator[slice]:
+    """Where to divide a call of many items, so that each part but one of a single item fits in a trip."""
+    start = size = 0
+    for place, more in enumerate(sizes):
+        size += more
+        if size > MAX_TRIP_BYTES and place > start:
+            yield slice(start, place)
+            start, size = place, more
+    yield slice(start, len(sizes))
 
 
 def _answer_each(trip: list[_Call], answers: Sequence[Any]) -> None:

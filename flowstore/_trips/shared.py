@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from flowstore._trips.deadlines import in_time
 from flowstore._trips.families import in_order, with_families
-from flowstore._trips.lanes import Lane, Verb
+from flowstore._trips.lanes import Lane, Verb, portions
 from flowstore._values.arguments import Seconds, check_duration
 from flowstore.engine import (
     Asked,
@@ -32,6 +32,8 @@ from flowstore.engine import (
     Span,
     Write,
 )
+
+_FACET_BYTES: Final = 128  # what an entry of an index costs beyond its text: a tenth of a record
 
 
 class SharedTrips(EngineWrapper):
@@ -93,7 +95,8 @@ class SharedTrips(EngineWrapper):
         outcomes: list[Outcome] = []
         for step in in_order(writes):  # a parent may have another lane than its child
             sizes, ids = list(map(_size, step)), [write.entry.id for write in step]
-            outcomes += await self._divided(self.inner.write, step, ids, sizes, now)
+            for some in portions(sizes):
+                outcomes += await self._divided(self.inner.write, step[some], ids[some], sizes[some], now)
         return outcomes
 
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
@@ -141,6 +144,9 @@ class SharedTrips(EngineWrapper):
 
     async def namespaces(self) -> list[str]:
         return await in_time(self.inner.namespaces(), self._timeout)
+
+    async def drop_namespace(self, limit: int, now: int) -> bool:
+        return await in_time(self.inner.drop_namespace(limit, now), self._timeout)
 
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
         return await in_time(self.inner.purge(limit, now, everything=everything), self._timeout)
@@ -212,7 +218,7 @@ def _body_bytes(entries: Sequence[Entry | None]) -> int:
 
 
 def _size(write: Write) -> int:
-    """Of what travels, roughly. Labels may be 256 of 512 bytes each, so they count."""
+    """Of what travels, roughly. Labels may be 256 of 512 bytes each, and each is an entry of an index."""
     entry = write.entry
     size = len(entry.head) + len(entry.body or b"")
-    return size + sum(map(len, entry.facets)) if entry.facets else size
+    return size + sum(map(len, entry.facets)) + _FACET_BYTES * len(entry.facets) if entry.facets else size

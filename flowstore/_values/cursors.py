@@ -47,11 +47,13 @@ def decode(cursor: str, *query: object) -> Position:
 
 
 def _raw_bytes(cursor: str) -> bytes:
+    if len(cursor) > _MAX_CHARS:
+        raise InvalidCursor("not a cursor")
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (ValueError, binascii.Error):
         raise InvalidCursor("not a cursor") from None
-    if len(cursor) > _MAX_CHARS or base64.urlsafe_b64encode(raw).rstrip(b"=") != cursor.encode():
+    if base64.urlsafe_b64encode(raw).rstrip(b"=") != cursor.encode():
         raise InvalidCursor("not a cursor")
     return raw
 

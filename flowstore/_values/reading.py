@@ -144,6 +144,8 @@ def _excerpts(beginning: bytes, size: int) -> dict[str, Any]:
         found = from_json(text, allow_partial="trailing-strings")
     except ValueError:  # nested deeper than this parser goes
         found = {}
+    if type(found) is not dict:
+        raise DecodeError("not one JSON object")
     return {name: Excerpt(found[name], size) for name in _BODY & found.keys()}
 
 

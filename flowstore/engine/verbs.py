@@ -6,12 +6,12 @@ and never interprets; it reads no clock: times come from the caller, as int micr
 **From an engine to a backend.** ``BaseResultBackend(engine, **options)`` is a backend. ``SharedTrips`` around
 the engine puts concurrent calls together and gives each a deadline: of the writing verbs (write, remove,
 report, expire, put) it makes one call at a time, or one per lane, with all items of an id in one lane;
-``read``, ``count`` and ``items`` have a lane each; watch, scan, facets, timeline, purge, vacuum and
-namespaces are called as they come. At most 500 items travel in a call. Any call may be cancelled: a write
-that has begun may then be applied or not, but never by half, and what it has locked or borrowed is given
-back. ``open`` comes first and ``close`` last; both once, with no other verb in flight. A failed ``open`` may
-be repeated. If the event loop is closed before the engine is, ``abandon`` takes the place of ``close``, and
-``open`` may follow in another.
+``read``, ``count`` and ``items`` have a lane each; watch, scan, facets, timeline, purge, vacuum, namespaces
+and drop_namespace are called as they come. At most 500 items travel in a call. Any call may be cancelled: a
+write that has begun may then be applied or not, but never by half, and what it has locked or borrowed is
+given back. ``open`` comes first and ``close`` last; both once, with no other verb in flight. A failed
+``open`` may be repeated. If the event loop is closed before the engine is, ``abandon`` takes the place of
+``close``, and ``open`` may follow in another.
 
 **Text.** Ids, keys, owners and facets are any text without lone surrogates, of 1 to about 600 UTF-8 bytes,
 NUL included, and have no meaning: ``*``, ``/`` and ``%`` are characters. Order is by code point.
@@ -48,7 +48,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Final, Protocol
 
-from flowstore.engine.items import Asked, Expiry, Item, Put, Report, Span
+from flowstore.engine.items import NAMESPACE, OWNED, Asked, Expiry, Item, Put, Report, Section, Span
 from flowstore.engine.rows import EVERYTHING, STATUSES, Entry, Outcome, Purged, Query, Write
 
 
@@ -227,4 +227,24 @@ class Engine(ABC):
 
     @abstractmethod
     async def namespaces(self) -> list[str]:
-        """The namespaces that a writer has opened in this storage, including this one, in any order."""
+        """The namespaces that a writer has opened in this storage, including this one, in any order.
+
+        Not those that were dropped, until they are written to or opened again.
+        """
+
+    async def drop_namespace(self, limit: int, now: int) -> bool:
+        """Remove at most ``limit`` items of NAMESPACE, and with the last of them what else tells of it.
+
+        False while some are left. It comes after ``purge`` has removed everything: records that were written
+        since stay, and so does their namespace. This engine, and others that have the namespace open, can go
+        on: for them it is empty. The default is for storages that keep nothing but records and items.
+        """
+        sections = [section for section in Section if section not in OWNED]
+        found = await self.items([Asked(section, NAMESPACE) for section in sections], now)
+        puts = [
+            Put(section, NAMESPACE, item.key, None)
+            for section, items in zip(sections, found, strict=True)
+            for item in items
+        ]
+        await self.put(puts[:limit], now)
+        return len(puts) <= limit

@@ -73,3 +73,6 @@ class EngineWrapper(Engine):
 
     async def namespaces(self) -> list[str]:
         return await self.inner.namespaces()
+
+    async def drop_namespace(self, limit: int, now: int) -> bool:
+        return await self.inner.drop_namespace(limit, now)

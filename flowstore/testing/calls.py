@@ -44,6 +44,7 @@ CALLS: dict[str, Call] = {
     "delete_many": lambda backend: backend.delete_many(f"n{n}" for n in range(600)),
     "clear": lambda backend: backend.clear(),
     "clear, of some": lambda backend: backend.clear("cancelled"),
+    "drop_namespace": lambda backend: backend.drop_namespace(),
     "purge_expired": lambda backend: backend.purge_expired(),
     "expire": lambda backend: backend.expire("t0", 3_600),
     "requeue": lambda backend: backend.requeue("t9"),

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 
-import pytest
-
 
 def eager_loop() -> asyncio.AbstractEventLoop:
     """asyncio's own, on which a task begins inside of ``create_task``. Since Python 3.12."""
@@ -30,7 +28,3 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     **({"eager": eager_loop} if sys.version_info >= (3, 12) else {}),
 }
 LOOP = os.environ.get("FLOWSTORE_LOOP", "asyncio")
-
-
-def not_on_uvloop(reason: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(LOOP == "uvloop", reason=f"not on uvloop: {reason}")

@@ -446,6 +446,23 @@ class PurgesWithoutBounds(_Wrapped):
         return await self.inner.purge(10_000, now, everything=everything)
 
 
+class DropsNothing(MemoryEngine):
+    async def drop_namespace(self, limit: int, now: int) -> bool:
+        return True
+
+
+class DropStopsAtTheLimit(MemoryEngine):
+    async def drop_namespace(self, limit: int, now: int) -> bool:
+        await super().drop_namespace(limit, now)
+        return True
+
+
+class DropTakesWhatWasStored(MemoryEngine):
+    async def drop_namespace(self, limit: int, now: int) -> bool:
+        await self.purge(limit, now, everything=True)
+        return await super().drop_namespace(limit, now)
+
+
 MUTANTS: dict[Callable[[], Engine], str] = {
     WatchersLookedUpBeforeTheCommit: "test_no_change_is_lost_between_registration_and_read",
     ReadBeforeRegistered: "test_no_change_is_lost_between_registration_and_read",
@@ -487,5 +504,8 @@ MUTANTS: dict[Callable[[], Engine], str] = {
     ExpiryIsNotTold: "test_another_expiry_is_told",
     ExpiredWasLive: "test_remove_tells_who_was_live",
     PurgesWithoutBounds: "test_purge_of_expired_records",
+    DropsNothing: "test_items_of_the_namespace_are_dropped",
+    DropStopsAtTheLimit: "test_items_of_the_namespace_are_dropped",
+    DropTakesWhatWasStored: "test_what_was_stored_since_stays",
 }
 """Each mistake, and the test that must find it."""

@@ -298,6 +298,19 @@ async def test_trips_are_bounded_in_bytes(trips: SharedTrips, engine: GatedEngin
 
 
 @pytest.mark.usefixtures("small_trips")
+async def test_one_call_of_many_is_divided_by_bytes(trips: SharedTrips, engine: GatedEngine) -> None:
+    """In order, one trip after the other; labels count as well, be they ever so short."""
+    engine.gate.set()
+    sizes = [8_000, 8_000, 8_000, 90_000, 10, 10]
+    heavy = [written(f"t{n}", "x" * size) for n, size in enumerate(sizes)]
+    labels = [f"{n}" for n in range(100)]
+    labelled = [RECORDS.write(TaskResult.pending(f"u{n}", labels=labels), 0) for n in range(3)]
+    assert await trips.write(heavy, 0) == [APPLIED] * 6
+    assert await trips.write(labelled, 0) == [APPLIED] * 3
+    assert engine.trips == [["t0", "t1"], ["t2"], ["t3"], ["t4", "t5"], ["u0"], ["u1"], ["u2"]]
+
+
+@pytest.mark.usefixtures("small_trips")
 async def test_reads_are_bounded_by_what_the_last_brought(trips: SharedTrips, engine: GatedEngine) -> None:
     """After an answer of 8,000 bytes each, the next trip asks for two."""
     engine.gate.set()

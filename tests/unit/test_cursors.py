@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import tracemalloc
 
 import pytest
 
@@ -49,3 +50,15 @@ def test_a_token_of_another_query(query: tuple[object, ...]) -> None:
     """Of another namespace, other statuses, name or order."""
     with pytest.raises(InvalidCursor, match="other arguments"):
         cursors.decode(cursors.encode(Position(1, "t"), *query), *QUERY)
+
+
+def test_a_token_that_is_far_too_long() -> None:
+    """It is refused by its length: nothing of its size is made of it, which would take the loop's time."""
+    token = "x" * 2**24
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidCursor):
+            cursors.decode(token, *QUERY)
+        assert tracemalloc.get_traced_memory()[1] < 2**16
+    finally:
+        tracemalloc.stop()

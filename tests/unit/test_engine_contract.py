@@ -64,7 +64,7 @@ class TestRedisEngine(EngineContract, ResentContract):
     @pytest.fixture
     def make_engine(self, redis_url: str) -> MakeEngine:
         def make(namespace: str = "default") -> Engine:
-            client, _ = client_from(redis_url, TIMEOUT)
+            client, _ = client_from(redis_url, TIMEOUT, "engine")
             engine = RedisEngine(client, namespace, TIMEOUT, RECHECK_INTERVAL)
             engine.calls.owns_client = True
             return engine

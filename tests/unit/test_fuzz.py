@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flowstore import NotSerializable, TaskStatus, UnreadableRecord, Unresolved
@@ -26,6 +26,7 @@ from flowstore._values.records import Records
 from flowstore._values.types import BY_TAG
 from flowstore.engine import Entry
 from flowstore.testing.contract.values import SAMPLE_TYPES, is_same
+from flowstore.testing.samples import sample_entry
 from flowstore.testing.support import EFFORT
 
 CORPUS = Path(__file__).parents[1] / "corpus"
@@ -167,6 +168,7 @@ ENTRIES = st.builds(
 
 @FUZZED
 @given(ENTRIES, st.booleans())
+@example(sample_entry("t", body=b"0{", body_size=9), True)
 def test_fuzzed_records(entry: Entry, is_checked: bool) -> None:
     """Huge counts, times and names in the columns, anything in the head: a result, or UnreadableRecord."""
     if is_checked and "\ud800" not in entry.status:  # as if another program had written it, checksum and all

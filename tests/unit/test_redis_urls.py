@@ -157,7 +157,7 @@ def test_options_of_tls_need_tls() -> None:
 )
 def test_spellings_of_certificates(spelled: str, kind: ssl.VerifyMode) -> None:
     """Those of redis-py, of Python and Celery, and of the guides of hosting services."""
-    client, _ = client_from(f"rediss://h:1/0?db=2&ssl_cert_reqs={spelled}", 1)
+    client, _ = client_from(f"rediss://h:1/0?db=2&ssl_cert_reqs={spelled}", 1, "x")
     pool: Any = client.connection_pool
     context = pool.make_connection().ssl_context.get()
     assert context.verify_mode is kind
@@ -222,6 +222,6 @@ def test_shown_form() -> None:
 @pytest.mark.parametrize("scheme", ["rediss", "valkeys"])
 def test_the_name_in_a_certificate_is_checked(scheme: str, query: str, is_checked: bool) -> None:
     """Whatever the installed redis-py does by default, unless the URL says otherwise."""
-    client, _ = client_from(f"{scheme}://h:1/0{query}", 1)
+    client, _ = client_from(f"{scheme}://h:1/0{query}", 1, "x")
     pool: Any = client.connection_pool
     assert pool.make_connection().ssl_context.get().check_hostname is is_checked

@@ -11,6 +11,7 @@ from flowstore._core.options import BackendOptions, op_timeout, recheck_interval
 from flowstore._trips.shared import SharedTrips
 from flowstore.backends.redis.client import check_client, client_from
 from flowstore.backends.redis.engine import RedisEngine
+from flowstore.backends.redis.namespaces import client_name_of
 from flowstore.base import BaseResultBackend
 from flowstore.text import check_text
 
@@ -33,13 +34,13 @@ class RedisBackend(BaseResultBackend):
         if (url is None) == (client is None):
             raise TypeError("url, client: expected exactly one of them")
         timeout, recheck = op_timeout(options), recheck_interval(options)
+        namespace = check_text("namespace", options.get("namespace", "default"))
         self._shown = "client=..."
         if url is not None:
-            client, where = client_from(url, timeout)
+            client, where = client_from(url, timeout, client_name_of(namespace))
             self._shown = repr(where)
         client = check_client(client)
         _check_pool(client.connection_pool)
-        namespace = check_text("namespace", options.get("namespace", "default"))
         engine = RedisEngine(client, namespace, timeout, recheck)
         engine.calls.owns_client = url is not None
         super().__init__(SharedTrips(engine, timeout, write_lanes=2), **options)

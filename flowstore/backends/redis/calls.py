@@ -12,7 +12,6 @@ refused for good whatever was given up before.
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha1
@@ -32,8 +31,7 @@ from flowstore.errors import StorageError
 _MAX_CONNECTIONS: Final = 10
 _LEAST_MEMORY: Final = 60.0
 _MOST_BODY_BYTES: Final = 2**30  # longer than any that a server keeps
-_SPOILT: Final = re.compile(r"WRONGTYPE|comes too late")
-"""Somebody wrote to the key of a line: it gets another one, or none of its calls would succeed any more."""
+_TOO_LATE: Final = "comes too late"
 
 
 class Line:
@@ -124,23 +122,31 @@ class Calls:
             raise copy_of(self.refusal)
 
         async def run(line: Line) -> Any:
-            if self._unfenced:
-                await self._fence(line)
-            named = (next(line.numbers), self._remembered_ms, now, after(now), *arguments)
-            key = line.key
+            named = (self._remembered_ms, now, after(now), *arguments)
             try:
-                answer = await self._run(line, script, (self._prefix, key), named)
-            except BaseException as error:
-                # Errors of the server as well: they may be the answer to a call sent again, whose first copy
-                # is still on its way.
-                self._unfenced[key] = next(line.numbers)
-                if isinstance(error, ResponseError) and _SPOILT.search(text_of(error)):
-                    line.key = self._new_key()
-                raise
-            self._unfenced.pop(key, None)  # the number of this call is a fence as well
-            return answer
+                return await self._write(line, script, named)
+            except ResponseError as error:
+                if _TOO_LATE not in text_of(error):
+                    raise
+            # Nobody waits for a call that is late. So somebody else wrote a higher number to the key of the
+            # line: with this key none of its calls would succeed any more.
+            line.key = self._new_key()
+            return await self._write(line, script, named)
 
         return await self._guarded(run)
+
+    async def _write(self, line: Line, script: str, arguments: tuple[Any, ...]) -> Any:
+        if self._unfenced:
+            await self._fence(line)
+        try:
+            answer = await self._run(line, script, (self._prefix, line.key), (next(line.numbers), *arguments))
+        except BaseException:
+            # Errors of the server as well: they may be the answer to a call sent again, whose first copy is
+            # still on its way.
+            self._unfenced[line.key] = next(line.numbers)
+            raise
+        self._unfenced.pop(line.key, None)  # the number of this call is a fence as well
+        return answer
 
     async def _guarded(self, call: Callable[[Line], Awaitable[Any]]) -> Any:
         """Make a call of the driver on a free line, and translate its errors. The trip sets the deadline."""
@@ -185,6 +191,7 @@ _PARTS: Final = {
     "remove": ("full", "line", "answer", "record", "telling", "removal", "remove"),
     "purge": ("full", "line", "answer", "record", "telling", "removal", "purge"),
     "mend": ("full", "line", "answer", "record", "telling", "removal", "mend"),
+    "drop": ("full", "line", "answer", "drop"),
     "report": ("line", "answer", "record", "telling", "expiry", "report"),
     "expire": ("line", "answer", "record", "telling", "expiry", "expire"),
     "put": ("line", "answer", "record", "put"),

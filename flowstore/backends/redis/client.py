@@ -46,8 +46,11 @@ _KINDS: Final[dict[str, type[StorageError]]] = {
 _KIND: Final = re.compile(rf"\b({'|'.join(_KINDS)})\b")
 
 
-def client_from(url: str, timeout: float) -> tuple[Redis, str]:
-    """A client, and where it connects to. No more of ``url`` may be shown: the password can be anywhere."""
+def client_from(url: str, timeout: float, client_name: str) -> tuple[Redis, str]:
+    """A client, and where it connects to. No more of ``url`` may be shown: the password can be anywhere.
+
+    ``client_name``: of its connections, unless ``url`` has another one.
+    """
     if not isinstance(url, str):
         raise TypeError(f"url: expected str, got {type(url).__name__}")
     scheme, separator, rest = url.partition("://")
@@ -58,7 +61,7 @@ def client_from(url: str, timeout: float) -> tuple[Redis, str]:
         fault = _check_url(url)
         if fault is None:
             place, mark, query = f"{_SCHEMES[scheme]}://{rest}".partition("?")
-            client = new_client(f"{place}{mark}{in_the_drivers_words(query)}", timeout)
+            client = new_client(f"{place}{mark}{in_the_drivers_words(query)}", timeout, client_name)
             pool = client.connection_pool
             return client, _location(scheme, pool.connection_class(**pool.connection_kwargs))
     except (ValueError, TypeError, AttributeError, exceptions.RedisError):
@@ -137,7 +140,8 @@ def storage_error(error: Exception, prefix: str) -> StorageError:
     kind = _kind(error)
     text = f"Redis: {text_of(error)}"
     if kind is AccessDenied:
-        rules = f"~{prefix}* &{prefix}inbox:* +@read +@write +@scripting +@pubsub +@connection"
+        # Without resetchannels Redis 6.2 refuses the channel: there a new user has all of them.
+        rules = f"~{prefix}* resetchannels &{prefix}inbox:* +@read +@write +@scripting +@pubsub +@connection"
         text += f"; flowstore needs a user with the ACL rules {rules}"
     return kind(text)
 

@@ -6,7 +6,8 @@ Other queues pin redis-py to different versions, and flowstore must work beside 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,6 +25,7 @@ from redis.exceptions import (
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
+    ResponseError,
     TimeoutError,
     TryAgainError,
 )
@@ -53,18 +55,41 @@ class _Client(Redis):
         pass
 
 
-def new_client(url: str, timeout: float) -> Redis:
-    """A client without a socket timeout, which costs 20 to 30 us per call: every trip has its deadline."""
+def new_client(url: str, timeout: float, client_name: str) -> Redis:
+    """A client without a socket timeout, which costs 20 to 30 us per call: every trip has its deadline.
+
+    ``client_name``: of its connections, unless ``url`` has another one.
+    """
     pool = ConnectionPool.from_url(
         url,
         socket_timeout=None,
         socket_connect_timeout=timeout,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), _RETRIES),
         retry_on_error=[ConnectionError, TimeoutError],  # before 6.0 none is sent again unless it stands here
+        redis_connect_func=None if "client_name" in _options(url) else _named(client_name),
         **OWN_NAME,
         **_verified(url),
     )
     return _Client.from_pool(pool)
+
+
+def _named(client_name: str) -> Callable[[Any], Awaitable[None]]:
+    """What the driver does with a new connection, and names it for those who list the server's clients.
+
+    A user without the right to do that needs no name. The driver's own option would not let him connect.
+    """
+
+    async def introduce(connection: Any) -> None:
+        await connection.on_connect()
+        await connection.send_command("CLIENT", "SETNAME", client_name)
+        with suppress(ResponseError):
+            await connection.read_response()
+
+    return introduce
+
+
+def _options(url: str) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(url).query)
 
 
 class OwnConnection:
@@ -127,10 +152,9 @@ def _verified(url: str) -> dict[str, Any]:
 
     If ``url`` wants no certificate, the host name must not be verified either: before 6.1 that is an error.
     """
-    parts = urlsplit(url)
-    if parts.scheme != "rediss":
+    if urlsplit(url).scheme != "rediss":
         return {}
-    return {"ssl_check_hostname": parse_qs(parts.query).get("ssl_cert_reqs") != ["none"]}
+    return {"ssl_check_hostname": _options(url).get("ssl_cert_reqs") != ["none"]}
 
 
 def text_of(error: Exception) -> str:

@@ -74,11 +74,14 @@ class RedisEngine(Engine):
         self._ending = with_the_loop(calls.close)
         await anext(self._ending)
         try:
-            calls.refusal = await self._namespace.open(calls)
+            await self._found(calls)
         except BaseException:
             if calls is self.calls:  # else this open died with its loop, and another one may be under way
                 await self._ending.aclose()
             raise
+
+    async def _found(self, calls: Calls) -> None:
+        calls.refusal = await self._namespace.open(calls)
 
     async def close(self) -> None:
         assert self._listener is not None
@@ -93,6 +96,8 @@ class RedisEngine(Engine):
         forget(self._client, severed)
 
     async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        if not self._namespace.is_founded:
+            await self._found(self.calls)
         outcomes: list[Outcome] = []
         for count, arguments in stored.packed(writes, now):
             replies = await self.calls.write("commit", now, SWEPT_PER_WRITE * count, *arguments)
@@ -185,6 +190,8 @@ class RedisEngine(Engine):
         return changed
 
     async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
+        if not self._namespace.is_founded:
+            await self._found(self.calls)
         outcomes: list[Outcome] = []
         for step in _steps(puts):
             flat = [part for put in step for part in put_arguments(put)]
@@ -245,6 +252,11 @@ class RedisEngine(Engine):
 
     async def namespaces(self) -> list[str]:
         return await self._namespace.all_of_them(self.calls)
+
+    async def drop_namespace(self, limit: int, now: int) -> bool:
+        if await self.calls.write("drop", now):
+            await self._namespace.leave(self.calls)
+        return True
 
 
 def _watched(task_id: str, value: bytes | None) -> Entry | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from string import ascii_letters, digits, punctuation
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.format import FORMAT
-from flowstore.errors import CorruptStore, SchemaTooNew, StorageError, StorageFull
+from flowstore.errors import CorruptStore, SchemaTooNew, StorageError, StorageFull, StorageUnavailable
 
 REGISTER: Final = "flowstore::namespaces"
 """A set of all namespaces; outside of each of them, so that it may be forbidden to the user."""
@@ -21,12 +22,18 @@ _IS_FORMAT_KEY: Final = re.compile(rb"flowstore:\{[^{}]*\}:format").fullmatch
 """Stricter than the pattern of SCAN: the key of a record may end like that as well, if its id does."""
 _FORMATS: Final = re.compile(rb"(\d{1,9})(?: (\d{1,9}) (\d{1,9}))?")
 OLDEST: Final = 2
+_PLAIN: Final = (ascii_letters + digits + punctuation).replace("%", "")
 
 
 def prefix_of(namespace: str) -> str:
     """The prefix of all keys of a namespace, which share a hash tag."""
     escaped = namespace.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
     return f"flowstore:{{{escaped}}}:"
+
+
+def client_name_of(namespace: str) -> str:
+    """The name of the connections of a backend, in which a server allows printable ASCII without spaces."""
+    return f"flowstore:{quote(namespace, safe=_PLAIN)}"
 
 
 def pattern_of(prefix: str) -> str:
@@ -40,6 +47,8 @@ class Namespace:
     def __init__(self, name: str) -> None:
         self.name = name
         self.prefix = prefix_of(name)
+        self.is_founded = False
+        """Whether it is there. Once it was dropped, the next write founds it anew."""
         self._key = f"{self.prefix}format"
 
     async def open(self, calls: Calls) -> StorageError | None:
@@ -59,7 +68,19 @@ class Namespace:
             await migrate(calls, self.prefix)
         if reason is None and full is None:
             await self._register(calls)
+        self.is_founded = True
         return reason
+
+    async def leave(self, calls: Calls) -> None:
+        """Take a namespace that was dropped out of the register."""
+        try:
+            await calls.command("SREM", REGISTER, self.name)
+        except StorageUnavailable:
+            raise
+        except StorageError:
+            pass  # it could not be registered either
+        finally:
+            self.is_founded = False
 
     async def _register(self, calls: Calls) -> None:
         with suppress(StorageError):  # forbidden, full, or in a slot of another node: it is not needed
@@ -71,12 +92,12 @@ class Namespace:
         with suppress(StorageError, UnicodeDecodeError):
             names: set[str] = {name.decode() for name in await calls.command("SMEMBERS", REGISTER)}
             if _IS_WHOLE in names:
-                return sorted(names - {_IS_WHOLE})
+                return sorted({self.name, *names} - {_IS_WHOLE})
         names = await self._scanned(calls)
         if calls.refusal is None:
             with suppress(StorageError):
                 await calls.command("SADD", REGISTER, *names, _IS_WHOLE)
-        return sorted(names)
+        return sorted({self.name, *names})
 
     async def _scanned(self, calls: Calls) -> set[str]:
         """As the keys of the database show, in bounded trips."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from flowstore._trips.lanes import copy_of
-from flowstore.backends.sqlite import vacuum, writes
+from flowstore.backends.sqlite import reads, vacuum, writes
 from flowstore.backends.sqlite.backup import back_up
 from flowstore.backends.sqlite.changes import Changes
 from flowstore.backends.sqlite.connection import Connection, transaction, translated
@@ -18,12 +18,10 @@ from flowstore.backends.sqlite.format import NO_NAMESPACE, namespace_number, ope
 from flowstore.backends.sqlite.statements import (
     LEFT_OUT,
     OF_FINISHED,
-    SECTIONS,
     SQL,
     WHOLE,
     Stored,
     item_of,
-    items_statement,
     read_entries,
     read_parts,
     read_stored,
@@ -31,8 +29,6 @@ from flowstore.backends.sqlite.statements import (
 )
 from flowstore.engine import (
     APPLIED,
-    EVERYTHING,
-    STATUSES,
     SWEPT_PER_WRITE,
     Asked,
     Change,
@@ -155,7 +151,7 @@ class SQLiteEngine(Engine):
 
     async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
         def work(raw: sqlite3.Connection, ns: int) -> list[dict[str, int]]:
-            return [_count(raw, ns, group) for group in groups]
+            return [reads.count(raw, ns, group) for group in groups]
 
         return await self._read(work)
 
@@ -202,7 +198,7 @@ class SQLiteEngine(Engine):
         return await self._write(work)
 
     async def items(self, asked: Sequence[Asked], now: int) -> list[list[Item]]:
-        return await self._read(lambda raw, ns: [_items(raw, ns, each, now) for each in asked])
+        return await self._read(lambda raw, ns: [reads.items(raw, ns, each, now) for each in asked])
 
     async def timeline(self, span: Span, now: int) -> list[Item]:
         after = span.after
@@ -211,9 +207,17 @@ class SQLiteEngine(Engine):
         return [item_of(Section.HISTORY, row[0], row[1:]) for row in rows]
 
     async def namespaces(self) -> list[str]:
-        return await self._read(
-            lambda raw, _: [name for (name,) in raw.execute(SQL["namespaces"]).fetchall()]
-        )
+        def work(raw: sqlite3.Connection, _: int) -> list[str]:
+            return [*{self._namespace, *(name for (name,) in raw.execute(SQL["namespaces"]).fetchall())}]
+
+        return await self._read(work)
+
+    async def drop_namespace(self, limit: int, now: int) -> bool:
+        def work(raw: sqlite3.Connection) -> bool:
+            with transaction(raw):
+                return writes.drop_namespace(raw, self._ns, limit, now)
+
+        return await self._write(work)
 
     async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
         def work(raw: sqlite3.Connection) -> list[bool]:
@@ -307,31 +311,6 @@ class SQLiteEngine(Engine):
     def _tell(self, changes: dict[Change, list[str]]) -> None:
         assert self._changes is not None
         self._changes.tell(changes)
-
-
-def _count(raw: sqlite3.Connection, ns: int, group: tuple[str, ...]) -> dict[str, int]:
-    if group == EVERYTHING:
-        rows = raw.execute(SQL["count"], (ns,)).fetchall()
-    else:
-        rows = [row for facet in group for row in raw.execute(SQL["count_facet"], (ns, facet)).fetchall()]
-    counts: dict[str, int] = {}
-    for code, number in rows:
-        if 0 <= code < len(STATUSES):
-            counts[STATUSES[code]] = counts.get(STATUSES[code], 0) + number
-    return counts
-
-
-def _items(raw: sqlite3.Connection, ns: int, asked: Asked, now: int) -> list[Item]:
-    task = writes.owner(raw, ns, asked.owner, now)
-    if task is None:
-        return []
-    keys: Sequence[object] | None = asked.keys
-    if keys is not None and asked.section is Section.HISTORY:
-        keys = [int(key) for key in asked.keys or () if key.isdecimal() and f"{int(key):016}" == key]
-    place = (ns, task, SECTIONS[asked.section])
-    values = (*place, *(keys or ()), -1 if asked.last is None else asked.last)
-    rows = raw.execute(items_statement(None if keys is None else len(keys)), values).fetchall()
-    return [item_of(asked.section, asked.owner, row) for row in reversed(rows)]
 
 
 def _written(writes_: Sequence[Write], outcomes: Sequence[Outcome]) -> dict[Change, list[str]]:

@@ -43,6 +43,7 @@ def open_namespace(raw: sqlite3.Connection, path: Path, name: str) -> Opened:
         try:
             with transaction(raw):
                 raw.execute(SQL["add_namespace"], (name,))
+                raw.execute(SQL["unmark_dropped"], (name,))
         except sqlite3.OperationalError as error:
             if not is_of_readers(error):
                 raise

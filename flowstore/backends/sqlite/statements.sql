@@ -10,7 +10,36 @@ INSERT INTO namespace (name) VALUES (?) ON CONFLICT DO NOTHING;
 SELECT ns FROM namespace WHERE name = ?;
 
 -- name: namespaces
-SELECT name FROM namespace;
+-- A number stays with its name for ever, as others may have it open. One that was dropped is marked by an item, and
+-- shown again once there is something else in it.
+SELECT name FROM namespace
+WHERE NOT EXISTS (SELECT 1 FROM item WHERE item.ns = namespace.ns AND item.task = 0 AND section = -2)
+    OR EXISTS (SELECT 1 FROM item WHERE item.ns = namespace.ns AND item.task = 0 AND section > -2)
+    OR EXISTS (SELECT 1 FROM task WHERE task.ns = namespace.ns);
+
+-- name: mark_dropped
+INSERT OR IGNORE INTO item VALUES (?, 0, -2, '', 1, ?, 0, '');
+
+-- name: unmark_dropped
+DELETE FROM item WHERE ns = (SELECT ns FROM namespace WHERE name = ?) AND task = 0 AND section = -2;
+
+-- name: has_tasks
+SELECT 1 FROM task WHERE ns = ? LIMIT 1;
+
+-- name: some_items
+SELECT ns, task, section, key FROM item WHERE ns = ? AND task = 0 AND section > -2 LIMIT ?;
+
+-- name: lost_items
+SELECT ns, task, section, key FROM item WHERE ns = ? AND task > 0 LIMIT ?;
+
+-- name: lost_facets
+SELECT ns, facet, status, sort, id FROM facet WHERE ns = ? LIMIT ?;
+
+-- name: lost_times
+SELECT ns, at, key, id FROM timeline WHERE ns = ? LIMIT ?;
+
+-- name: drop_tally
+DELETE FROM tally WHERE ns = ?;
 
 -- name: stored
 -- What a write has to know of a record, in the order of the fields of Stored.
@@ -71,21 +100,6 @@ DELETE FROM item WHERE ns = ? AND task = ?;
 
 -- name: drop_task
 DELETE FROM task WHERE task = ?;
-
--- name: has_tasks
-SELECT 1 FROM task WHERE ns = ? LIMIT 1;
-
--- name: clear_tally
-DELETE FROM tally WHERE ns = ?;
-
--- name: clear_facets
-DELETE FROM facet WHERE ns = ?;
-
--- name: clear_timeline
-DELETE FROM timeline WHERE ns = ?;
-
--- name: clear_items
-DELETE FROM item WHERE ns = ? AND task > 0;
 
 -- name: expired
 SELECT task, id, status, stage, version, submitted_at, finished_at, expires_at,

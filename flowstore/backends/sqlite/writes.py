@@ -119,11 +119,39 @@ def remove(raw: sqlite3.Connection, ns: int, rows: Iterable[Stored]) -> None:
     step.finish()
 
 
-def sweep(raw: sqlite3.Connection, ns: int) -> None:
-    """Where no record is left, remove what only a change by hand can have left of them, and wrong counts."""
-    if not raw.execute(SQL["has_tasks"], (ns,)).fetchall():
-        for name in ("clear_tally", "clear_facets", "clear_timeline", "clear_items"):
-            raw.execute(SQL[name], (ns,))
+NO_LIMIT: Final = 2**63 - 1
+
+
+def sweep(raw: sqlite3.Connection, ns: int, limit: int = NO_LIMIT) -> int:
+    """Where no record is left, remove what only a change by hand can have left of them, and wrong counts.
+
+    How many rows that were, at most ``limit``; if it is as many, there may be more.
+    """
+    if raw.execute(SQL["has_tasks"], (ns,)).fetchall():
+        return 0
+    removed = 0
+    for kind in ("item", "facet", "time"):
+        removed += _drop(raw, ns, f"lost_{kind}s", f"drop_{kind}", limit - removed)
+    if removed < limit:
+        raw.execute(SQL["drop_tally"], (ns,))
+    return removed
+
+
+def drop_namespace(raw: sqlite3.Connection, ns: int, limit: int, now: int) -> bool:
+    """Remove what is left once all records are; False while there is more of it than ``limit`` rows."""
+    removed = _drop(raw, ns, "some_items", "drop_item", limit)
+    if removed < limit:
+        removed += sweep(raw, ns, limit - removed)
+    if removed >= limit:
+        return False
+    raw.execute(SQL["mark_dropped"], (ns, now))
+    return True
+
+
+def _drop(raw: sqlite3.Connection, ns: int, find: str, drop: str, limit: int) -> int:
+    rows = raw.execute(SQL[find], (ns, limit)).fetchall()
+    raw.executemany(SQL[drop], rows)
+    return len(rows)
 
 
 _ORDER: Final = (

@@ -12,6 +12,9 @@ from flowstore import (
     BaseResultBackend,
     CorruptRecord,
     NotSerializable,
+    ResultDeleted,
+    TaskResult,
+    UnknownWorker,
     Unresolved,
     Worker,
 )
@@ -19,7 +22,7 @@ from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.contract.values import SAMPLE_TYPES, Point, is_same
 from flowstore.testing.insides import know_only, plant_kept
-from flowstore.testing.support import START
+from flowstore.testing.support import START, seen, waiting
 
 
 def names(workers: list[Worker]) -> list[str]:
@@ -51,6 +54,47 @@ class AppsContract(Contract):
         app = await backend.app.info()
         assert app is not None
         assert app.info == {"name": "x"}
+
+    async def test_drop_namespace(self, make_backend: MakeBackend) -> None:
+        """Records, expired ones uncounted, with all that belongs to them, workers and the app; waits end."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            await backend.store_many(TaskResult.running(f"t{n}", task_name="n") for n in range(1_200))
+            await backend.store("expired", TaskResult.success("expired"), ttl=5)
+            await backend.data.set("t0", "k", 1)
+            for n in range(30):
+                await backend.workers.register(f"w{n}")
+            await backend.app.register({"name": "x"})
+            clock.advance(6)
+            wait = await waiting(backend, "t0")
+            await seen(backend, wait, "t0")
+            assert await backend.drop_namespace() == 1_201  # with the marker of `seen`
+            with pytest.raises(ResultDeleted):
+                await wait
+            assert await backend.workers.all() == []
+            assert await backend.app.info() is None
+            assert (await backend.page()).items == []
+            assert sum((await backend.count_by_status()).values()) == 0
+            assert [step async for step in backend.history.iter()] == []
+            assert await backend.workflows.types() == []
+            assert await backend.drop_namespace() == 0
+
+    async def test_a_dropped_namespace_can_be_used_on(self, backend: BaseResultBackend) -> None:
+        """By the same backend, which has forgotten everything."""
+        for _ in range(2):
+            await backend.store("t", TaskResult.running("t"))
+            await backend.checkpoints.save("t", 1)
+            await backend.workers.register("w")
+            assert await backend.drop_namespace() == 1
+        wait = await waiting(backend, "t")
+        assert await backend.store("t", TaskResult.running("t")) is True
+        with pytest.raises(UnknownWorker):
+            await backend.workers.heartbeat("w")
+        assert await backend.checkpoints.all("t") == []
+        assert await backend.store("t", TaskResult.success("t", 1)) is True
+        assert (await wait).version == 2
+        assert len(await backend.history.of("t")) == 2
+        assert (await backend.app.namespaces()).count(backend.namespace) == 1
 
     async def test_own_namespace_is_listed(self, backend: BaseResultBackend) -> None:
         """Exactly once, even while it is empty."""

@@ -136,6 +136,25 @@ class NamespacesContract(Contract):
         for backend in neighbours.values():
             assert await backend.app.namespaces() == sorted(NAMES)
 
+    async def test_a_dropped_namespace_harms_no_other(self, neighbours: Neighbours) -> None:
+        """It is listed by itself only, and the others keep what they have. A store puts it back."""
+        for name, backend in neighbours.items():
+            await backend.store("t", failed("t", result=name))
+            await backend.workers.register("w", host=name)
+            await backend.app.register({"name": name})
+        left = dict(neighbours)
+        for name, backend in neighbours.items():
+            del left[name]
+            assert await backend.drop_namespace() == 1
+            assert await backend.app.namespaces() == sorted([name, *left])
+            for other, neighbour in left.items():
+                assert await neighbour.app.namespaces() == sorted(left)
+                assert (await neighbour.wait_for("t", 0)).result == other
+                assert [worker.host for worker in await neighbour.workers.all()] == [other]
+                assert await neighbour.app.info() is not None
+        await neighbours["a"].store("t", failed("t"))
+        assert await neighbours["team"].app.namespaces() == ["a", "team"]
+
     async def test_counts_and_listings_never_cross_namespaces(self, neighbours: Neighbours) -> None:
         """Each sees its own record, under names that match its neighbours'."""
         for name, backend in neighbours.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowstore.testing.engine_contract.counting import CountingContract, FacetsContract
+from flowstore.testing.engine_contract.dropping import DroppingContract
 from flowstore.testing.engine_contract.expiring import ExpiryContract
 from flowstore.testing.engine_contract.hinting import WatchingContract
 from flowstore.testing.engine_contract.histories import HistoryContract, TimelineContract
@@ -28,6 +29,7 @@ class EngineContract(
     HistoryContract,
     TimelineContract,
     RemovingContract,
+    DroppingContract,
     ReportingContract,
     ExpiryContract,
     WatchingContract,

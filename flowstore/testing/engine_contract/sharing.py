@@ -96,6 +96,7 @@ class SharingContract(EngineContractBase):
             "timeline": lambda: engine.timeline(Span(5, 0, NOW), NOW),
             "purge": lambda: engine.purge(5, NOW),
             "namespaces": lambda: engine.namespaces(),
+            "drop_namespace": lambda: engine.drop_namespace(1, NOW),
             "remove": lambda: engine.remove(["u"], NOW),
         }
 

@@ -171,3 +171,6 @@ class EngineFaults(UnreliableHints):
 
     async def namespaces(self) -> list[str]:
         return await self._call("namespaces", lambda: self.inner.namespaces())
+
+    async def drop_namespace(self, limit: int, now: int) -> bool:
+        return await self._call("drop_namespace", lambda: self.inner.drop_namespace(limit, now))

@@ -5,6 +5,10 @@
 -- after its caller has given up. So the line keeps the last number and its answer: the same number gets that
 -- answer, a lower one is refused. As this is the first write, a full server refuses the call as a whole.
 local before, refusal, was_done = redis.pcall('SET', KEYS[2], ARGV[1], 'PX', ARGV[2], 'GET'), nil, false
+if type(before) == 'table' and string.find(before.err, 'WRONGTYPE', 1, true) then  -- somebody else's, no answer
+    redis.call('UNLINK', KEYS[2])
+    before = redis.pcall('SET', KEYS[2], ARGV[1], 'PX', ARGV[2], 'GET')
+end
 if type(before) == 'table' then
     refusal = before
     before = redis.pcall('GET', KEYS[2])

@@ -27,7 +27,14 @@ local function put(section, owner, key, is_put, stored, if_version, keep)
     end
     for name, wanted in pairs({[values] = 'hash', [order] = 'zset'}) do
         local kind = call('TYPE', name).ok
-        if kind ~= wanted and kind ~= 'none' then return {name .. ' is a ' .. kind .. ', expected a ' .. wanted, key, 0} end
+        if kind ~= wanted and kind ~= 'none' then
+            -- What belongs to a record goes with it. Here no other call would mend it: the order can be made anew, and
+            -- what is to replace whatever stands, replaces this as well.
+            if owner ~= '' or name == values and if_version ~= '' then
+                return {name .. ' is a ' .. kind .. ', expected a ' .. wanted, key, 0}
+            end
+            call('UNLINK', name)
+        end
     end
     local is_ordered = key == '' or keep ~= ''
     if key == '' then

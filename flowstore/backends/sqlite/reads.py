@@ -1,0 +1,35 @@
+"""Reads of the SQLite engine that take more than one statement."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from flowstore.backends.sqlite import writes
+from flowstore.backends.sqlite.statements import SECTIONS, SQL, item_of, items_statement
+from flowstore.engine import EVERYTHING, STATUSES, Asked, Item, Section
+
+
+def count(raw: sqlite3.Connection, ns: int, group: tuple[str, ...]) -> dict[str, int]:
+    if group == EVERYTHING:
+        rows = raw.execute(SQL["count"], (ns,)).fetchall()
+    else:
+        rows = [row for facet in group for row in raw.execute(SQL["count_facet"], (ns, facet)).fetchall()]
+    counts: dict[str, int] = {}
+    for code, number in rows:
+        if 0 <= code < len(STATUSES):
+            counts[STATUSES[code]] = counts.get(STATUSES[code], 0) + number
+    return counts
+
+
+def items(raw: sqlite3.Connection, ns: int, asked: Asked, now: int) -> list[Item]:
+    task = writes.owner(raw, ns, asked.owner, now)
+    if task is None:
+        return []
+    keys: Sequence[object] | None = asked.keys
+    if keys is not None and asked.section is Section.HISTORY:
+        keys = [int(key) for key in asked.keys or () if key.isdecimal() and f"{int(key):016}" == key]
+    place = (ns, task, SECTIONS[asked.section])
+    values = (*place, *(keys or ()), -1 if asked.last is None else asked.last)
+    rows = raw.execute(items_statement(None if keys is None else len(keys)), values).fetchall()
+    return [item_of(asked.section, asked.owner, row) for row in reversed(rows)]
