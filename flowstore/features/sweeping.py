@@ -28,6 +28,7 @@ from flowstore.errors import UnreadableRecord
 from flowstore.features.registered import Worker, read_worker
 from flowstore.fields import Record
 from flowstore.models import MAX_RETRIES, TaskResult, TaskStatus
+from flowstore.observing import WorkerLost
 from flowstore.task_error import TaskError
 from flowstore.times import from_micros
 
@@ -158,7 +159,10 @@ class Sweep:
         error = TaskError(
             type="WorkerLost", message=f"worker {worker.worker_id!r} has been silent since {worker.last_seen}"
         )
+        before = len(self.tasks)
         is_over = await self._change(_of(worker, *HELD), "silent", self.rules.silent, is_silent, error)
+        if freed := tuple(task.task_id for task in self.tasks[before:]):
+            self.core.observers.tell(WorkerLost(self.core.namespace, worker.worker_id, freed))
         if is_over:
             gone = await self.keeping.put(NAMESPACE, worker.worker_id, None, if_version=item.version)
             self.workers += [worker.worker_id] if gone.is_applied else []
