@@ -271,6 +271,16 @@ class BaseResultBackend:
         """``delete`` each; returns the number of records removed."""
         return await removing.delete_many(self._core, task_ids)
 
+    async def take(self, task_id: str, *, as_: TypeForm[T] = None) -> TaskResult[T] | None:
+        """``get`` a finished record and ``delete`` it: of all who try at the same time, one gets it.
+
+        None, and nothing is removed, if there is no such record, or the task is not finished. What cannot be
+        read, or is not of the type ``as_``, raises as in ``get``, and stays. A record that is stored anew
+        meanwhile is never removed unseen. Waiters that have not read it yet are woken as by ``delete``. After
+        a StorageError, or if the call is cancelled, the record may be gone with nobody having it.
+        """
+        return await removing.take(self._core, task_id, view_of(as_, load_result=True))
+
     async def clear(self, statuses: Statuses = None, **selection: Unpack[Selection]) -> int:
         """Remove every record of this namespace, in bounded steps; returns the number of records removed.
 

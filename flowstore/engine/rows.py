@@ -162,6 +162,13 @@ class Outcome(NamedTuple):
 APPLIED: Final = Outcome(Verdict.APPLIED)
 
 
+class Standing(NamedTuple):
+    """What tells a record that was read from whatever else has its id before or after."""
+
+    version: int
+    check: int
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """A range of the merged listing of some statuses: at most ``limit`` live records after ``after``.

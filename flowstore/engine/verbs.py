@@ -49,7 +49,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from flowstore.engine.items import Asked, Expiry, Item, Put, Report, Span
-from flowstore.engine.rows import EVERYTHING, STATUSES, Entry, Outcome, Purged, Query, Write
+from flowstore.engine.rows import EVERYTHING, STATUSES, Entry, Outcome, Purged, Query, Standing, Write
 
 
 class Change(StrEnum):
@@ -178,8 +178,14 @@ class Engine(ABC):
             query = replace(query, after=entries[-1].position_in(group[0]))
 
     @abstractmethod
-    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
-        """Delete records and their items; True where a live one was deleted."""
+    async def remove(
+        self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
+    ) -> list[bool]:
+        """Delete records and their items; True where a live one was deleted.
+
+        ``standing``, one for each id: only a live record of that version and check is deleted, and any other
+        is left alone. None: whatever there is.
+        """
 
     @abstractmethod
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:

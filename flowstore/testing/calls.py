@@ -37,6 +37,7 @@ CALLS: dict[str, Call] = {
     "as_completed": lambda backend: _drain(backend.as_completed(["t0", "t1"], 30)),
     "delete": lambda backend: backend.delete("t9"),
     "delete_many": lambda backend: backend.delete_many(f"n{n}" for n in range(600)),
+    "take": lambda backend: backend.take("t9"),
     "clear": lambda backend: backend.clear(),
     "clear, of some": lambda backend: backend.clear("cancelled"),
     "purge_expired": lambda backend: backend.purge_expired(),

@@ -93,6 +93,10 @@ ON CONFLICT DO UPDATE SET version = excluded.version, at = excluded.at, value = 
 UPDATE task SET expires_at = ?, checksum = ?
 WHERE ns = ? AND id = ? AND version = ? AND checksum = ? AND (expires_at IS NULL OR expires_at > ?);
 
+-- name: is_standing
+SELECT 1 FROM task
+WHERE ns = ? AND id = ? AND version = ? AND checksum = ? AND (expires_at IS NULL OR expires_at > ?);
+
 -- name: last_key
 SELECT max(key) FROM item WHERE ns = ? AND task = ? AND section = ?;
 

@@ -33,6 +33,7 @@ from flowstore.engine import (
     Outcome,
     Put,
     Report,
+    Standing,
     Verdict,
     Write,
 )
@@ -117,6 +118,16 @@ def remove(raw: sqlite3.Connection, ns: int, rows: Iterable[Stored]) -> None:
     for stored in rows:
         step.remove(stored)
     step.finish()
+
+
+def those_standing(
+    raw: sqlite3.Connection, ns: int, ids: Sequence[str], standing: Sequence[Standing], now: int
+) -> list[str | None]:
+    """The ids, with None in place of those that no live record has as it was read."""
+    return [
+        task_id if raw.execute(SQL["is_standing"], (ns, task_id, *wanted, now)).fetchall() else None
+        for task_id, wanted in zip(ids, standing, strict=True)
+    ]
 
 
 _ORDER: Final = (

@@ -37,6 +37,7 @@ from flowstore.testing.contract.roundtrips import ValuesContract
 from flowstore.testing.contract.sharing import ConcurrencyContract
 from flowstore.testing.contract.storing import StoringContract
 from flowstore.testing.contract.subclasses import SubclassContract
+from flowstore.testing.contract.taking import TakeContract
 from flowstore.testing.contract.tracking import TrackContract
 from flowstore.testing.contract.typed import TypedContract
 from flowstore.testing.contract.vacuuming import VacuumContract
@@ -65,6 +66,7 @@ class BackendContract(
     FinishingContract,
     WorkflowContract,
     TrackContract,
+    TakeContract,
     LeavingContract,
     ValuesContract,
     EverydayContract,
