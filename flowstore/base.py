@@ -121,14 +121,17 @@ class BaseResultBackend:
         *,
         ttl: Ttl | DefaultTtl = DEFAULT_TTL,
         overwrite: bool = False,
+        create: bool = False,
     ) -> list[bool]:
         """``store`` each result, those of one id in order; one bool per result, in order.
+
+        ``create``: only where there is no record, so that True means that it was new.
 
         All are checked and encoded before the first is sent. Each write is atomic, the whole is not: after a
         StorageError some of them may have been stored; after FamilyConflict or CorruptRecord, which names the
         first that failed, all the others have been.
         """
-        return await storing.store_many(self._core, results, ttl, overwrite)
+        return await storing.store_many(self._core, results, ttl, overwrite, create)
 
     async def get(
         self,
