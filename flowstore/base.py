@@ -8,16 +8,26 @@ The verbs about tasks are specified here and implemented in ``_core``; everythin
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal, Self, Unpack, overload
 
-from flowstore._core import awaiting, expiring, listing, progress, removing, storing, tracking, watching
+from flowstore._core import (
+    awaiting,
+    expiring,
+    listing,
+    progress,
+    removing,
+    storing,
+    tracking,
+    updating,
+    watching,
+)
 from flowstore._core.core import Core
 from flowstore._core.listing import Filters, Selection, selected
 from flowstore._core.options import BackendOptions
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask
-from flowstore._core.viewing import view_of
+from flowstore._core.viewing import WHOLE, view_of
 from flowstore._values.arguments import MAX_PAGE, Seconds, check_int
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Records, Ttl
 from flowstore._values.typed import TypeForm, typed_of
@@ -132,6 +142,25 @@ class BaseResultBackend:
         first that failed, all the others have been.
         """
         return await storing.store_many(self._core, results, ttl, overwrite, create)
+
+    async def update(
+        self,
+        task_id: str,
+        step: Callable[[TaskResult | None], TaskResult | None],
+        *,
+        ttl: Ttl | DefaultTtl = DEFAULT_TTL,
+    ) -> TaskResult | None:
+        """Store what ``step`` makes of the record, and return it; nothing that others store gets lost.
+
+        ``step`` is called with what ``get`` returns, None if there is no record, and returns the result to
+        store, whatever its state: to be written over that version only. If another write came first, it is
+        called again, with what stands then; so it should do nothing but make a result. It is a plain
+        function. If it returns None, or what it was given, nothing is written, and that is returned. Its
+        exceptions pass. If others are always faster, VersionConflict is raised after ``op_timeout``.
+        ``ttl``: see ``store``; by default a record that was read keeps its ``expires_at``, unless a
+        constructor of TaskResult has made another state of it. Raises what ``get`` and ``store`` raise.
+        """
+        return await updating.update(self._core, task_id, step, ttl, WHOLE)
 
     async def get(
         self,

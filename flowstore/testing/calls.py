@@ -28,6 +28,7 @@ async def _tracked(backend: BaseResultBackend) -> None:
 CALLS: dict[str, Call] = {
     "store": lambda backend: backend.store("new", TaskResult.success("new", 1), overwrite=True),
     "store_many": lambda backend: backend.store_many(TaskResult.pending(f"n{n}") for n in range(1_200)),
+    "update": lambda backend: backend.update("new", lambda _: TaskResult.success("new", 2)),
     "get": lambda backend: backend.get("t0"),
     "get_many": lambda backend: backend.get_many(f"t{n}" for n in range(600)),
     "exists": lambda backend: backend.exists("t0"),

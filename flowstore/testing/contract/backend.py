@@ -40,6 +40,7 @@ from flowstore.testing.contract.subclasses import SubclassContract
 from flowstore.testing.contract.taking import TakeContract
 from flowstore.testing.contract.tracking import TrackContract
 from flowstore.testing.contract.typed import TypedContract
+from flowstore.testing.contract.updating import UpdateContract
 from flowstore.testing.contract.vacuuming import VacuumContract
 from flowstore.testing.contract.waits import WaitingContract
 from flowstore.testing.contract.waits_of_many import ManyWaitsContract
@@ -67,6 +68,7 @@ class BackendContract(
     WorkflowContract,
     TrackContract,
     TakeContract,
+    UpdateContract,
     LeavingContract,
     ValuesContract,
     EverydayContract,

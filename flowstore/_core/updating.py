@@ -1,0 +1,76 @@
+"""Read, change, compare-and-set, and again if somebody else was faster: as one call."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+
+from flowstore._core.core import Core
+from flowstore._core.viewing import View
+from flowstore._core.writing import applied, check_parent
+from flowstore._values.arguments import check_callable, check_result, check_ttl
+from flowstore._values.facets import family_of, is_open
+from flowstore._values.reading import unvalidated
+from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
+from flowstore.engine import Entry, Write
+from flowstore.errors import VersionConflict
+from flowstore.models import TaskResult
+from flowstore.text import check_text
+
+Step = Callable[[TaskResult | None], TaskResult | None]
+"""From what stands, None if nothing does, to what shall stand; None: that is left as it is."""
+
+
+async def update(
+    core: Core, task_id: str, step: Step, ttl: Ttl | DefaultTtl, view: View
+) -> TaskResult | None:
+    check_text("task_id", task_id)
+    check_callable("step", step)
+    if ttl is not DEFAULT_TTL:
+        check_ttl("ttl", ttl)
+    until = asyncio.get_running_loop().time() + core.op_timeout
+    async with core.life:
+        while True:
+            entry = next(iter(core.live(await view.read(core, [task_id]))), None)
+            standing = None if entry is None else view.decoded(core, entry)
+            result = _changed(step, standing, task_id)
+            if result is None or result is standing:
+                return standing
+            await core.engine.room()
+            now, version = core.clock(), 0 if entry is None else entry.version
+            result = check_parent(core.records.redacted(check_result(result)))
+            write = core.records.write(result, now, ttl, if_version=version)
+            [outcome] = await core.engine.write([write], now)
+            if applied(write, outcome):
+                return await _as_stored(core, write, entry)
+            if asyncio.get_running_loop().time() >= until:
+                raise VersionConflict(task_id, version, outcome.version)
+
+
+def _changed(step: Step, standing: TaskResult | None, task_id: str) -> TaskResult | None:
+    result = step(standing)
+    if result is None:
+        return None
+    if inspect.iscoroutine(result):
+        result.close()
+        raise TypeError(
+            "step: expected a plain function, got one that is async: it may be called several times"
+        )
+    if not isinstance(result, TaskResult):
+        raise TypeError(f"step: expected it to return a TaskResult or None, got {type(result).__name__}")
+    if result.task_id != task_id:
+        raise ValueError(f"step: expected a result of task {task_id!r}, got one of {result.task_id!r}")
+    return result
+
+
+async def _as_stored(core: Core, write: Write, before: Entry | None) -> TaskResult:
+    """What was written, as ``get`` returns it. A record keeps the place in a family that it has once."""
+    version = 1 if before is None else before.version + 1
+    result = core.records.decode(write.entry._replace(version=version))
+    fixed = before.fixed if before is not None and before.fixed else write.entry.fixed
+    if is_open(fixed):  # its root was found on the way
+        [entry] = await core.engine.read([write.entry.id], with_body=False)
+        fixed = entry.fixed if entry is not None and entry.fixed else fixed
+    parent, root = family_of(fixed)
+    return unvalidated({**result.__dict__, "parent_id": parent, "root_id": root})
