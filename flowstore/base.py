@@ -23,7 +23,8 @@ from flowstore._core import (
     watching,
 )
 from flowstore._core.core import Core
-from flowstore._core.listing import Filters, Selection, selected
+from flowstore._core.filters import Filters, Selection
+from flowstore._core.listing import selected
 from flowstore._core.options import BackendOptions
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask
@@ -398,6 +399,22 @@ class BaseResultBackend:
         check_int("batch_size", batch_size, 1, MAX_PAGE)
         wanted = selected(self._core, statuses, selection, batch_size, newest_first, load_result)
         return listing.results(self._core, listing.walk(self._core, wanted), view_of(as_, load_result))
+
+    def iter_ids(
+        self,
+        statuses: Statuses = None,
+        *,
+        batch_size: int = 1_000,
+        newest_first: bool = True,
+        **selection: Unpack[Selection],
+    ) -> AsyncGenerator[str, None]:
+        """The ids of all records that ``page`` would show, and of those among them that cannot be read.
+
+        No record is decoded, and no value is read.
+        """
+        check_int("batch_size", batch_size, 1, MAX_PAGE)
+        wanted = selected(self._core, statuses, selection, batch_size, newest_first, load_result=False)
+        return listing.ids(listing.walk(self._core, wanted))
 
     async def count_by_status(self, **filters: Unpack[Filters]) -> dict[TaskStatus, int]:
         """How many records there are in each status, among those that satisfy all ``filters`` (see Filters).

@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
 from flowstore._core.core import STEP, Core, steps
-from flowstore._core.listing import Listing, Selection, listing_of, selected, walk
+from flowstore._core.filters import Selection
+from flowstore._core.listing import Listing, listing_of, selected, walk
 from flowstore._core.viewing import View
 from flowstore._values.arguments import check_bool, check_ids, check_int
 from flowstore._values.facets import Where

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
+import time
 from collections.abc import Callable
 
 from flowstore._core.core import Core
@@ -29,7 +29,7 @@ async def update(
     check_callable("step", step)
     if ttl is not DEFAULT_TTL:
         check_ttl("ttl", ttl)
-    until = asyncio.get_running_loop().time() + core.op_timeout
+    until = time.monotonic() + core.op_timeout
     async with core.life:
         while True:
             entry = next(iter(core.live(await view.read(core, [task_id]))), None)
@@ -44,7 +44,7 @@ async def update(
             [outcome] = await core.engine.write([write], now)
             if applied(write, outcome):
                 return await _as_stored(core, write, entry)
-            if asyncio.get_running_loop().time() >= until:
+            if time.monotonic() >= until:
                 raise VersionConflict(task_id, version, outcome.version)
 
 

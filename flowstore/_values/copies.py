@@ -18,7 +18,7 @@ from uuid import UUID
 from flowstore._values.codec import Codec
 from flowstore._values.reading import decode, read_progress, result_of, values_of
 from flowstore._values.records import Records, encode_body, encode_values
-from flowstore.engine import Entry, Logged
+from flowstore.engine import Entry, Expiry, Logged
 from flowstore.fields import NO_META, FrozenMeta, check_meta
 from flowstore.models import TaskResult
 from flowstore.task_error import TaskError
@@ -142,6 +142,10 @@ class CopiedRecords(Records):
     def _logged(self, task_id: str, status: str, stage: int, worker: str | None, at: int) -> Logged:
         value: Any = (status, stage, worker)
         return Logged(value, 0, self._history)
+
+    def expiry(self, entry: Entry, expires_at: int | None) -> Expiry:
+        expiry = super().expiry(entry, expires_at)
+        return expiry if type(entry.head) is bytes else expiry._replace(check=next(_checks))
 
     def is_whole(self, entry: Entry) -> bool:
         return type(entry.head) is not bytes or super().is_whole(entry)

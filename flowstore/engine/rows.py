@@ -178,7 +178,8 @@ class Query:
     first group all begin with BY_FINISH or none does. ``after`` None: from the start. ``within``: only sort
     keys from the first to the second, both included. ``newest_first`` False: exactly the reverse order.
     ``with_body`` False leaves ``Entry.body`` None and costs nothing that grows with the bodies. ``max_body``:
-    as in ``Engine.read``.
+    as in ``Engine.read``. ``has_fixed``: only records that have ``fixed`` facets, or if False only those that
+    have none, which is tested on the way; None: both.
     """
 
     statuses: tuple[str, ...]
@@ -189,6 +190,12 @@ class Query:
     newest_first: bool = True
     with_body: bool = True
     max_body: int | None = None
+    has_fixed: bool | None = None
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether anything is tested on the way."""
+        return len(self.groups) > 1 or self.has_fixed is not None
 
 
 @dataclass(frozen=True, slots=True)

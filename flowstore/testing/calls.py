@@ -48,6 +48,7 @@ CALLS: dict[str, Call] = {
     "page": lambda backend: backend.page(TaskStatus.SUCCESS),
     "page, by finish": lambda backend: backend.page(TaskStatus.FAILED, order="finished"),
     "iter_by_status": lambda backend: _drain(backend.iter_by_status(TaskStatus.SUCCESS, batch_size=3)),
+    "iter_ids": lambda backend: _drain(backend.iter_ids(TaskStatus.SUCCESS, batch_size=3)),
     "count_by_status": lambda backend: backend.count_by_status(),
     "data.set": lambda backend: backend.data.set("t0", "k", 1),
     "data.get": lambda backend: backend.data.get("t0", "k"),
@@ -100,6 +101,7 @@ IDLE_CALLS: dict[str, Call] = {
     "list_by_status": lambda backend: backend.list_by_status(TaskStatus.SUCCESS, 0),
     "page": lambda backend: backend.page([]),
     "iter_by_status": lambda backend: _drain(backend.iter_by_status([])),
+    "iter_ids": lambda backend: _drain(backend.iter_ids([])),
     "watch_status": lambda backend: _drain(backend.watch_status([])),
 }
 """Those calls that can ask for nothing, doing so."""

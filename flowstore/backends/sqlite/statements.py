@@ -127,7 +127,8 @@ def scan_statement(query: Query, now: int) -> tuple[str, list[Any]]:
     """
     first, *others = query.groups or (EVERYTHING,)
     shape = tuple((len(group), group[0].startswith(BY_FINISH)) for group in (first, *others))
-    statement = _scan(len(query.statuses), shape, query.newest_first, _body(query.with_body, query.max_body))
+    body = _body(query.with_body, query.max_body)
+    statement = _scan(len(query.statuses), shape, query.newest_first, query.has_fixed, body)
     low, high = query.within or (-UNSORTED, UNSORTED)
     # A blob is beyond all texts, "" before all ids: so the start of a range is a place, too.
     start, end = ((low, ""), high) if query.newest_first else ((high, b""), low)
@@ -141,7 +142,13 @@ def scan_statement(query: Query, now: int) -> tuple[str, list[Any]]:
 
 
 @cache
-def _scan(statuses: int, shape: tuple[tuple[int, bool], ...], newest_first: bool, body: str) -> str:
+def _scan(
+    statuses: int,
+    shape: tuple[tuple[int, bool], ...],
+    newest_first: bool,
+    has_fixed: bool | None,
+    body: str,
+) -> str:
     numbers = iter(range(7, 10_000))
     codes = [f"?{next(numbers)}" for _ in range(statuses)]
     facets = [[f"?{next(numbers)}" for _ in range(size)] for size, _ in shape]
@@ -150,6 +157,8 @@ def _scan(statuses: int, shape: tuple[tuple[int, bool], ...], newest_first: bool
         SQL["and_facet"].format(facets=", ".join(group), sort=_sort(shape[0][1], is_by_finish))
         for group, (_, is_by_finish) in zip(facets[1:], shape[1:], strict=True)
     )
+    if has_fixed is not None:
+        conditions += SQL["and_fixed"].format(negated="NOT" if has_fixed else "")
     columns = _columns("merged" if conditions else "facet", body)
     made = SQL["merged_range" if conditions else "scan_range"]
     ranges = " UNION ALL ".join(

@@ -172,6 +172,9 @@ AND EXISTS (
         AND other.sort = {sort} AND other.id = merged.id
 )
 
+-- name: and_fixed
+AND task.fixed IS {negated} NULL
+
 -- name: count
 SELECT status, tasks FROM tally WHERE ns = ? AND tasks > 0;
 
