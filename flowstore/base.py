@@ -433,6 +433,7 @@ class BaseResultBackend:
         note: str | None = None,
         *,
         retries: int | None = None,
+        or_store: TaskResult | None = None,
     ) -> bool:
         """Replace the progress of a task that is not finished; False if there is no such task.
 
@@ -441,8 +442,9 @@ class BaseResultBackend:
         the progress like everything else. Call it as often as you like: of the reports made while one for the
         same task is being written, only the newest is written, and all of them return its outcome.
         ``retries``: only while that attempt is current, so that a late report of an earlier one is ignored.
+        ``or_store``: the record to store, with this progress, if there is none of the task.
         """
-        return await progress.set_progress(self._core, task_id, done, total, note, retries)
+        return await progress.set_progress(self._core, task_id, done, total, note, retries, or_store)
 
     def watch(self, task_id: str) -> AsyncGenerator[TaskResult, None]:
         """Yield the state of the task, then each change of status, progress or expiry, up to a finished one.

@@ -6,6 +6,7 @@ from flowstore.testing.contract.apps import AppsContract
 from flowstore.testing.contract.beginnings import BeginningsContract
 from flowstore.testing.contract.checking import CheckingContract
 from flowstore.testing.contract.checkpoints import CheckpointsContract
+from flowstore.testing.contract.creating import OrStoreContract
 from flowstore.testing.contract.crowds import CrowdsContract
 from flowstore.testing.contract.enduring import FaultsContract
 from flowstore.testing.contract.everyday import EverydayContract
@@ -79,6 +80,7 @@ class BackendContract(
     SubclassContract,
     DataContract,
     CheckpointsContract,
+    OrStoreContract,
     WorkersContract,
     LostWorkersContract,
     AppsContract,
