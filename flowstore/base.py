@@ -32,6 +32,7 @@ from flowstore._core.viewing import WHOLE, view_of
 from flowstore._values.arguments import MAX_PAGE, Seconds, check_int
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Records, Ttl
 from flowstore._values.typed import TypeForm, typed_of
+from flowstore._values.types import Types
 from flowstore.engine import Engine
 from flowstore.features.app import App
 from flowstore.features.checkpoints import Checkpoints
@@ -92,6 +93,16 @@ class BaseResultBackend:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(namespace={self.namespace!r})"
+
+    def register_types(self, types: Types) -> None:
+        """Know these types as well from now on, given as in ``types=``: for writing and for reading.
+
+        What was Unresolved for want of one is a value when it is read again. It may be called at any time and
+        from any thread, and takes effect at once. Types that are registered already may be among them. Raises
+        TypeError or ValueError, as ``types=`` does, for what cannot be registered, or would take the name of
+        another one or change its own; then nothing is registered.
+        """
+        self._core.records.codec.register(types)
 
     @property
     def waiting(self) -> int:

@@ -34,6 +34,7 @@ from flowstore.testing.contract.misuse import MisuseContract
 from flowstore.testing.contract.moving import LoopsContract
 from flowstore.testing.contract.redacting import RedactingContract
 from flowstore.testing.contract.registering import WorkersContract
+from flowstore.testing.contract.registering_types import RegisterTypesContract
 from flowstore.testing.contract.roundtrips import ValuesContract
 from flowstore.testing.contract.sharing import ConcurrencyContract
 from flowstore.testing.contract.storing import StoringContract
@@ -75,6 +76,7 @@ class BackendContract(
     EverydayContract,
     EvolvingContract,
     TypedContract,
+    RegisterTypesContract,
     BeginningsContract,
     MetaContract,
     SubclassContract,
