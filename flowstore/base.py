@@ -28,7 +28,7 @@ from flowstore._core.listing import selected
 from flowstore._core.options import BackendOptions
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask
-from flowstore._core.viewing import WHOLE, view_of
+from flowstore._core.viewing import view_of
 from flowstore._values.arguments import MAX_PAGE, Seconds, check_int
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Records, Ttl
 from flowstore._values.typed import TypeForm, typed_of
@@ -161,6 +161,7 @@ class BaseResultBackend:
         step: Callable[[TaskResult | None], TaskResult | None],
         *,
         ttl: Ttl | DefaultTtl = DEFAULT_TTL,
+        load_result: bool = True,
     ) -> TaskResult | None:
         """Store what ``step`` makes of the record, and return it; nothing that others store gets lost.
 
@@ -171,8 +172,13 @@ class BaseResultBackend:
         exceptions pass. If others are always faster, VersionConflict is raised after ``op_timeout``.
         ``ttl``: see ``store``; by default a record that was read keeps its ``expires_at``, unless a
         constructor of TaskResult has made another state of it. Raises what ``get`` and ``store`` raise.
+
+        ``load_result=False``: the values stay in the storage, whatever their size and their types. Step gets
+        a result whose result, args and kwargs are NOT_LOADED, and leaves these so; the stored ones stay as
+        they are, and ``redact`` is not called. If it makes a result with values of its own, from the task id,
+        that is stored whole.
         """
-        return await updating.update(self._core, task_id, step, ttl, WHOLE)
+        return await updating.update(self._core, task_id, step, ttl, view_of(None, load_result))
 
     async def get(
         self,

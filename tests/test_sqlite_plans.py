@@ -35,6 +35,7 @@ RANGES: Final = {
     "expired": {"task(ns=? AND expires_at<?)"},
     "anything": {"task(ns=?)"},
     "update": {"task(rowid=?)"},
+    "update_beside": {"task(rowid=?)"},
     "report": {"task(rowid=?)"},
     "drop_task": {"task(rowid=?)"},
     "next_facet": {"facet(ns=? AND facet>?)"},

@@ -14,8 +14,9 @@ from flowstore._values.facets import family_of, is_open
 from flowstore._values.reading import unvalidated
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore.engine import Entry, Write
-from flowstore.errors import VersionConflict
+from flowstore.errors import NotSerializable, VersionConflict
 from flowstore.models import TaskResult
+from flowstore.stand_ins import NOT_LOADED
 from flowstore.text import check_text
 
 Step = Callable[[TaskResult | None], TaskResult | None]
@@ -40,7 +41,10 @@ async def update(
             await core.engine.room()
             now, version = core.clock(), 0 if entry is None else entry.version
             result = check_parent(core.records.redacted(check_result(result)))
-            write = core.records.write(result, now, ttl, if_version=version)
+            if entry is None or entry.body is not None or result.is_loaded:
+                write = core.records.write(result, now, ttl, if_version=version)
+            else:
+                write = core.records.write_beside(_beside_values(result), now, entry, ttl)
             [outcome] = await core.engine.write([write], now)
             if applied(write, outcome):
                 return await _as_stored(core, write, entry)
@@ -61,6 +65,14 @@ def _changed(step: Step, standing: TaskResult | None, task_id: str) -> TaskResul
         raise TypeError(f"step: expected it to return a TaskResult or None, got {type(result).__name__}")
     if result.task_id != task_id:
         raise ValueError(f"step: expected a result of task {task_id!r}, got one of {result.task_id!r}")
+    return result
+
+
+def _beside_values(result: TaskResult) -> TaskResult:
+    left = [result.args, result.kwargs, NOT_LOADED if result.result is None else result.result]
+    if any(value is not NOT_LOADED for value in left):
+        what = "all of result, args and kwargs, or none of them, and they stay as they are"
+        raise NotSerializable("result", f"with load_result=False, step gives {what}")
     return result
 
 

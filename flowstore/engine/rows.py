@@ -114,12 +114,16 @@ class Write(NamedTuple):
     1. The standing record, live or expired, has the same ``token``: the write was applied before, by a driver
        that sent it twice. APPLIED, nothing is written. (An engine whose driver sends once need not look.)
     2. The guard. ``if_version`` None: the record is absent, or its ``stage <= ceiling``. Otherwise its
-       version is exactly ``if_version``, 0 meaning absent, and ``ceiling`` is not read. If not: STANDING.
+       version is exactly ``if_version``, 0 meaning absent, and ``ceiling`` is not read; and its check is
+       ``standing``, if that is given. If not: STANDING.
     3. The standing record has ``fixed`` facets, and they are not those of the entry: FIXED.
 
     Applied, it gets the next version, loses the items of an expired predecessor, and appends ``logged`` to
     the items of Section.HISTORY: at ``entry.updated_at``, with the new version in 16 digits as the key, and
     version 1 of its own.
+
+    With ``standing``, which comes with an ``if_version`` of at least 1, the body of the entry is None: that
+    of the standing record stays.
     """
 
     entry: Entry
@@ -127,6 +131,7 @@ class Write(NamedTuple):
     ceiling: int
     if_version: int | None = None
     logged: Logged | None = None
+    standing: int | None = None
 
 
 class Verdict(StrEnum):

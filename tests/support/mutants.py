@@ -441,6 +441,14 @@ class ExpiredWasLive(MemoryEngine):
         return await super().remove(ids, 0, standing)
 
 
+class PatchesWhateverStands(MemoryEngine):
+    def _write(self, write: Write, now: int) -> Outcome:
+        standing = self._entries.get(write.entry.id)
+        if write.standing is not None and standing is not None:
+            write = write._replace(standing=standing.check)
+        return super()._write(write, now)
+
+
 class RemovesWhateverStands(_Wrapped):
     async def remove(
         self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
@@ -468,6 +476,7 @@ class PurgesWithoutBounds(_Wrapped):
 
 MUTANTS: dict[Callable[[], Engine], str] = {
     WatchersLookedUpBeforeTheCommit: "test_no_change_is_lost_between_registration_and_read",
+    PatchesWhateverStands: "test_only_over_what_was_read",
     RemovesWhateverStands: "test_remove_only_what_was_read",
     RemovesByVersionAlone: "test_remove_only_what_was_read",
     ReadBeforeRegistered: "test_no_change_is_lost_between_registration_and_read",

@@ -175,7 +175,7 @@ class MemoryEngine(Engine):
         return None if entry is None or _is_over(entry, now) else entry
 
     def _write(self, write: Write, now: int) -> Outcome:
-        entry, token, ceiling, if_version, logged = write
+        entry, token, ceiling, if_version, logged, check = write
         stored = standing = self._entries.get(entry.id)
         if stored is not None:
             # Nothing is sent twice here, but a wrapper may lose an answer, and repeat what it answered.
@@ -186,6 +186,9 @@ class MemoryEngine(Engine):
         version = 0 if standing is None else standing.version
         if if_version is not None:
             is_allowed = version == if_version
+            if check is not None and standing is not None:
+                is_allowed = is_allowed and standing.check == check
+                entry = entry._replace(body=standing.body)
         else:
             is_allowed = standing is None or standing.stage <= ceiling
         if not is_allowed:

@@ -217,8 +217,9 @@ class SQLiteEngine(Engine):
     ) -> list[bool]:
         def work(raw: sqlite3.Connection) -> list[bool]:
             with transaction(raw):
-                wanted = ids if standing is None else writes.those_standing(raw, self._ns, ids, standing, now)
-                removed = read_stored(raw, self._ns, [task_id for task_id in wanted if task_id is not None])
+                found = read_stored(raw, self._ns, ids)
+                wanted = ids if standing is None else writes.those_standing(found, ids, standing, now)
+                removed = {task_id: found[task_id] for task_id in wanted if task_id in found}
                 writes.remove(raw, self._ns, removed.values())
             self._tell(_removed(removed.values(), now))
             gone = [None if task_id is None else removed.pop(task_id, None) for task_id in wanted]

@@ -11,7 +11,18 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import from_json, to_json
 
 from flowstore.backends.sqlite.connection import snapshot
-from flowstore.engine import BY_FINISH, EVERYTHING, STATUSES, UNSORTED, Entry, Item, Query, Section, sort_key
+from flowstore.engine import (
+    BY_FINISH,
+    EVERYTHING,
+    STATUSES,
+    UNSORTED,
+    Entry,
+    Item,
+    Query,
+    Section,
+    Standing,
+    sort_key,
+)
 
 CODES: Final = {status: code for code, status in enumerate(STATUSES)}
 SECTIONS: Final = {section: code for code, section in enumerate(Section)}
@@ -42,9 +53,14 @@ class Stored(NamedTuple):
     expires_at: int | None
     fixed: bytes | None
     facets: bytes | None
+    check: int
 
     def is_expired(self, now: int) -> bool:
         return self.expires_at is not None and self.expires_at <= now
+
+    def is_live_as(self, standing: Standing, now: int) -> bool:
+        """Whether it is as it was read."""
+        return (self.version, self.check) == standing and not self.is_expired(now)
 
 
 def entry_of(row: Sequence[Any]) -> Entry:

@@ -15,7 +15,7 @@ SELECT name FROM namespace;
 -- name: stored
 -- What a write has to know of a record, in the order of the fields of Stored.
 SELECT task, id, status, stage, version, submitted_at, finished_at, expires_at,
-    CAST(fixed AS BLOB), CAST(facets AS BLOB)
+    CAST(fixed AS BLOB), CAST(facets AS BLOB), checksum
 FROM task WHERE ns = ? AND id IN ({ids});
 
 -- name: last_task
@@ -30,6 +30,13 @@ UPDATE task SET
     status = ?4, stage = ?5, version = ?6, submitted_at = ?7, started_at = ?8, finished_at = ?9, due_at = ?10,
     updated_at = ?11, expires_at = ?12, checksum = ?13, fixed = ?14, facets = ?15, head = ?16, progress = ?17,
     body = ?18
+WHERE task = ?1;
+
+-- name: update_beside
+-- The same values but for the last one: the body stays.
+UPDATE task SET
+    status = ?4, stage = ?5, version = ?6, submitted_at = ?7, started_at = ?8, finished_at = ?9, due_at = ?10,
+    updated_at = ?11, expires_at = ?12, checksum = ?13, fixed = ?14, facets = ?15, head = ?16, progress = ?17
 WHERE task = ?1;
 
 -- name: add_tally
@@ -69,12 +76,12 @@ DELETE FROM task WHERE task = ?;
 
 -- name: expired
 SELECT task, id, status, stage, version, submitted_at, finished_at, expires_at,
-    CAST(fixed AS BLOB), CAST(facets AS BLOB)
+    CAST(fixed AS BLOB), CAST(facets AS BLOB), checksum
 FROM task WHERE ns = ? AND expires_at <= ? ORDER BY expires_at LIMIT ?;
 
 -- name: anything
 SELECT task, id, status, stage, version, submitted_at, finished_at, expires_at,
-    CAST(fixed AS BLOB), CAST(facets AS BLOB)
+    CAST(fixed AS BLOB), CAST(facets AS BLOB), checksum
 FROM task WHERE ns = ? LIMIT ?;
 
 -- name: open_task
@@ -91,10 +98,6 @@ ON CONFLICT DO UPDATE SET version = excluded.version, at = excluded.at, value = 
 
 -- name: expire
 UPDATE task SET expires_at = ?, checksum = ?
-WHERE ns = ? AND id = ? AND version = ? AND checksum = ? AND (expires_at IS NULL OR expires_at > ?);
-
--- name: is_standing
-SELECT 1 FROM task
 WHERE ns = ? AND id = ? AND version = ? AND checksum = ? AND (expires_at IS NULL OR expires_at > ?);
 
 -- name: last_key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from flowstore import (
     CorruptRecord,
     FamilyConflict,
     NotSerializable,
+    Progress,
     TaskResult,
     TaskStatus,
     VersionConflict,
@@ -22,8 +24,16 @@ from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.contract.sharing import count_trips
 from flowstore.testing.faults import cancel_at_each_await
-from flowstore.testing.insides import meanwhile, plant
+from flowstore.testing.insides import know_only, meanwhile, plant
 from flowstore.testing.support import START, in_any_order, stored
+
+
+@dataclass
+class Point:
+    x: int
+
+
+Step = Callable[[TaskResult | None], TaskResult | None]
 
 
 def increment(found: TaskResult | None) -> TaskResult:
@@ -105,6 +115,77 @@ class UpdateContract(Contract):
                 assert counted == sorted([*range(1, last + 1), *range(1, removed + 1)])
 
         await in_any_order(seed, live)
+
+    async def test_values_that_stay(self, make_backend: MakeBackend) -> None:
+        """Without being read, whatever they are: step and caller see NOT_LOADED, and get the rest."""
+        async with make_backend(types=[Point], ttl=60, clock=ManualClock()) as backend:
+            for size in (1, 10_000):
+                value = [Point(n) for n in range(size)]
+                first = TaskResult.running("t", args=(value,), kwargs={"k": 1}, progress=Progress(done=1))
+                await backend.store("t", first, overwrite=True)
+                know_only(backend)
+                trips = count_trips(backend)
+                steps: list[Step] = [
+                    adding("x"),
+                    lambda found: found and found.model_copy(update={"task_name": "n", "meta": {"m": 1}}),
+                    lambda found: found and TaskResult.failed(found, ValueError("e"), parent_id="p"),
+                ]
+                for step in steps:
+                    updated = await backend.update("t", step, load_result=False)
+                    assert updated is not None
+                    assert not updated.is_loaded
+                    assert updated == await backend.get("t", load_result=False)
+                assert trips["read"] <= 2 * len(steps) + 2
+                know_only(backend, [Point])
+                found = await stored(backend, "t")
+                assert (found.args, found.kwargs, found.progress) == ((value,), {"k": 1}, first.progress)
+                assert (found.labels, found.task_name, found.parent_id) == (frozenset("x"), "n", "p")
+                assert found.status is TaskStatus.FAILED
+                await backend.delete("t")
+
+    async def test_values_that_others_change_meanwhile(self, make_backend: MakeBackend) -> None:
+        """They are those that stay, also where they come with the same version; or another expiry."""
+        async with make_backend(clock=ManualClock()) as backend:
+
+            async def store_anew() -> None:
+                await backend.delete("t")
+                await backend.store("t", TaskResult.pending("t", args=("new",)))
+
+            await backend.store("t", TaskResult.pending("t", args=("old",)))
+            meanwhile(backend, "read", store_anew)
+            await backend.update("t", adding("x"), load_result=False)
+            found = await stored(backend, "t")
+            assert (found.args, found.labels, found.version) == (("new",), frozenset("x"), 2)
+            meanwhile(backend, "read", lambda: backend.expire("t", 60))
+            await backend.update("t", adding("y"), load_result=False)
+            found = await stored(backend, "t")
+            assert (found.args, found.labels) == (("new",), frozenset("xy"))
+            assert found.expires_at == START + timedelta(seconds=60)
+
+    async def test_new_values_without_the_old(self, backend: BaseResultBackend) -> None:
+        """A whole result is stored whole; half of one is refused, and nothing is written."""
+        for version in (1, 2):
+            updated = await backend.update("t", lambda _: TaskResult.success("t", 7), load_result=False)
+            assert updated is not None
+            assert (updated.result, updated.version) == (7, version)
+        with pytest.raises(NotSerializable, match="load_result=False"):
+            await backend.update("t", lambda found: found and TaskResult.success(found, 8), load_result=False)
+        bad: Any = "no"
+        with pytest.raises(TypeError, match="load_result"):
+            await backend.update("t", lambda _: None, load_result=bad)
+        assert (await stored(backend, "t")).result == 7
+
+    async def test_a_damaged_record_is_not_mended(self, backend: BaseResultBackend) -> None:
+        """Neither by a change beside its values, which keep their checksum, nor where the rest is damaged."""
+        await plant(backend, TaskResult.running("body"), body=b'{"result":7', is_checked=False)
+        await plant(backend, TaskResult.running("head"), head=b'{"meta":{}}', is_checked=False)
+        with pytest.raises(CorruptRecord):
+            await backend.update("head", adding("x"), load_result=False)
+        updated = await backend.update("body", adding("x"), load_result=False)
+        assert updated is not None
+        assert updated.labels == {"x"}
+        with pytest.raises(CorruptRecord):
+            await backend.get("body")
 
     async def test_it_gives_up_after_op_timeout(self, make_backend: MakeBackend) -> None:
         """Where somebody else is always faster."""
