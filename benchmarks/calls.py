@@ -229,6 +229,11 @@ async def _tracked(filled: Filled, _: object) -> None:
         tracked.result = 1
 
 
+async def _at_work(filled: Filled, _: object) -> None:
+    async with filled.backend.worker("busy"):
+        pass
+
+
 async def _worker(filled: Filled) -> str:
     await filled.backend.workers.register("gone")
     return "gone"
@@ -269,6 +274,16 @@ CASES: Final[dict[str, Case]] = {
     "delete": Case(lambda f, ids: f.backend.delete(ids[0]), stored),
     "delete with descendants, 5": Case(lambda f, root: f.backend.delete(root, descendants=True), _family),
     "delete_many, 50": Case(lambda f, ids: f.backend.delete_many(ids), lambda f: stored(f, 50)),
+    "take": Case(lambda f, ids: f.backend.take(ids[0]), stored),
+    "update": Case(
+        lambda f, ids: f.backend.update(
+            ids[0], lambda task: task and task.model_copy(update={"meta": {"a": 1}})
+        ),
+        stored,
+    ),
+    "requeue": Case(lambda f, ids: f.backend.requeue(ids[0]), stored),
+    "cancel": Case(lambda f, task: f.backend.cancel(task.task_id, "not needed"), _pending),
+    "worker": Case(_at_work),
     "expire": Case(lambda f, ids: f.backend.expire(ids[0], 2 * DAY), stored),
     "purge_expired, 50": Case(lambda f, _: f.backend.purge_expired(), _expired),
     "vacuum, nothing left": Case(lambda f, _: f.backend.vacuum()),
@@ -280,12 +295,14 @@ CASES: Final[dict[str, Case]] = {
         lambda f, _: f.backend.clear(label="gone"), lambda f: stored(f, 5, labels=("gone",))
     ),
     "iter_by_status, 100": Case(lambda f, _: first(f.backend.iter_by_status("success"), 100)),
+    "iter_ids, 100": Case(lambda f, _: first(f.backend.iter_ids("success"), 100)),
     **{
         f"count_by_status, {name}": _count(wanted)
         for name, wanted in (FILTERS | SMALL).items()
         if name != "status"
     },
     "history.of": Case(lambda f, _: f.backend.history.of(ROOT)),
+    "history.record": Case(lambda f, ids: f.backend.history.record(ids[0], "seen", {"by": "me"}), stored),
     "history.iter, 100": Case(lambda f, _: first(f.backend.history.iter(), 100)),
     "history.iter, 100 from the middle": Case(lambda f, _: first(f.backend.history.iter(f.middle), 100)),
     "history.iter_ids, 100": Case(lambda f, _: first(f.backend.history.iter_ids(), 100)),
@@ -315,6 +332,14 @@ CASES: Final[dict[str, Case]] = {
     "workers.fail_lost, 5": Case(lambda f, worker: f.backend.workers.fail_lost(worker), lost_worker),
     "app.register": Case(lambda f, _: f.backend.app.register({"name": "benchmark"})),
     "app.info": Case(lambda f, _: f.backend.app.info()),
+    "workers.sweep": Case(lambda f, _: f.backend.workers.sweep()),
+    "app.data.set": Case(lambda f, _: f.backend.app.data.set("k", 1)),
+    "app.data.get": Case(lambda f, _: f.backend.app.data.get("k")),
+    "app.data.entry": Case(lambda f, _: f.backend.app.data.entry("k")),
+    "app.data.all": Case(lambda f, _: f.backend.app.data.all()),
+    "app.data.delete": Case(
+        lambda f, _: f.backend.app.data.delete("gone"), lambda f: f.backend.app.data.set("gone", 1)
+    ),
     "app.namespaces": Case(lambda f, _: f.backend.app.namespaces()),
 }
 CLEAR: Final = "clear, for each 1,000"

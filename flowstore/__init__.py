@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from flowstore._core.attempts import TrackOptions
-from flowstore._core.listing import Filters, Selection
+from flowstore._core.filters import Filters, Selection
 from flowstore._core.options import BackendOptions
 from flowstore._core.tracking import TrackedTask
 from flowstore._trips.shared import SharedTrips

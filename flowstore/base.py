@@ -8,7 +8,7 @@ The verbs about tasks are specified here and implemented in ``_core``; everythin
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal, Self, Unpack, overload
 
 from flowstore._core import (
@@ -20,11 +20,13 @@ from flowstore._core import (
     steering,
     storing,
     tracking,
+    updating,
     watching,
 )
 from flowstore._core.attempts import TrackOptions
 from flowstore._core.core import Core
-from flowstore._core.listing import Filters, Selection, selected
+from flowstore._core.filters import Filters, Selection
+from flowstore._core.listing import selected
 from flowstore._core.options import BackendOptions
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask
@@ -32,6 +34,7 @@ from flowstore._core.viewing import ping, view_of
 from flowstore._values.arguments import MAX_PAGE, Seconds, check_int, check_patience
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Records, Ttl
 from flowstore._values.typed import TypeForm, typed_of
+from flowstore._values.types import Types
 from flowstore.engine import Engine
 from flowstore.features.app import App
 from flowstore.features.checkpoints import Checkpoints
@@ -110,6 +113,16 @@ class BaseResultBackend:
         """
         self._core.end_waits()
 
+    def register_types(self, types: Types) -> None:
+        """Know these types as well from now on, given as in ``types=``: for writing and for reading.
+
+        What was Unresolved for want of one is a value when it is read again. It may be called at any time and
+        from any thread, and takes effect at once. Types that are registered already may be among them. Raises
+        TypeError or ValueError, as ``types=`` does, for what cannot be registered, or would take the name of
+        another one or change its own; then nothing is registered.
+        """
+        self._core.records.codec.register(types)
+
     @property
     def waiting(self) -> int:
         """The number of ids that are being waited for or watched in this backend."""
@@ -155,14 +168,42 @@ class BaseResultBackend:
         *,
         ttl: Ttl | DefaultTtl = DEFAULT_TTL,
         overwrite: bool = False,
+        create: bool = False,
     ) -> list[bool]:
         """``store`` each result, those of one id in order; one bool per result, in order.
+
+        ``create``: only where there is no record, so that True means that it was new.
 
         All are checked and encoded before the first is sent. Each write is atomic, the whole is not: after a
         StorageError some of them may have been stored; after FamilyConflict or CorruptRecord, which names the
         first that failed, all the others have been.
         """
-        return await storing.store_many(self._core, results, ttl, overwrite)
+        return await storing.store_many(self._core, results, ttl, overwrite, create)
+
+    async def update(
+        self,
+        task_id: str,
+        step: Callable[[TaskResult | None], TaskResult | None],
+        *,
+        ttl: Ttl | DefaultTtl = DEFAULT_TTL,
+        load_result: bool = True,
+    ) -> TaskResult | None:
+        """Store what ``step`` makes of the record, and return it; nothing that others store gets lost.
+
+        ``step`` is called with what ``get`` returns, None if there is no record, and returns the result to
+        store, whatever its state: to be written over that version only. If another write came first, it is
+        called again, with what stands then; so it should do nothing but make a result. It is a plain
+        function. If it returns None, or what it was given, nothing is written, and that is returned. Its
+        exceptions pass. If others are always faster, VersionConflict is raised after ``op_timeout``.
+        ``ttl``: see ``store``; by default a record that was read keeps its ``expires_at``, unless a
+        constructor of TaskResult has made another state of it. Raises what ``get`` and ``store`` raise.
+
+        ``load_result=False``: the values stay in the storage, whatever their size and their types. Step gets
+        a result whose result, args and kwargs are NOT_LOADED, and leaves these so; the stored ones stay as
+        they are, and ``redact`` is not called. If it makes a result with values of its own, from the task id,
+        that is stored whole.
+        """
+        return await updating.update(self._core, task_id, step, ttl, view_of(None, load_result))
 
     async def get(
         self,
@@ -305,6 +346,16 @@ class BaseResultBackend:
         """``delete`` each; returns the number of records removed."""
         return await removing.delete_many(self._core, task_ids)
 
+    async def take(self, task_id: str, *, as_: TypeForm[T] = None) -> TaskResult[T] | None:
+        """``get`` a finished record and ``delete`` it: of all who try at the same time, one gets it.
+
+        None, and nothing is removed, if there is no such record, or the task is not finished. What cannot be
+        read, or is not of the type ``as_``, raises as in ``get``, and stays. A record that is stored anew
+        meanwhile is never removed unseen. Waiters that have not read it yet are woken as by ``delete``. After
+        a StorageError, or if the call is cancelled, the record may be gone with nobody having it.
+        """
+        return await removing.take(self._core, task_id, view_of(as_, load_result=True))
+
     async def clear(self, statuses: Statuses = None, **selection: Unpack[Selection]) -> int:
         """Remove every record of this namespace, in bounded steps; returns the number of records removed.
 
@@ -421,6 +472,22 @@ class BaseResultBackend:
         wanted = selected(self._core, statuses, selection, batch_size, newest_first, load_result)
         return listing.results(self._core, listing.walk(self._core, wanted), view_of(as_, load_result))
 
+    def iter_ids(
+        self,
+        statuses: Statuses = None,
+        *,
+        batch_size: int = 1_000,
+        newest_first: bool = True,
+        **selection: Unpack[Selection],
+    ) -> AsyncGenerator[str, None]:
+        """The ids of all records that ``page`` would show, and of those among them that cannot be read.
+
+        No record is decoded, and no value is read.
+        """
+        check_int("batch_size", batch_size, 1, MAX_PAGE)
+        wanted = selected(self._core, statuses, selection, batch_size, newest_first, load_result=False)
+        return listing.ids(listing.walk(self._core, wanted))
+
     async def count_by_status(self, **filters: Unpack[Filters]) -> dict[TaskStatus, int]:
         """How many records there are in each status, among those that satisfy all ``filters`` (see Filters).
 
@@ -438,6 +505,7 @@ class BaseResultBackend:
         note: str | None = None,
         *,
         retries: int | None = None,
+        or_store: TaskResult | None = None,
     ) -> bool:
         """Replace the progress of a task that is not finished; False if there is no such task.
 
@@ -446,8 +514,9 @@ class BaseResultBackend:
         the progress like everything else. Call it as often as you like: of the reports made while one for the
         same task is being written, only the newest is written, and all of them return its outcome.
         ``retries``: only while that attempt is current, so that a late report of an earlier one is ignored.
+        ``or_store``: the record to store, with this progress, if there is none of the task.
         """
-        return await progress.set_progress(self._core, task_id, done, total, note, retries)
+        return await progress.set_progress(self._core, task_id, done, total, note, retries, or_store)
 
     def watch(self, task_id: str) -> AsyncGenerator[TaskResult, None]:
         """Yield the state of the task, then each change of status, progress or expiry, up to a finished one.

@@ -150,7 +150,8 @@ class TaskNotFinished(FlowstoreError, RuntimeError):
 class VersionConflict(FlowstoreError, RuntimeError):
     """Compare-and-set lost. ``actual`` is the stored version, 0 if there is none.
 
-    It is the version of the task's record, or of its data under ``key``.
+    It is the version of the task's record, or of its data under ``key``; ``task_id`` is "" for data of the
+    namespace.
     """
 
     def __init__(self, task_id: str, expected: int, actual: int, key: str | None = None) -> None:
@@ -161,7 +162,8 @@ class VersionConflict(FlowstoreError, RuntimeError):
         self.key = key
 
     def __str__(self) -> str:
-        what = f"task {self.task_id!r}" if self.key is None else f"data {self.key!r} of task {self.task_id!r}"
+        what = f"task {self.task_id!r}" if self.task_id else "the namespace"
+        what = what if self.key is None else f"data {self.key!r} of {what}"
         return f"{what} is at version {self.actual}, not {self.expected}; nothing was written"
 
 
@@ -254,7 +256,7 @@ class PayloadTooLarge(NotSerializable, ValueError):
 class UnreadableRecord(FlowstoreError, ValueError):
     """What is stored under one id cannot be read here. Other records are not affected.
 
-    ``kind`` says what ``task_id`` identifies if it is not a task: a worker or an app.
+    ``kind`` says what ``task_id`` identifies if it is not a task: a worker, an app or its data.
     """
 
     def __init__(self, task_id: str, reason: str, kind: str = "record of task") -> None:

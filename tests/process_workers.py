@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import flowstore
 from flowstore import TaskResult
@@ -19,6 +21,15 @@ async def race(url: str, first: int, writers: int) -> None:
         print(*(n for n, won in zip(numbers, stored, strict=True) if won), flush=True)
 
 
+async def take(url: str, first: int, takers: int) -> None:
+    """Take one task many times at once; print the number of each taker that has it."""
+    async with flowstore.connect(url) as backend:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        taken = await asyncio.gather(*(backend.take("t") for _ in range(takers)))
+        print(*(first + n for n, result in enumerate(taken) if result is not None), flush=True)
+
+
 async def finish(url: str, count: int) -> None:
     """Store the results of t0, t1 ... one by one, then delete the task "doomed"."""
     async with flowstore.connect(url) as backend:
@@ -31,4 +42,5 @@ async def finish(url: str, count: int) -> None:
 
 if __name__ == "__main__":
     _, job, url, *numbers = sys.argv
-    asyncio.run(race(url, *map(int, numbers)) if job == "race" else finish(url, *map(int, numbers)))
+    jobs: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {"race": race, "take": take, "finish": finish}
+    asyncio.run(jobs[job](url, *map(int, numbers)))

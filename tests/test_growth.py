@@ -20,7 +20,7 @@ from flowstore.testing.insides import storage_of
 from tests.test_redis import commands
 
 FEW, MANY = 1_000, 5_000
-SEVERAL: Final = {"count_by_status, worker_id and name"}
+SEVERAL: Final = {"count_by_status, worker_id and name", "workers.sweep"}
 """What costs more with each task that it counts."""
 BY_ONE: Final = {f"count_by_status, {name}" for name in FILTERS.keys() - {"any", "status"}}
 

@@ -64,6 +64,18 @@ async def test_200_writers_in_4_processes_have_one_winner(url: str) -> None:
         assert (await backend.wait_for("t", 5)).unwrap() == winners[0]
 
 
+async def test_100_takers_in_4_processes_have_one_winner(url: str) -> None:
+    """And nothing is left."""
+    async with flowstore.connect(url) as backend:
+        await backend.store("t", TaskResult.success("t", 7))
+        with workers(*(["take", url, str(25 * n), "25"] for n in range(4))) as processes:
+            for process in processes:
+                go(process)
+            outputs = [await asyncio.to_thread(process.communicate) for process in processes]
+        assert len([number for output, _ in outputs for number in output.split()]) == 1
+        assert not await backend.exists("t")
+
+
 async def test_1000_waits_for_another_process(url: str) -> None:
     """All return, a deletion over there wakes its waiter here, and nothing is left behind."""
     backend = flowstore.connect(url)

@@ -35,6 +35,7 @@ RANGES: Final = {
     "expired": {"task(ns=? AND expires_at<?)"},
     "anything": {"task(ns=?)"},
     "update": {"task(rowid=?)"},
+    "update_beside": {"task(rowid=?)"},
     "report": {"task(rowid=?)"},
     "drop_task": {"task(rowid=?)"},
     "next_facet": {"facet(ns=? AND facet>?)"},
@@ -137,8 +138,11 @@ def test_pages_never_scan_or_sort(
 
     With several filters, what is merged is looked at row by row as it comes.
     """
-    for newest_first, with_body, max_body in itertools.product((True, False), (True, False), (None, 9)):
-        query = Query(statuses, 50, groups, after, within, newest_first, with_body, max_body)
+    both = (True, False)
+    for newest_first, with_body, max_body, has_fixed in itertools.product(
+        both, both, (None, 9), (None, *both)
+    ):
+        query = Query(statuses, 50, groups, after, within, newest_first, with_body, max_body, has_fixed)
         statement, values = scan_statement(query, 0)
         assert len(values) == max(map(int, re.findall(r"\?(\d+)", statement))) - 1
         plan = explain(statement)
@@ -150,5 +154,5 @@ def test_pages_never_scan_or_sort(
         assert len(others) == len(groups[1:])
         assert all("facet=? AND status=? AND sort=? AND id=?" in line for line in others)
         assert not [line for line in plan if "TEMP" in line]
-        merged = ["CO-ROUTINE merged", "SCAN merged"] if others else []
+        merged = ["CO-ROUTINE merged", "SCAN merged"] if query.is_filtered else []
         assert [line for line in plan if re.match("SCAN|CO-ROUTINE|MATERIALIZE", line)] == merged

@@ -7,12 +7,14 @@ from datetime import datetime
 from typing import Any
 
 from flowstore._core.core import Core
+from flowstore._core.creating import create
 from flowstore._values.checks import is_whole_item, item_check
 from flowstore._values.codec import DecodeError
 from flowstore._values.reading import DAMAGED
 from flowstore._values.typed import Typed
 from flowstore.engine import NAMESPACE, Asked, Item, Outcome, Put, Section, Verdict
 from flowstore.errors import CorruptRecord, UnknownTask, UnreadableRecord
+from flowstore.models import TaskResult
 from flowstore.times import from_micros
 
 
@@ -31,17 +33,33 @@ class Keeping:
         *,
         if_version: int | None = None,
         keep: int | None = None,
+        or_store: TaskResult | None = None,
     ) -> Outcome:
-        """Put one value; the arguments are the fields of ``Put``. Raises UnknownTask or CorruptRecord."""
+        """Put one value; the arguments are the fields of ``Put``. Raises UnknownTask or CorruptRecord.
+
+        ``or_store``: the record to store first, if there is none of the owner.
+        """
+        while True:
+            outcome = await self._put(owner, key, value, if_version, keep)
+            if outcome.verdict is not Verdict.OWNERLESS:
+                break
+            if or_store is None:
+                raise UnknownTask(owner)
+            if if_version:  # what is not there has no version
+                return Outcome(Verdict.STANDING, key=outcome.key)
+            await create(self._core, or_store)  # it may be removed again, before the next attempt
+        if outcome.verdict is Verdict.UNREADABLE:
+            raise self.unreadable(CorruptRecord, owner, outcome.key, f"{outcome.reason}; nothing was written")
+        return outcome
+
+    async def _put(
+        self, owner: str, key: str | None, value: bytes | None, if_version: int | None, keep: int | None
+    ) -> Outcome:
         async with self._core.life:
             await self._core.engine.room()
             check = 0 if value is None else item_check(self._section, owner, key, 0, value)
             put = Put(self._section, owner, key, value, check, if_version, keep)
             [outcome] = await self._core.engine.put([put], self._core.clock())
-        if outcome.verdict is Verdict.OWNERLESS:
-            raise UnknownTask(owner)
-        if outcome.verdict is Verdict.UNREADABLE:
-            raise self.unreadable(CorruptRecord, owner, outcome.key, f"{outcome.reason}; nothing was written")
         return outcome
 
     async def kept(
@@ -61,9 +79,11 @@ class Keeping:
     ) -> tuple[Any, datetime]:
         """The value encoded under ``name``, and when it was stored. Raises UnreadableRecord."""
         value, at = self._decoded(owner, item, name)
-        if typed is not None:
-            value = typed.checked(value, owner, f"{self._section} {item.key!r}")
-        return value, at
+        if typed is None:
+            return value, at
+        if owner == NAMESPACE:
+            return typed.checked(value, item.key, "value", self._section), at
+        return typed.checked(value, owner, f"{self._section} {item.key!r}"), at
 
     def _decoded(self, owner: str, item: Item, name: str) -> tuple[Any, datetime]:
         try:

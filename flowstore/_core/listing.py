@@ -12,9 +12,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Final, Generic, Literal, TypedDict, TypeVar, cast
+from typing import Final, Generic, TypeVar
 
 from flowstore._core.core import STEP, Core
+from flowstore._core.filters import Filters, Selection, where_of
 from flowstore._core.viewing import WHOLE, View
 from flowstore._values import cursors
 from flowstore._values.arguments import (
@@ -25,69 +26,15 @@ from flowstore._values.arguments import (
     check_status,
     check_statuses,
 )
-from flowstore._values.facets import ANYWHERE, FIELDS, FINISH, Where, groups_of
+from flowstore._values.facets import ANYWHERE, FINISH, Where, groups_of
 from flowstore.engine import EVERYTHING, UNSORTED, Entry, Position, Query
 from flowstore.errors import CorruptRecord, UnreadableRecord, UnreadableRecords
 from flowstore.models import FINISHED, Page, Statuses, StatusName, TaskResult, TaskStatus, Unreadable
-from flowstore.text import check_text
 
 From = TypeVar("From")
 To = TypeVar("To")
 
-Order = Literal["submitted", "finished"]
-
 _COUNTED_PER_STEP: Final = 1_000
-
-
-class Filters(TypedDict, total=False):
-    """Conditions on the records of a listing. All that are given, and not None, must hold.
-
-    ``name``: the task name. ``root_id``: the task with that id and all whose ``root_id`` it is, so the whole
-    family of a root, but only itself for any other task. ``label``: one of the task's labels.
-    """
-
-    name: str | None
-    parent_id: str | None
-    root_id: str | None
-    worker_id: str | None
-    label: str | None
-
-
-class Selection(Filters, total=False):
-    """Which records: those that satisfy the Filters, and whose time is in a range.
-
-    ``order``: the time that records are listed by, "submitted" (default) or "finished". By "finished" only
-    finished tasks are listed; successful ones only if "finished" is among the ``facets`` of the backend, and
-    otherwise ``statuses`` must leave them out. ``since``, ``until``: aware datetimes, bounds of that time,
-    the first included, the second excluded. A record without that time is in no range.
-
-    With at most one filter a listing costs what it shows. With several, the first of order="finished",
-    ``parent_id``, ``worker_id``, ``root_id``, ``label`` and ``name`` is walked, and what does not satisfy the
-    others is left out.
-    """
-
-    order: Order
-    since: datetime | None
-    until: datetime | None
-
-
-def where_of(core: Core, filters: Filters, kind: type = Filters) -> Where:
-    if unknown := filters.keys() - kind.__annotations__:
-        known = ", ".join(kind.__annotations__)
-        raise TypeError(f"{min(unknown)}: unknown filter; expected one of {known}")
-    for name in Filters.__annotations__:
-        value = filters.get(name)
-        if value is not None:
-            check_text(name, cast(str, value))
-            if name in FIELDS:
-                core.check_listed(name)
-    return Where(
-        filters.get("name"),
-        filters.get("parent_id"),
-        filters.get("root_id"),
-        filters.get("worker_id"),
-        filters.get("label"),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +58,20 @@ class Listing:
     def groups(self) -> tuple[tuple[str, ...], ...]:
         groups = groups_of(self.where)
         return ((FINISH,), *groups) if self.is_by_finish else groups
+
+    @property
+    def query(self) -> Query:
+        return Query(
+            self.statuses,
+            self.limit,
+            self.groups,
+            self.after,
+            self.within,
+            newest_first=self.newest_first,
+            with_body=self.with_body,
+            max_body=self.max_body,
+            has_fixed=self.where.has_parent,
+        )
 
     def place(self, entry: Entry) -> Position:
         return entry.position_in(FINISH) if self.is_by_finish else entry.position
@@ -139,24 +100,24 @@ def selected(
     """The listing that the arguments of a call describe."""
     where = where_of(core, selection, Selection)
     listing = listing_of(statuses, where, limit, newest_first, load_result)
-    within = _within(selection.get("since"), selection.get("until"))
+    times = within(selection.get("since"), selection.get("until"))
     order = selection.get("order", "submitted")
     if not isinstance(order, str):
         raise TypeError(f"order: expected str, got {type(order).__name__}")
     if order not in ("submitted", "finished"):
         raise ValueError(f"order: expected 'submitted' or 'finished', got {order[:80]!r}")
     if order == "submitted":
-        return replace(listing, within=within)
+        return replace(listing, within=times)
     finished = tuple(status for status in listing.statuses if status in FINISHED)
     if TaskStatus.SUCCESS in finished and "finished" not in core.records.facets:
         raise ValueError(
             "order: the finish of successful tasks is not indexed by this backend; make it with 'finished' "
             "among its facets, or ask for statuses ['failed', 'cancelled']"
         )
-    return replace(listing, statuses=finished, within=within, is_by_finish=True)
+    return replace(listing, statuses=finished, within=times, is_by_finish=True)
 
 
-def _within(since: datetime | None, until: datetime | None) -> tuple[int, int] | None:
+def within(since: datetime | None, until: datetime | None) -> tuple[int, int] | None:
     """The sort keys of a range of times. None: all, also that of records without the time."""
     if since is None and until is None:
         return None
@@ -169,17 +130,7 @@ async def step(core: Core, listing: Listing) -> list[Entry]:
     if not listing.statuses or (listing.within is not None and listing.within[0] > listing.within[1]):
         return []
     where, now = listing.where, core.clock()
-    query = Query(
-        listing.statuses,
-        listing.limit,
-        listing.groups,
-        listing.after,
-        listing.within,
-        newest_first=listing.newest_first,
-        with_body=listing.with_body,
-        max_body=listing.max_body,
-    )
-    found = await core.engine.scan(query, now)
+    found = [] if where.is_nobody else await core.engine.scan(listing.query, now)
     if where.root is None:
         return found
     # No facet lists a root with its family, which would be one more entry of an index for each task that
@@ -198,6 +149,8 @@ def _belongs(root: Entry, listing: Listing) -> bool:
     if listing.after is not None and (place > listing.after) is not listing.newest_first:
         return False
     if listing.within is not None and not listing.within[0] <= place.sort <= listing.within[1]:
+        return False
+    if listing.where.is_root is not None and listing.where.is_root is bool(root.fixed):
         return False
     groups = replace(listing, where=listing.where._replace(root=None)).groups
     has = {*root.fixed, *root.facets}
@@ -280,6 +233,13 @@ def results(
     return readable(steps, partial(view.decoded, core))
 
 
+async def ids(steps: AsyncIterator[list[Entry]]) -> AsyncGenerator[str, None]:
+    """The ids of a walk, whether the records can be read or not."""
+    async for entries in steps:
+        for entry in entries:
+            yield entry.id
+
+
 async def page(core: Core, listing: Listing, limit: int, cursor: str | None, view: View = WHOLE) -> Page:
     """``limit`` records of ``listing``. One more is read, only to know whether it goes on."""
     check_int("limit", limit, 1, MAX_PAGE)
@@ -324,7 +284,7 @@ async def count(core: Core, filters: Filters) -> dict[TaskStatus, int]:
     where = where_of(core, filters)
     groups = groups_of(where) or (EVERYTHING,)
     async with core.life:
-        if len(groups) > 1:
+        if len(groups) > 1 or where.has_parent is not None:
             counts = await _count_each(core, where)
         else:
             [counts] = await core.engine.count(groups)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from flowstore._core.core import Core
+from flowstore._core.creating import check_or_store, create
 from flowstore._trips.deadlines import in_time
 from flowstore._values.arguments import check_amount, check_int
 from flowstore._values.records import encode_progress, stages_of_attempt
 from flowstore.engine import Expiry, Report
-from flowstore.models import MAX_RETRIES, Progress
+from flowstore.models import MAX_RETRIES, Progress, TaskResult
 from flowstore.text import MAX_NOTE_BYTES, check_text
 
 
 async def set_progress(
-    core: Core, task_id: str, done: float, total: float | None, note: str | None, retries: int | None
+    core: Core,
+    task_id: str,
+    done: float,
+    total: float | None,
+    note: str | None,
+    retries: int | None,
+    or_store: TaskResult | None = None,
 ) -> bool:
     check_text("task_id", task_id)
     progress = Progress(
@@ -23,15 +30,34 @@ async def set_progress(
     stages = None
     if retries is not None:
         stages = stages_of_attempt(check_int("retries", retries, 0, MAX_RETRIES))
+    or_store = _check_or_store(or_store, task_id, retries)
 
     async def send(newest: bytes) -> bool:
         renewal = await _renewal(core, task_id)
         [is_applied] = await core.engine.report([Report(task_id, newest, stages, renewal)], core.clock())
         return is_applied
 
-    async with core.life:
-        report = core.reports.make((task_id, retries), encode_progress(progress), send)
-        return await in_time(report, core.op_timeout)
+    async def report() -> bool:
+        async with core.life:
+            sent = core.reports.make((task_id, retries), encode_progress(progress), send)
+            return await in_time(sent, core.op_timeout)
+
+    if await report():
+        return True
+    if or_store is None:
+        return False
+    # If it was stored in between, it may take reports by now; or else it is finished, or in another attempt.
+    is_new = await create(core, or_store.model_copy(update={"progress": progress}))
+    return is_new or await report()
+
+
+def _check_or_store(or_store: TaskResult | None, task_id: str, retries: int | None) -> TaskResult | None:
+    result = check_or_store(or_store, task_id)
+    if result is not None and result.is_finished:
+        raise ValueError(f"or_store: expected a task that is not finished, got one that is {result.status}")
+    if result is not None and retries not in (None, result.retries):
+        raise ValueError(f"or_store: expected attempt {retries}, as in retries, got {result.retries}")
+    return result
 
 
 async def _renewal(core: Core, task_id: str) -> Expiry | None:

@@ -7,11 +7,13 @@ from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
 from flowstore._core.core import STEP, Core, steps
-from flowstore._core.listing import Listing, Selection, listing_of, selected, walk
+from flowstore._core.filters import Selection
+from flowstore._core.listing import Listing, listing_of, selected, walk
+from flowstore._core.viewing import View
 from flowstore._values.arguments import check_bool, check_ids, check_int
 from flowstore._values.facets import Where
-from flowstore.engine import Entry
-from flowstore.models import Statuses
+from flowstore.engine import Entry, Standing
+from flowstore.models import Statuses, TaskResult
 from flowstore.observing import RecordsPurged
 from flowstore.text import check_text
 
@@ -62,6 +64,24 @@ async def delete_many(core: Core, task_ids: Iterable[str]) -> int:
             await core.engine.room()  # not to overtake a store of the same id that waits for room
             deleted += sum(await core.engine.remove(step, core.clock()))
     return deleted
+
+
+async def take(core: Core, task_id: str, view: View) -> TaskResult | None:
+    ids = [check_text("task_id", task_id)]
+    async with core.life:
+        # What was read is removed, or nothing: a record that is stored in between is read in its turn.
+        while True:
+            found = core.live(await view.read(core, ids))
+            if not found:
+                return None
+            [entry] = found
+            result = view.decoded(core, entry)  # before it is removed, in case it cannot be read
+            if not result.is_finished:
+                return None
+            await core.engine.room()
+            standing = [Standing(entry.version, entry.check)]
+            if (await core.engine.remove(ids, core.clock(), standing))[0]:
+                return result
 
 
 async def clear(core: Core, statuses: Statuses, selection: Selection) -> int:

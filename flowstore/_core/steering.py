@@ -21,7 +21,7 @@ async def requeue(core: Core, task_id: str) -> int | None:
         attempt = task.retries + 1
         return requeued(task, at)
 
-    return attempt if await step_one(core, task_id, step) else None
+    return attempt if await step_one(core, task_id, step, with_body=True) else None
 
 
 async def cancel(core: Core, task_id: str, reason: str | None) -> bool:

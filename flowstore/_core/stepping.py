@@ -28,25 +28,37 @@ Event = Mapping[str, Any]
 
 
 def stepped(core: Core, entry: Entry, step: Step, now: int, event: Event | None = None) -> Write | None:
-    """The write of the task's next state. ``entry`` has its body. Raises UnreadableRecord."""
+    """The write of the task's next state. Raises UnreadableRecord.
+
+    ``entry`` without its body: the values stay as they are, and do not travel. Another attempt has the
+    arguments only, so for that it must have been read.
+    """
     if not core.records.is_whole(entry):  # its values get a new checksum
         raise CorruptRecord(entry.id, DAMAGED)
     standing = core.records.decode(entry._replace(body=None))
     task = step(standing, from_micros(now))
-    if task is None or entry.body is None:
+    if task is None:
         return None
-    body = entry.body if task.retries == standing.retries else core.records.arguments_of(entry.body)
-    write = core.records.write(task, now, if_version=entry.version, body=body)
+    if entry.body is None:
+        write = core.records.write_beside(task, now, entry)
+    else:
+        body = entry.body if task.retries == standing.retries else core.records.arguments_of(entry.body)
+        write = core.records.write(task, now, if_version=entry.version, body=body)
     return write if event is None else core.records.noting(write, task.worker_id, event)
 
 
-async def step_one(core: Core, task_id: str, step: Step, event: Event | None = None) -> bool | None:
-    """Whether the task was changed; None if there is none. ``step`` is called anew for each version read."""
+async def step_one(
+    core: Core, task_id: str, step: Step, event: Event | None = None, *, with_body: bool = False
+) -> bool | None:
+    """Whether the task was changed; None if there is none. ``step`` is called anew for each version read.
+
+    ``with_body``: see ``stepped``.
+    """
     check_text("task_id", task_id)
     async with core.life:
         await core.engine.room()
         while True:
-            [entry] = await core.engine.read([task_id])
+            [entry] = await core.engine.read([task_id], with_body=with_body)
             now = core.clock()
             if entry is None or entry.is_expired(now):
                 return None

@@ -49,13 +49,16 @@ async def store(
 
 
 async def store_many(
-    core: Core, results: Iterable[TaskResult], ttl: Ttl | DefaultTtl, overwrite: bool
+    core: Core, results: Iterable[TaskResult], ttl: Ttl | DefaultTtl, overwrite: bool, create: bool
 ) -> list[bool]:
     check_bool("overwrite", overwrite)
+    if check_bool("create", create) and overwrite:
+        raise ValueError("overwrite: cannot be combined with create")
+    if_version = 0 if create else None
     now = core.clock()
     checked = [check_parent(core.records.redacted(result)) for result in check_results(results)]
     # All are encoded before the first is sent: a bad one must not leave half of them stored.
-    writes = [core.records.write(result, now, ttl, overwrite) for result in checked]
+    writes = [core.records.write(result, now, ttl, overwrite, if_version) for result in checked]
     outcomes: list[Outcome] = []
     async with core.life:
         for step in steps(writes):

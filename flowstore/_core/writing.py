@@ -69,7 +69,7 @@ def _marks(entry: Entry) -> tuple[object, ...]:
 
 
 async def store_beside_values(core: Core, result: TaskResult) -> bool:
-    """Store ``result`` with the values of the standing record, which are passed on as bytes.
+    """Store ``result`` with the values of the standing record, which are not read.
 
     True if it is now the stored state, by the rules of ``store``; False also if there is no record.
     """
@@ -77,13 +77,13 @@ async def store_beside_values(core: Core, result: TaskResult) -> bool:
         await core.engine.room()
         # Compare-and-set: the values that were read here must be those of the record that is replaced.
         while True:
-            [entry] = await core.engine.read([result.task_id])
+            [entry] = await core.engine.read([result.task_id], with_body=False)
             now = core.clock()
             if entry is None or entry.is_expired(now):
                 return False
-            if not core.records.is_whole(entry):  # its values would get a new checksum
+            if not entry.status or not core.records.is_whole(entry):  # it would get a new checksum
                 raise CorruptRecord(entry.id, DAMAGED)
-            write = core.records.write(result, now, if_version=entry.version, body=entry.body)
+            write = core.records.write_beside(result, now, entry)
             if entry.stage > write.ceiling:
                 return False
             [outcome] = await core.engine.write([write], now)

@@ -20,6 +20,7 @@ from flowstore.engine import (
     Query,
     Report,
     Span,
+    Standing,
     Write,
 )
 from flowstore.observing import CallEnded
@@ -68,8 +69,10 @@ class ObservedCalls(EngineWrapper):
     async def facets(self, prefix: str) -> list[str]:
         return await self._timed("facets", 1, self.inner.facets(prefix))
 
-    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
-        return await self._timed("remove", len(ids), self.inner.remove(ids, now))
+    async def remove(
+        self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
+    ) -> list[bool]:
+        return await self._timed("remove", len(ids), self.inner.remove(ids, now, standing))
 
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
         return await self._timed("purge", limit, self.inner.purge(limit, now, everything=everything))

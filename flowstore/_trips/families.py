@@ -23,7 +23,7 @@ from typing import Final
 
 from flowstore._values.checks import entry_check
 from flowstore._values.facets import family_of, fixed_of, is_open, moved_below
-from flowstore.engine import Engine, EngineWrapper, Entry, Expiry, Outcome, Purged, Verdict, Write
+from flowstore.engine import Engine, EngineWrapper, Entry, Expiry, Outcome, Purged, Standing, Verdict, Write
 
 _SECONDS: Final = 1.0
 _MOST: Final = 10_000
@@ -49,10 +49,12 @@ class Families(EngineWrapper):
             outcomes += await self._write(step, now)
         return outcomes
 
-    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
+    async def remove(
+        self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
+    ) -> list[bool]:
         self._roots.forget(ids)
         try:
-            return await self.inner.remove(ids, now)
+            return await self.inner.remove(ids, now, standing)
         finally:
             self._roots.forget(ids)
 

@@ -30,6 +30,7 @@ from flowstore.engine import (
     Query,
     Report,
     Span,
+    Standing,
     Write,
 )
 
@@ -99,8 +100,14 @@ class SharedTrips(EngineWrapper):
                 outcomes += await self._divided(self.inner.write, step[some], ids[some], sizes[some], now)
         return outcomes
 
-    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
-        return cast("list[bool]", await self._divided(self.inner.remove, ids, ids, [0] * len(ids), now))
+    async def remove(
+        self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
+    ) -> list[bool]:
+        verb: Verb = self.inner.remove
+        items: Sequence[Any] = ids
+        if standing is not None:
+            verb, items = self._remove_standing, list(zip(ids, standing, strict=True))
+        return cast("list[bool]", await self._divided(verb, items, ids, [0] * len(ids), now))
 
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
         ids, sizes = [report.id for report in reports], [len(report.progress) for report in reports]
@@ -194,6 +201,10 @@ class SharedTrips(EngineWrapper):
         size = sum(len(item.value) for items in found for item in items)
         self._items.bytes_per_answer = size // len(asked)
         return found
+
+    async def _remove_standing(self, pairs: Sequence[tuple[str, Standing]], now: int) -> list[bool]:
+        ids, standing = zip(*pairs, strict=True)
+        return await self.inner.remove(ids, now, standing)
 
     async def _count(self, groups: Sequence[tuple[str, ...]], _: int) -> list[dict[str, int]]:
         return await self.inner.count(groups)

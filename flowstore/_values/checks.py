@@ -20,8 +20,10 @@ _PROGRESS_KEY: Final = b',"crc":'
 
 
 def entry_check(entry: Entry) -> int:
-    """The number to store as ``Entry.check``; the entry must have its whole body."""
-    return joined_check(_columns(entry), entry.body or b"")
+    """The number to store as ``Entry.check``. Where the body is left out, the half that covers it is kept."""
+    if entry.body is None:
+        return expiry_check(entry, entry.expires_at)
+    return joined_check(_columns(entry), entry.body)
 
 
 def joined_check(columns: int, body: bytes) -> int:

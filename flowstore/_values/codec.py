@@ -47,6 +47,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from functools import partial
 from json import JSONDecoder
+from threading import Lock
 from typing import Any, Final
 
 from flowstore._values.bases import as_base
@@ -123,8 +124,7 @@ class Codec:
         if not 1 <= max_depth <= MAX_DEPTH:
             raise ValueError(f"max_depth: expected 1 to {MAX_DEPTH}, got {max_depth}")
         self.is_raw = raw
-        self.max_bytes = max_bytes
-        self.max_depth = max_depth
+        self.max_bytes, self.max_depth = max_bytes, max_depth
         self._max_levels = max_depth * _LEVELS + _LEAF_LEVELS
         self._leaves = dict(LEAVES)
         self._containers: dict[type, Callable[[Any, int], str]] = {
@@ -138,15 +138,19 @@ class Codec:
             deque: self._deque,
         }
         self._readers = dict(READERS)
-        for tag in BY_TAG:
-            self._readers[tag] = partial(self._read_registered, tag)
-        self._types = TypeTable(types)
-        for cls in self._types.classes():
-            if cls in self._leaves or cls in self._containers:
-                raise TypeError(f"types: {cls.__name__} is stored as it is, and cannot be registered")
-            self._writer_of(cls)
+        self._readers |= {tag: partial(self._read_registered, tag) for tag in BY_TAG}
+        self._native = {*self._leaves, *self._containers}
+        self._types, self._registering = TypeTable(), Lock()
+        self.register(types)
         hook = None if raw else self._read_object
         self._decoder = JSONDecoder(object_pairs_hook=hook, parse_constant=refuse_constant)
+
+    def register(self, types: Types) -> None:
+        """Know these types as well, all of them or, after an error, none. From any thread."""
+        with self._registering:
+            self._types = self._types.grown(types, self._native)
+            for cls in self._types.classes():
+                self._writer_of(cls)
 
     def encode_fields(self, fields: Mapping[str, object]) -> bytes:
         """One JSON object of ``fields``, whose names must not start with "$".

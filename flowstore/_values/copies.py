@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from itertools import count
 from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from flowstore._values.brief import brief
 from flowstore._values.codec import Codec
 from flowstore._values.reading import decoded, read_progress, result_of, values_of
 from flowstore._values.records import Records, encode_body, encode_values
-from flowstore.engine import Entry, Logged, Write
+from flowstore.engine import Entry, Expiry, Logged, Write
 from flowstore.fields import NO_META, FrozenMeta, check_meta
 from flowstore.models import CancelRequest, TaskResult
 from flowstore.task_error import TaskError
@@ -34,6 +35,10 @@ _DATETIME: Final = datetime
 _GREATEST_INT: Final = 2**63
 _MOST_BYTES: Final = _MOST_ITEMS * (2 * 12 * _MOST_CHARACTERS + 100)
 """More than the codec makes of what is copied: a character is 12 bytes at most, percent-encoded."""
+
+
+_checks: Final = count(1)
+"""In place of a checksum, a number that tells the records of one process apart."""
 
 
 class Copied(NamedTuple):
@@ -145,7 +150,7 @@ class CopiedRecords(Records):
         if result.meta or result.cancel_request is not None:
             head = CopiedHead(head, check_meta(result.meta), result.cancel_request)
         progress: Any = result.progress
-        return 0, head, kept, progress
+        return next(_checks), head, kept, progress
 
     def _copied(self, result: TaskResult) -> Copied:
         """Raises _NotPlain where the codec might have something to say."""
@@ -175,6 +180,10 @@ class CopiedRecords(Records):
             kept = kept._replace(result=None)
             return cast(bytes, kept)
         return super().arguments_of(body)
+
+    def expiry(self, entry: Entry, expires_at: int | None) -> Expiry:
+        expiry = super().expiry(entry, expires_at)
+        return expiry if type(entry.head) is bytes else expiry._replace(check=next(_checks))
 
     def is_whole(self, entry: Entry) -> bool:
         return type(entry.head) is not bytes or super().is_whole(entry)

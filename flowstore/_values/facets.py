@@ -27,18 +27,30 @@ FINISH: Final = BY_FINISH
 
 
 class Where(NamedTuple):
-    """Conditions on the records of a listing; None: any. Each field alone is served by an index.
+    """Conditions on the records of a listing; None: any. Each field alone is served by an index, but for
+    ``is_root``, which is only together with ``name``.
 
-    ``root``: the record of this id and all whose root it is. ``is_root``: only records without a parent; used
-    only together with ``name``, and then an index as well.
+    ``root``: the record of this id and all whose root it is. ``labels``: all of them, distinct and sorted.
+    ``is_root``: only records without a parent, or only those with one.
     """
 
     name: str | None = None
     parent: str | None = None
     root: str | None = None
     worker: str | None = None
-    label: str | None = None
-    is_root: bool = False
+    labels: tuple[str, ...] = ()
+    is_root: bool | None = None
+
+    @property
+    def has_parent(self) -> bool | None:
+        """What no group says of the parent; None: nothing."""
+        is_said = self.is_root is None or self.name is not None
+        return None if is_said else not self.is_root
+
+    @property
+    def is_nobody(self) -> bool:
+        """Whether the groups are those of records with a parent, while only those without are wanted."""
+        return self.is_root is True and (self.parent is not None or self.root is not None)
 
 
 ANYWHERE: Final = Where()
@@ -115,8 +127,8 @@ def groups_of(where: Where) -> tuple[tuple[str, ...], ...]:
         groups.append((_WORKER + where.worker,))
     if where.root is not None:
         groups.append((_CHILD + where.root, _ROOT + where.root))
-    if where.label is not None:
-        groups.append((_LABEL + where.label,))
+    groups += [(_LABEL + label,) for label in where.labels]
     if where.name is not None:
-        groups.append((RUN + where.name,) if where.is_root else (RUN + where.name, _STEP + where.name))
+        named = (RUN + where.name, _STEP + where.name)
+        groups.append(named if where.is_root is None else named[:1] if where.is_root else named[1:])
     return tuple(groups)

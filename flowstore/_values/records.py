@@ -155,6 +155,16 @@ class Records:
             None if self._history == 0 else self._logged(task_id, state, stage, worker, result.error, now),
         )
 
+    def write_beside(
+        self, result: TaskResult, now: int, entry: Entry, ttl: Ttl | DefaultTtl = DEFAULT_TTL
+    ) -> Write:
+        """What stores ``result`` over the record that ``entry`` was read from, whose values stay."""
+        write = self.write(result, now, ttl, if_version=entry.version, body=b"")
+        own = write.entry._replace(body=None)
+        if isinstance(own.head, bytes):  # else there is no checksum
+            own = self.checked(own._replace(check=entry.check))
+        return write._replace(entry=own, standing=entry.check)
+
     def _packed(
         self,
         result: TaskResult,

@@ -8,7 +8,7 @@ stored name that leads to no class of the table leads nowhere.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from enum import Enum
 from typing import Any, Final, NewType, get_args, get_origin, get_type_hints
@@ -55,15 +55,37 @@ def _secret_of(value: SecretStr | SecretBytes) -> str | bytes:
 
 
 class TypeTable:
-    """The registered types. One with several names is written under the first and read under all of them."""
+    """The registered types. One with several names is written under the first and read under all of them.
 
-    def __init__(self, types: Types = ()) -> None:
+    ``before``: a table whose types come first.
+    """
+
+    def __init__(self, types: Types = (), before: TypeTable | None = None) -> None:
         self._by_name: dict[str, Kind] = {}
         self._by_class: dict[type, Kind] = {}
+        self._given: list[tuple[str | None, StoredType[Any]]] = [] if before is None else [*before._given]
         pairs = types.items() if isinstance(types, Mapping) else [(None, given) for given in types]
         for name, given in pairs:
-            self._register(given if isinstance(given, StoredType) else StoredType(given), name)
+            pair = name, given if isinstance(given, StoredType) else StoredType(given)
+            if pair not in self._given:
+                self._given.append(pair)
+        for name, stored in self._given:
+            self._register(stored, name)
         self._register_mentioned()
+
+    def grown(self, types: Types, native: Set[type]) -> TypeTable:
+        """A table of these types as well. Raises ValueError if a name would no longer lead to its class.
+
+        ``native``: what needs not to be registered, and must not.
+        """
+        table = TypeTable(types, self)
+        if known := [cls.__name__ for cls in table.classes() if cls in native]:
+            raise TypeError(f"types: {known[0]} is stored as it is, and cannot be registered")
+        for name, kind in [*self._by_name.items()]:  # a copy, as other threads may add parametrizations
+            now = table.of_name(name)
+            if now is None or now.cls is not kind.cls:
+                raise ValueError(f"types: {short(kind.cls)} is registered as {name!r}, and may be stored so")
+        return table
 
     def classes(self) -> list[type]:
         return list(self._by_class)

@@ -19,7 +19,10 @@ class Section(StrEnum):
 
 
 OWNED: Final = (Section.HISTORY, Section.DATA, Section.CHECKPOINT)
-"""The sections of records; the others have the owner NAMESPACE only."""
+"""The sections of records; the others have the owner NAMESPACE only, which may have Section.DATA as well."""
+
+OF_NAMESPACE: Final = (Section.DATA, Section.WORKER, Section.APP)
+"""The sections of the owner NAMESPACE."""
 
 NAMESPACE: Final = ""
 """The owner of items that belong to no record. They stay when records are removed, all of them included."""

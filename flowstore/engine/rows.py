@@ -114,12 +114,16 @@ class Write(NamedTuple):
     1. The standing record, live or expired, has the same ``token``: the write was applied before, by a driver
        that sent it twice. APPLIED, nothing is written. (An engine whose driver sends once need not look.)
     2. The guard. ``if_version`` None: the record is absent, or its ``stage <= ceiling``. Otherwise its
-       version is exactly ``if_version``, 0 meaning absent, and ``ceiling`` is not read. If not: STANDING.
+       version is exactly ``if_version``, 0 meaning absent, and ``ceiling`` is not read; and its check is
+       ``standing``, if that is given. If not: STANDING.
     3. The standing record has ``fixed`` facets, and they are not those of the entry: FIXED.
 
     Applied, it gets the next version, loses the items of an expired predecessor, and appends ``logged`` to
     the items of Section.HISTORY: at ``entry.updated_at``, with the new version in 16 digits as the key, and
     version 1 of its own.
+
+    With ``standing``, which comes with an ``if_version`` of at least 1, the body of the entry is None: that
+    of the standing record stays.
     """
 
     entry: Entry
@@ -127,6 +131,7 @@ class Write(NamedTuple):
     ceiling: int
     if_version: int | None = None
     logged: Logged | None = None
+    standing: int | None = None
 
 
 class Verdict(StrEnum):
@@ -162,6 +167,13 @@ class Outcome(NamedTuple):
 APPLIED: Final = Outcome(Verdict.APPLIED)
 
 
+class Standing(NamedTuple):
+    """What tells a record that was read from whatever else has its id before or after."""
+
+    version: int
+    check: int
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """A range of the merged listing of some statuses: at most ``limit`` live records after ``after``.
@@ -171,7 +183,8 @@ class Query:
     first group all begin with BY_FINISH or none does. ``after`` None: from the start. ``within``: only sort
     keys from the first to the second, both included. ``newest_first`` False: exactly the reverse order.
     ``with_body`` False leaves ``Entry.body`` None and costs nothing that grows with the bodies. ``max_body``:
-    as in ``Engine.read``.
+    as in ``Engine.read``. ``has_fixed``: only records that have ``fixed`` facets, or if False only those that
+    have none, which is tested on the way; None: both.
     """
 
     statuses: tuple[str, ...]
@@ -182,6 +195,12 @@ class Query:
     newest_first: bool = True
     with_body: bool = True
     max_body: int | None = None
+    has_fixed: bool | None = None
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether anything is tested on the way."""
+        return len(self.groups) > 1 or self.has_fixed is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,8 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Final, Protocol
 
-from flowstore.engine.items import NAMESPACE, OWNED, Asked, Expiry, Item, Put, Report, Section, Span
-from flowstore.engine.rows import EVERYTHING, STATUSES, Entry, Outcome, Purged, Query, Write
+from flowstore.engine.items import NAMESPACE, OF_NAMESPACE, Asked, Expiry, Item, Put, Report, Span
+from flowstore.engine.rows import EVERYTHING, STATUSES, Entry, Outcome, Purged, Query, Standing, Write
 
 
 class Change(StrEnum):
@@ -181,8 +181,14 @@ class Engine(ABC):
             query = replace(query, after=entries[-1].position_in(group[0]))
 
     @abstractmethod
-    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
-        """Delete records and their items; True where a live one was deleted."""
+    async def remove(
+        self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
+    ) -> list[bool]:
+        """Delete records and their items; True where a live one was deleted.
+
+        ``standing``, one for each id: only a live record of that version and check is deleted, and any other
+        is left alone. None: whatever there is.
+        """
 
     @abstractmethod
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
@@ -239,11 +245,10 @@ class Engine(ABC):
         since stay, and so does their namespace. This engine, and others that have the namespace open, can go
         on: for them it is empty. The default is for storages that keep nothing but records and items.
         """
-        sections = [section for section in Section if section not in OWNED]
-        found = await self.items([Asked(section, NAMESPACE) for section in sections], now)
+        found = await self.items([Asked(section, NAMESPACE) for section in OF_NAMESPACE], now)
         puts = [
             Put(section, NAMESPACE, item.key, None)
-            for section, items in zip(sections, found, strict=True)
+            for section, items in zip(OF_NAMESPACE, found, strict=True)
             for item in items
         ]
         await self.put(puts[:limit], now)

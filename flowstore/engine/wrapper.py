@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flowstore.engine.items import Asked, Expiry, Item, Put, Report, Span
-from flowstore.engine.rows import Entry, Outcome, Purged, Query, Write
+from flowstore.engine.rows import Entry, Outcome, Purged, Query, Standing, Write
 from flowstore.engine.verbs import Engine, Hints
 
 
@@ -47,8 +47,10 @@ class EngineWrapper(Engine):
     async def facets(self, prefix: str) -> list[str]:
         return await self.inner.facets(prefix)
 
-    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
-        return await self.inner.remove(ids, now)
+    async def remove(
+        self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
+    ) -> list[bool]:
+        return await self.inner.remove(ids, now, standing)
 
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
         return await self.inner.purge(limit, now, everything=everything)

@@ -11,6 +11,7 @@ from flowstore._core.core import Core
 from flowstore._core.keeping import Keeping
 from flowstore.engine import NAMESPACE, Section
 from flowstore.errors import CorruptRecord
+from flowstore.features.data import AppData
 from flowstore.fields import Timestamp
 from flowstore.jsonable import AsJson
 
@@ -26,11 +27,12 @@ class AppInfo(BaseModel, frozen=True, extra="forbid"):
 
 
 class App:
-    """The app whose tasks are in this namespace: ``backend.app``. ``clear`` does not remove its info."""
+    """The app whose tasks are in this namespace: ``backend.app``. ``clear`` leaves its info and its data."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self._keeping = Keeping(core, Section.APP)
+        self.data = AppData(core)
 
     async def register(self, info: Mapping[str, Any]) -> None:
         """Describe the app of this namespace. Replaces an earlier description.

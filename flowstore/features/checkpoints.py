@@ -7,13 +7,14 @@ from typing import Annotated, Any, Generic
 from pydantic import BaseModel
 
 from flowstore._core.core import Core
+from flowstore._core.creating import check_or_store
 from flowstore._core.keeping import Keeping
 from flowstore._values.arguments import check_int
 from flowstore._values.typed import Typed, TypeForm, typed_of
 from flowstore.engine import Item, Section
 from flowstore.fields import Timestamp
 from flowstore.jsonable import AsJson
-from flowstore.models import T
+from flowstore.models import T, TaskResult
 from flowstore.text import check_text
 
 
@@ -31,16 +32,21 @@ class Checkpoints:
     def __init__(self, core: Core) -> None:
         self._keeping = Keeping(core, Section.CHECKPOINT)
 
-    async def save(self, task_id: str, value: Any, *, keep: int | None = None) -> int:
+    async def save(
+        self, task_id: str, value: Any, *, keep: int | None = None, or_store: TaskResult | None = None
+    ) -> int:
         """Append ``value``; returns its seq. Concurrent saves each get one of their own.
 
         ``keep``: only so many of the latest are kept; None: all. Raises UnknownTask if the task is not
-        stored, NotSerializable with the path of a value that would not come back as it went in.
+        stored, unless ``or_store`` is given, as in ``data.set``. Raises NotSerializable with the path of a
+        value that would not come back as it went in.
         """
         check_text("task_id", task_id)
         if keep is not None:
             check_int("keep", keep, 1, 2**53)
-        outcome = await self._keeping.put(task_id, None, self._keeping.encode(value), keep=keep)
+        or_store = check_or_store(or_store, task_id)
+        encoded = self._keeping.encode(value)
+        outcome = await self._keeping.put(task_id, None, encoded, keep=keep, or_store=or_store)
         return int(outcome.key)
 
     async def latest(self, task_id: str, *, as_: TypeForm[T] = None) -> Checkpoint[T] | None:

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal, get_args
 
 from flowstore._core.attempts import requeued
 from flowstore._core.core import Core
 from flowstore._core.keeping import Keeping
-from flowstore._core.listing import Listing, walk
+from flowstore._core.listing import Listing, walk, within
 from flowstore._core.stepping import step_one
 from flowstore._values.arguments import Seconds, check_age, check_int
 from flowstore._values.facets import Where
@@ -200,6 +200,7 @@ class Sweep:
 
         error = TaskError(type="NeverBegun", message=f"nobody has begun the task since {long_ago}")
         listing = Listing((TaskStatus.PENDING,), _STEP, newest_first=False, with_body=False)
+        listing = replace(listing, within=within(None, long_ago))
         await self._change(listing, "late", self.rules.pending, is_late, error)
 
     async def _change(
@@ -246,7 +247,7 @@ class Sweep:
             return done[0]
 
         try:
-            if await step_one(self.core, task.task_id, step):
+            if await step_one(self.core, task.task_id, step, with_body=policy == "requeue"):
                 [now] = done
                 swept = SweptTask(task_id=now.task_id, reason=reason, status=now.status, retries=now.retries)
                 self.tasks.append(swept)

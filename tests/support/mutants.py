@@ -29,6 +29,7 @@ from flowstore.engine import (
     Query,
     Report,
     Section,
+    Standing,
     Verdict,
     Write,
 )
@@ -437,8 +438,38 @@ class ExpiryIsNotTold(_Telling):
 
 
 class ExpiredWasLive(MemoryEngine):
-    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
-        return await super().remove(ids, 0)
+    async def remove(
+        self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
+    ) -> list[bool]:
+        return await super().remove(ids, 0, standing)
+
+
+class PatchesWhateverStands(MemoryEngine):
+    def _write(self, write: Write, now: int) -> Outcome:
+        standing = self._entries.get(write.entry.id)
+        if write.standing is not None and standing is not None:
+            write = write._replace(standing=standing.check)
+        return super()._write(write, now)
+
+
+class RemovesWhateverStands(_Wrapped):
+    async def remove(
+        self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
+    ) -> list[bool]:
+        return await self.inner.remove(ids, now)
+
+
+class RemovesByVersionAlone(_Wrapped):
+    async def remove(
+        self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
+    ) -> list[bool]:
+        if standing is not None:
+            entries = await self.inner.read(ids)
+            standing = [
+                each._replace(check=entry.check) if entry else each
+                for each, entry in zip(standing, entries, strict=True)
+            ]
+        return await self.inner.remove(ids, now, standing)
 
 
 class PurgesWithoutBounds(_Wrapped):
@@ -465,6 +496,9 @@ class DropTakesWhatWasStored(MemoryEngine):
 
 MUTANTS: dict[Callable[[], Engine], str] = {
     WatchersLookedUpBeforeTheCommit: "test_no_change_is_lost_between_registration_and_read",
+    PatchesWhateverStands: "test_only_over_what_was_read",
+    RemovesWhateverStands: "test_remove_only_what_was_read",
+    RemovesByVersionAlone: "test_remove_only_what_was_read",
     ReadBeforeRegistered: "test_no_change_is_lost_between_registration_and_read",
     ToldBeforeItCanBeRead: "test_a_stored_record_can_be_read_with_its_hint",
     RemovalsEndNoWait: "test_a_removal_is_told",

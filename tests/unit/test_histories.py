@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from flowstore import BaseResultBackend, StorageUnavailable, TaskResult, TaskStatus
 from flowstore.backends.memory import MemoryEngine
-from flowstore.engine import ANY_STAGE, APPLIED, Entry, Outcome, Verdict, Write
+from flowstore.engine import ANY_STAGE, APPLIED, Entry, Outcome, Standing, Verdict, Write
 from flowstore.testing.faults import History, NotExplained, Recorder, ShuffleLoop, crowd
 from flowstore.testing.faults.ordering import Call, explains
 from flowstore.testing.model import EMPTY
@@ -153,10 +153,12 @@ class Faulty(MemoryEngine):
             self._old |= dict(zip(ids, await super().read(ids), strict=True))
         return [self._old[task_id] for task_id in ids]
 
-    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
+    async def remove(
+        self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
+    ) -> list[bool]:
         if self._fault == "deletes nothing" and self._random.random() < 0.3:
             return [True]
-        return await super().remove(ids, now)
+        return await super().remove(ids, now, standing)
 
 
 def run_crowd(engine: MemoryEngine, seed: int) -> History:

@@ -39,7 +39,7 @@ LAYERS: Final = (
 )
 """From the bottom to the top; a module imports from its own layer and those below it."""
 MOST_LINES: Final = 350
-LOOKED_UP: Final = {"flowstore.base": 550, "flowstore.errors": 450}
+LOOKED_UP: Final = {"flowstore.base": 650, "flowstore.errors": 450}
 """Lists of verbs and of errors, with more words than code: they are looked up, not read through."""
 MOST_LINES_OF_A_CLASS: Final = 400
 

@@ -37,6 +37,7 @@ from flowstore.engine import (
     Report,
     Section,
     Span,
+    Standing,
     Verdict,
     Write,
 )
@@ -122,8 +123,13 @@ class MemoryEngine(Engine):
     async def facets(self, prefix: str) -> list[str]:
         return list(self._listings.facets(prefix))
 
-    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
-        entries = [self._drop(task_id) for task_id in ids]
+    async def remove(
+        self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
+    ) -> list[bool]:
+        if standing is None:
+            entries = [self._drop(task_id) for task_id in ids]
+        else:
+            entries = [self._drop_standing(*pair, now) for pair in zip(ids, standing, strict=True)]
         self._tell_removed(filter(None, entries), now)
         return [entry is not None and not _is_over(entry, now) for entry in entries]
 
@@ -169,7 +175,7 @@ class MemoryEngine(Engine):
         return None if entry is None or _is_over(entry, now) else entry
 
     def _write(self, write: Write, now: int) -> Outcome:
-        entry, token, ceiling, if_version, logged = write
+        entry, token, ceiling, if_version, logged, check = write
         stored = standing = self._entries.get(entry.id)
         if stored is not None:
             # Nothing is sent twice here, but a wrapper may lose an answer, and repeat what it answered.
@@ -180,6 +186,9 @@ class MemoryEngine(Engine):
         version = 0 if standing is None else standing.version
         if if_version is not None:
             is_allowed = version == if_version
+            if check is not None and standing is not None:
+                is_allowed = is_allowed and standing.check == check
+                entry = entry._replace(body=standing.body)
         else:
             is_allowed = standing is None or standing.stage <= ceiling
         if not is_allowed:
@@ -293,6 +302,11 @@ class MemoryEngine(Engine):
                 for section in Section:
                     self._items.pop((task_id, section), None)
         return entry
+
+    def _drop_standing(self, task_id: str, standing: Standing, now: int) -> Entry | None:
+        entry = self._live(task_id, now)
+        is_that = entry is not None and (entry.version, entry.check) == standing
+        return self._drop(task_id) if is_that else None
 
     def _sweep(self, limit: int, now: int) -> int:
         """Remove at most ``limit`` expired records, and find out when the next one expires."""

@@ -126,7 +126,14 @@ class Listings:
         ]
         places = ranges[0] if len(ranges) == 1 else merge(*ranges, reverse=not query.newest_first)
         entries = (self._entries[task_id] for _, task_id in places)
-        return (entry for entry in entries if _has_one_of_each(entry, others)) if others else entries
+        if not query.is_filtered:
+            return entries
+        wanted = query.has_fixed
+        return (
+            entry
+            for entry in entries
+            if (wanted is None or bool(entry.fixed) is wanted) and _has_one_of_each(entry, others)
+        )
 
     def count(self, group: Iterable[str]) -> dict[str, int]:
         return {status: sum(map(len, self._of((status,), group))) for status in STATUSES}

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from flowstore.backends.redis import format as stored
 from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.client import storage_error
-from flowstore.backends.redis.expiries import change, expiry_of, renewal
+from flowstore.backends.redis.expiries import change, expiry_of, guard, renewal
 from flowstore.backends.redis.format import PER_CALL, entry_of, history_of
 from flowstore.backends.redis.items import item_of, put_arguments, put_outcome
 from flowstore.backends.redis.listener import Listener
@@ -38,6 +38,7 @@ from flowstore.engine import (
     Report,
     Section,
     Span,
+    Standing,
     Write,
 )
 from flowstore.errors import CorruptRecord
@@ -153,10 +154,14 @@ class RedisEngine(Engine):
             low = b"(" + last
         return found
 
-    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
+    async def remove(
+        self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
+    ) -> list[bool]:
         removed: list[bool] = []
-        for step in _steps(ids):
-            removed += map(bool, await self.calls.write("remove", now, *step))
+        guards = [b""] * len(ids) if standing is None else list(map(guard, standing))
+        for step in _steps(list(zip(ids, guards, strict=True))):
+            flat = [part for pair in step for part in pair]
+            removed += map(bool, await self.calls.write("remove", now, *flat))
         return removed
 
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:

@@ -7,17 +7,22 @@ from typing import Final
 
 from flowstore.backends.redis.format import HEADER_SIZE, NEVER, OFFSET, stored
 from flowstore.backends.redis.lasting import kept_ms
-from flowstore.engine import Expiry, Report
+from flowstore.engine import Expiry, Report, Standing
 
 _NEVER: Final = NEVER.to_bytes(8)
 _STANDING: Final = Struct(">Qq")
 _CHECK: Final = Struct(">q")
 
 
+def guard(standing: Standing) -> bytes:
+    """What a record has to have, as scripts compare it with its header."""
+    return _STANDING.pack(*standing)
+
+
 def change(expiry: Expiry, now: int) -> tuple[bytes, bytes, bytes]:
     """What has to stand, what comes in its place, how long the server keeps it: see expiry.lua."""
     expires = _NEVER if expiry.expires_at is None else stored(expiry.expires_at)
-    standing = _STANDING.pack(expiry.version, expiry.standing)
+    standing = guard(Standing(expiry.version, expiry.standing))
     return standing, expires + _CHECK.pack(expiry.check), kept_ms(expiry.expires_at, now)
 
 

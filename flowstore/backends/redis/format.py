@@ -68,6 +68,7 @@ _PLACED: Final = Struct(">HQ")
 _TIMED: Final = Struct(">HQQ")
 _ITEM: Final = Struct(">QQqI")
 _ENTRY: Final = Struct(">Q")
+_CHECK: Final = Struct(">q")
 _LOGGED: Final = Struct(">QQ")
 
 
@@ -141,13 +142,16 @@ def packed(writes: Sequence[Write], now: int) -> Iterator[tuple[int, list[bytes]
         logged = write.logged
         kept = kept_ms(entry.expires_at, now)
         does = (kept, logged is None, None if logged is None else logged.keep)
-        kind = (entry.status, write.ceiling, write.if_version, entry.fixed, entry.facets, does)
+        is_beside = write.standing is not None
+        kind = (entry.status, write.ceiling, write.if_version, is_beside, entry.fixed, entry.facets, does)
         number = kinds.get(kind)
         if number is None:
             number = kinds[kind] = len(kinds) + 1
             described.append(_kind(write, kept))
         lines.append(_line(number, write))
         items = () if logged is None else (transition(entry.updated_at, 1, logged.check, logged.value),)
+        if write.standing is not None:  # in the place of the body, which is that of the standing record
+            entry = entry._replace(body=_CHECK.pack(write.standing))
         records.append(record_of(entry, 1, write.token.encode(), items))
     if lines:
         yield len(lines), [b"".join(described), b"".join(lines), *records]
@@ -156,6 +160,8 @@ def packed(writes: Sequence[Write], now: int) -> Iterator[tuple[int, list[bytes]
 def _kind(write: Write, kept: bytes) -> bytes:
     entry, logged = write.entry, write.logged
     guarded, bound = (0, write.ceiling) if write.if_version is None else (1, write.if_version)
+    if write.standing is not None:
+        guarded = 2
     keep = _MOST if logged is None or logged.keep is None else logged.keep
     fixed, facets = joined(entry.fixed), joined(entry.facets)
     does = (logged is not None) + 2 * (entry.expires_at is not None)

@@ -41,7 +41,7 @@ class Listing:
 
     async def entries(self) -> list[Entry]:
         found: list[Entry] = []
-        limit, is_filtered = self._query.limit, len(self._query.groups) > 1
+        limit, is_filtered = self._query.limit, self._query.is_filtered
         most = limit
         while len(found) < limit and self._indexes:
             most = min(PER_CALL, max(most, limit - len(found)) * (_SPARE if is_filtered else 1))
@@ -72,7 +72,7 @@ class Listing:
         """The records of these entries that belong to the listing."""
         places = [(one, place) for one in listed if (place := position_of(one.entry)) is not None]
         ids = [place.id for _, place in places]
-        is_filtered, with_body = len(self._query.groups) > 1, self._query.with_body
+        is_filtered, with_body = self._query.is_filtered, self._query.with_body
         if not ids:
             return []
         # With several filters most are left out again, so that their bodies would be read in vain.
@@ -107,6 +107,8 @@ class Listing:
         if not entry.status:
             return True
         if entry.status not in self._query.statuses or entry.position_in(one.facet) != place:
+            return False
+        if self._query.has_fixed is not None and bool(entry.fixed) is not self._query.has_fixed:
             return False
         if not self._query.groups:
             return True

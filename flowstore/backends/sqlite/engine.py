@@ -44,6 +44,7 @@ from flowstore.engine import (
     Report,
     Section,
     Span,
+    Standing,
     Write,
 )
 from flowstore.errors import AccessDenied, SchemaTooNew, StorageError
@@ -219,13 +220,17 @@ class SQLiteEngine(Engine):
 
         return await self._write(work)
 
-    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
+    async def remove(
+        self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
+    ) -> list[bool]:
         def work(raw: sqlite3.Connection) -> list[bool]:
             with transaction(raw):
-                removed = read_stored(raw, self._ns, ids)
+                found = read_stored(raw, self._ns, ids)
+                wanted = ids if standing is None else writes.those_standing(found, ids, standing, now)
+                removed = {task_id: found[task_id] for task_id in wanted if task_id in found}
                 writes.remove(raw, self._ns, removed.values())
             self._tell(_removed(removed.values(), now))
-            gone = [removed.pop(task_id, None) for task_id in ids]
+            gone = [None if task_id is None else removed.pop(task_id, None) for task_id in wanted]
             return [stored is not None and not stored.is_expired(now) for stored in gone]
 
         return await self._write(work)

@@ -11,7 +11,18 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import from_json, to_json
 
 from flowstore.backends.sqlite.connection import snapshot
-from flowstore.engine import BY_FINISH, EVERYTHING, STATUSES, UNSORTED, Entry, Item, Query, Section, sort_key
+from flowstore.engine import (
+    BY_FINISH,
+    EVERYTHING,
+    STATUSES,
+    UNSORTED,
+    Entry,
+    Item,
+    Query,
+    Section,
+    Standing,
+    sort_key,
+)
 
 CODES: Final = {status: code for code, status in enumerate(STATUSES)}
 SECTIONS: Final = {section: code for code, section in enumerate(Section)}
@@ -42,9 +53,14 @@ class Stored(NamedTuple):
     expires_at: int | None
     fixed: bytes | None
     facets: bytes | None
+    check: int
 
     def is_expired(self, now: int) -> bool:
         return self.expires_at is not None and self.expires_at <= now
+
+    def is_live_as(self, standing: Standing, now: int) -> bool:
+        """Whether it is as it was read."""
+        return (self.version, self.check) == standing and not self.is_expired(now)
 
 
 def entry_of(row: Sequence[Any]) -> Entry:
@@ -127,7 +143,8 @@ def scan_statement(query: Query, now: int) -> tuple[str, list[Any]]:
     """
     first, *others = query.groups or (EVERYTHING,)
     shape = tuple((len(group), group[0].startswith(BY_FINISH)) for group in (first, *others))
-    statement = _scan(len(query.statuses), shape, query.newest_first, _body(query.with_body, query.max_body))
+    body = _body(query.with_body, query.max_body)
+    statement = _scan(len(query.statuses), shape, query.newest_first, query.has_fixed, body)
     low, high = query.within or (-UNSORTED, UNSORTED)
     # A blob is beyond all texts, "" before all ids: so the start of a range is a place, too.
     start, end = ((low, ""), high) if query.newest_first else ((high, b""), low)
@@ -141,7 +158,13 @@ def scan_statement(query: Query, now: int) -> tuple[str, list[Any]]:
 
 
 @cache
-def _scan(statuses: int, shape: tuple[tuple[int, bool], ...], newest_first: bool, body: str) -> str:
+def _scan(
+    statuses: int,
+    shape: tuple[tuple[int, bool], ...],
+    newest_first: bool,
+    has_fixed: bool | None,
+    body: str,
+) -> str:
     numbers = iter(range(7, 10_000))
     codes = [f"?{next(numbers)}" for _ in range(statuses)]
     facets = [[f"?{next(numbers)}" for _ in range(size)] for size, _ in shape]
@@ -150,6 +173,8 @@ def _scan(statuses: int, shape: tuple[tuple[int, bool], ...], newest_first: bool
         SQL["and_facet"].format(facets=", ".join(group), sort=_sort(shape[0][1], is_by_finish))
         for group, (_, is_by_finish) in zip(facets[1:], shape[1:], strict=True)
     )
+    if has_fixed is not None:
+        conditions += SQL["and_fixed"].format(negated="NOT" if has_fixed else "")
     columns = _columns("merged" if conditions else "facet", body)
     made = SQL["merged_range" if conditions else "scan_range"]
     ranges = " UNION ALL ".join(

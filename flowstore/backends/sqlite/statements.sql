@@ -44,7 +44,7 @@ DELETE FROM tally WHERE ns = ?;
 -- name: stored
 -- What a write has to know of a record, in the order of the fields of Stored.
 SELECT task, id, status, stage, version, submitted_at, finished_at, expires_at,
-    CAST(fixed AS BLOB), CAST(facets AS BLOB)
+    CAST(fixed AS BLOB), CAST(facets AS BLOB), checksum
 FROM task WHERE ns = ? AND id IN ({ids});
 
 -- name: last_task
@@ -63,6 +63,13 @@ UPDATE task SET
     status = ?4, stage = ?5, version = ?6, submitted_at = ?7, started_at = ?8, finished_at = ?9, due_at = ?10,
     updated_at = ?11, expires_at = ?12, checksum = ?13, fixed = ?14, facets = ?15, head = ?16, progress = ?17,
     body = ?18
+WHERE task = ?1;
+
+-- name: update_beside
+-- The same values but for the last one: the body stays.
+UPDATE task SET
+    status = ?4, stage = ?5, version = ?6, submitted_at = ?7, started_at = ?8, finished_at = ?9, due_at = ?10,
+    updated_at = ?11, expires_at = ?12, checksum = ?13, fixed = ?14, facets = ?15, head = ?16, progress = ?17
 WHERE task = ?1;
 
 -- name: add_tally
@@ -103,12 +110,12 @@ DELETE FROM task WHERE task = ?;
 
 -- name: expired
 SELECT task, id, status, stage, version, submitted_at, finished_at, expires_at,
-    CAST(fixed AS BLOB), CAST(facets AS BLOB)
+    CAST(fixed AS BLOB), CAST(facets AS BLOB), checksum
 FROM task WHERE ns = ? AND expires_at <= ? ORDER BY expires_at LIMIT ?;
 
 -- name: anything
 SELECT task, id, status, stage, version, submitted_at, finished_at, expires_at,
-    CAST(fixed AS BLOB), CAST(facets AS BLOB)
+    CAST(fixed AS BLOB), CAST(facets AS BLOB), checksum
 FROM task WHERE ns = ? LIMIT ?;
 
 -- name: open_task
@@ -201,6 +208,9 @@ AND EXISTS (
     WHERE other.ns = ?1 AND other.facet IN ({facets}) AND other.status = merged.status
         AND other.sort = {sort} AND other.id = merged.id
 )
+
+-- name: and_fixed
+AND task.fixed IS {negated} NULL
 
 -- name: count
 SELECT status, tasks FROM tally WHERE ns = ? AND tasks > 0;

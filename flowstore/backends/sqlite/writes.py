@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from flowstore.backends.sqlite.statements import (
@@ -33,6 +33,7 @@ from flowstore.engine import (
     Outcome,
     Put,
     Report,
+    Standing,
     Verdict,
     Write,
 )
@@ -46,7 +47,8 @@ class _Record:
     """What becomes of a record in one call. Version 0: absent, expired, or never written by flowstore."""
 
     __slots__ = (
-        *("entry", "expires_at", "fixed", "is_anew", "logged", "older", "stage", "stored", "version"),
+        *("check", "entry", "expires_at", "fixed", "is_anew"),
+        *("logged", "older", "stage", "stored", "version"),
     )
 
     def __init__(self, stored: Stored | None, now: int) -> None:
@@ -55,13 +57,13 @@ class _Record:
         self.logged: list[tuple[int, int, Logged]] = []
         self.older: int | None = None
         """How many items of the history may stay of those that were there before the call; None: all."""
-        self.stage = self.version = 0
+        self.stage = self.version = self.check = 0
         self.expires_at: int | None = None
         self.fixed: tuple[str, ...] = ()
         self.is_anew = stored is not None and (stored.is_expired(now) or stored.version < 1)
         if stored is not None and not self.is_anew:
             self.stage, self.version, self.expires_at = stored.stage, stored.version, stored.expires_at
-            self.fixed = _texts(stored.fixed)
+            self.fixed, self.check = _texts(stored.fixed), stored.check
 
     def apply(self, write: Write, now: int) -> Outcome:
         if self.expires_at is not None and self.expires_at <= now:  # written by this very call
@@ -72,7 +74,7 @@ class _Record:
         if write.if_version is None:
             is_free = not version or self.stage <= write.ceiling
         else:
-            is_free = version == write.if_version
+            is_free = version == write.if_version and write.standing in (None, self.check)
         if not is_free or version >= ANY_STAGE:
             # Numbers beyond 2**53 are of no write, and could only overflow.
             if version < ANY_STAGE and 0 <= self.stage <= ANY_STAGE:
@@ -83,7 +85,10 @@ class _Record:
             if self.fixed:
                 return Outcome(Verdict.FIXED, version, fixed=self.fixed)
             self.fixed = entry.fixed
-        self.entry, self.stage, self.expires_at = entry, entry.stage, entry.expires_at
+        if write.standing is not None and self.entry is not None:
+            entry = entry._replace(body=self.entry.body)
+        self.entry, self.check = entry, entry.check
+        self.stage, self.expires_at = entry.stage, entry.expires_at
         self.version = version = version + 1
         if write.logged is not None:
             self.logged.append((version, entry.updated_at, write.logged))
@@ -154,8 +159,18 @@ def _drop(raw: sqlite3.Connection, ns: int, find: str, drop: str, limit: int) ->
     return len(rows)
 
 
+def those_standing(
+    found: Mapping[str, Stored], ids: Sequence[str], standing: Sequence[Standing], now: int
+) -> list[str | None]:
+    """The ids, with None in place of those that no live record has as it was read."""
+    return [
+        task_id if (stored := found.get(task_id)) and stored.is_live_as(wanted, now) else None
+        for task_id, wanted in zip(ids, standing, strict=True)
+    ]
+
+
 _ORDER: Final = (
-    *("drop_task", "insert", "update", "add_tally"),
+    *("drop_task", "insert", "update", "update_beside", "add_tally"),
     *("drop_facet", "drop_lost_facets", "add_facet", "drop_time", "log", "log_time"),
 )
 """The statements of a step. What is dropped comes before what may take its place."""
@@ -175,7 +190,10 @@ class _Step:
         rows, stored = self._rows, record.stored
         task = self._next_task() if stored is None else stored.task
         row, listed = rows_of(self._ns, task, record.version, entry)
-        rows["insert" if stored is None else "update"].append(row)
+        if entry.body is None:
+            rows["update_beside"].append(row[:-1])
+        else:
+            rows["insert" if stored is None else "update"].append(row)
         self._tally[CODES[entry.status]] += 1
         if stored is not None:
             listed = self._replace(record, stored, listed)

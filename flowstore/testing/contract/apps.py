@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -11,15 +12,20 @@ from flowstore import (
     BackendClosed,
     BaseResultBackend,
     CorruptRecord,
+    DataEntry,
     NotSerializable,
     ResultDeleted,
     TaskResult,
+    UnexpectedValue,
     UnknownWorker,
     Unresolved,
+    UnresolvedValue,
+    VersionConflict,
     Worker,
 )
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
+from flowstore.testing.contract.storing import BAD_IDS
 from flowstore.testing.contract.values import SAMPLE_TYPES, Point, is_same
 from flowstore.testing.insides import know_only, plant_kept
 from flowstore.testing.support import START, seen, waiting
@@ -65,6 +71,7 @@ class AppsContract(Contract):
             for n in range(30):
                 await backend.workers.register(f"w{n}")
             await backend.app.register({"name": "x"})
+            await backend.app.data.set("k", 1)
             clock.advance(6)
             wait = await waiting(backend, "t0")
             await seen(backend, wait, "t0")
@@ -73,6 +80,7 @@ class AppsContract(Contract):
                 await wait
             assert await backend.workers.all() == []
             assert await backend.app.info() is None
+            assert await backend.app.data.all() == {}
             assert (await backend.page()).items == []
             assert sum((await backend.count_by_status()).values()) == 0
             assert [step async for step in backend.history.iter()] == []
@@ -95,6 +103,78 @@ class AppsContract(Contract):
         assert (await wait).version == 2
         assert len(await backend.history.of("t")) == 2
         assert (await backend.app.namespaces()).count(backend.namespace) == 1
+
+    async def test_data_of_the_namespace(self, make_backend: MakeBackend) -> None:
+        """As the data of a task, and beside it: values, versions, order, defaults, compare-and-set."""
+        clock = ManualClock()
+        async with make_backend(types=SAMPLE_TYPES, clock=clock) as backend:
+            data = backend.app.data
+            assert (await data.all(), await data.get("k", 7), await data.entry("k")) == ({}, 7, None)
+            assert [await data.set(key, value) for key, value in (("b", Point(1, 2)), ("a", None))] == [1, 1]
+            clock.advance(5)
+            assert await data.set("b", [Point(3, 4)], if_version=1) == 2
+            for task_id in ("data", "app", "namespace"):
+                await backend.store(task_id, TaskResult.pending(task_id))
+                await backend.data.set(task_id, "b", task_id)
+            assert await data.all() == {"a": None, "b": [Point(3, 4)]}
+            assert list(await data.all()) == ["a", "b"]
+            assert await data.get("b", as_=list[Point]) == [Point(3, 4)]
+            entry = await data.entry("b")
+            assert entry == DataEntry(
+                key="b", value=[Point(3, 4)], version=2, at=START + timedelta(seconds=5)
+            )
+            with pytest.raises(VersionConflict, match="data 'b' of the namespace is at version 2, not 1"):
+                await data.set("b", 1, if_version=1)
+            with pytest.raises(UnexpectedValue, match=r"stored data 'b' .*value"):
+                await data.get("b", as_=int)
+            await data.set("c", Point(5, 6))
+            know_only(backend)
+            with pytest.raises(UnresolvedValue, match=r"stored data 'c' .*Point' is not registered"):
+                await data.get("c")
+            assert await data.delete("b") is True
+            assert await data.delete("b") is False
+            assert await data.set("b", 1) == 1
+
+    async def test_clear_leaves_the_data_of_the_namespace(self, backend: BaseResultBackend) -> None:
+        """And so do the removal of any task, and purges."""
+        await backend.app.data.set("k", 1)
+        await backend.app.register({})
+        await backend.store("k", TaskResult.success("k"))
+        await backend.data.set("k", "k", 2)
+        await backend.delete("k")
+        await backend.store("k", TaskResult.success("k"))
+        await backend.clear()
+        await backend.purge_expired()
+        assert await backend.app.data.all() == {"k": 1}
+        assert await backend.data.all("k") == {}
+        assert (await backend.app.info()) is not None
+
+    async def test_of_racing_writers_of_the_namespace_one_wins(self, backend: BaseResultBackend) -> None:
+        """Of a hundred with compare-and-set."""
+        outcomes = await asyncio.gather(
+            *(backend.app.data.set("k", n, if_version=0) for n in range(100)), return_exceptions=True
+        )
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["VersionConflict"] * 99 + ["int"]
+        assert outcomes[await backend.app.data.get("k")] == 1
+
+    async def test_bad_arguments_of_app_data(self, backend: BaseResultBackend) -> None:
+        """A clear error for each, and nothing written."""
+        for bad, error in BAD_IDS:
+            with pytest.raises(error, match="key"):
+                await backend.app.data.set(bad, 1)
+        with pytest.raises(NotSerializable, match="value"):
+            await backend.app.data.set("k", object())
+        with pytest.raises(ValueError, match="if_version"):
+            await backend.app.data.set("k", 1, if_version=-1)
+        assert await backend.app.data.all() == {}
+
+    async def test_damaged_data_of_the_namespace(self, backend: BaseResultBackend) -> None:
+        """The error names its key; others can be read."""
+        await plant_kept(backend, "data", "", "bad", b'{"value":1}', is_checked=False)
+        await backend.app.data.set("good", 1)
+        with pytest.raises(CorruptRecord, match="stored data 'bad' cannot be read"):
+            await backend.app.data.get("bad")
+        assert await backend.app.data.get("good") == 1
 
     async def test_own_namespace_is_listed(self, backend: BaseResultBackend) -> None:
         """Exactly once, even while it is empty."""

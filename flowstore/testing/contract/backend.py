@@ -8,6 +8,7 @@ from flowstore.testing.contract.beginnings import BeginningsContract
 from flowstore.testing.contract.cancelling import CancelContract
 from flowstore.testing.contract.checking import CheckingContract
 from flowstore.testing.contract.checkpoints import CheckpointsContract
+from flowstore.testing.contract.creating import OrStoreContract
 from flowstore.testing.contract.crews import CrewContract
 from flowstore.testing.contract.crowds import CrowdsContract
 from flowstore.testing.contract.ending import EndingContract
@@ -41,13 +42,16 @@ from flowstore.testing.contract.outages import OutageContract
 from flowstore.testing.contract.pinging import PingContract
 from flowstore.testing.contract.redacting import RedactingContract
 from flowstore.testing.contract.registering import WorkersContract
+from flowstore.testing.contract.registering_types import RegisterTypesContract
 from flowstore.testing.contract.roundtrips import ValuesContract
 from flowstore.testing.contract.sharing import ConcurrencyContract
 from flowstore.testing.contract.storing import StoringContract
 from flowstore.testing.contract.subclasses import SubclassContract
 from flowstore.testing.contract.sweeping import SweepContract
+from flowstore.testing.contract.taking import TakeContract
 from flowstore.testing.contract.tracking import TrackContract
 from flowstore.testing.contract.typed import TypedContract
+from flowstore.testing.contract.updating import UpdateContract
 from flowstore.testing.contract.vacuuming import VacuumContract
 from flowstore.testing.contract.waits import WaitingContract
 from flowstore.testing.contract.waits_of_many import ManyWaitsContract
@@ -74,6 +78,8 @@ class BackendContract(
     FinishingContract,
     WorkflowContract,
     TrackContract,
+    TakeContract,
+    UpdateContract,
     LeavingContract,
     AttemptsContract,
     RequeueContract,
@@ -83,11 +89,13 @@ class BackendContract(
     EverydayContract,
     EvolvingContract,
     TypedContract,
+    RegisterTypesContract,
     BeginningsContract,
     MetaContract,
     SubclassContract,
     DataContract,
     CheckpointsContract,
+    OrStoreContract,
     WorkersContract,
     LostWorkersContract,
     CrewContract,

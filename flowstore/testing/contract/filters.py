@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from flowstore import BaseResultBackend, Filters, InvalidCursor, TaskResult, TaskStatus
 from flowstore.testing.contract.base import Contract
+from flowstore.testing.insides import plant
 from flowstore.testing.support import failed, ids, walk
 
 FILTERS = ("name", "parent_id", "root_id", "worker_id", "label")
+
+SOME_FILTERS: Final[Mapping[str, list[Any]]] = {
+    "name": ["a", "b"],
+    "parent_id": ["p", "q", "r"],
+    "root_id": ["r", "q", "p", "t3"],
+    "worker_id": ["w1", "w2"],
+    "label": ["x", "y", "z"],
+    "labels": [["x"], ["z", "y"], ("x", "x"), [], ["x", "y", "z"]],
+    "is_root": [True, False],
+}
 
 
 class FilterContract(Contract):
@@ -43,17 +54,9 @@ class FilterContract(Contract):
             await backend.store(f"t{n}", failed(f"t{n}", n, **fields).model_copy(update={"status": status}))
         await backend.store("p", failed("p", 200, parent_id="r", task_name="a", worker_id="w1"))
         everything = (await backend.page(limit=500)).items
-        for _ in range(60):
-            wanted: Any = {
-                name: choose.choice(values)
-                for name, values in {
-                    "name": ["a", "b"],
-                    "parent_id": ["p", "q", "r"],
-                    "root_id": ["r", "q", "p", "t3"],
-                    "worker_id": ["w1", "w2"],
-                    "label": ["x", "y", "z"],
-                }.items()
-                if choose.random() < 0.45
+        for _ in range(90):
+            wanted = {
+                name: choose.choice(values) for name, values in SOME_FILTERS.items() if choose.random() < 0.35
             }
             statuses = choose.choice([None, [TaskStatus.FAILED], list(TaskStatus), []])
             expected = [task for task in everything if _passes(task, wanted, statuses)]
@@ -63,6 +66,8 @@ class FilterContract(Contract):
                 task async for task in backend.iter_by_status(statuses, newest_first=False, **wanted)
             ]
             assert backwards == expected[::-1], wanted
+            listed = backend.iter_ids(statuses, batch_size=7, **wanted)
+            assert [task_id async for task_id in listed] == ids(expected), wanted
             counts = dict.fromkeys(TaskStatus, 0)
             for task in (task for task in everything if _passes(task, wanted, None)):
                 counts[task.status] += 1
@@ -119,9 +124,67 @@ class FilterContract(Contract):
                     await call
             with pytest.raises(error, match=name):
                 backend.iter_by_status(**filters)
-        unknown: Any = {name + "s": "x"}
-        with pytest.raises(TypeError, match=f"{name}s"):
+        unknown: Any = {name + "_": "x"}
+        with pytest.raises(TypeError, match=f"{name}_"):
             await backend.page(**unknown)
+
+    async def test_bad_labels_and_roots_are_named(self, backend: BaseResultBackend) -> None:
+        bad: list[tuple[Any, type[Exception], str]] = [
+            ({"labels": "x"}, TypeError, "labels: expected an iterable of str"),
+            ({"labels": 7}, TypeError, "labels"),
+            ({"labels": ["x", ""]}, ValueError, "labels"),
+            ({"labels": [b"x"]}, TypeError, "labels"),
+            ({"labels": map(str, range(257))}, ValueError, "labels: expected at most 256"),
+            ({"is_root": 1}, TypeError, "is_root"),
+        ]
+        for filters, error, words in bad:
+            with pytest.raises(error, match=words):
+                backend.iter_ids(**filters)
+        with pytest.raises(ValueError, match="batch_size"):
+            backend.iter_ids(batch_size=0)
+
+    async def test_roots_of_any_name(self, backend: BaseResultBackend) -> None:
+        """A page of those without a parent is full, however many have one; a task that gets one leaves it."""
+        for n in range(300):
+            parent = None if n % 100 == 0 else "t0"
+            await backend.store(f"t{n}", failed(f"t{n}", n, parent_id=parent, task_name="ab"[n % 2]))
+        pages = await walk(backend, "failed", is_root=True, limit=2)
+        assert [ids(page.items) for page in pages] == [["t200", "t100"], ["t0"]]
+        assert ids((await backend.page(is_root=True, root_id="t0")).items) == ["t0"]
+        assert ids((await backend.page(is_root=True, parent_id="t0")).items) == []
+        assert (await backend.count_by_status(is_root=True, root_id="t0"))[TaskStatus.FAILED] == 1
+        assert (await backend.count_by_status(is_root=True, parent_id="t0"))[TaskStatus.FAILED] == 0
+        assert (await backend.count_by_status(is_root=True))[TaskStatus.FAILED] == 3
+        assert (await backend.count_by_status(is_root=False))[TaskStatus.FAILED] == 297
+        assert len([task async for task in backend.iter_ids(is_root=False)]) == 297
+        await backend.store("t100", failed("t100", 100, parent_id="t200"), overwrite=True)
+        assert [task async for task in backend.iter_ids(is_root=True)] == ["t200", "t0"]
+        assert await backend.clear(is_root=True) == 2
+
+    async def test_all_of_several_labels(self, backend: BaseResultBackend) -> None:
+        """Up to as many as a task may have; in any order, with ``label``, and none at all."""
+        many = [f"l{n}" for n in range(256)]
+        await backend.store("many", failed("many", 3, labels=many))
+        await backend.store("some", failed("some", 2, labels=many[:200]))
+        await backend.store("none", failed("none", 1))
+        assert ids((await backend.page(labels=many)).items) == ["many"]
+        assert ids((await backend.page(labels=reversed(many[:200]))).items) == ["many", "some"]
+        assert ids((await backend.page(labels=["l1"], label="l255")).items) == ["many"]
+        assert ids((await backend.page(labels=[])).items) == ["many", "some", "none"]
+        assert (await backend.count_by_status(labels=["l1", "l2"]))[TaskStatus.FAILED] == 2
+        cursor = (await backend.page(labels=["l1", "l2"], limit=1)).next_cursor
+        assert ids((await backend.page(labels=["l2", "l1"], limit=1, cursor=cursor)).items) == ["some"]
+        for other in (["l1"], ["l1", "l3"], None):
+            with pytest.raises(InvalidCursor):
+                await backend.page(labels=other, cursor=cursor)
+
+    async def test_ids_of_records_that_cannot_be_read(self, backend: BaseResultBackend) -> None:
+        """They are among the others, in their places."""
+        await backend.store_many(failed(f"t{n}", n) for n in (0, 2))
+        await plant(backend, failed("t1", 1), head=b"[", body=b"{")
+        assert [task_id async for task_id in backend.iter_ids("failed")] == ["t2", "t1", "t0"]
+        backwards = backend.iter_ids(newest_first=False, batch_size=1)
+        assert [task_id async for task_id in backwards] == ["t0", "t1", "t2"]
 
     async def test_cursor_belongs_to_its_filters(self, backend: BaseResultBackend) -> None:
         """The same value of another filter is another listing."""
@@ -140,13 +203,16 @@ class FilterContract(Contract):
                         await backend.page(cursor=cursor, **others)
 
 
-def _passes(task: TaskResult, wanted: Mapping[str, str], statuses: list[TaskStatus] | None) -> bool:
-    has: dict[str, set[str | None]] = {
+def _passes(task: TaskResult, wanted: Mapping[str, Any], statuses: list[TaskStatus] | None) -> bool:
+    has: dict[str, set[Any]] = {
         "name": {task.task_name},
         "parent_id": {task.parent_id},
         "root_id": {task.root_id, task.task_id},
         "worker_id": {task.worker_id},
         "label": set(task.labels),
+        "is_root": {task.parent_id is None},
     }
-    is_wanted = all(value in has[name] for name, value in wanted.items())
+    labels = set(wanted.get("labels", ()))
+    is_wanted = all(value in has[name] for name, value in wanted.items() if name != "labels")
+    is_wanted = is_wanted and labels <= task.labels
     return is_wanted and (statuses is None or task.status in statuses)

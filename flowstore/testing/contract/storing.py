@@ -16,6 +16,7 @@ from flowstore import (
     TaskStatus,
     VersionConflict,
 )
+from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.support import as_given, failed
 
@@ -140,6 +141,44 @@ class StoringContract(Contract):
         assert await backend.delete_many([*names[:1_000], "nobody", names[0]]) == 1_000
         assert await backend.exists(names[0]) is False
         assert await backend.exists(names[-1]) is True
+
+    async def test_store_many_creates(self, make_backend: MakeBackend) -> None:
+        """Only where there is no record: no later state, no other attempt; of two in one call the first."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            await backend.store_many([TaskResult.pending("p"), TaskResult.success("s", 1)])
+            await backend.store("e", TaskResult.success("e", 1), ttl=5)
+            clock.advance(5)
+            later = TaskResult.success("p", 2).model_copy(update={"retries": 3})
+            wanted = [later, *(TaskResult.success(name, 2) for name in "spnne")]
+            assert await backend.store_many(wanted, create=True) == [False, False, False, True, False, True]
+            found = await backend.get_many(list("psne"))
+            assert [(each.result, each.version) for each in found.values()] == [
+                *((None, 1), (1, 1), (2, 1), (2, 1))
+            ]
+            children = [TaskResult.pending(f"c{n}", parent_id="p") for n in range(3)]
+            assert await backend.store_many([*children, *children], create=True) == [True] * 3 + [False] * 3
+            other = TaskResult.pending("c0", parent_id="s")
+            assert await backend.store_many([other], create=True) == [False], "not even a conflict"
+
+    async def test_of_racing_creators_one_wins(self, backend: BaseResultBackend) -> None:
+        """For each of the ids."""
+        names = [f"t{n}" for n in range(20)]
+        created = await asyncio.gather(
+            *(backend.store_many([TaskResult.pending(t) for t in names], create=True) for _ in range(50))
+        )
+        assert [sum(each) for each in zip(*created, strict=True)] == [1] * 20
+
+    async def test_bad_arguments_of_store_many(self, backend: BaseResultBackend) -> None:
+        calls: list[tuple[dict[str, Any], type[Exception], str]] = [
+            ({"create": 1}, TypeError, "create"),
+            ({"overwrite": None}, TypeError, "overwrite"),
+            ({"overwrite": True, "create": True}, ValueError, "overwrite"),
+        ]
+        for options, error, name in calls:
+            with pytest.raises(error, match=name):
+                await backend.store_many([TaskResult.success("t", 1)], **options)
+        assert not await backend.exists("t")
 
     async def test_store_many_checks_all_before_it_sends_any(self, backend: BaseResultBackend) -> None:
         """With one value that cannot be stored, nothing of the batch is."""

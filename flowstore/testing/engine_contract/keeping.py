@@ -239,7 +239,10 @@ class BelongingContract(EngineContractBase):
     async def test_items_of_the_namespace_stay(self, engine: Engine) -> None:
         """Whatever is removed."""
         await store(engine, "t")
-        await put_one(engine, NAMESPACE, "w", section=Section.WORKER)
+        sections = (Section.WORKER, Section.APP, Section.DATA)
+        for section in sections:
+            await put_one(engine, NAMESPACE, section, section=section)
         await engine.remove(["t"], NOW)
         await engine.purge(10, NOW, everything=True)
-        assert keys(await items_of(engine, NAMESPACE, Section.WORKER)) == ["w"]
+        for section in sections:
+            assert keys(await items_of(engine, NAMESPACE, section)) == [section]

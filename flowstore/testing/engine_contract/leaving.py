@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowstore.engine import FINAL, STATUSES, Engine, Expiry, Logged, Purged, Query, Report
+from flowstore.engine import FINAL, STATUSES, Engine, Expiry, Logged, Purged, Query, Report, Standing
 from flowstore.testing.engine_contract.base import (
     EngineContractBase,
     expiring,
@@ -29,6 +29,23 @@ class RemovingContract(EngineContractBase):
         await store(engine, "t", "t:", "t\0", "T", "t*")
         assert await engine.remove(["t*", "t"], NOW) == [True, True]
         assert await listed(engine) == ["T", "t\0", "t:"]
+
+    async def test_remove_only_what_was_read(self, engine: Engine) -> None:
+        """Not another version, nor one with another check; nor what is absent or expired. Once in a call."""
+        await stored(engine, sample_write("t"), sample_write("t"), expiring("expired", NOW + 1))
+        check = (await found(engine, "t")).check
+        tried = {
+            "t": [(1, check), (3, check), (2, check + 1)],
+            "expired": [(1, check)],
+            "nobody": [(0, check), (1, check)],
+        }
+        pairs = [(task_id, Standing(*each)) for task_id, every in tried.items() for each in every]
+        ids, standing = [task_id for task_id, _ in pairs], [each for _, each in pairs]
+        assert await engine.remove(ids, NOW + 1, standing) == [False] * len(ids)
+        assert await listed(engine, now=NOW) == ["expired", "t"]
+        tries = [Standing(1, check), Standing(2, check), Standing(2, check)]
+        assert await engine.remove(["t"] * 3, NOW + 1, tries) == [False, True, False]
+        assert await listed(engine, now=NOW) == ["expired"]
 
     async def test_purge_of_expired_records(self, engine: Engine) -> None:
         """In bounded steps until it is done; live ones stay. At the moment of expiry one is expired."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flowstore.engine import STATUSES, Engine, Position, Query, sort_key
 from flowstore.testing.engine_contract.base import EngineContractBase, expiring, listed, store, stored
 from flowstore.testing.samples import NOW, SECOND, sample_write
@@ -87,6 +89,28 @@ class ListingContract(EngineContractBase):
         assert await listed(engine, ["f"], ["third2"], ["odd"], limit=1) == ["t11"]
         assert await listed(engine, ["f"], ["third0"], ["even"], limit=1) == ["t06"]
         assert await listed(engine, ["even"], ["odd"]) == []
+
+    async def test_list_by_fixed_facets_or_none(self, engine: Engine) -> None:
+        """Tested on the way, beside other groups and in pages that are full."""
+        for n in range(40):
+            fixed = ("p",) if n % 10 else ()
+            await stored(
+                engine, sample_write(f"t{n:02}", fixed=fixed, facets=("xy"[n % 2],), submitted_at=at(n))
+            )
+        query = Query(STATUSES, 3, has_fixed=False)
+        page = await engine.scan(query, NOW)
+        assert [entry.id for entry in page] == ["t30", "t20", "t10"]
+        rest = await engine.scan(replace(query, after=page[-1].position), NOW)
+        assert [entry.id for entry in rest] == ["t00"]
+        assert [entry.id for entry in await engine.scan(replace(query, newest_first=False), NOW)] == [
+            *("t00", "t10", "t20")
+        ]
+        query = Query(("pending",), 99, (("x",), ("p",)), has_fixed=True)
+        assert len(await engine.scan(query, NOW)) == 16
+        assert await engine.scan(replace(query, has_fixed=False), NOW) == []
+        found = await engine.scan(Query(STATUSES, 99, (("y",),), with_body=False, has_fixed=True), NOW)
+        assert len(found) == 20
+        assert not any(entry.body for entry in found)
 
     async def test_facets_are_any_text(self, engine: Engine) -> None:
         """No character has a meaning, and none is the beginning of another."""

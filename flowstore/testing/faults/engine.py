@@ -22,6 +22,7 @@ from flowstore.engine import (
     Query,
     Report,
     Span,
+    Standing,
     Write,
 )
 from flowstore.errors import (
@@ -148,8 +149,10 @@ class EngineFaults(UnreliableHints):
     async def facets(self, prefix: str) -> list[str]:
         return await self._call("facets", lambda: self.inner.facets(prefix))
 
-    async def remove(self, ids: Sequence[str], now: int) -> list[bool]:
-        return await self._call("remove", lambda: self.inner.remove(ids, now))
+    async def remove(
+        self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
+    ) -> list[bool]:
+        return await self._call("remove", lambda: self.inner.remove(ids, now, standing))
 
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
         return await self._call("purge", lambda: self.inner.purge(limit, now, everything=everything))

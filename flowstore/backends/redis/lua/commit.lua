@@ -85,6 +85,16 @@ local function cut(plan, id, history, count, extras, keep)
     return sub(history, at), count, extras - extras % 2 + ((older > 0 or #spill > 2) and 1 or 0)
 end
 
+local function has_check(key, check)
+    return call('GETRANGE', key, '92', '99') == check
+end
+
+local function body_of(key)
+    local top = call('GETRANGE', key, '0', '67')
+    local history, token, fixed, facets, progress, head = unpacked('>I4', top, 12), unpacked('>HI4I4I4I4', top, 51)
+    return call('GETRANGE', key, string.format('%.0f', 100 + history + token + fixed + facets + progress + head), '-1')
+end
+
 local function work(outcomes)
     local kinds, at, text = {}, 1, ARGV[6]
     while at <= #text do
@@ -126,8 +136,10 @@ local function work(outcomes)
             outcome = 'the standing record is not of this format'
         end
         if not outcome then
-            if kind.guarded == 1 then
-                if version ~= kind.bound then outcome = version end
+            if kind.guarded > 0 then
+                if version ~= kind.bound or kind.guarded == 2 and not has_check(keys[place], sub(value, -8)) then
+                    outcome = version
+                end
             elseif is_live and stage > kind.bound then
                 outcome = version
             end
@@ -166,6 +178,7 @@ local function work(outcomes)
                     if version < 2^20 and #history < 4096 then tops[form] = top end
                 end
                 front, payload = top .. sub(value, 17, item_at - 1) .. history, sub(value, item_at + size)
+                if kind.guarded == 2 then payload = sub(payload, 1, -9) .. body_of(keys[place]) end
             end
         end
         if not outcome then
