@@ -21,7 +21,7 @@ from tests.test_redis import commands
 
 FEW, MANY = 1_000, 5_000
 SEVERAL: Final = {"count_by_status, worker_id and name", "workers.sweep"}
-"""What costs more with each task that it counts."""
+"""What costs more with each task that it counts, or that is retrying."""
 BY_ONE: Final = {f"count_by_status, {name}" for name in FILTERS.keys() - {"any", "status"}}
 
 Measure = Callable[[Callable[[], Awaitable[object]]], Awaitable[tuple[object, int]]]
