@@ -125,7 +125,7 @@ class BaseResultBackend:
 
     @property
     def waiting(self) -> int:
-        """The number of ids that are being waited for or watched in this backend."""
+        """How many ids are waited for or watched in this backend, or listened to by tracked blocks."""
         return len(self._core.waiters)
 
     async def store(

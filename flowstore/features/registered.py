@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_core import from_json
 
 from flowstore._values.checks import is_whole_item
@@ -12,14 +12,14 @@ from flowstore._values.codec import DecodeError
 from flowstore._values.reading import DAMAGED, first_of, only_known
 from flowstore.engine import Item, Section
 from flowstore.errors import CorruptRecord
-from flowstore.fields import NO_META, Identifier, Labels, Meta, Timestamp
+from flowstore.fields import NO_META, Identifier, Labels, Meta, Record, Timestamp
 from flowstore.times import from_iso, from_micros
 
 MAX_TASKS: Final = 1_000
 """How many tasks a heartbeat names. A worker with more of them says only how many."""
 
 
-class Worker(BaseModel, frozen=True, extra="forbid"):
+class Worker(Record):
     """A registered worker process. ``parent_id``: the worker that started it. ``labels`` is a set.
 
     ``info`` is what it says of itself, such as its version: a mapping like ``TaskResult.meta``. ``slots``:

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -153,7 +154,11 @@ class Workers:
             )
         lost = as_error(error)
         check_error(lost)
-        return await self._step_all(worker_id, lambda task, at: TaskResult.failed(task, lost, at=at))
+
+        def step(task: TaskResult, at: datetime) -> TaskResult:
+            return TaskResult.failed(task, lost, at=at)
+
+        return await self._step_all(worker_id, step, with_body=False)
 
     async def sweep(
         self,
@@ -186,10 +191,12 @@ class Workers:
         self._core.check_listed("worker_id")
         return await Sweep(self._core, given).run()
 
-    async def _step_all(self, worker_id: str, step: Step) -> list[str]:
+    async def _step_all(self, worker_id: str, step: Step, *, with_body: bool = True) -> list[str]:
+        """``with_body``: see ``stepped``."""
+        held = replace(self._tasks(worker_id, *HELD), with_body=with_body)
         changed: list[str] = []
         unreadable: list[UnreadableRecord] = []
-        async for entries in walk(self._core, self._tasks(worker_id, *HELD)):
+        async for entries in walk(self._core, held):
             now = self._core.clock()
             writes: list[Write] = []
             # A record that cannot be read must not keep the other tasks from being rescued.

@@ -18,6 +18,7 @@ from flowstore._values.codec import Codec
 from flowstore._values.records import Records, encode_body
 from flowstore._values.types import Types
 from flowstore.engine import Engine, Put, Section
+from flowstore.testing.faults import EngineFaults
 
 
 def core_of(backend: BaseResultBackend) -> Core:
@@ -45,6 +46,13 @@ def storage_of(backend: BaseResultBackend) -> Any:
 def wrap_engine(backend: BaseResultBackend, wrap: Callable[[Engine], Engine]) -> None:
     """Wrap the engine. To be called before the backend opens."""
     backend._core.engine = wrap(backend._core.engine)
+
+
+def faulty(backend: BaseResultBackend) -> EngineFaults:
+    """Put faults between the backend, before it opens, and its engine, and return them."""
+    faults = EngineFaults(engine_of(backend))
+    wrap_engine(backend, lambda engine: faults)
+    return faults
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from flowstore import (
 )
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import NO_RECHECK, Contract, MakeBackend
-from flowstore.testing.contract.outages import faulty
 from flowstore.testing.contract.sharing import count_trips
+from flowstore.testing.insides import faulty
 from flowstore.testing.support import START, ids, stored, waiting
 
 RARELY = 3_600.0

@@ -11,8 +11,8 @@ from flowstore import BaseResultBackend, CorruptRecord, StorageUnavailable, Task
 from flowstore.observing import OutcomeLost, RecordUnreadable, TaskStored, WorkerLost
 from flowstore.testing.contract.base import NO_RECHECK, Contract, MakeBackend
 from flowstore.testing.contract.leaving import unavailable, writes_by
-from flowstore.testing.contract.observing import GONE, Notes, faulty
-from flowstore.testing.insides import plant
+from flowstore.testing.contract.observing import GONE, Notes
+from flowstore.testing.insides import faulty, plant
 from flowstore.testing.support import waiting
 
 

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import pytest
 
 from flowstore import (
-    BaseResultBackend,
     ResultDeleted,
     StorageUnavailable,
     TaskResult,
@@ -19,7 +18,6 @@ from flowstore import (
     WaitsEnded,
     WaitTimeout,
 )
-from flowstore.engine import Engine
 from flowstore.observing import (
     CallEnded,
     CallGivenUp,
@@ -32,8 +30,8 @@ from flowstore.observing import (
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import NO_RECHECK, Contract, MakeBackend
 from flowstore.testing.contract.leaving import Stall, unavailable
-from flowstore.testing.faults import EngineFaults, Mute
-from flowstore.testing.insides import replaced_verb, wrap_engine
+from flowstore.testing.faults import Mute
+from flowstore.testing.insides import faulty, replaced_verb, wrap_engine
 from flowstore.testing.support import failed, seen, waiting
 
 E = TypeVar("E", bound=Event)
@@ -74,18 +72,6 @@ class Broken:
     def on_event(self, event: Event) -> None:
         self.calls += 1
         raise self.error
-
-
-def faulty(backend: BaseResultBackend) -> EngineFaults:
-    """The engine of the backend from now on."""
-    wrapped: list[EngineFaults] = []
-
-    def wrap(engine: Engine) -> Engine:
-        wrapped.append(EngineFaults(engine))
-        return wrapped[0]
-
-    wrap_engine(backend, wrap)
-    return wrapped[0]
 
 
 class ObservingContract(Contract):

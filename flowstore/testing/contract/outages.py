@@ -19,10 +19,8 @@ from flowstore import (
     TaskStatus,
     VersionConflict,
 )
-from flowstore.engine import Engine
 from flowstore.testing.contract.base import NO_RECHECK, Contract, MakeBackend
-from flowstore.testing.faults import EngineFaults
-from flowstore.testing.insides import wrap_engine
+from flowstore.testing.insides import faulty
 from flowstore.testing.support import stored, waiting
 
 TROUBLES: list[StorageError] = [
@@ -30,18 +28,6 @@ TROUBLES: list[StorageError] = [
     StorageTimeout("injected"),
     StorageFull("injected"),
 ]
-
-
-def faulty(backend: BaseResultBackend) -> EngineFaults:
-    """The faults of the backend, which is to open."""
-    made: list[EngineFaults] = []
-
-    def wrap(engine: Engine) -> Engine:
-        made.append(EngineFaults(engine))
-        return made[0]
-
-    wrap_engine(backend, wrap)
-    return made[0]
 
 
 class OutageContract(Contract):

@@ -9,8 +9,8 @@ import pytest
 from flowstore import BaseResultBackend, StorageTimeout, StorageUnavailable
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.contract.leaving import Stall
-from flowstore.testing.contract.observing import GONE, faulty
-from flowstore.testing.insides import replaced_verb
+from flowstore.testing.contract.observing import GONE
+from flowstore.testing.insides import faulty, replaced_verb
 
 
 class PingContract(Contract):
