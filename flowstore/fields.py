@@ -78,7 +78,7 @@ class FrozenMeta(dict[str, Scalar]):
 NO_META: Final = FrozenMeta()
 
 
-def check_meta(value: object) -> FrozenMeta:
+def check_meta(value: object, name: str = "meta") -> FrozenMeta:
     """What can stand beside the labels of a task: at most 64 names with plain values, 16 KiB as JSON.
 
     Raises TypeError or ValueError naming the entry.
@@ -86,17 +86,17 @@ def check_meta(value: object) -> FrozenMeta:
     if type(value) is FrozenMeta:
         return value
     if not isinstance(value, Mapping):
-        raise TypeError(f"meta: expected a mapping of str to plain values, got {type(value).__name__}")
+        raise TypeError(f"{name}: expected a mapping of str to plain values, got {type(value).__name__}")
     if len(value) > MAX_META:
-        raise ValueError(f"meta: expected at most {MAX_META} entries, got {len(value)}")
-    for name, item in value.items():
-        if type(name) is not str:
-            raise TypeError(f"meta: expected names of type str, got {type(name).__name__}")
-        check_text("meta", name)
-        _check_plain(f"meta[{name!r:.80}]", item)
+        raise ValueError(f"{name}: expected at most {MAX_META} entries, got {len(value)}")
+    for key, item in value.items():
+        if type(key) is not str:
+            raise TypeError(f"{name}: expected names of type str, got {type(key).__name__}")
+        check_text(name, key)
+        _check_plain(f"{name}[{key!r:.80}]", item)
     kept = FrozenMeta(value)
     if (size := len(to_json(kept))) > MAX_META_BYTES:
-        raise ValueError(f"meta: expected at most {MAX_META_BYTES} bytes as JSON, got {size}")
+        raise ValueError(f"{name}: expected at most {MAX_META_BYTES} bytes as JSON, got {size}")
     return kept
 
 

@@ -75,6 +75,7 @@ class Fields(TypedDict, total=False):
     meta: Mapping[str, Scalar]
     progress: Progress | None
     due_at: datetime | None
+    cancel_request: CancelRequest | None
     expires_at: datetime | None
 
 
@@ -234,16 +235,10 @@ class TaskResult(Record, Generic[T]):
 
     @classmethod
     def cancelled(
-        cls,
-        task: str | TaskResult,
-        *,
-        at: datetime | None = None,
-        cancel_request: CancelRequest | None = None,
-        **fields: Unpack[FieldsWithValue],
+        cls, task: str | TaskResult, *, at: datetime | None = None, **fields: Unpack[FieldsWithValue]
     ) -> Self:
         """Cancelled at ``at`` (default: now), because of ``cancel_request`` if that is given."""
-        own = {"finished_at": at or _now(), "cancel_request": cancel_request}
-        return cls._next(task, TaskStatus.CANCELLED, fields, **own)
+        return cls._next(task, TaskStatus.CANCELLED, fields, finished_at=at or _now())
 
     @classmethod
     def _next(cls, task: str | TaskResult, status: TaskStatus, fields: Mapping[str, Any], **own: Any) -> Self:

@@ -37,10 +37,11 @@ class TrackOptions(TypedDict, total=False):
 
     ``on_cancel``: what asyncio.CancelledError makes of the task: "cancelled" (default), or "requeue", pending
     for another attempt, as a deployment needs it. A task that ``backend.cancel`` has asked for is cancelled
-    in any case. ``interrupt``: that request also raises CancelledError in the block (False).
+    in any case. ``interrupt``: that request also raises CancelledError in the block (False). It is raised in
+    the task of asyncio that has begun the block; so this is not for blocks inside of async generators.
 
     ``patience``: for how many seconds the outcome is offered to a storage that is full or cannot be reached;
-    by default ``op_timeout``, which is the least that is allowed for a single answer. ``strict``: raise
+    by default ``op_timeout``. The first offer has ``op_timeout`` in any case. ``strict``: raise
     LateWrite if the task was finished already or a later attempt has begun, before the block and after it
     (False).
     """
@@ -103,6 +104,7 @@ class Attempt(NamedTuple):
             labels=known.labels | self.labels,
             meta={**known.meta, **self.meta} if self.meta else known.meta,
             progress=None,
+            cancel_request=known.cancel_request if known.status is TaskStatus.RUNNING else None,
         )
 
     def ended(
@@ -118,7 +120,7 @@ class Attempt(NamedTuple):
             return self._failed(running, retry.error, retry.delay, at, is_last=False)
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             if request is None and self.on_cancel == "requeue":
-                return requeued(running, at)
+                return requeued(running)
             return TaskResult.cancelled(running, at=at, cancel_request=request)
         if error is not None:
             return self._failed(running, error, None, at, is_last=not isinstance(error, self.retry_on))
@@ -141,9 +143,19 @@ class Attempt(NamedTuple):
         return TaskResult.retrying(running, error, due_at=due_at)
 
 
-def requeued(task: TaskResult, at: datetime) -> TaskResult:
+def requeued(task: TaskResult) -> TaskResult:
     """Pending for another attempt. The time of its submission stays: nobody has submitted it anew."""
     return TaskResult.pending(task, submitted_at=task.submitted_at, retries=task.retries + 1)
+
+
+def given_back(task: TaskResult, at: datetime) -> TaskResult | None:
+    """The task of a worker that is gone: for another attempt, or cancelled if that was asked for.
+
+    None: it has had as many attempts as there can be, and stays as it is.
+    """
+    if task.cancel_request is not None:
+        return TaskResult.cancelled(task, at=at, cancel_request=task.cancel_request)
+    return None if task.retries == MAX_RETRIES else requeued(task)
 
 
 def _next_attempt(known: TaskResult) -> int:

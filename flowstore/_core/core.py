@@ -72,13 +72,13 @@ class Core:
         self.op_timeout = op_timeout(options)
         self._recheck_interval = recheck_interval(options)
         self._purge_interval = purge_interval(options)
-        self.crews: dict[str, Crew] = {}
-        """The workers that run in this backend, by their ids."""
         self._beginning = Lock()
         self._is_shutting_down = False
         self._begin()
 
     def _begin(self) -> None:
+        self.crews: dict[str, Crew] = {}
+        """The workers that run in this backend, by their ids."""
         # Each re-check watches the ids again. Their pauses vary by a quarter, and one may fail.
         watched_for = round(3 * self._recheck_interval * 1_000_000)
         # Lambdas, so that the engine may still be wrapped after the backend was made.

@@ -1,23 +1,18 @@
-"""Who wants to know which blocks are under way: the worker that runs them."""
+"""What a worker and the blocks that belong to it know of each other."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from flowstore.models import CancelRequest
-
 
 class Block(Protocol):
-    """One attempt at a task, as its worker sees it."""
+    """One attempt at a task, as its worker sees it. ``was_given_up``: it has ended, and because of that."""
 
     task_id: str
-    request: CancelRequest | None
+    was_given_up: bool
 
-    def ask(self, reason: str) -> None:
-        """Tell the block that its outcome is not wanted any more."""
-
-    def interrupt(self) -> None:
-        """Raise asyncio.CancelledError in the block."""
+    def give_up(self) -> None:
+        """Cancel the task of asyncio that runs the block."""
 
 
 class Crew(Protocol):
@@ -26,5 +21,5 @@ class Crew(Protocol):
     def joined(self, block: Block) -> None:
         """The block is about to begin. May raise, and then it does not."""
 
-    def left(self, block: Block) -> None:
-        """The outcome of the block is stored, or given up."""
+    def left(self, block: Block, *, is_settled: bool) -> None:
+        """The block has ended. ``is_settled`` False: perhaps its task is still stored as running."""

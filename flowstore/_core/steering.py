@@ -19,7 +19,7 @@ async def requeue(core: Core, task_id: str) -> int | None:
         if task.retries == MAX_RETRIES:
             raise ValueError(f"task_id: {task_id!r} has had {MAX_RETRIES} retries, and cannot have another")
         attempt = task.retries + 1
-        return requeued(task, at)
+        return requeued(task)
 
     return attempt if await step_one(core, task_id, step, with_body=True) else None
 

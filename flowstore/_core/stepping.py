@@ -11,8 +11,11 @@ from datetime import datetime
 from typing import Any
 
 from flowstore._core.core import Core
+from flowstore._core.repeating import Sent
 from flowstore._core.writing import applied
+from flowstore._trips.patience import patiently
 from flowstore._values.reading import DAMAGED
+from flowstore._values.records import DEFAULT_TTL
 from flowstore.engine import Entry, Write
 from flowstore.errors import CorruptRecord
 from flowstore.models import TaskResult
@@ -22,9 +25,8 @@ from flowstore.times import from_micros
 Step = Callable[[TaskResult, datetime], TaskResult | None]
 """Maps a task, without its values, and the current time to its next state; None: it stays as it is."""
 
-
 Event = Mapping[str, Any]
-"""What is noted in the history in place of a transition: see ``reading.py``."""
+"""What is noted in the history in place of a transition: "name", perhaps "detail" and "at" (microseconds)."""
 
 
 def stepped(core: Core, entry: Entry, step: Step, now: int, event: Event | None = None) -> Write | None:
@@ -39,32 +41,49 @@ def stepped(core: Core, entry: Entry, step: Step, now: int, event: Event | None 
     task = step(standing, from_micros(now))
     if task is None:
         return None
+    is_as_before = (task.status, task.retries) == (standing.status, standing.retries)
+    ttl = None if is_as_before and standing.expires_at is None else DEFAULT_TTL  # it keeps its expiry
     if entry.body is None:
-        write = core.records.write_beside(task, now, entry)
+        write = core.records.write_beside(task, now, entry, ttl)
     else:
         body = entry.body if task.retries == standing.retries else core.records.arguments_of(entry.body)
-        write = core.records.write(task, now, if_version=entry.version, body=body)
+        write = core.records.write(task, now, ttl, if_version=entry.version, body=body)
     return write if event is None else core.records.noting(write, task.worker_id, event)
 
 
 async def step_one(
-    core: Core, task_id: str, step: Step, event: Event | None = None, *, with_body: bool = False
+    core: Core,
+    task_id: str,
+    step: Step,
+    event: Event | None = None,
+    *,
+    with_body: bool = False,
+    patience: float = 0.0,
 ) -> bool | None:
     """Whether the task was changed; None if there is none. ``step`` is called anew for each version read.
 
-    ``with_body``: see ``stepped``.
+    ``with_body``: see ``stepped``. ``patience``: for how many seconds to ride out an outage.
     """
     check_text("task_id", task_id)
-    async with core.life:
-        await core.engine.room()
+    sent = Sent()
+
+    async def attempt() -> bool | None:
         while True:
             [entry] = await core.engine.read([task_id], with_body=with_body)
             now = core.clock()
+            if sent.includes(entry):
+                return True
             if entry is None or entry.is_expired(now):
                 return None
             write = stepped(core, entry, step, now, event)
             if write is None:
                 return False
-            [outcome] = await core.engine.write([write], now)
-            if applied(core, write, outcome):
+            outcome = await sent.send(core, write, now)
+            if applied(core, write, outcome, is_news=write.entry.stage != entry.stage):
                 return True
+
+    async with core.life:
+        await core.engine.room()
+        if not patience:
+            return await attempt()
+        return await patiently(attempt, patience, core.op_timeout)

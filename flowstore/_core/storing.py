@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from flowstore._core.core import Core, steps
+from flowstore._core.repeating import write_patiently
 from flowstore._core.viewing import WHOLE, View
-from flowstore._core.writing import applied, check_parent, write_patiently
+from flowstore._core.writing import applied, check_parent
 from flowstore._values.arguments import check_bool, check_ids, check_int, check_result, check_results
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore.engine import Outcome
@@ -33,14 +34,21 @@ async def store(
         check_int("if_version", if_version, 0, 2**53)
         if overwrite:
             raise ValueError("overwrite: cannot be combined with if_version")
+    if overwrite and patience:  # whether what stands is newer than this write nobody could tell
+        raise ValueError("overwrite: cannot be combined with patience")
     async with core.life:
         await core.engine.room()
         result = check_parent(core.records.redacted(result))
-        now = core.clock()
-        write = core.records.write(result, now, ttl, overwrite, if_version)
         if patience:
-            outcome = await write_patiently(core, write, now, patience)
+            write, outcome = await write_patiently(
+                core,
+                lambda now: core.records.write(result, now, ttl, overwrite, if_version),
+                patience,
+                is_bound=if_version is not None,
+            )
         else:
+            now = core.clock()
+            write = core.records.write(result, now, ttl, overwrite, if_version)
             [outcome] = await core.engine.write([write], now)
     is_applied = applied(core, write, outcome)
     if if_version is not None and not is_applied:

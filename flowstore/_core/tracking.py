@@ -22,6 +22,7 @@ from flowstore._core.attempts import Attempt, Retry, TrackOptions, attempt_of
 from flowstore._core.core import Core
 from flowstore._core.crews import Crew
 from flowstore._core.interrupts import Interrupts
+from flowstore._core.leaving import leave
 from flowstore._core.progress import set_progress
 from flowstore._core.scopes import Scope, enclosing
 from flowstore._core.storing import get, store
@@ -56,11 +57,12 @@ class TrackedTask(Generic[T]):
         self.result = cast(T, None)
         self.outcome: TaskResult[T] | None = None
         self.is_stored = False
+        self._is_unanswered = False
         self._typed = typed
         self._attempt = attempt
         self._core = attempt.core
         self._is_entered = False
-        self._running: TaskResult
+        self._running: TaskResult | None = None
         self._progress: Progress | None = None
         self._retry: Retry | None = None
         self._scope: Scope | None = None
@@ -73,7 +75,9 @@ class TrackedTask(Generic[T]):
 
     @property
     def retries(self) -> int:
-        """The number of this attempt, from 0; AttributeError before the block has begun."""
+        """The number of this attempt, from 0; RuntimeError before the block has begun."""
+        if self._running is None:
+            raise RuntimeError(f"task {self.task_id!r}: the block has not begun")
         return self._running.retries
 
     @property
@@ -102,6 +106,8 @@ class TrackedTask(Generic[T]):
         """
         if not isinstance(error, BaseException):
             raise TypeError(f"error: expected an exception, got {type(error).__name__}")
+        if self._scope is None:
+            raise RuntimeError(f"task {self.task_id!r}: the block has not begun")
         if delay is not None:
             check_age("delay", delay)
         self._retry = Retry(error, delay)
@@ -130,7 +136,7 @@ class TrackedTask(Generic[T]):
         try:
             await self._enter()
         except BaseException:
-            self._leave()
+            self._part()
             raise
         return self
 
@@ -140,9 +146,9 @@ class TrackedTask(Generic[T]):
         if self._crew is not None:
             self._crew.joined(self._interrupts)
 
-    def _leave(self) -> None:
+    def _part(self) -> None:
         if self._crew is not None:
-            self._crew.left(self._interrupts)
+            self._crew.left(self._interrupts, is_settled=not self._is_unanswered)
 
     async def _enter(self) -> None:
         earlier = await get(self._core, self.task_id)
@@ -162,6 +168,7 @@ class TrackedTask(Generic[T]):
         self._interrupts.begin(running)
 
     async def _begin(self) -> None:
+        assert self._running is not None
         try:
             await self._store(self._running)
         except NotSerializable as refused:
@@ -175,6 +182,7 @@ class TrackedTask(Generic[T]):
 
     async def _fail_unbegun(self, error: NotSerializable | UnresolvedValue) -> None:
         """Fail the task that cannot begin: nobody else might end it, and its waiters would hang."""
+        assert self._running is not None
         failed = TaskResult.failed(self._running, error, at=self._now())
         self.is_stored = await store_beside_values(self._core, failed)
 
@@ -184,16 +192,16 @@ class TrackedTask(Generic[T]):
         if self._scope is not None:
             self._scope.exit()
         is_interrupt = self._interrupts.end(error)
+        if isinstance(error, GeneratorExit):
+            self._hand_over(error)
+            return False
         try:
             await self._end(error, is_interrupt)
         finally:
-            self._leave()
+            self._part()
         return is_interrupt
 
     async def _end(self, error: BaseException | None, is_interrupt: bool = False) -> None:
-        if isinstance(error, GeneratorExit):
-            self._hand_over(error)
-            return
         try:
             await to_its_end(self._finish(error))
         except Exception as trouble:
@@ -209,28 +217,40 @@ class TrackedTask(Generic[T]):
             return  # no loop is left to store it
         storing = in_background(self._finish(error))
         _HANDED_OVER.add(storing)
-        storing.add_done_callback(_HANDED_OVER.discard)
+        storing.add_done_callback(self._handed_over)
+
+    def _handed_over(self, storing: asyncio.Task[None]) -> None:
+        _HANDED_OVER.discard(storing)
+        if not storing.cancelled():
+            storing.exception()  # nobody awaits it; observers were told
+        self._part()
 
     async def _finish(self, error: BaseException | None) -> None:
         try:
             await self._store_outcome(error)
         except Exception as trouble:
-            if not self.is_stored:  # else it was stored as failed, with this as the reason
+            if self._is_unanswered:
                 lost = OutcomeLost(self._core.namespace, self.task_id, trouble, self.outcome)
                 self._core.observers.tell(lost)
+            else:  # it was stored as failed, with this as the reason; or came too late for that
+                self._tell_if_late()
             raise
+        self._tell_if_late()
+        if self._attempt.strict and not self.is_stored:
+            raise LateWrite(self.task_id, self.retries)
+
+    def _tell_if_late(self) -> None:
         if not self.is_stored and self.outcome is not None:
             late = OutcomeLate(self._core.namespace, self.task_id, self.retries, self.outcome)
             self._core.observers.tell(late)
-            if self._attempt.strict:
-                raise LateWrite(self.task_id, self.retries)
 
     async def _store_outcome(self, error: BaseException | None) -> None:
+        assert self._running is not None
         running, at = self._running, self._now()
         if self._progress is not None:
             running = running.model_copy(update={"progress": self._progress})
         try:
-            ended = self._attempt.ended(running, error, self._retry, self._interrupts.cancel, at)
+            ended = self._attempt.ended(running, error, self._retry, self._interrupts.cancel_request, at)
         except Exception as broken:  # raised by ``retry_delay``; the task is over all the same
             await self._store(TaskResult.failed(running, broken, at=at))
             raise
@@ -250,11 +270,19 @@ class TrackedTask(Generic[T]):
         return self._typed.checked(self.result, self.task_id, "result", "task")
 
     async def _store(self, result: TaskResult) -> None:
-        self.is_stored = False  # a store that raises may or may not have been applied
-        patience = 0.0
-        if result is not self._running:
-            self.outcome, patience = result, self._attempt.patience
-        self.is_stored = await store(self._core, self.task_id, result, patience=patience)
+        self.is_stored, self._is_unanswered = False, True  # one that raises may have been applied
+        core, patience = self._core, self._attempt.patience
+        if result is self._running:
+            self.is_stored = await store(core, self.task_id, result)
+        elif result.is_finished:
+            self.outcome = result
+            self.is_stored = await store(core, self.task_id, result, patience=patience)
+        else:
+            assert self._running is not None
+            self.outcome = result
+            left = await leave(core, self._running, result, patience)
+            self.is_stored, self.outcome = left is not None, left or result
+        self._is_unanswered = False
 
     def _now(self) -> datetime:
         return from_micros(self._core.clock())

@@ -1,13 +1,11 @@
-"""What became of a write, in the words of ``store``; writes that are repeated, or leave values alone."""
+"""What became of a write, in the words of ``store``; and a write that leaves the stored values alone."""
 
 from __future__ import annotations
 
 from flowstore._core.core import Core
-from flowstore._trips.patience import patiently
-from flowstore._values.checks import body_check
 from flowstore._values.facets import family_of, named_by
 from flowstore._values.reading import DAMAGED, STAGES_PER_ATTEMPT
-from flowstore.engine import APPLIED, Entry, Outcome, Verdict, Write
+from flowstore.engine import Entry, Outcome, Verdict, Write
 from flowstore.errors import CorruptRecord, FamilyConflict
 from flowstore.models import TaskResult, TaskStatus
 from flowstore.observing import TaskStored
@@ -20,15 +18,19 @@ def check_parent(result: TaskResult) -> TaskResult:
     return result
 
 
-def applied(core: Core, write: Write, outcome: Outcome) -> bool:
-    """Whether the write was applied. Raises if the reason it was not lies outside the rules of ``store``."""
+def applied(core: Core, write: Write, outcome: Outcome, *, is_news: bool = True) -> bool:
+    """Whether the write was applied. Raises if the reason it was not lies outside the rules of ``store``.
+
+    ``is_news`` False: the task is in no other state than before, which observers need not hear.
+    """
     if outcome.verdict is Verdict.FIXED:
         raise FamilyConflict(write.entry.id, str(_parent(write.entry.fixed)), _parent(outcome.fixed))
     if outcome.verdict is Verdict.UNREADABLE:
         raise CorruptRecord(write.entry.id, f"{outcome.reason}; nothing was written")
     is_applied = outcome.is_applied
     # A compare-and-set that lost is no late write: whoever asked for it will look again.
-    if core.observers.is_active if is_applied else write.if_version is None:
+    is_late = not is_applied and write.if_version is None
+    if is_late or (is_applied and is_news and core.observers.is_active):
         core.observers.tell(_stored(core, write.entry, is_applied))
     return is_applied
 
@@ -37,35 +39,6 @@ def _stored(core: Core, entry: Entry, is_applied: bool) -> TaskStored:
     name, *_ = named_by(entry.facets)
     retries = entry.stage // STAGES_PER_ATTEMPT
     return TaskStored(core.namespace, entry.id, TaskStatus(entry.status), retries, name, is_applied)
-
-
-async def write_patiently(core: Core, write: Write, now: int, patience: float) -> Outcome:
-    """The outcome of the write, which is sent again as long as the storage is full or cannot be reached."""
-    is_again = False
-
-    async def send() -> Outcome:
-        nonlocal is_again
-        was_sent, is_again = is_again, True
-        [outcome] = await core.engine.write([write], now)
-        if was_sent and outcome.verdict is Verdict.STANDING and await _stands(core, write):
-            return APPLIED  # by a trip whose answer was lost
-        return outcome
-
-    return await patiently(send, patience, core.op_timeout)
-
-
-async def _stands(core: Core, write: Write) -> bool:
-    """Whether what stands is what this write would store.
-
-    A storage that recognises tokens says so itself; but not all do. The time of a write, to the microsecond,
-    and its contents are as good. Its expiry may have been changed since, and its root was perhaps not known.
-    """
-    [entry] = await core.engine.read([write.entry.id], with_body=False)
-    return entry is not None and _marks(entry) == _marks(write.entry)
-
-
-def _marks(entry: Entry) -> tuple[object, ...]:
-    return (*entry[:3], *entry[4:9], entry.head, body_check(entry))
 
 
 async def store_beside_values(core: Core, result: TaskResult) -> bool:

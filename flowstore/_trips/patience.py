@@ -16,6 +16,7 @@ from flowstore.errors import StorageFull, StorageUnavailable
 
 T = TypeVar("T")
 
+_RIDDEN_OUT: Final = (StorageUnavailable, StorageFull)
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 
@@ -38,19 +39,28 @@ class Pauses:
 async def patiently(call: Callable[[], Awaitable[T]], patience: float, op_timeout: float) -> T:
     """What ``call`` returns, made again for ``patience`` seconds if the storage is full or out of reach.
 
-    Raises the last trouble. All of it ends within the longer of ``patience`` and ``op_timeout``.
+    Raises the last trouble. The first call has ``op_timeout`` seconds, the others share what is left of
+    ``patience``.
     """
-    return await in_time(_again(call, patience), max(patience, op_timeout))
-
-
-async def _again(call: Callable[[], Awaitable[T]], patience: float) -> T:
     clock = asyncio.get_running_loop().time
-    end, pauses = clock() + patience, Pauses()
+    end = clock() + patience
+    try:
+        return await in_time(call(), op_timeout)
+    except _RIDDEN_OUT:
+        pauses = Pauses()
+        pause = pauses.next()
+        if clock() + pause >= end:
+            raise
+        return await _again(call, end, pauses, pause)
+
+
+async def _again(call: Callable[[], Awaitable[T]], end: float, pauses: Pauses, pause: float) -> T:
+    clock = asyncio.get_running_loop().time
     while True:
+        await asyncio.sleep(pause)
         try:
-            return await call()
-        except (StorageUnavailable, StorageFull):
+            return await in_time(call(), end - clock())
+        except _RIDDEN_OUT:
             pause = pauses.next()
             if clock() + pause >= end:
                 raise
-        await asyncio.sleep(pause)

@@ -43,22 +43,24 @@ class Subscriber:
 class Listener(Subscriber):
     """Passes states on as they are read: to a block of code, which wants to know what others do to its task.
 
-    How far the task is, the block has reported itself. That the record was removed does not concern it.
+    How far the task is, the block has reported itself. ``over``: called if there will be no more of them, as
+    when the record was removed.
     """
 
-    __slots__ = ("_tell",)
+    __slots__ = ("_over", "_tell")
 
     ignored = (Change.REPORTED,)
 
-    def __init__(self, tell: Callable[[TaskResult], None]) -> None:
+    def __init__(self, tell: Callable[[TaskResult], None], over: Callable[[], None]) -> None:
         super().__init__()
         self._tell = tell
+        self._over = over
 
     def show(self, state: TaskResult) -> None:
         self._tell(state)
 
     def fail(self, error: Exception) -> None:
-        pass
+        self._over()
 
 
 class Watcher(Subscriber):

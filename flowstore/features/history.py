@@ -41,17 +41,21 @@ class History:
         *,
         at: datetime | None = None,
     ) -> bool:
-        """Note an event of your own in the history of a task, in any state; False if there is no such task.
+        """Note an event of your own in the history of a task, in any state.
 
-        ``detail`` is a mapping like ``TaskResult.meta``. ``at``: when it happened, if that is not now. It
-        counts as a write: watchers see it, the version of the record goes up, and ``history_limit`` counts
-        it. Nothing else of the record changes, and no value is decoded. Raises UnreadableRecord.
+        False if there is no such task, or the backend keeps no history. ``detail`` is a mapping like
+        ``TaskResult.meta``. ``at``: when it happened, if that is not now. It counts as a write: the version
+        of the record goes up, ``history_limit`` counts it, and ``watch_status`` yields the task once more; do
+        not note something for each task that it yields. Nothing else of the record changes, and its values
+        stay in the storage. Raises UnreadableRecord.
         """
         fields: dict[str, Any] = {"name": check_text("event", event)}
-        if detail := check_meta(detail):
+        if detail := check_meta(detail, "detail"):
             fields["detail"] = dict(detail)
         if at is not None:
             fields["at"] = check_instant("at", at)
+        if self._core.kept_transitions == 0:
+            return False
         return await step_one(self._core, task_id, lambda task, _: task, fields) is True
 
     async def of(self, task_id: str, *, statuses: Statuses = None, events: Events = None) -> list[Transition]:

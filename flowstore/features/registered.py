@@ -25,7 +25,8 @@ class Worker(Record):
     ``info`` is what it says of itself, such as its version: a mapping like ``TaskResult.meta``. ``slots``:
     how many tasks it runs at once; None: it did not say. ``running``: how many it ran at ``as_of``, and
     ``tasks``: their ids, sorted; all three None for a worker that sends plain heartbeats, and ``tasks`` also
-    for one with more than 1,000. ``is_draining``: it takes no new ones.
+    for one with more than 1,000. ``is_draining``: it takes no new ones. ``every``: after how many seconds a
+    heartbeat is followed by the next; None: it did not say.
     """
 
     worker_id: Identifier
@@ -41,6 +42,7 @@ class Worker(Record):
     tasks: tuple[Identifier, ...] | None = None
     as_of: Timestamp | None = None
     is_draining: bool = False
+    every: float | None = Field(default=None, gt=0)
 
 
 _ELSEWHERE: Final = {"worker_id", "last_seen"}

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from flowstore._core.attempts import requeued
+from flowstore._core.attempts import given_back
 from flowstore._core.core import Core
 from flowstore._core.keeping import Keeping
 from flowstore._core.listing import Listing, results, walk
@@ -64,7 +64,7 @@ class Workers:
         pid = os.getpid() if pid is None else check_int("pid", pid, 1, 2**53)
         if parent_id is not None:
             check_text("parent_id", parent_id)
-        names, meta = frozenset(check_texts("labels", labels)), check_meta(info)
+        names, meta = frozenset(check_texts("labels", labels)), check_meta(info, "info")
         # Compare-and-set: a heartbeat or a registration in between is read again, never overwritten.
         while True:
             now = from_micros(self._core.clock())
@@ -140,7 +140,7 @@ class Workers:
         of them may have been changed; after CorruptRecord, which names the first that cannot be read, all the
         others have been.
         """
-        return await self._step_all(worker_id, requeued)
+        return await self._step_all(worker_id, given_back)
 
     async def fail_lost(self, worker_id: str, error: BaseException | TaskError | None = None) -> list[str]:
         """Fail the worker's running and retrying tasks, and wake their waiters. Otherwise like ``requeue``.
@@ -175,17 +175,19 @@ class Workers:
         """Free the tasks that nobody works on any more, and remove the workers that are dead; what was done.
 
         From any process, by a timer, and by several at once. Durations are in seconds, or timedeltas. A
-        worker is silent without a heartbeat for ``silent_after``: its running and retrying tasks are freed,
-        and it is removed, unless ``silent`` is "leave". A task is ``lost`` if a living worker of
-        ``backend.worker`` does not run it, though it is stored so; overdue if it is retrying and has been due
-        (``due_at``) for longer than ``overdue_after``; and late if it is pending, and was submitted or due
-        longer than ``pending_after`` ago (None, the default: there is no such limit).
+        worker is silent without a heartbeat for ``silent_after``, and for the time between two more, which is
+        waited for: its running and retrying tasks are freed, and it is removed, unless ``silent`` is "leave".
+        A task is ``lost`` if a living worker of ``backend.worker`` does not run it, though it is stored so;
+        ``overdue`` if it is retrying and has been due (``due_at``) for longer than ``overdue_after``; and
+        ``pending`` for too long if nobody has begun it, and it was submitted or due longer than
+        ``pending_after`` ago (None, the default: there is no limit).
 
         Each policy is "requeue", as by ``requeue``; "fail", with a TaskError of type "WorkerLost",
         "TaskLost", "RetryOverdue" or "NeverBegun"; or "leave". Where ``max_retries`` are used up, a task is
-        failed instead of requeued: it may be what kills the workers. Running tasks without a worker, or of
-        one that is not registered, are left alone. Of each task the values are not decoded. After a
-        StorageError part of it may have been done; the next sweep goes on.
+        failed instead of requeued: it may be what kills the workers. One that is to be cancelled is
+        cancelled. Running tasks without a worker, or of one that is not registered, are left alone. Values
+        are not decoded. An outage is ridden out for ``op_timeout``. If it is longer, what was done until then
+        is returned, with the ``error``, which is raised if that was nothing; the next sweep goes on.
         """
         given = rules(silent_after, silent, lost, overdue_after, overdue, pending_after, pending, max_retries)
         self._core.check_listed("worker_id")

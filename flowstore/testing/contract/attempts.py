@@ -13,13 +13,16 @@ from flowstore import (
     BaseResultBackend,
     CancelRequest,
     LateWrite,
+    NotSerializable,
     TaskResult,
     TaskStatus,
     TrackedTask,
     UnreadableRecord,
 )
+from flowstore.observing import OutcomeLate, OutcomeLost
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
+from flowstore.testing.contract.observing import Notes
 from flowstore.testing.insides import meanwhile, plant
 from flowstore.testing.support import START, as_given, seen, stored, waiting
 
@@ -178,6 +181,18 @@ class AttemptsContract(Contract):
         [record] = [record for record in caplog.records if "'t'" in record.getMessage()]
         assert record.levelno == logging.WARNING
 
+    async def test_late_outcome_that_cannot_be_kept(self, make_backend: MakeBackend) -> None:
+        """It is late all the same, and not lost."""
+        notes = Notes()
+        async with make_backend(observers=[notes]) as backend:
+            tracked = backend.track("t")
+            with pytest.raises(NotSerializable):  # noqa: PT012  # it is the block that is tried
+                async with tracked:
+                    await backend.requeue("t")
+                    tracked.result = object()
+        told = [type(event) for event in notes.events if isinstance(event, OutcomeLate | OutcomeLost)]
+        assert told == [OutcomeLate]
+
     async def test_late_outcome_raises_if_it_is_to(self, backend: BaseResultBackend) -> None:
         """``strict``: LateWrite before the block of a finished task, and after one that was overtaken."""
         with pytest.raises(LateWrite, match="attempt 0 is finished already, or a later one has begun"):
@@ -216,7 +231,12 @@ class AttemptsContract(Contract):
         for options, message in bad:
             with pytest.raises((TypeError, ValueError), match=f"^{message}"):
                 backend.track("t", **options)
-        async with backend.track("t") as task:
+        unbegun = backend.track("t")
+        with pytest.raises(RuntimeError, match=r"^task 't': the block has not begun"):
+            unbegun.retry(Flaky())
+        with pytest.raises(RuntimeError, match=r"^task 't': the block has not begun"):
+            assert unbegun.retries
+        async with unbegun as task:
             not_an_error: Any = Flaky
             with pytest.raises(TypeError, match=r"^error: expected an exception, got type"):
                 task.retry(not_an_error)

@@ -11,6 +11,7 @@ from flowstore.testing.contract.checkpoints import CheckpointsContract
 from flowstore.testing.contract.creating import OrStoreContract
 from flowstore.testing.contract.crews import CrewContract
 from flowstore.testing.contract.crowds import CrowdsContract
+from flowstore.testing.contract.draining import DrainContract
 from flowstore.testing.contract.ending import EndingContract
 from flowstore.testing.contract.enduring import FaultsContract
 from flowstore.testing.contract.everyday import EverydayContract
@@ -99,6 +100,7 @@ class BackendContract(
     WorkersContract,
     LostWorkersContract,
     CrewContract,
+    DrainContract,
     SweepContract,
     AppsContract,
     ProgressContract,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +12,14 @@ import pytest
 from flowstore import BaseResultBackend, TaskCancelled, TaskResult, TaskStatus, TrackedTask
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
-from flowstore.testing.insides import listening, meanwhile
+from flowstore.testing.contract.values import SAMPLE_TYPES, Point
+from flowstore.testing.insides import know_only, listening, meanwhile
 from flowstore.testing.support import START, as_given, seen, stored, waiting
+
+
+async def _cancelled(tracked: TrackedTask) -> None:
+    async with tracked:
+        raise asyncio.CancelledError
 
 
 async def until_told(task: TrackedTask) -> None:
@@ -200,6 +207,80 @@ class CancelContract(Contract):
             await until_told(task)
         assert task.is_stored is False
         assert (await stored(backend, "t")).unwrap() == "other"
+
+    @pytest.mark.parametrize("interrupt", [False, True])
+    async def test_task_that_is_given_back_too_late(
+        self, backend: BaseResultBackend, interrupt: bool
+    ) -> None:
+        """Somebody has finished it: that stands, whoever cancels the block, and nobody is to try again."""
+        options: dict[str, Any] = {"on_cancel": "requeue", "interrupt": interrupt}
+        await backend.store("t", TaskResult.pending("t"))
+        tracked = backend.track("t", worker_id="w", **options)
+        with suppress(asyncio.CancelledError):
+            async with tracked:
+                await listening(backend, "t")
+                await backend.store("t", TaskResult.success("t", "theirs"))
+                await until_told(tracked)
+                raise asyncio.CancelledError
+        assert tracked.is_stored is False
+        assert (await stored(backend, "t")).unwrap() == "theirs"
+        await backend.store("u", TaskResult.pending("u"))
+        await backend.cancel("u", "enough")
+        with pytest.raises(asyncio.CancelledError):
+            await _cancelled(backend.track("u", **options))  # the queue has delivered it all the same
+        assert (await stored(backend, "u")).status is TaskStatus.CANCELLED
+        await backend.store("v", TaskResult.pending("v"))
+        with pytest.raises(asyncio.CancelledError):  # noqa: PT012  # it is the block that is tried
+            async with backend.track("v", worker_id="w1", **options):
+                await backend.store("v", TaskResult.running("v", worker_id="w2"))
+                raise asyncio.CancelledError
+        assert (await stored(backend, "v")).worker_id == "w2"
+
+    async def test_request_outlives_what_the_block_makes_of_it(self, backend: BaseResultBackend) -> None:
+        """Asked for in a short block that is to be tried again, is given back, or is delivered twice."""
+        error = ValueError("once more")
+        for task_id, options in [("retry", {"retry_on": ValueError}), ("requeue", {"on_cancel": "requeue"})]:
+            given: Any = options
+            raised = error if task_id == "retry" else asyncio.CancelledError()
+            tracked = backend.track(task_id, **given)
+            with pytest.raises(type(raised)):  # noqa: PT012  # it is the block that is tried
+                async with tracked:
+                    await backend.cancel(task_id, "enough")
+                    raise raised
+            cancelled = await stored(backend, task_id)
+            assert (cancelled.status, cancelled.retries) == (TaskStatus.CANCELLED, 0)
+            assert cancelled.cancel_request is not None
+            assert cancelled.cancel_request.reason == "enough"
+            assert tracked.outcome is not None
+            assert tracked.outcome.status is TaskStatus.CANCELLED
+        async with backend.track("t"):
+            await backend.cancel("t", "enough")
+            async with backend.track("t", interrupt=True) as again:
+                await asyncio.sleep(600)
+            assert again.cancel_request is not None
+            assert again.cancel_request.reason == "enough"
+
+    async def test_values_and_expiry_stay(self, make_backend: MakeBackend) -> None:
+        """A request changes nothing else, whatever the types of the values and the ttls of the backend."""
+        async with make_backend(types=SAMPLE_TYPES, ttl=10, unfinished_ttl=10) as backend:
+            values: tuple[Any, ...] = (Point(1, 2), b"x" * 10_000)
+            await backend.store("t", TaskResult.running("t", args=values, kwargs={"k": (1,)}), ttl=None)
+            before = await stored(backend, "t")
+            know_only(backend)
+            assert await backend.cancel("t") is True
+            know_only(backend, SAMPLE_TYPES)
+            after = await stored(backend, "t")
+            assert (after.args, after.kwargs, after.expires_at) == (before.args, before.kwargs, None)
+
+    async def test_block_that_hears_again(self, backend: BaseResultBackend) -> None:
+        """After its record was removed, and stored anew by somebody."""
+        async with backend.track("t", interrupt=True) as task:
+            await listening(backend, "t")
+            await backend.delete("t")
+            await backend.store("t", TaskResult.running("t"))
+            await backend.cancel("t")
+            await asyncio.sleep(600)
+        assert task.cancel_requested
 
     async def test_short_blocks_take_no_more_trips(self, backend: BaseResultBackend) -> None:
         """A block that is over in a moment never listens."""

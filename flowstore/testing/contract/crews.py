@@ -14,15 +14,14 @@ from flowstore import (
     RunningWorker,
     StorageUnavailable,
     TaskResult,
-    TaskStatus,
     Worker,
     WorkerStopped,
 )
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import NO_RECHECK, Contract, MakeBackend
 from flowstore.testing.contract.sharing import count_trips
-from flowstore.testing.insides import faulty
-from flowstore.testing.support import START, ids, stored, waiting
+from flowstore.testing.insides import faulty, listening, plant_kept
+from flowstore.testing.support import START, seen, stored, waiting
 
 RARELY = 3_600.0
 """Seconds between heartbeats that a test sends by itself, or does without."""
@@ -130,24 +129,36 @@ class CrewContract(Contract):
     async def test_worker_that_was_declared_dead(self, backend: BaseResultBackend) -> None:
         """Its blocks are told, their outcomes come too late, and it registers again."""
         async with backend.worker("w", every=RARELY) as worker:
-            async with worker.track("t") as task:
+            async with worker.track("t", interrupt=True, on_cancel="requeue") as task:
+                await listening(backend, "t")
                 assert await backend.workers.requeue("w") == ["t"]
                 assert await backend.workers.delete("w") is True
-                await worker.beat()
-                assert task.cancel_request is not None
-                assert task.cancel_request.reason == "its worker 'w' was declared dead"
+                beating = asyncio.ensure_future(worker.beat())
+                await asyncio.sleep(600)
+            assert task.cancel_request is not None
+            assert task.cancel_request.reason == "the task is pending in attempt 1"
             assert task.is_stored is False
-            assert (await registered(backend)).tasks == ("t",)
-            assert (await stored(backend, "t")).status is TaskStatus.PENDING
+            await beating
+            assert (await registered(backend)).worker_id == "w"
+            assert [step.status.value for step in await backend.history.of("t")] == ["running", "pending"]
             async with worker.track("t") as again:
                 again.result = "flour"
             assert (await stored(backend, "t")).unwrap() == "flour"
-            async with worker.track("u", interrupt=True) as task:
+
+    async def test_worker_that_was_declared_dead_by_mistake(self, backend: BaseResultBackend) -> None:
+        """Nobody has taken its tasks: they go on, and it registers again."""
+        async with backend.worker("w", every=RARELY) as worker:
+            async with worker.track("t", interrupt=True) as task:
+                await listening(backend, "t")
                 await backend.workers.delete("w")
                 await worker.beat()
-                await asyncio.sleep(600)
-            assert task.outcome is not None
-            assert task.outcome.status is TaskStatus.CANCELLED
+                assert (await registered(backend)).tasks == ("t",)
+                waiter = await waiting(backend, "u")
+                await seen(backend, waiter, "u")
+                waiter.cancel()
+                assert task.cancel_requested is False
+                task.result = "flour"
+            assert (await stored(backend, "t")).unwrap() == "flour"
 
     async def test_worker_whose_id_is_taken_over(self, backend: BaseResultBackend) -> None:
         """Another process registered with it: the first one takes no more tasks, and leaves the other be."""
@@ -156,70 +167,34 @@ class CrewContract(Contract):
                 other = await backend.workers.register("w", host="elsewhere", pid=7)
                 await worker.beat()
                 assert worker.is_lost
-                assert task.cancel_requested
+                task.result = "flour"
+            assert (await stored(backend, "t")).unwrap() == "flour"
             with pytest.raises(WorkerStopped, match="another process has registered with this id"):
                 worker.track("u")
         assert (await registered(backend)).pid == other.pid == 7
 
+    async def test_registration_that_is_damaged_or_changed(self, backend: BaseResultBackend) -> None:
+        """The next heartbeat mends it, and says everything, also after a plain one."""
+        async with backend.worker("w", every=RARELY, slots=3) as worker:
+            for change in (
+                lambda: plant_kept(backend, "worker", "", "w", b"{}", is_checked=False),
+                lambda: backend.workers.heartbeat("w"),
+                lambda: backend.workers.register("w"),
+            ):
+                await change()
+                async with backend.track("t", worker_id="w", retries=0):
+                    await worker.beat()
+                    known = await registered(backend)
+                    assert (known.tasks, known.slots, worker.is_lost) == (("t",), 3, False)
+
     async def test_worker_that_takes_over(self, backend: BaseResultBackend) -> None:
         """A new process with the id of one that was killed: what that one left is not among its tasks."""
         await backend.workers.register("w", host="elsewhere", pid=7)
-        await backend.store("left", TaskResult.running("left", worker_id="w"))
+        await backend.store("left", TaskResult.running("left", at=START, worker_id="w"))
         async with backend.worker("w", every=RARELY) as worker:
             assert (await registered(backend)).tasks == ()
             await worker.beat()
             assert (await backend.workers.sweep()).requeued == ["left"]
-
-    async def test_drain(self, backend: BaseResultBackend) -> None:
-        """It takes no new tasks, and waits for those under way; the others learn that it drains."""
-        async with backend.worker("w", every=RARELY) as worker:
-            end = asyncio.Event()
-            block = asyncio.ensure_future(work(worker, "t", end))
-            await until(lambda: worker.tasks == ["t"])
-            waiter = await waiting(backend, "t")
-            draining = asyncio.ensure_future(worker.drain())
-            await until(lambda: worker.is_draining)
-            await worker.beat()
-            assert (await registered(backend)).is_draining
-            with pytest.raises(WorkerStopped, match="worker 'w' takes no new tasks: it is draining"):
-                worker.track("u")
-            with pytest.raises(WorkerStopped):
-                async with backend.track("u", worker_id="w"):
-                    raise AssertionError("it began")
-            assert not draining.done()
-            end.set()
-            assert await draining == []
-            await block
-            assert (await waiter).is_success
-        assert await backend.exists("u") is False
-
-    @pytest.mark.parametrize(
-        ("on_cancel", "status"), [("requeue", TaskStatus.PENDING), ("cancelled", TaskStatus.CANCELLED)]
-    )
-    async def test_drain_whose_grace_ends(
-        self, backend: BaseResultBackend, on_cancel: str, status: TaskStatus
-    ) -> None:
-        """The blocks that are left are interrupted, and ``on_cancel`` says what becomes of their tasks."""
-        async with backend.worker("w", every=RARELY) as worker:
-            never = asyncio.Event()
-            names = [f"t{n}" for n in range(5)]
-            blocks = [asyncio.ensure_future(work(worker, name, never, on_cancel=on_cancel)) for name in names]
-            await until_stored(backend, *names)
-            assert await worker.drain(grace=0.01) == names
-            await asyncio.gather(*blocks)  # the interrupt ends in the block
-            assert sorted(ids((await backend.page(status)).items)) == names
-
-    async def test_worker_that_ends_with_tasks_left(self, backend: BaseResultBackend) -> None:
-        """It stays registered and goes silent, so that a sweep frees them."""
-        end = asyncio.Event()
-        async with backend.worker("w", every=RARELY) as worker:
-            block = asyncio.ensure_future(work(worker, "t", end))
-            await until_stored(backend, "t")
-            await worker.beat()
-        assert (await registered(backend)).tasks == ("t",)
-        end.set()
-        await block
-        assert (await stored(backend, "t")).is_success
 
     async def test_misuse_of_workers(self, backend: BaseResultBackend) -> None:
         """Refused by name; one id runs once in a backend, and one object once."""
@@ -229,7 +204,7 @@ class CrewContract(Contract):
             ({"every": 0}, "every: "),
             ({"every": True}, "every: "),
             ({"slots": 0}, "slots: "),
-            ({"info": {"a": [1]}}, r"meta\['a'\]: "),
+            ({"info": {"a": [1]}}, r"info\['a'\]: "),
             ({"labels": "gpu"}, "labels: "),
             ({"parent_id": ""}, "parent_id: "),
         ]

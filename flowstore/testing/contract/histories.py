@@ -260,11 +260,12 @@ class HistoryContract(Contract):
             assert [step async for step in backend.history.iter()] == steps
 
     async def test_events_of_what_is_not_there(self, make_backend: MakeBackend) -> None:
-        """False, and nothing is noted; nor is anything without a history, though the task is written."""
+        """False, and nothing is noted or written; nor is anything without a history."""
         async with make_backend(history=False) as backend:
             assert await backend.history.record("t", "seen") is False
             await backend.store("t", TaskResult.pending("t"))
-            assert await backend.history.record("t", "seen") is True
+            assert await backend.history.record("t", "seen") is False
+            assert (await stored(backend, "t")).version == 1
             assert await backend.history.of("t") == []
 
     async def test_filters_of_histories(self, backend: BaseResultBackend) -> None:
@@ -315,7 +316,7 @@ class HistoryContract(Contract):
             backend.history.iter(**bad)
         with pytest.raises(error, match=name):
             backend.history.iter_ids(**bad)
-        events = [(("", "e"), "task_id"), (("t", ""), "event"), (("t", "e", {"a": [1]}), "meta")]
+        events = [(("", "e"), "task_id"), (("t", ""), "event"), (("t", "e", {"a": [1]}), "detail")]
         for arguments, wrong in events:
             given: Any = arguments
             with pytest.raises((ValueError, TypeError), match=wrong):

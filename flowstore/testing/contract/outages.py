@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +20,9 @@ from flowstore import (
     TaskStatus,
     VersionConflict,
 )
+from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import NO_RECHECK, Contract, MakeBackend
+from flowstore.testing.faults import EngineFaults
 from flowstore.testing.insides import faulty
 from flowstore.testing.support import stored, waiting
 
@@ -28,6 +31,18 @@ TROUBLES: list[StorageError] = [
     StorageTimeout("injected"),
     StorageFull("injected"),
 ]
+
+
+def before_next_read(faults: EngineFaults, step: Callable[[], Awaitable[object]]) -> None:
+    """Run ``step`` before the next read: that of a write which is about to be made again."""
+    read = faults.read
+
+    async def read_after(*args: Any, **options: Any) -> Any:
+        del faults.__dict__["read"]
+        await step()
+        return await read(*args, **options)
+
+    faults.__dict__["read"] = read_after
 
 
 class OutageContract(Contract):
@@ -64,9 +79,75 @@ class OutageContract(Contract):
             faults.fail("write", error=TROUBLES[0], times=2, is_carried_out=is_carried_out)
             again: TaskResult = TaskResult.success("t", [3])
             assert await backend.store("t", again, if_version=1, patience=timedelta(seconds=30)) is True
+            faults.heal()
             with pytest.raises(VersionConflict):
                 await backend.store("t", again, if_version=1, patience=30)
             assert ((await stored(backend, "t")).unwrap(), (await stored(backend, "t")).version) == ([3], 2)
+
+    @pytest.mark.parametrize("status", ["pending", "running", "retrying", "requeue", "cancelled", "failed"])
+    async def test_every_state_takes_effect_once(self, make_backend: MakeBackend, status: str) -> None:
+        """Also those that may replace themselves: one transition, though two answers were lost."""
+        backend = make_backend()
+        faults = faulty(backend)
+        async with backend:
+            results: dict[str, TaskResult] = {
+                "pending": TaskResult.pending("t"),
+                "running": TaskResult.running("t"),
+                "retrying": TaskResult.retrying("t", ValueError("no")),
+            }
+            if status in results:
+                faults.fail("write", error=TROUBLES[0], times=2, is_carried_out=True)
+                assert await backend.store("t", results[status], patience=30) is True
+                assert [step.status.value for step in await backend.history.of("t")] == [status]
+                return
+            tracked = backend.track("t", on_cancel="requeue" if status == "requeue" else "cancelled")
+            error = ValueError("no") if status == "failed" else asyncio.CancelledError()
+            with pytest.raises(type(error)):  # noqa: PT012  # it is the block that is tried
+                async with tracked:
+                    faults.fail("write", error=TROUBLES[0], times=2, is_carried_out=True)
+                    raise error
+            assert tracked.is_stored is True
+            last = "pending" if status == "requeue" else status
+            assert [step.status.value for step in await backend.history.of("t")] == ["running", last]
+
+    async def test_retry_takes_effect_once(self, make_backend: MakeBackend) -> None:
+        """As above."""
+        backend = make_backend()
+        faults = faulty(backend)
+        async with backend:
+            async with backend.track("t") as task:
+                faults.fail("write", error=TROUBLES[2], times=2, is_carried_out=True)
+                task.retry(ValueError("no"))
+            assert task.is_stored is True
+            assert [step.status.value for step in await backend.history.of("t")] == ["running", "retrying"]
+
+    async def test_outcome_about_which_others_have_written(self, make_backend: MakeBackend) -> None:
+        """The answer was lost, and somebody has noted something since: it is stored, and not late."""
+        backend = make_backend()
+        faults = faulty(backend)
+        async with backend:
+            async with backend.track("t", strict=True) as task:
+                faults.fail("write", error=TROUBLES[0], is_carried_out=True)
+                before_next_read(faults, lambda: backend.history.record("t", "seen"))
+                task.result = 1
+            assert task.is_stored is True
+            assert [step.event for step in await backend.history.of("t")] == [None, None, "seen"]
+
+    async def test_ttl_begins_when_it_is_stored(self, make_backend: MakeBackend) -> None:
+        """Not when it was first tried: the outage may have been longer than that."""
+        clock = ManualClock()
+        backend = make_backend(clock=clock, ttl=10)
+        faults = faulty(backend)
+
+        async def later() -> None:
+            clock.advance(60)
+
+        async with backend:
+            async with backend.track("t") as task:
+                faults.fail("write", error=TROUBLES[0], times=2)
+                before_next_read(faults, later)
+                task.result = 1
+            assert (await stored(backend, "t")).unwrap() == 1
 
     async def test_what_others_stored_meanwhile_is_not_taken_for_ours(
         self, make_backend: MakeBackend
@@ -151,6 +232,8 @@ class OutageContract(Contract):
 
     async def test_bad_patience(self, backend: BaseResultBackend) -> None:
         """Refused by name, before anything is sent."""
+        with pytest.raises(ValueError, match=r"^overwrite: cannot be combined with patience"):
+            await backend.store("t", TaskResult.success("t"), overwrite=True, patience=1)
         for bad in (-1, float("inf"), "5", True, timedelta(seconds=-1)):
             not_patience: Any = bad
             with pytest.raises((TypeError, ValueError), match=r"^patience: "):
