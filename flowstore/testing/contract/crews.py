@@ -128,17 +128,21 @@ class CrewContract(Contract):
 
     async def test_worker_that_was_declared_dead(self, backend: BaseResultBackend) -> None:
         """Its blocks are told, their outcomes come too late, and it registers again."""
+
+        async def declare_dead() -> None:
+            await listening(backend, "t")
+            assert await backend.workers.requeue("w") == ["t"]
+            assert await backend.workers.delete("w") is True
+            await worker.beat()
+
         async with backend.worker("w", every=RARELY) as worker:
             async with worker.track("t", interrupt=True, on_cancel="requeue") as task:
-                await listening(backend, "t")
-                assert await backend.workers.requeue("w") == ["t"]
-                assert await backend.workers.delete("w") is True
-                beating = asyncio.ensure_future(worker.beat())
+                operating = asyncio.ensure_future(declare_dead())
                 await asyncio.sleep(600)
+            await operating
             assert task.cancel_request is not None
             assert task.cancel_request.reason == "the task is pending in attempt 1"
             assert task.is_stored is False
-            await beating
             assert (await registered(backend)).worker_id == "w"
             assert [step.status.value for step in await backend.history.of("t")] == ["running", "pending"]
             async with worker.track("t") as again:
