@@ -143,15 +143,15 @@ class CancelContract(Contract):
         """Another exception is a failure; a block that catches it may succeed."""
         with pytest.raises(ValueError, match="instead"):  # noqa: PT012  # it is the block that is tried
             async with backend.track("t", interrupt=True):
-                await backend.cancel("t")
                 try:
+                    await backend.cancel("t")
                     await asyncio.sleep(600)
                 except asyncio.CancelledError:
                     raise ValueError("instead") from None
         assert (await stored(backend, "t")).status is TaskStatus.FAILED
         async with backend.track("u", interrupt=True) as task:
-            await backend.cancel("u")
             try:
+                await backend.cancel("u")
                 await asyncio.sleep(600)
             except asyncio.CancelledError:
                 task.result = "what there is"
