@@ -23,24 +23,28 @@ class Sent:
     values, has that outcome, whatever was written about it since.
     """
 
+    __slots__ = ("_entries", "_is_outcome")
+
     def __init__(self, *, is_outcome: bool = False) -> None:
         self._is_outcome = is_outcome
-        self._marks: list[tuple[object, ...]] = []
+        self._entries: list[Entry] = []
 
     def __bool__(self) -> bool:
-        return bool(self._marks)
+        return bool(self._entries)
 
     async def send(self, core: Core, write: Write, now: int) -> Outcome:
-        self._marks.append(self._marks_of(write.entry))
+        self._entries.append(write.entry)
         [outcome] = await core.engine.write([write], now)
-        self._marks.pop()
+        self._entries.pop()
         return outcome
 
     def includes(self, entry: Entry | None) -> bool:
         """Whether one of them has made this record what it is. Its body need not have been read."""
-        return entry is not None and self._marks_of(entry) in self._marks
+        if entry is None or not self._entries:
+            return False
+        return self._marks(entry) in map(self._marks, self._entries)
 
-    def _marks_of(self, entry: Entry) -> tuple[object, ...]:
+    def _marks(self, entry: Entry) -> tuple[object, ...]:
         if self._is_outcome and entry.status in FINAL:
             return entry.status, entry.stage, entry.started_at, entry.finished_at, body_check(entry)
         # Its expiry may have been changed since, and its root was perhaps not known.

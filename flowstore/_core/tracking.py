@@ -188,7 +188,7 @@ class TrackedTask(Generic[T]):
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
+    ) -> bool | None:  # not bool, or type checkers would think that every block may swallow its exceptions
         if self._scope is not None:
             self._scope.exit()
         is_interrupt = self._interrupts.end(error)

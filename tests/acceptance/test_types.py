@@ -37,7 +37,7 @@ async def read(backend: BaseResultBackend) -> None:
     await backend.list_by_status("done")
     backend.watch_status(TaskStatus.FAILED, "x")
     await backend.store("t", TaskResult.pending("t"), tl=5)
-    await backend.requeue("w")
+    await backend.requeued("t")
     await backend.get("t", as_="int")
     await backend.wait_for("t", as_type=int)
 """
