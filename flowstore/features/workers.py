@@ -132,15 +132,16 @@ class Workers:
     async def requeue(self, worker_id: str) -> list[str]:
         """Make the worker's running and retrying tasks pending, for another attempt; their ids, oldest first.
 
-        A retrying task has nobody who will try again once its worker is dead. ``retries`` is one higher, so
-        that a late write of the lost attempt loses; worker_id, started_at and progress are None. The
-        backend's ``unfinished_ttl`` starts again, as with any store. A task that someone else changes in the
-        meantime is left alone. Values are not decoded: their types need not be registered here, and
-        ``redact`` is not called. Each task is changed atomically, the whole is not: after a StorageError some
-        of them may have been changed; after CorruptRecord, which names the first that cannot be read, all the
-        others have been.
+        A retrying task has nobody who will try again once its worker is dead. One that is to be cancelled
+        (``backend.cancel``) is cancelled, and not returned. ``retries`` is one higher, so that a late write
+        of the lost attempt loses; worker_id, started_at and progress are None. The backend's
+        ``unfinished_ttl`` starts again, as with any store. A task that someone else changes in the meantime
+        is left alone. Values are not decoded: their types need not be registered here, and ``redact`` is not
+        called. Each task is changed atomically, the whole is not: after a StorageError some of them may have
+        been changed; after CorruptRecord, which names the first that cannot be read, all the others have
+        been.
         """
-        return await self._step_all(worker_id, given_back)
+        return await self._step_all(worker_id, TaskStatus.PENDING, given_back)
 
     async def fail_lost(self, worker_id: str, error: BaseException | TaskError | None = None) -> list[str]:
         """Fail the worker's running and retrying tasks, and wake their waiters. Otherwise like ``requeue``.
@@ -158,7 +159,7 @@ class Workers:
         def step(task: TaskResult, at: datetime) -> TaskResult:
             return TaskResult.failed(task, lost, at=at)
 
-        return await self._step_all(worker_id, step, with_body=False)
+        return await self._step_all(worker_id, TaskStatus.FAILED, step, with_body=False)
 
     async def sweep(
         self,
@@ -193,10 +194,12 @@ class Workers:
         self._core.check_listed("worker_id")
         return await Sweep(self._core, given).run()
 
-    async def _step_all(self, worker_id: str, step: Step, *, with_body: bool = True) -> list[str]:
-        """``with_body``: see ``stepped``."""
+    async def _step_all(
+        self, worker_id: str, wanted: TaskStatus, step: Step, *, with_body: bool = True
+    ) -> list[str]:
+        """The ids of those that are ``wanted`` now. ``with_body``: see ``stepped``."""
         held = replace(self._tasks(worker_id, *HELD), with_body=with_body)
-        changed: list[str] = []
+        changed: dict[str, str] = {}
         unreadable: list[UnreadableRecord] = []
         async for entries in walk(self._core, held):
             now = self._core.clock()
@@ -210,12 +213,13 @@ class Workers:
                 outcomes = await self._core.engine.write(writes, now)
             for write, outcome in zip(writes, outcomes, strict=True):
                 with _collected(unreadable):
-                    changed += [write.entry.id] if applied(self._core, write, outcome) else []
+                    if applied(self._core, write, outcome):
+                        changed[write.entry.id] = write.entry.status
         if changed:
             self._core.observers.tell(WorkerLost(self._core.namespace, worker_id, tuple(changed)))
         if unreadable:
             raise unreadable[0]
-        return changed
+        return [task_id for task_id, status in changed.items() if status == wanted]
 
     def _tasks(self, worker_id: str, *statuses: TaskStatus) -> Listing:
         check_text("worker_id", worker_id)
