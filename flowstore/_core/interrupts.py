@@ -71,8 +71,14 @@ class Interrupts:
         self._tell(CancelRequest(at=from_micros(self._core.clock()), reason=reason))
 
     def interrupt(self) -> None:
-        """Raise CancelledError in the block, whether it wants that or not."""
-        if not self._is_interrupted:
+        """Raise CancelledError in the block, whether it wants that or not.
+
+        One that runs in a thread, where nothing can be raised, is told instead. The task that has begun it
+        is over.
+        """
+        if self._owner is not None and self._owner.done():
+            self.ask("it is to end now")
+        elif not self._is_interrupted:
             self._is_interrupted = True
             self._cancel_owner()
 
