@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 
 from flowstore._values.types import Types
 from flowstore.base import BaseResultBackend
-from flowstore.errors import BackendClosed
+from flowstore.errors import BackendClosed, LoopIsRunning
 from flowstore.sync.notebooks import check_may_block
 from flowstore.sync.portal import Portal
 
@@ -157,7 +157,7 @@ class Link:
         with suppress(BackendClosed):
             try:
                 check_may_block()
-            except RuntimeError:
+            except LoopIsRunning:
                 place.portal.start(_closed(items))
             else:
                 place.portal.run(_closed(items))

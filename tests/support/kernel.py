@@ -1,4 +1,4 @@
-"""Runs cells in a Jupyter kernel: ``kernel.py '["1 + 1", "interrupt: wait()"]'`` prints what each of them told.
+"""Runs cells in a Jupyter kernel: ``kernel.py '["1 + 1", "interrupt: wait()"]'`` prints what each has told.
 
 In a process of its own, as the client leaves event loops and sockets behind.
 """
