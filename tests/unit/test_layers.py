@@ -21,7 +21,7 @@ LAYERS: Final = (
     ("fields",),
     ("_errors",),
     ("jsonable",),
-    ("task_error", "errors"),
+    ("task_error", "errors", "tables"),
     ("models",),
     ("observing",),
     ("engine",),
