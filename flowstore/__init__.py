@@ -52,6 +52,7 @@ from flowstore.errors import (
     WrongProcess,
 )
 from flowstore.features import AppInfo, Checkpoint, DataEntry, RunningWorker, Swept, SweptTask, Worker
+from flowstore.frames import to_frame
 from flowstore.jsonable import to_jsonable
 from flowstore.models import (
     CancelRequest,
@@ -150,6 +151,7 @@ __all__ = [  # without RedisBackend, as a star import would need its driver
     "WrongProcess",
     "connect",
     "discover_apps",
+    "to_frame",
     "to_jsonable",
 ]
 

@@ -78,8 +78,7 @@ WORDS: Final = {
         (
             "End the block with asyncio.CancelledError if ``cancel_requested``. Outside it, the code goes "
             "on.",
-            "End the block if ``cancel_requested``, by an exception that it handles. Outside it, the code "
-            "goes on.",
+            "End the block with asyncio.CancelledError, which it keeps, if ``cancel_requested``.",
         ),
     ),
     "TrackedTask.progress": (

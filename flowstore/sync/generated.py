@@ -496,9 +496,7 @@ class TrackedTask(BlockFace[AsyncTrackedTask[T]], Generic[T]):
         return self._its.cancel_requested
 
     def raise_if_cancelled(self) -> None:
-        """End the block if ``cancel_requested``, by an exception that it handles. Outside it, the code goes
-        on.
-        """
+        """End the block with asyncio.CancelledError, which it keeps, if ``cancel_requested``."""
         self._its.raise_if_cancelled()
 
     def retry(self, error: BaseException, *, delay: Seconds | None = None) -> bool:

@@ -22,7 +22,7 @@ LAYERS: Final = (
     ("_errors",),
     ("jsonable",),
     ("task_error", "errors", "tables"),
-    ("models",),
+    ("models", "frames"),
     ("observing",),
     ("engine",),
     ("_observing",),
