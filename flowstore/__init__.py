@@ -20,6 +20,7 @@ from flowstore.errors import (
     FlowstoreError,
     InvalidCursor,
     LateWrite,
+    LoopIsRunning,
     MissingDriver,
     NotSerializable,
     PayloadTooLarge,
@@ -51,6 +52,7 @@ from flowstore.errors import (
     WrongProcess,
 )
 from flowstore.features import AppInfo, Checkpoint, DataEntry, RunningWorker, Swept, SweptTask, Worker
+from flowstore.frames import to_frame
 from flowstore.jsonable import to_jsonable
 from flowstore.models import (
     CancelRequest,
@@ -96,6 +98,7 @@ __all__ = [  # without RedisBackend, as a star import would need its driver
     "InMemoryBackend",
     "InvalidCursor",
     "LateWrite",
+    "LoopIsRunning",
     "MissingDriver",
     "NotSerializable",
     "Observer",
@@ -148,6 +151,7 @@ __all__ = [  # without RedisBackend, as a star import would need its driver
     "WrongProcess",
     "connect",
     "discover_apps",
+    "to_frame",
     "to_jsonable",
 ]
 

@@ -29,6 +29,7 @@ FlowstoreError
 │   ├── BackendClosed                       used after close()
 │   │   └── WaitsEnded                      waited for something after end_waits()
 │   ├── WrongLoop                           used in another event loop or thread while its own is open
+│   ├── LoopIsRunning                       flowstore.sync was called where it would block an event loop
 │   └── WrongProcess                        opened before fork, used after it
 └── StorageError
     ├── StorageUnavailable ConnectionError  the storage cannot be reached
@@ -367,6 +368,16 @@ class WrongLoop(BackendMisuse):
 
     Also raised by an iteration that was begun in another loop, closed or not.
     """
+
+
+class LoopIsRunning(BackendMisuse):
+    """A call of flowstore.sync would block the event loop that runs in this thread, and all of its tasks."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "flowstore.sync would block the event loop that runs in this thread; "
+            "use flowstore.connect here, or a thread, as with asyncio.to_thread"
+        )
 
 
 class WrongProcess(BackendMisuse):

@@ -29,6 +29,7 @@ from flowstore.statuses import FINISHED as FINISHED
 from flowstore.statuses import Statuses as Statuses
 from flowstore.statuses import StatusName as StatusName
 from flowstore.statuses import TaskStatus as TaskStatus
+from flowstore.tables import Tabular
 from flowstore.task_error import TaskError
 
 T = TypeVar("T", default=Any)
@@ -92,7 +93,7 @@ class CancelRequest(Record):
     reason: Note | None = None
 
 
-class TaskResult(Record, Generic[T]):
+class TaskResult(Tabular, Record, Generic[T]):
     """What is known of one task. Frozen. A stored one comes back equal, except for ``version``,
     ``updated_at``, ``expires_at``, ``parent_id`` and ``root_id`` as described below.
 
@@ -305,14 +306,14 @@ class Transition(Record):
     event_at: Timestamp | None = None
 
 
-class Unreadable(Record):
+class Unreadable(Tabular, Record):
     """A record of a listing that cannot be read, and why. ``get`` of its id raises the same reason."""
 
     task_id: str
     reason: str
 
 
-class Page(Record, Generic[T]):
+class Page(Tabular, Record, Generic[T]):
     """One page of a listing, in order. ``next_cursor`` is None at the end, and only there.
 
     ``unreadable``: the records that belong on this page but cannot be read.
@@ -323,7 +324,7 @@ class Page(Record, Generic[T]):
     unreadable: list[Unreadable] = Field(default_factory=list)
 
 
-class Workflow(Record):
+class Workflow(Tabular, Record):
     """A run of a workflow: its root task, and a summary of its whole family, the root included.
 
     ``counts`` has every status. ``data`` is the data of the root task. ``tasks`` is the first page of the

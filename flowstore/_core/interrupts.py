@@ -72,9 +72,17 @@ class Interrupts:
         return is_only_ours and isinstance(error, asyncio.CancelledError)
 
     def give_up(self) -> None:
-        """Cancel the task of asyncio that runs the block. It is not taken back: that task is to end."""
-        if not self._is_given_up:
-            self._is_given_up = True
+        """Cancel the task of asyncio that runs the block. It is not taken back: that task is to end.
+
+        A block that runs in a thread, where nothing can be raised, is told instead. The task that has begun
+        it is over.
+        """
+        if self._is_given_up:
+            return
+        self._is_given_up = True
+        if self._owner is not None and self._owner.done():
+            self._ask(CancelRequest(at=from_micros(self._core.clock()), reason="it is to end now"))
+        else:
             self._cancel_owner()
 
     def check(self) -> None:

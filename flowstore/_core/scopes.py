@@ -12,7 +12,7 @@ linked outwards, and one that cannot be taken off the top is marked as over and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token
 from typing import Final
 
 from flowstore._core.core import Core
@@ -69,3 +69,9 @@ def _innermost(of: Callable[[Scope], bool] = lambda scope: True) -> Scope | None
 def enclosing(core: Core, task_id: str) -> Scope | None:
     """The innermost enclosing task of the same backend, other than the task itself."""
     return _innermost(lambda scope: scope.core is core and scope.task_id != task_id)
+
+
+def entered_in(context: Context) -> Scope | None:
+    """The scope that was entered in ``context``, a copy of the current one; None if none was."""
+    scope = context.get(_SCOPE)
+    return None if scope is _SCOPE.get() else scope

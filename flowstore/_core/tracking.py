@@ -14,6 +14,7 @@ counts. A claim would need a lease that expires and is renewed: that is the busi
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from datetime import datetime
 from types import TracebackType
 from typing import Final, Generic, Self, cast
@@ -28,7 +29,8 @@ from flowstore._core.scopes import Scope, enclosing
 from flowstore._core.storing import get, store
 from flowstore._core.writing import store_beside_values
 from flowstore._trips.background import in_background
-from flowstore._trips.lifecycle import to_its_end
+from flowstore._trips.lifecycle import running_loop, to_its_end
+from flowstore._trips.threads import from_thread
 from flowstore._values.arguments import Seconds, check_age
 from flowstore._values.codec import STANDS_FOR
 from flowstore._values.typed import Typed
@@ -113,11 +115,17 @@ class TrackedTask(Generic[T]):
         self._retry = Retry(error, delay)
         return self._attempt.has_another(self.retries)
 
-    async def progress(self, done: float, total: float | None = None, note: str | None = None) -> bool:
+    def progress(self, done: float, total: float | None = None, note: str | None = None) -> Awaitable[bool]:
         """``set_progress`` of the backend, for this attempt. The last report is stored with the outcome.
 
-        False as well, and never an error, if the storage fails: a report is not worth a task.
+        False as well, and never an error, if the storage fails: a report is not worth a task. In a thread
+        inside the block, as of ``asyncio.to_thread``, call it without ``await``: it returns when the report
+        is written.
         """
+        report = self._report(done, total, note)
+        return report if running_loop() is not None else from_thread(report, self._core.life.loop, False)
+
+    async def _report(self, done: float, total: float | None, note: str | None) -> bool:
         try:
             is_applied = await set_progress(self._core, self.task_id, done, total, note, self.retries)
         except StorageError:

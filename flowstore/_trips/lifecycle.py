@@ -91,7 +91,7 @@ class Lifecycle:
             return
         if self._process is not _process:
             raise WrongProcess("the backend was opened in another process; make one in each process")
-        if self.loop is not _running_loop() and not (self.is_closed and self.loop.is_closed()):
+        if self.loop is not running_loop() and not (self.is_closed and self.loop.is_closed()):
             raise WrongLoop("the backend was opened in another event loop; make one in each loop")
 
     @property
@@ -143,7 +143,7 @@ class Lifecycle:
             self.is_open = False
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> asyncio.AbstractEventLoop | None:
     """None in a thread that runs no loop, and under another framework."""
     try:
         return asyncio.get_running_loop()

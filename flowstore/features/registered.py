@@ -13,13 +13,14 @@ from flowstore._values.reading import DAMAGED, first_of, only_known
 from flowstore.engine import Item, Section
 from flowstore.errors import CorruptRecord
 from flowstore.fields import NO_META, Identifier, Labels, Meta, Record, Timestamp
+from flowstore.tables import Tabular
 from flowstore.times import from_iso, from_micros
 
 MAX_TASKS: Final = 1_000
 """How many tasks a heartbeat names. A worker with more of them says only how many."""
 
 
-class Worker(Record):
+class Worker(Tabular, Record):
     """A registered worker process. ``parent_id``: the worker that started it. ``labels`` is a set.
 
     ``info`` is what it says of itself, such as its version: a mapping like ``TaskResult.meta``. ``slots``:

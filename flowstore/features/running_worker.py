@@ -78,7 +78,7 @@ class RunningWorker:
     @property
     def tasks(self) -> list[str]:
         """The ids of the tasks under way, sorted."""
-        return sorted({block.task_id for block in self._blocks})
+        return sorted({block.task_id for block in [*self._blocks]})  # copied, as other threads may ask
 
     @property
     def info(self) -> Mapping[str, Scalar]:

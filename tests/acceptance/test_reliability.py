@@ -10,7 +10,16 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "reliability.md").read_text("utf-8")
 NAME = re.compile(r"`([\w./]+::(?:\w+::)?test_\w+)`")
-TOPICS = {"Waiting", "Writing", "Redis and Valkey", "SQLite", "Every backend", "Hostile input", "Secrets"}
+TOPICS = {
+    "Waiting",
+    "Writing",
+    "Redis and Valkey",
+    "SQLite",
+    "Every backend",
+    "Without await",
+    "Hostile input",
+    "Secrets",
+}
 
 
 def names_in(path: Path) -> Iterator[str]:

@@ -14,9 +14,15 @@ import pytest
 from tests.acceptance.test_readme import DOCUMENTS, PROGRAM
 
 SLIPS = """\
-import flowstore
+import flowstore.sync
 from flowstore import BaseResultBackend, InMemoryBackend, RedisBackend, SQLiteBackend, TaskResult, TaskStatus
 
+flowstore.sync.connect("memory://", tll=5)
+flowstore.sync.connect("memory://").page("faild")
+flowstore.sync.connect("memory://").get("t", as_="int")
+flowstore.sync.connect("memory://").track("t", nam="n")
+flowstore.sync.connect("memory://").data.set("t", "k")
+flowstore.sync.connect("memory://").get("t").unwrap()
 flowstore.conect("memory://")
 flowstore.connect("memory://", tll=5)
 flowstore.connect("sqlite:///x.db", durability="fully")
@@ -37,7 +43,7 @@ async def read(backend: BaseResultBackend) -> None:
     await backend.list_by_status("done")
     backend.watch_status(TaskStatus.FAILED, "x")
     await backend.store("t", TaskResult.pending("t"), tl=5)
-    await backend.requeued("t")
+    await backend.requeu("w")
     await backend.get("t", as_="int")
     await backend.wait_for("t", as_type=int)
 """
@@ -49,10 +55,30 @@ WRONG = {
 }
 RIGHT = """\
 from datetime import timedelta
-from typing import assert_type
+from typing import Any, assert_type
 
-import flowstore
+import flowstore.sync
 from flowstore import Page, TaskResult, TaskStatus
+
+
+def in_a_script(url: str) -> None:
+    with flowstore.sync.connect(url, ttl=timedelta(hours=1), durability="normal") as store:
+        assert_type(store.get("t", as_=int), TaskResult[int] | None)
+        assert_type(store.wait_for("t", timedelta(seconds=5), as_=list[int]).unwrap(), list[int])
+        assert_type(store.page(["success", TaskStatus.FAILED], label="x"), Page)
+        assert_type(next(store.iter_ids("failed")), str)
+        assert_type(store.wait_for_many(["t"], raise_first=True, as_=int), dict[str, TaskResult[int]])
+        for settled in store.as_completed(["t"], as_=int):
+            assert_type(settled.unwrap(), int)
+        with store.worker("w") as worker, worker.track("t", result_type=int, retry_on=OSError) as task:
+            assert_type(task.progress(1, 2), bool)
+            task.result = 1
+        assert_type(store.data.get("t", "k", as_=int), int | Any)
+        assert_type(store.app.data.all(), dict[str, Any])
+
+
+def in_a_thread(task: flowstore.TrackedTask) -> None:
+    task.progress(1, 2)
 
 
 def described(task: TaskResult) -> str:

@@ -21,8 +21,8 @@ LAYERS: Final = (
     ("fields",),
     ("_errors",),
     ("jsonable",),
-    ("task_error", "errors"),
-    ("models",),
+    ("task_error", "errors", "tables"),
+    ("models", "frames"),
     ("observing",),
     ("engine",),
     ("_observing",),
@@ -34,13 +34,17 @@ LAYERS: Final = (
     ("base",),
     ("backends",),
     ("connecting",),
+    ("sync",),
     ("",),  # flowstore/__init__.py
     ("testing",),
 )
 """From the bottom to the top; a module imports from its own layer and those below it."""
 MOST_LINES: Final = 350
-LOOKED_UP: Final = {"flowstore.base": 650, "flowstore.errors": 450}
-"""Lists of verbs and of errors, with more words than code: they are looked up, not read through."""
+LOOKED_UP: Final = {"flowstore.base": 650, "flowstore.errors": 450, "flowstore.sync.generated": 1_300}
+"""Lists of verbs and of errors, with more words than code: they are looked up, not read through.
+
+The last one is written by a script, and has the docstrings of all classes that it is made from.
+"""
 MOST_LINES_OF_A_CLASS: Final = 400
 
 

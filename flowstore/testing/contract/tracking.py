@@ -197,6 +197,20 @@ class TrackContract(Contract):
             pass
         assert trips == {"read": 1, "write": 2}
 
+    async def test_progress_in_a_thread(self, backend: BaseResultBackend) -> None:
+        """There it is called without await, and written when it returns; an error of the storage is False."""
+
+        def work(tracked: TrackedTask) -> list[bool]:
+            return [bool(tracked.progress(done, 3)) for done in (1, 2)]
+
+        async with backend.track("t") as tracked:
+            assert await asyncio.to_thread(work, tracked) == [True, True]
+            assert (await stored(backend, "t")).progress == Progress(done=2, total=3)
+            assert await tracked.progress(3, 3) is True
+            async with backend.track("t", retries=1):
+                assert await asyncio.to_thread(work, tracked) == [False, False]
+        assert (await stored(backend, "t")).retries == 1
+
     async def test_bad_arguments_of_track(self, backend: BaseResultBackend) -> None:
         """Each is named before the block begins; nothing is stored."""
         bad: list[tuple[dict[str, Any], type[Exception], str]] = [

@@ -1,0 +1,58 @@
+"""flowstore without ``await``, for scripts, threads, notebooks, Django and Celery. See docs/sync.md."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import partial
+from typing import Unpack
+
+from flowstore import connecting
+from flowstore.connecting import ConnectOptions
+from flowstore.features.app import AppInfo
+from flowstore.sync.generated import (
+    App,
+    AppData,
+    Checkpoints,
+    Data,
+    Families,
+    History,
+    ResultBackend,
+    RunningWorker,
+    TrackedTask,
+    Workers,
+    Workflows,
+)
+from flowstore.sync.notebooks import check_may_block
+from flowstore.sync.portal import Portal
+
+__all__ = [
+    "App",
+    "AppData",
+    "Checkpoints",
+    "Data",
+    "Families",
+    "History",
+    "ResultBackend",
+    "RunningWorker",
+    "TrackedTask",
+    "Workers",
+    "Workflows",
+    "connect",
+    "discover_apps",
+]
+
+
+def connect(url: str | None = None, **options: Unpack[ConnectOptions]) -> ResultBackend:
+    """The backend that ``url`` names. Arguments and errors are those of ``flowstore.connect``.
+
+    It opens with ``with`` or at its first call, from any thread. ``ResultBackend(make)`` stands before any
+    other backend, which the function ``make`` returns: a new one each time.
+    """
+    return ResultBackend(partial(connecting.connect, url, **options))
+
+
+def discover_apps(url: str | None = None, **options: Unpack[ConnectOptions]) -> list[AppInfo]:
+    """``flowstore.discover_apps``: the apps of a storage, in the order of their namespaces."""
+    check_may_block()
+    with closing(Portal()) as portal:
+        return portal.run(connecting.discover_apps(url, **options))

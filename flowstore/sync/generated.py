@@ -1,0 +1,1159 @@
+"""The synchronous classes. Do not change them: scripts/make_sync.py writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Generic, Literal, Unpack, overload
+
+from flowstore._core.attempts import TrackOptions
+from flowstore._core.filters import Filters, Selection
+from flowstore._core.removing import PURGE_STEP
+from flowstore._core.tracking import TrackedTask as AsyncTrackedTask
+from flowstore._values.arguments import Seconds
+from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
+from flowstore._values.typed import TypeForm
+from flowstore._values.types import Types
+from flowstore.base import BaseResultBackend
+from flowstore.features.app import App as AsyncApp
+from flowstore.features.app import AppInfo
+from flowstore.features.checkpoints import Checkpoint
+from flowstore.features.checkpoints import Checkpoints as AsyncCheckpoints
+from flowstore.features.data import AppData as AsyncAppData
+from flowstore.features.data import Data as AsyncData
+from flowstore.features.data import DataEntry
+from flowstore.features.families import Families as AsyncFamilies
+from flowstore.features.history import Events
+from flowstore.features.history import History as AsyncHistory
+from flowstore.features.registered import Worker
+from flowstore.features.running_worker import RunningWorker as AsyncRunningWorker
+from flowstore.features.sweeping import Policy, Swept
+from flowstore.features.workers import Workers as AsyncWorkers
+from flowstore.features.workflows import Workflows as AsyncWorkflows
+from flowstore.fields import NO_META, Scalar
+from flowstore.models import (
+    CancelRequest,
+    Page,
+    Settled,
+    Statuses,
+    StatusName,
+    T,
+    TaskResult,
+    TaskStatus,
+    Transition,
+    Workflow,
+)
+from flowstore.sync.faces import BlockFace, Face, awaited, check_options
+from flowstore.sync.links import Link
+from flowstore.sync.store import Store
+from flowstore.task_error import TaskError
+
+
+class AppData(Face[AsyncAppData]):
+    """Values of the namespace itself, under keys: ``backend.app.data``. Otherwise like ``backend.data``.
+
+    They belong to no task, and stay until they are deleted; ``clear`` leaves them.
+    """
+
+    def set(self, key: str, value: Any, *, if_version: int | None = None) -> int:
+        """Set the value, which may be None; returns its new version. ``if_version``: as in ``data.set``."""
+        call = self._its.set(key, value, if_version=if_version)
+        return self._run(call)
+
+    def get(self, key: str, default: Any = None, *, as_: TypeForm[T] = None) -> T | Any:
+        """The value, a fresh object; ``default`` if there is no such key. ``as_``: as in ``data.get``."""
+        call = self._its.get(key, default, as_=as_)
+        return self._run(call)
+
+    def entry(self, key: str, *, as_: TypeForm[T] = None) -> DataEntry[T] | None:
+        """The value with its version, for ``if_version``; None if there is no such key."""
+        call = self._its.entry(key, as_=as_)
+        return self._run(call)
+
+    def all(self, *, as_: TypeForm[T] = None) -> dict[str, T]:
+        """All values by key, in the order of the keys."""
+        call = self._its.all(as_=as_)
+        return self._run(call)
+
+    def delete(self, key: str) -> bool:
+        """Remove the value; False if there was no such key. Its version starts again at 1."""
+        call = self._its.delete(key)
+        return self._run(call)
+
+
+class App(Face[AsyncApp]):
+    """The app whose tasks are in this namespace: ``backend.app``. ``clear`` leaves its info and its data."""
+
+    def __init__(self, link: Link, of: Callable[[BaseResultBackend], AsyncApp]) -> None:
+        super().__init__(link, of)
+        self.data = AppData(self._link, lambda backend: of(backend).data)
+
+    def register(self, info: Mapping[str, Any]) -> None:
+        """Describe the app of this namespace. Replaces an earlier description.
+
+        Values are encoded like results; to read one of a registered type, a backend needs that type as well.
+        """
+        call = self._its.register(info)
+        self._run(call)
+
+    def info(self) -> AppInfo | None:
+        """The description of this namespace's app; None if it was never registered."""
+        call = self._its.info()
+        return self._run(call)
+
+    def namespaces(self) -> list[str]:
+        """All namespaces of the storage, sorted. This one is among them even if it is empty.
+
+        A memory backend has no other. ``flowstore.discover_apps`` returns the info of each.
+        """
+        call = self._its.namespaces()
+        return self._run(call)
+
+
+class Checkpoints(Face[AsyncCheckpoints]):
+    """What a task saves along the way, for a later attempt to resume from: ``backend.checkpoints``."""
+
+    def save(
+        self, task_id: str, value: Any, *, keep: int | None = None, or_store: TaskResult | None = None
+    ) -> int:
+        """Append ``value``; returns its seq. Concurrent saves each get one of their own.
+
+        ``keep``: only so many of the latest are kept; None: all. Raises UnknownTask if the task is not
+        stored, unless ``or_store`` is given, as in ``data.set``. Raises NotSerializable with the path of a
+        value that would not come back as it went in.
+        """
+        call = self._its.save(task_id, value, keep=keep, or_store=or_store)
+        return self._run(call)
+
+    def latest(self, task_id: str, *, as_: TypeForm[T] = None) -> Checkpoint[T] | None:
+        """The last one saved; None if there is none or no such task. The others are not read.
+
+        ``as_``: the type that its value is expected to have, as in ``backend.get``.
+        """
+        call = self._its.latest(task_id, as_=as_)
+        return self._run(call)
+
+    def all(self, task_id: str, *, as_: TypeForm[T] = None) -> list[Checkpoint[T]]:
+        """All checkpoints, in the order in which they were saved; empty for an unknown id."""
+        call = self._its.all(task_id, as_=as_)
+        return self._run(call)
+
+
+class Data(Face[AsyncData]):
+    """Values of a task besides its result, under keys: ``backend.data``.
+
+    A key is any str of 1 to 512 UTF-8 bytes. Values are encoded like results: what comes back equals what
+    went in. They are removed when the record is deleted, cleared or expires; a new record with the same id
+    begins with none.
+    """
+
+    def set(
+        self,
+        task_id: str,
+        key: str,
+        value: Any,
+        *,
+        if_version: int | None = None,
+        or_store: TaskResult | None = None,
+    ) -> int:
+        """Set the value, which may be None; returns its new version.
+
+        ``if_version`` writes only over that version (0: only if there is no such key) and otherwise raises
+        VersionConflict; ``entry`` returns the current version. Raises UnknownTask if the task is not stored,
+        unless ``or_store`` is given: then that record is stored first, if there is still none. Raises
+        NotSerializable with the path of a value that would not come back as it went in.
+        """
+        call = self._its.set(task_id, key, value, if_version=if_version, or_store=or_store)
+        return self._run(call)
+
+    def get(self, task_id: str, key: str, default: Any = None, *, as_: TypeForm[T] = None) -> T | Any:
+        """The value; ``default`` if there is no such key or no such task. Always a fresh object.
+
+        ``as_``: the type that it is expected to have, as in ``backend.get``. Raises UnexpectedValue if it has
+        not, UnresolvedValue if it is of a type that is not registered.
+        """
+        call = self._its.get(task_id, key, default, as_=as_)
+        return self._run(call)
+
+    def entry(self, task_id: str, key: str, *, as_: TypeForm[T] = None) -> DataEntry[T] | None:
+        """The value with its version, for ``if_version``; None if there is no such key or no such task."""
+        call = self._its.entry(task_id, key, as_=as_)
+        return self._run(call)
+
+    def all(self, task_id: str, *, as_: TypeForm[T] = None) -> dict[str, T]:
+        """All values by key, in the order of the keys; empty if there are none or no such task."""
+        call = self._its.all(task_id, as_=as_)
+        return self._run(call)
+
+    def delete(self, task_id: str, key: str) -> bool:
+        """Remove the value; False if there was no such key or no such task. Its version starts again at 1."""
+        call = self._its.delete(task_id, key)
+        return self._run(call)
+
+
+class Families(Face[AsyncFamilies]):
+    """Which task started which: ``backend.families``. ``store`` names a parent, ``track`` finds it."""
+
+    def children(self, task_id: str, *, load_result: bool = True) -> Generator[TaskResult, None, None]:
+        """The tasks whose ``parent_id`` is ``task_id``, the oldest submission first.
+
+        That is the reverse of the order of ``page``, so those without a submission time come first. A child
+        that keeps its submission time during the walk comes exactly once. Children outlive their parent, so a
+        task that is not stored may have some. Unreadable records are reported at the end, as in
+        ``iter_by_status``.
+        """
+        items = self._its.children(task_id, load_result=load_result)
+        return self._walk(items)
+
+    def descendants(self, task_id: str, *, load_result: bool = True) -> Generator[TaskResult, None, None]:
+        """The children, then their children, and so on: breadth first, each generation as in ``children``.
+
+        Each task comes once, and costs at least one round trip. The walk does not get past a task that is no
+        longer stored; ``page(root_id=...)`` still shows what is beyond it.
+        """
+        items = self._its.descendants(task_id, load_result=load_result)
+        return self._walk(items)
+
+
+class History(Face[AsyncHistory]):
+    """What happened to tasks, and when: ``backend.history``. Empty with the option ``history=False``.
+
+    Beside the changes it has events of your own. ``statuses``, in each call: only what happened to a task in
+    one of these; None: any. ``events``: only events of these names, one or several; (): only changes; None:
+    both.
+    """
+
+    def record(
+        self, task_id: str, event: str, detail: Mapping[str, Scalar] = NO_META, *, at: datetime | None = None
+    ) -> bool:
+        """Note an event of your own in the history of a task, in any state.
+
+        False if there is no such task, or the backend keeps no history. ``detail`` is a mapping like
+        ``TaskResult.meta``. ``at``: when it happened, if that is not now. It counts as a write: the version
+        of the record goes up, ``history_limit`` counts it, and ``watch_status`` yields the task once more; do
+        not note something for each task that it yields. Nothing else of the record changes, and its values
+        stay in the storage. Raises UnreadableRecord.
+        """
+        call = self._its.record(task_id, event, detail, at=at)
+        return self._run(call)
+
+    def of(self, task_id: str, *, statuses: Statuses = None, events: Events = None) -> list[Transition]:
+        """The transitions of the task, in the order of writing.
+
+        Every store that was applied is among them, as far as ``history_limit`` allows. Empty for an unknown
+        id.
+        """
+        call = self._its.of(task_id, statuses=statuses, events=events)
+        return self._run(call)
+
+    def iter(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        batch_size: int = 100,
+        statuses: Statuses = None,
+        events: Events = None,
+    ) -> Generator[Transition, None, None]:
+        """The history of all tasks from ``start`` to ``end``, both included, in order of time.
+
+        None: no bound. It is read ``batch_size`` at a time. A transition that exists throughout the walk
+        comes exactly once, whatever is stored in the meantime. Filters are applied to what is read.
+        """
+        items = self._its.iter(start, end, batch_size=batch_size, statuses=statuses, events=events)
+        return self._walk(items)
+
+    def iter_ids(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        batch_size: int = 100,
+        statuses: Statuses = None,
+        events: Events = None,
+    ) -> Generator[str, None, None]:
+        """The ids of the tasks with a transition from ``start`` to ``end``, both included.
+
+        Each comes once, in the order of the first transition in that time. The walk remembers the ids that it
+        has shown.
+        """
+        items = self._its.iter_ids(start, end, batch_size=batch_size, statuses=statuses, events=events)
+        return self._walk(items)
+
+
+class Workers(Face[AsyncWorkers]):
+    """The workers and their heartbeats, and the recovery of a dead one's tasks: ``backend.workers``.
+
+    A worker id is any str of 1 to 512 UTF-8 bytes. Tasks name it as their ``worker_id``, whether it is
+    registered or not. Workers belong to the namespace; ``clear`` does not remove them.
+    """
+
+    def register(
+        self,
+        worker_id: str,
+        *,
+        host: str | None = None,
+        pid: int | None = None,
+        parent_id: str | None = None,
+        labels: Iterable[str] = (),
+        info: Mapping[str, Scalar] = NO_META,
+    ) -> Worker:
+        """Register a running worker, as last seen now; by default with this host and this process.
+
+        The same process may register again: ``started_at`` is kept, the other fields are replaced. On another
+        host or with another pid it is a new process, which starts now. ``info``: what it says of itself, a
+        mapping like ``TaskResult.meta``. ``backend.worker`` does all of this, and sends the heartbeats.
+        """
+        call = self._its.register(
+            worker_id, host=host, pid=pid, parent_id=parent_id, labels=labels, info=info
+        )
+        return self._run(call)
+
+    def heartbeat(self, worker_id: str) -> None:
+        """Record that the worker is alive. Raises UnknownWorker if it is not registered, or was removed."""
+        call = self._its.heartbeat(worker_id)
+        self._run(call)
+
+    def delete(self, worker_id: str) -> bool:
+        """Remove the worker but not its tasks; False if it was not registered."""
+        call = self._its.delete(worker_id)
+        return self._run(call)
+
+    def get(self, worker_id: str) -> Worker | None:
+        """The worker; None if it is not registered."""
+        call = self._its.get(worker_id)
+        return self._run(call)
+
+    def all(self) -> list[Worker]:
+        """All registered workers, in the order of their ids."""
+        call = self._its.all()
+        return self._run(call)
+
+    def find(self, text: str) -> list[Worker]:
+        """The workers with ``text`` in their id, in the order of ids. There are no wildcards."""
+        call = self._its.find(text)
+        return self._run(call)
+
+    def stale(self, older_than: Seconds) -> list[Worker]:
+        """The workers without a heartbeat for more than ``older_than``, the longest silent first.
+
+        ``older_than`` is in seconds, or a timedelta.
+        """
+        call = self._its.stale(older_than)
+        return self._run(call)
+
+    def running_tasks(self, worker_id: str) -> Generator[TaskResult, None, None]:
+        """The running tasks of the worker, registered or not, the oldest submission first.
+
+        Unreadable records are reported at the end, as in ``iter_by_status``.
+        """
+        items = self._its.running_tasks(worker_id)
+        return self._walk(items)
+
+    def requeue(self, worker_id: str) -> list[str]:
+        """Make the worker's running and retrying tasks pending, for another attempt; their ids, oldest first.
+
+        A retrying task has nobody who will try again once its worker is dead. One that is to be cancelled
+        (``backend.cancel``) is cancelled, and not returned. ``retries`` is one higher, so that a late write
+        of the lost attempt loses; worker_id, started_at and progress are None. The backend's
+        ``unfinished_ttl`` starts again, as with any store. A task that someone else changes in the meantime
+        is left alone. Values are not decoded: their types need not be registered here, and ``redact`` is not
+        called. Each task is changed atomically, the whole is not: after a StorageError some of them may have
+        been changed; after CorruptRecord, which names the first that cannot be read, all the others have
+        been.
+        """
+        call = self._its.requeue(worker_id)
+        return self._run(call)
+
+    def fail_lost(self, worker_id: str, error: BaseException | TaskError | None = None) -> list[str]:
+        """Fail the worker's running and retrying tasks, and wake their waiters. Otherwise like ``requeue``.
+
+        ``error`` None: a TaskError of type "WorkerLost" that names the worker.
+        """
+        call = self._its.fail_lost(worker_id, error)
+        return self._run(call)
+
+    def sweep(
+        self,
+        *,
+        silent_after: Seconds = 60.0,
+        silent: Policy = "requeue",
+        lost: Policy = "requeue",
+        overdue_after: Seconds = 60.0,
+        overdue: Policy = "requeue",
+        pending_after: Seconds | None = None,
+        pending: Policy = "fail",
+        max_retries: int | None = None,
+    ) -> Swept:
+        """Free the tasks that nobody works on any more, and remove the workers that are dead; what was done.
+
+        From any process, by a timer, and by several at once. Durations are in seconds, or timedeltas. A
+        worker is silent without a heartbeat for ``silent_after``, and for the time between two more, which is
+        waited for: its running and retrying tasks are freed, and it is removed, unless ``silent`` is "leave".
+        A task is ``lost`` if a living worker of ``backend.worker`` does not run it, though it is stored so;
+        ``overdue`` if it is retrying and has been due (``due_at``) for longer than ``overdue_after``; and
+        ``pending`` for too long if nobody has begun it, and it was submitted or due longer than
+        ``pending_after`` ago (None, the default: there is no limit).
+
+        Each policy is "requeue", as by ``requeue``; "fail", with a TaskError of type "WorkerLost",
+        "TaskLost", "RetryOverdue" or "NeverBegun"; or "leave". Where ``max_retries`` are used up, a task is
+        failed instead of requeued: it may be what kills the workers. One that is to be cancelled is
+        cancelled. Running tasks without a worker, or of one that is not registered, are left alone. Values
+        are not decoded. An outage is ridden out for ``op_timeout``. If it is longer, what was done until then
+        is returned, with the ``error``, which is raised if that was nothing; the next sweep goes on.
+        """
+        call = self._its.sweep(
+            silent_after=silent_after,
+            silent=silent,
+            lost=lost,
+            overdue_after=overdue_after,
+            overdue=overdue,
+            pending_after=pending_after,
+            pending=pending,
+            max_retries=max_retries,
+        )
+        return self._run(call)
+
+
+class Workflows(Face[AsyncWorkflows]):
+    """Runs by their type: ``backend.workflows``. They come from tasks that name their parents."""
+
+    def types(self) -> list[str]:
+        """The distinct task names of all tasks without a parent, sorted.
+
+        A name whose runs have all expired may be among them until the next purge step.
+        """
+        call = self._its.types()
+        return self._run(call)
+
+    def runs(
+        self,
+        type: str,
+        statuses: Statuses = None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        newest_first: bool = True,
+        load_result: bool = True,
+    ) -> Page:
+        """One page of the tasks named ``type`` without a parent; arguments and order as in ``page``.
+
+        Tasks of that name with a parent cost nothing. The cursor is valid for this listing only.
+        """
+        call = self._its.runs(
+            type, statuses, limit=limit, cursor=cursor, newest_first=newest_first, load_result=load_result
+        )
+        return self._run(call)
+
+    def get(self, root_id: str) -> Workflow | None:
+        """A run and a summary of its family; None if there is no such task, or it has a parent.
+
+        It takes several reads. While the run goes on, the later ones may be newer than the first.
+        """
+        call = self._its.get(root_id)
+        return self._run(call)
+
+
+class TrackedTask(BlockFace[AsyncTrackedTask[T]], Generic[T]):
+    """One attempt at a task while it runs. Assign its outcome to ``result``; the default is None.
+
+    ``is_stored``: whether the last store was applied. It was not if someone else has finished the task, or a
+    later attempt has begun: then nothing was written. ``outcome``: the state in which the block has ended,
+    whether it could be stored or not; None before.
+    """
+
+    @property
+    def result(self) -> T:
+        return self._its.result
+
+    @result.setter
+    def result(self, result: T) -> None:
+        self._its.result = result
+
+    @property
+    def outcome(self) -> TaskResult[T] | None:
+        return self._its.outcome
+
+    @property
+    def is_stored(self) -> bool:
+        return self._its.is_stored
+
+    @property
+    def task_id(self) -> str:
+        return self._its.task_id
+
+    @property
+    def retries(self) -> int:
+        """The number of this attempt, from 0; RuntimeError before the block has begun."""
+        return self._its.retries
+
+    @property
+    def cancel_request(self) -> CancelRequest | None:
+        """That the block should end: its task is to be cancelled, or its outcome would come too late.
+
+        By ``backend.cancel``, or since somebody else has finished the task or begun another attempt, as when
+        its worker was declared dead. None: there is no such request.
+        """
+        return self._its.cancel_request
+
+    @property
+    def cancel_requested(self) -> bool:
+        return self._its.cancel_requested
+
+    def raise_if_cancelled(self) -> None:
+        """End the block with asyncio.CancelledError, which it keeps, if ``cancel_requested``."""
+        self._its.raise_if_cancelled()
+
+    def retry(self, error: BaseException, *, delay: Seconds | None = None) -> bool:
+        """End the block as retrying, with ``error``; however it ends from here on. Waiters go on waiting.
+
+        False if there is to be no other attempt (``max_retries``): the block ends as failed. ``delay``: the
+        next one is due so many seconds, or such a timedelta, after the end of the block; by default as
+        ``retry_delay`` says. The code goes on: return, or let ``error`` propagate.
+        """
+        return self._its.retry(error, delay=delay)
+
+    def progress(self, done: float, total: float | None = None, note: str | None = None) -> bool:
+        """``set_progress`` of the backend, for this attempt. The last report is stored with the outcome.
+
+        False as well, and never an error, if the storage fails: a report is not worth a task.
+        """
+        report = awaited(lambda: self._its.progress(done, total, note))
+        return self._run(report)
+
+
+class RunningWorker(BlockFace[AsyncRunningWorker]):
+    """Use as ``with backend.worker("w1") as worker:`` around all that a worker process does.
+
+    Tasks that are tracked in the same backend with its id belong to it, those of ``worker.track`` and others.
+    ``is_draining``: it takes no new ones. ``is_lost``: another process has registered with this id.
+    """
+
+    @property
+    def worker_id(self) -> str:
+        return self._its.worker_id
+
+    @property
+    def is_draining(self) -> bool:
+        return self._its.is_draining
+
+    @property
+    def is_lost(self) -> bool:
+        return self._its.is_lost
+
+    @property
+    def tasks(self) -> list[str]:
+        """The ids of the tasks under way, sorted."""
+        return self._its.tasks
+
+    @property
+    def info(self) -> Mapping[str, Scalar]:
+        """What the worker says of itself. Assign another mapping, and the next heartbeat carries it."""
+        return self._its.info
+
+    @info.setter
+    def info(self, info: Mapping[str, Scalar]) -> None:
+        self._its.info = info
+
+    def track(
+        self, task_id: str, *, result_type: TypeForm[T] = None, **options: Unpack[TrackOptions]
+    ) -> TrackedTask[T]:
+        """``backend.track`` with the id of this worker. Raises WorkerStopped if it is draining or lost."""
+        check_options(options)
+        block = self._its.track(task_id, result_type=result_type, **options)
+        return TrackedTask(self._link, block)
+
+    def drain(self, grace: Seconds | None = None) -> list[str]:
+        """Take no new tasks, and return once those under way have ended and are stored.
+
+        After ``grace`` seconds, or such a timedelta, the blocks that are left are asked to end, by
+        ``task.cancel_requested`` and ``task.raise_if_cancelled``, and ``on_cancel`` says what becomes of
+        those that do; returns the ids of these, sorted. None: never. A block that goes on is waited for.
+        """
+        call = self._its.drain(grace)
+        return self._run(call)
+
+    def beat(self) -> None:
+        """Send a heartbeat now, with what has changed. It is sent every ``every`` seconds anyway."""
+        call = self._its.beat()
+        self._run(call)
+
+
+class ResultBackend(Store):
+    """Keeps the results of tasks. All backends behave alike.
+
+    It opens by itself at the first call, or with ``with``; once closed it stays closed, and calls raise
+    BackendClosed. It is closed at exit at the latest. Any number of threads may use it at the same time. It
+    runs in an event loop in a thread of its own, where functions are called that are given to it, such as
+    observers: these must not call it. After a fork a child process has a backend and a loop of its own, made
+    from the same arguments; blocks and iterations that were begun before raise WrongProcess there. Where an
+    event loop runs, calls raise LoopIsRunning, but in the cells of a notebook they work. KeyboardInterrupt
+    ends any call at once, as if it had been cancelled. Any call may raise StorageError when the storage
+    fails.
+
+    A task id is any str of 1 to 512 UTF-8 bytes. No read returns an expired record. Arguments are checked
+    when the method is called, even if it returns an iterator.
+    """
+
+    def __init__(self, make: Callable[[], BaseResultBackend]) -> None:
+        super().__init__(make)
+        self.data = Data(self._link, lambda backend: backend.data)
+        self.checkpoints = Checkpoints(self._link, lambda backend: backend.checkpoints)
+        self.history = History(self._link, lambda backend: backend.history)
+        self.families = Families(self._link, lambda backend: backend.families)
+        self.workflows = Workflows(self._link, lambda backend: backend.workflows)
+        self.workers = Workers(self._link, lambda backend: backend.workers)
+        self.app = App(self._link, lambda backend: backend.app)
+
+    @property
+    def namespace(self) -> str:
+        return self._its.namespace
+
+    def open(self) -> None:
+        """Connect. Only needed in order to fail early: the first call opens by itself."""
+        call = self._its.open()
+        self._run(call)
+
+    def close(self) -> None:
+        """Wake all waiters with BackendClosed, let calls in flight end, release everything. Idempotent."""
+        self._link.close()
+
+    def ping(self) -> float:
+        """The seconds that a round trip to the storage takes now: a read of one record that does not exist.
+
+        Raises what every call may raise, so StorageTimeout after ``op_timeout``.
+        """
+        call = self._its.ping()
+        return self._run(call)
+
+    def end_waits(self) -> None:
+        """End all waits and iterations over changes with WaitsEnded, as later ones will; the rest goes on.
+
+        For the shutdown of a program that lets its open requests end before it closes the backend. It may be
+        called in a signal handler; the waits end soon after. Idempotent, and of no effect after ``close``.
+        Looks are not waits: a ``wait_for`` with the timeout 0 works as before.
+        """
+        self._link.end_waits()
+
+    def register_types(self, types: Types) -> None:
+        """Know these types as well from now on, given as in ``types=``: for writing and for reading.
+
+        What was Unresolved for want of one is a value when it is read again. It may be called at any time and
+        from any thread, and takes effect at once. Types that are registered already may be among them. Raises
+        TypeError or ValueError, as ``types=`` does, for what cannot be registered, or would take the name of
+        another one or change its own; then nothing is registered.
+        """
+        self._link.register_types(types)
+
+    @property
+    def waiting(self) -> int:
+        """How many ids are waited for or watched in this backend, or listened to by tracked blocks."""
+        return self._its.waiting
+
+    def store(
+        self,
+        task_id: str,
+        result: TaskResult,
+        *,
+        ttl: Ttl | DefaultTtl = DEFAULT_TTL,
+        overwrite: bool = False,
+        if_version: int | None = None,
+        patience: Seconds | None = 0,
+    ) -> bool:
+        """Write ``result``. True if it is now the stored state, False if a newer or finished one stands.
+
+        A record only advances, by (retries, rank), where pending < running = retrying < finished. Within one
+        attempt the first finished write wins. A late write of an earlier attempt loses: its worker is a
+        zombie, fenced off by ``retries``. ``overwrite`` writes whatever stands. ``if_version`` writes only
+        over that version (0: only if there is no record) and otherwise raises VersionConflict. ``ttl`` is in
+        seconds from now, None for ever; the default is ``result.expires_at``, or else the ``ttl`` or
+        ``failure_ttl`` of the backend for a finished task, and its ``unfinished_ttl`` for any other.
+
+        Raises FamilyConflict if ``parent_id`` is the task itself, or not the parent that the record has
+        already. A write that names no parent keeps that of the record. Circles of several tasks are not
+        refused, and no walk goes round in them.
+
+        When it returns, the write is as durable as the backend promises. Raises NotSerializable, with the
+        path of the value, for a value that would not come back as it went in; then, as after any bad
+        argument, nothing is written.
+
+        ``patience``: for how many seconds, or how long a timedelta, the write is tried again if the storage
+        is full or cannot be reached; None: ``op_timeout``. It takes effect once, whatever happens. After a
+        StorageError it may have been applied or not.
+        """
+        call = self._its.store(
+            task_id, result, ttl=ttl, overwrite=overwrite, if_version=if_version, patience=patience
+        )
+        return self._run(call)
+
+    def store_many(
+        self,
+        results: Iterable[TaskResult],
+        *,
+        ttl: Ttl | DefaultTtl = DEFAULT_TTL,
+        overwrite: bool = False,
+        create: bool = False,
+    ) -> list[bool]:
+        """``store`` each result, those of one id in order; one bool per result, in order.
+
+        ``create``: only where there is no record, so that True means that it was new.
+
+        All are checked and encoded before the first is sent. Each write is atomic, the whole is not: after a
+        StorageError some of them may have been stored; after FamilyConflict or CorruptRecord, which names the
+        first that failed, all the others have been.
+        """
+        call = self._its.store_many(results, ttl=ttl, overwrite=overwrite, create=create)
+        return self._run(call)
+
+    def update(
+        self,
+        task_id: str,
+        step: Callable[[TaskResult | None], TaskResult | None],
+        *,
+        ttl: Ttl | DefaultTtl = DEFAULT_TTL,
+        load_result: bool = True,
+    ) -> TaskResult | None:
+        """Store what ``step`` makes of the record, and return it; nothing that others store gets lost.
+
+        ``step`` is called with what ``get`` returns, None if there is no record, and returns the result to
+        store, whatever its state: to be written over that version only. If another write came first, it is
+        called again, with what stands then; so it should do nothing but make a result. It is called in the
+        thread of the event loop, and must not call this backend. If it returns None, or what it was given,
+        nothing is written, and that is returned. Its exceptions pass. If others are always faster,
+        VersionConflict is raised after ``op_timeout``. ``ttl``: see ``store``; by default a record that was
+        read keeps its ``expires_at``, unless a constructor of TaskResult has made another state of it. Raises
+        what ``get`` and ``store`` raise.
+
+        ``load_result=False``: the values stay in the storage, whatever their size and their types. Step gets
+        a result whose result, args and kwargs are NOT_LOADED, and leaves these so; the stored ones stay as
+        they are, and ``redact`` is not called. If it makes a result with values of its own, from the task id,
+        that is stored whole.
+        """
+        call = self._its.update(task_id, step, ttl=ttl, load_result=load_result)
+        return self._run(call)
+
+    def get(
+        self, task_id: str, *, as_: TypeForm[T] = None, load_result: bool = True, max_value: int | None = None
+    ) -> TaskResult[T] | None:
+        """The record, a fresh object; None when there is none. Raises UnreadableRecord.
+
+        A value of a type that is not registered is an ``Unresolved``, and everything else is there.
+        ``as_``: the type that the result of a successful task is expected to have, such as ``Report``,
+        ``list[Report]`` or a pydantic TypeAdapter; it need not be registered. What does not validate raises
+        UnexpectedValue. ``load_result=False`` leaves out result, args and kwargs (NOT_LOADED).
+        ``max_value``: if these take more bytes than that, encoded, only so many are read, and each that has
+        begun is an ``Excerpt``, the others NOT_LOADED; None: all are whole.
+        """
+        call = self._its.get(task_id, as_=as_, load_result=load_result, max_value=max_value)
+        return self._run(call)
+
+    def get_many(
+        self,
+        task_ids: Iterable[str],
+        *,
+        as_: TypeForm[T] = None,
+        load_result: bool = True,
+        max_value: int | None = None,
+    ) -> dict[str, TaskResult[T]]:
+        """``get`` each; those that exist, by id, in the order of ``task_ids``. Raises UnreadableRecord."""
+        call = self._its.get_many(task_ids, as_=as_, load_result=load_result, max_value=max_value)
+        return self._run(call)
+
+    def exists(self, task_id: str) -> bool:
+        """Whether ``get`` would find a record. It is not decoded, so it may be unreadable."""
+        call = self._its.exists(task_id)
+        return self._run(call)
+
+    def wait_for(
+        self,
+        task_id: str,
+        timeout: Seconds | None = None,
+        *,
+        as_: TypeForm[T] = None,
+        load_result: bool = True,
+    ) -> TaskResult[T]:
+        """The finished result, as soon as it is stored. The wait may begin before the id exists.
+
+        ``timeout`` is in seconds, or a timedelta; None or inf: for ever; 0 or less: one read, then
+        WaitTimeout. Raises WaitTimeout at the deadline, ResultDeleted or ResultExpired if the record goes
+        away during the wait, and BackendClosed. If the storage cannot be reached, the wait goes on and
+        retries until the deadline; but if this call is the one that opens the backend, opening is attempted
+        once, within ``op_timeout``. Waiters of one id in one backend share one result object. ``as_`` and
+        ``load_result``: see ``get``.
+        """
+        call = self._its.wait_for(task_id, timeout, as_=as_, load_result=load_result)
+        return self._run(call)
+
+    @overload
+    def wait_for_many(
+        self,
+        task_ids: Iterable[str],
+        timeout: Seconds | None = None,
+        *,
+        raise_first: Literal[True],
+        as_: TypeForm[T] = None,
+        load_result: bool = True,
+    ) -> dict[str, TaskResult[T]]: ...
+
+    @overload
+    def wait_for_many(
+        self,
+        task_ids: Iterable[str],
+        timeout: Seconds | None = None,
+        *,
+        raise_first: bool = False,
+        as_: TypeForm[T] = None,
+        load_result: bool = True,
+    ) -> dict[str, Settled[T]]: ...
+
+    def wait_for_many(
+        self,
+        task_ids: Iterable[str],
+        timeout: Seconds | None = None,
+        *,
+        raise_first: bool = False,
+        as_: TypeForm[Any] = None,
+        load_result: bool = True,
+    ) -> dict[str, Any]:
+        """``wait_for`` all of them under one deadline; what became of each by id, as ``task_ids`` go.
+
+        That is its result, or the ResultDeleted, ResultExpired or UnreadableRecord that ``wait_for`` would
+        raise, and its ``unwrap`` does. ``raise_first`` raises the first of these and returns only results.
+        At the deadline a WaitTimeout names one of the tasks that are late, and has the others in ``settled``.
+        """
+        call = self._its.wait_for_many(
+            task_ids, timeout, raise_first=raise_first, as_=as_, load_result=load_result
+        )
+        return self._run(call)
+
+    @overload
+    def as_completed(
+        self,
+        task_ids: Iterable[str],
+        timeout: Seconds | None = None,
+        *,
+        raise_first: Literal[True],
+        as_: TypeForm[T] = None,
+        load_result: bool = True,
+    ) -> Generator[TaskResult[T], None, None]: ...
+
+    @overload
+    def as_completed(
+        self,
+        task_ids: Iterable[str],
+        timeout: Seconds | None = None,
+        *,
+        raise_first: bool = False,
+        as_: TypeForm[T] = None,
+        load_result: bool = True,
+    ) -> Generator[Settled[T], None, None]: ...
+
+    def as_completed(
+        self,
+        task_ids: Iterable[str],
+        timeout: Seconds | None = None,
+        *,
+        raise_first: bool = False,
+        as_: TypeForm[Any] = None,
+        load_result: bool = True,
+    ) -> Generator[Any, None, None]:
+        """Yield what ``wait_for_many`` returns, each as soon as its wait ends.
+
+        All that have ended by the deadline are yielded before WaitTimeout is raised.
+        """
+        items = self._its.as_completed(
+            task_ids, timeout, raise_first=raise_first, as_=as_, load_result=load_result
+        )
+        return self._stream(items)
+
+    def delete(self, task_id: str, *, descendants: bool = False) -> bool:
+        """Remove the record and everything that belongs to it; False if there was none. Wakes its waiters.
+
+        Its children stay, with their ``parent_id`` and ``root_id``. With ``descendants`` they go too, in
+        bounded steps: for a root everything that ``page(root_id=...)`` shows, then for any task its
+        ``descendants``, the last generation first. The record itself goes last, so that an interrupted call
+        can be repeated. A descendant that is stored in the meantime may stay.
+        """
+        call = self._its.delete(task_id, descendants=descendants)
+        return self._run(call)
+
+    def delete_many(self, task_ids: Iterable[str]) -> int:
+        """``delete`` each; returns the number of records removed."""
+        call = self._its.delete_many(task_ids)
+        return self._run(call)
+
+    def take(self, task_id: str, *, as_: TypeForm[T] = None) -> TaskResult[T] | None:
+        """``get`` a finished record and ``delete`` it: of all who try at the same time, one gets it.
+
+        None, and nothing is removed, if there is no such record, or the task is not finished. What cannot be
+        read, or is not of the type ``as_``, raises as in ``get``, and stays. A record that is stored anew
+        meanwhile is never removed unseen. Waiters that have not read it yet are woken as by ``delete``. After
+        a StorageError, or if the call is cancelled, the record may be gone with nobody having it.
+        """
+        call = self._its.take(task_id, as_=as_)
+        return self._run(call)
+
+    def clear(self, statuses: Statuses = None, **selection: Unpack[Selection]) -> int:
+        """Remove every record of this namespace, in bounded steps; returns the number of records removed.
+
+        Its workers and its app stay. With arguments, only those go that ``page`` lists with the same ones,
+        the oldest first; also one that is stored anew in the milliseconds between its listing and removal.
+        """
+        call = self._its.clear(statuses, **selection)
+        return self._run(call)
+
+    def drop_namespace(self) -> int:
+        """Remove everything of this namespace; returns the number of records removed.
+
+        As ``clear``, and then its workers, its app and its place in ``app.namespaces`` of other backends.
+        What is stored meanwhile stays. This backend goes on, with a namespace that is as good as new; so do
+        others that have it open. See docs/workers.md.
+        """
+        call = self._its.drop_namespace()
+        return self._run(call)
+
+    def purge_expired(self, limit: int = PURGE_STEP) -> int:
+        """Remove at most ``limit`` expired records now; returns how many.
+
+        Each store removes a few as well, and an open backend removes all of them every ``purge_interval``.
+        """
+        call = self._its.purge_expired(limit)
+        return self._run(call)
+
+    def expire(self, task_id: str, ttl: Ttl) -> bool:
+        """Let the record expire in ``ttl`` seconds from now, None: never. False if there is none.
+
+        Nothing else changes, neither its version nor its history, and nothing that is stored meanwhile is
+        overwritten; a later ``store`` sets the expiry anew. ``ttl`` may be a timedelta. It works for records
+        in any status. Raises CorruptRecord for one that is damaged.
+        """
+        call = self._its.expire(task_id, ttl)
+        return self._run(call)
+
+    def requeue(self, task_id: str) -> int | None:
+        """Make the task pending for another attempt, whatever its state; the number of that attempt.
+
+        None if there is no such task. Its arguments stay, its result, error and progress go: errors of
+        earlier attempts are in ``history.of``. What the lost attempt stores from now on is a late write, and
+        its block is told. Values are not decoded. Nobody is called: put the id back into your queue. Raises
+        UnreadableRecord.
+        """
+        call = self._its.requeue(task_id)
+        return self._run(call)
+
+    def cancel(self, task_id: str, reason: str | None = None) -> bool:
+        """Cancel a task that is pending or retrying; ask the block that runs it to end. False if it is over.
+
+        False as well if there is no such task. A block that is tracked, in whatever process, is told within
+        milliseconds, or at the latest after ``recheck_interval``: by ``task.cancel_requested``; an
+        asynchronous one with ``interrupt=True`` by CancelledError. It may still succeed or fail.
+        ``cancel_request`` of the record has ``reason``, at most 4,096 UTF-8 bytes. Of several requests the
+        first one stands. Raises UnreadableRecord.
+        """
+        call = self._its.cancel(task_id, reason)
+        return self._run(call)
+
+    def vacuum(self, *, full: bool = False) -> int:
+        """Give unused room of a SQLite file back, in short steps; how many bytes. See docs/backends.md."""
+        call = self._its.vacuum(full=full)
+        return self._run(call)
+
+    def list_by_status(
+        self,
+        status: TaskStatus | StatusName,
+        limit: int | None = None,
+        offset: int = 0,
+        **selection: Unpack[Selection],
+    ) -> list[TaskResult]:
+        """The records in ``status``: newest ``submitted_at`` first, those without one last, ties by task_id.
+
+        order="finished" goes by ``finished_at`` instead (see Selection). ``limit`` None: all, 0: none. The
+        cost grows with ``offset``. To go through many records use ``page`` or ``iter_by_status``, which
+        neither repeat nor skip any. Raises UnreadableRecords if one cannot be read; those two do not.
+        """
+        call = self._its.list_by_status(status, limit, offset, **selection)
+        return self._run(call)
+
+    def page(
+        self,
+        statuses: Statuses = None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        newest_first: bool = True,
+        load_result: bool = True,
+        as_: TypeForm[T] = None,
+        max_value: int | None = None,
+        **selection: Unpack[Selection],
+    ) -> Page[T]:
+        """One page of the records in ``statuses`` (None: any) that are in the ``selection`` (see Selection).
+
+        The order is that of ``list_by_status``, or its exact reverse. ``limit`` is 1 to 10,000. ``cursor`` is
+        the ``next_cursor`` of the page before, None for the first page; it is bound to all that selects and
+        orders, and raises InvalidCursor elsewhere. This is keyset pagination: a record that keeps its status
+        and the time it is listed by during the walk is on exactly one page. With ``load_result=False`` the
+        result, args and kwargs of the items are NOT_LOADED. One that cannot be read is in ``unreadable``, and
+        so is one whose result is not of the type ``as_``. ``as_``, ``max_value``: see ``get``.
+        """
+        call = self._its.page(
+            statuses,
+            limit=limit,
+            cursor=cursor,
+            newest_first=newest_first,
+            load_result=load_result,
+            as_=as_,
+            max_value=max_value,
+            **selection,
+        )
+        return self._run(call)
+
+    def iter_by_status(
+        self,
+        statuses: Statuses = None,
+        *,
+        batch_size: int = 100,
+        newest_first: bool = True,
+        load_result: bool = True,
+        as_: TypeForm[T] = None,
+        **selection: Unpack[Selection],
+    ) -> Generator[TaskResult[T], None, None]:
+        """All records that ``page`` would show, one by one, read ``batch_size`` at a time.
+
+        If some cannot be read, UnreadableRecords names them at the end, once all others have been yielded.
+        """
+        items = self._its.iter_by_status(
+            statuses,
+            batch_size=batch_size,
+            newest_first=newest_first,
+            load_result=load_result,
+            as_=as_,
+            **selection,
+        )
+        return self._walk(items)
+
+    def iter_ids(
+        self,
+        statuses: Statuses = None,
+        *,
+        batch_size: int = 1_000,
+        newest_first: bool = True,
+        **selection: Unpack[Selection],
+    ) -> Generator[str, None, None]:
+        """The ids of all records that ``page`` would show, and of those among them that cannot be read.
+
+        No record is decoded, and no value is read.
+        """
+        items = self._its.iter_ids(statuses, batch_size=batch_size, newest_first=newest_first, **selection)
+        return self._walk(items)
+
+    def count_by_status(self, **filters: Unpack[Filters]) -> dict[TaskStatus, int]:
+        """How many records there are in each status, among those that satisfy all ``filters`` (see Filters).
+
+        The cost does not grow with the number of records; but it does with those that the filter finds, on
+        SQLite, and everywhere with several filters, as then the records of the first are read. Expired
+        records may be counted until the next purge step removes them.
+        """
+        call = self._its.count_by_status(**filters)
+        return self._run(call)
+
+    def set_progress(
+        self,
+        task_id: str,
+        done: float,
+        total: float | None = None,
+        note: str | None = None,
+        *,
+        retries: int | None = None,
+        or_store: TaskResult | None = None,
+    ) -> bool:
+        """Replace the progress of a task that is not finished; False if there is no such task.
+
+        ``done`` out of ``total`` units, None: unknown. Nothing else in the record changes, neither its
+        version nor its history, but for its expiry if there is an ``unfinished_ttl``; a ``store`` replaces
+        the progress like everything else. Call it as often as you like: of the reports made while one for the
+        same task is being written, only the newest is written, and all of them return its outcome.
+        ``retries``: only while that attempt is current, so that a late report of an earlier one is ignored.
+        ``or_store``: the record to store, with this progress, if there is none of the task.
+        """
+        call = self._its.set_progress(task_id, done, total, note, retries=retries, or_store=or_store)
+        return self._run(call)
+
+    def watch(self, task_id: str) -> Generator[TaskResult, None, None]:
+        """Yield the state of the task, then each change of status, progress or expiry, up to a finished one.
+
+        It may begin before the task is stored. States that are not finished come without values (NOT_LOADED).
+        A state that is replaced before it could be read is skipped; the last one never is. Raises
+        ResultDeleted or ResultExpired if the record goes away, BackendClosed, and UnreadableRecord. If the
+        storage cannot be reached, it retries for ever. There is no timeout: an id that is never stored is
+        watched for ever.
+        """
+        items = self._its.watch(task_id)
+        return self._stream(items)
+
+    def watch_status(self, statuses: Statuses = None) -> Generator[str, None, None]:
+        """Yield the id of each task that is stored in one of ``statuses`` (None: any) from this call on.
+
+        It is the ``tail -f`` of the history: ids come as the tasks are stored, each as often as it is stored.
+        What was missed, before the first step of the iteration or while a connection was lost, is looked up
+        in the history, at the latest after ``recheck_interval``; without a history (``history=False``) it
+        stays missed. A consumer that falls far behind is shown the rest from the history. It never ends,
+        except for empty ``statuses``. Raises BackendClosed. If the storage cannot be reached, it retries for
+        ever.
+        """
+        items = self._its.watch_status(statuses)
+        return self._stream(items)
+
+    def worker(
+        self,
+        worker_id: str,
+        *,
+        every: Seconds = 5.0,
+        slots: int | None = None,
+        info: Mapping[str, Scalar] = NO_META,
+        labels: Iterable[str] = (),
+        parent_id: str | None = None,
+    ) -> RunningWorker:
+        """Use as ``with backend.worker("w1") as worker:`` around all that a worker process does.
+
+        Registers the worker, in place of an earlier process with this id, sends a heartbeat every ``every``
+        seconds, or such a timedelta, also after the storage was out of reach, and removes the worker at the
+        end; but not while tasks are under way, which ``workers.sweep`` frees. A heartbeat tells which tasks
+        are. If the worker was removed meanwhile, its blocks are told (``task.cancel_requested``), as their
+        outcomes will come too late, and it registers again. ``slots``: how many tasks it runs at once, told
+        to others. ``info``: what else it tells, such as its version; a mapping like ``TaskResult.meta``.
+        ``labels``, ``parent_id``: see Worker.
+        """
+        block = self._its.worker(
+            worker_id, every=every, slots=slots, info=info, labels=labels, parent_id=parent_id
+        )
+        return RunningWorker(self._link, block)
+
+    def track(
+        self, task_id: str, *, result_type: TypeForm[T] = None, **options: Unpack[TrackOptions]
+    ) -> TrackedTask[T]:
+        """Use as ``with backend.track(task_id) as task:`` around the code of one attempt at a task.
+
+        Stores the task as running. When the block ends, stores it as success with ``task.result``; as
+        cancelled after KeyboardInterrupt; as failed after any other exception, SystemExit included; as
+        retrying, to be tried again, after one of ``retry_on`` or ``task.retry``. Exceptions propagate, except
+        for the CancelledError of ``task.raise_if_cancelled``. The outcome is stored even if the storage fails
+        for a while: for ``patience`` seconds at most. See TrackOptions for the arguments; ``interrupt``
+        raises ValueError, as a thread cannot be interrupted.
+
+        The stored record is read first, and its name, arguments, submission time and parent are kept unless
+        others are given. A task that was never submitted is submitted when it starts.
+
+        Nothing is claimed: the block runs even if someone else runs the task, or has finished it. Inside the
+        block ``task.is_stored`` tells whether this attempt is the stored state, and ``task.cancel_requested``
+        whether its outcome is still wanted. An outcome that is not, as the task was finished meanwhile or a
+        later attempt has begun, is logged and discarded.
+
+        A result that cannot be encoded is stored as failed with NotSerializable, which is raised; and so is
+        UnexpectedValue for one that is not of the ``result_type`` (see ``get``). If a stored argument is of a
+        type that is not registered, the task is stored as failed and UnresolvedValue is raised. If the
+        outcome cannot be stored, StorageError is raised, or added as a note to the exception that propagates
+        already. A generator that is closed inside the block is stored as cancelled.
+        """
+        check_options(options)
+        block = self._its.track(task_id, result_type=result_type, **options)
+        return TrackedTask(self._link, block)

@@ -1,0 +1,379 @@
+"""Writes flowstore/sync/generated.py, the synchronous face, from the asynchronous classes.
+
+Run ``python -m scripts.make_sync`` after a change of these. Names, arguments, types and docstrings are kept.
+What a docstring says of ``await`` and of event loops is replaced as scripts/sync_words.py says. This fails
+where a phrase is no longer there, or one is left that only makes sense in asynchronous code.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from scripts.sync_words import OF_LOOPS, WORDS
+
+PACKAGE: Final = Path(__file__).parents[1] / "flowstore"
+TARGET: Final = PACKAGE / "sync" / "generated.py"
+WIDTH: Final = 110
+
+CLASSES: Final = {
+    "AppData": "features/data.py",
+    "App": "features/app.py",
+    "Checkpoints": "features/checkpoints.py",
+    "Data": "features/data.py",
+    "Families": "features/families.py",
+    "History": "features/history.py",
+    "Workers": "features/workers.py",
+    "Workflows": "features/workflows.py",
+    "TrackedTask": "_core/tracking.py",
+    "RunningWorker": "features/running_worker.py",
+    "BaseResultBackend": "base.py",
+}
+"""The asynchronous classes and their modules, each after those that it refers to."""
+BACKEND: Final = "BaseResultBackend"
+RENAMED: Final = {BACKEND: "ResultBackend"}
+BLOCKS: Final = {"TrackedTask", "RunningWorker"}
+STREAMS: Final = {"as_completed", "watch", "watch_status"}
+"""Iterators whose items are waited for; all others walk over what is stored."""
+INTERNAL: Final = {"joined", "left"}
+"""By which a block tells its worker that it is under way: no face of users."""
+BODIES: Final = {
+    "BaseResultBackend.close": ["self._link.close()"],
+    "BaseResultBackend.end_waits": ["self._link.end_waits()"],
+    "BaseResultBackend.register_types": ["self._link.register_types(types)"],
+    "TrackedTask.progress": [
+        "report = awaited(lambda: self._its.progress(done, total, note))",
+        "return self._run(report)",
+    ],
+}
+"""What is more than a call of the same method in the loop."""
+ATTRIBUTES: Final = {
+    "BaseResultBackend": {"namespace": "str"},
+    "TrackedTask": {"result": "T", "outcome": "TaskResult[T] | None", "is_stored": "bool"},
+    "RunningWorker": {"worker_id": "str", "is_draining": "bool", "is_lost": "bool"},
+}
+ASSIGNED: Final = {"result"}
+
+HEADER: Final = '''"""The synchronous classes. Do not change them: scripts/make_sync.py writes them."""
+
+from __future__ import annotations
+'''
+
+
+class Module:
+    """A module of asynchronous classes: its text, its classes, and where its names come from."""
+
+    def __init__(self, path: str) -> None:
+        self.text = (PACKAGE / path).read_text("utf-8")
+        self.name = f"flowstore.{path.removesuffix('.py').replace('/', '.')}"
+        self.tree = ast.parse(self.text)
+        self.sources = {
+            alias.asname or alias.name: node.module
+            for node in self.tree.body
+            if isinstance(node, ast.ImportFrom) and node.module
+            for alias in node.names
+        }
+
+    def class_named(self, name: str) -> ast.ClassDef:
+        return next(node for node in self.tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+
+    def source(self, node: ast.expr) -> str:
+        return " ".join((ast.get_source_segment(self.text, node) or "").split())
+
+    def origin(self, name: str) -> str:
+        return self.sources.get(name, self.name)
+
+
+class Face:
+    """The synchronous class of one asynchronous class, and what has to be imported for it."""
+
+    def __init__(self, name: str, imports: set[tuple[str, str]]) -> None:
+        self.name = name
+        self.module = Module(CLASSES[name])
+        self.node = self.module.class_named(name)
+        self._imports = imports
+
+    def lines(self) -> Iterator[str]:
+        generic = any("Generic" in self.module.source(each) for each in self.node.bases)
+        if generic:
+            self._imports |= {("typing", "Generic"), ("flowstore.models", "T")}
+        own = RENAMED.get(self.name, self.name)
+        yield f"class {own}({self._base(generic)}{', Generic[T]' if generic else ''}):"
+        yield from self._docstring(self.node, self.name, "    ")
+        yield from self._attributes()
+        for each in self.node.body:
+            if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef) and is_public(each.name):
+                yield ""
+                yield from self._method(each)
+
+    def _base(self, generic: bool) -> str:
+        if self.name == BACKEND:
+            self._imports.add(("flowstore.sync.store", "Store"))
+            return "Store"
+        base = "BlockFace" if self.name in BLOCKS else "Face"
+        self._imports.add((self.module.name, f"{self.name} as Async{self.name}"))
+        self._imports.add(("flowstore.sync.faces", base))
+        return f"{base}[Async{self.name}{'[T]' if generic else ''}]"
+
+    def _docstring(
+        self, node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef, key: str, indent: str
+    ) -> Iterator[str]:
+        text = ast.get_docstring(node)
+        if text is None:
+            return
+        for old, new in WORDS.get(key, ()):
+            text = replaced(text, old, new, WIDTH - len(indent), key)
+        if found := OF_LOOPS.search(text):
+            raise SystemExit(f"{key}: its docstring says {found[0]!r}; WORDS should replace that")
+        lines = f'"""{text}'.splitlines()
+        if len(lines) == 1:
+            yield f'{indent}{lines[0]}"""'
+            return
+        yield from (f"{indent}{line}".rstrip() for line in lines)
+        yield f'{indent}"""'
+
+    def _attributes(self) -> Iterator[str]:
+        """Those that ``__init__`` assigns: features are objects of their own, all others are looked up."""
+        attributes, parts = dict(ATTRIBUTES.get(self.name, {})), dict(self._parts())
+        unknown = self._assigned() ^ (attributes.keys() | parts.keys())
+        if unknown:
+            raise SystemExit(f"{self.name}: {sorted(unknown)} in ATTRIBUTES and __init__ differ")
+        if parts:
+            yield from self._constructor(parts)
+        for name, kind in attributes.items():
+            self._note_names(ast.parse(kind, mode="eval").body)
+            yield from ["", "    @property", f"    def {name}(self) -> {kind}:"]
+            yield f"        return self._its.{name}"
+            if name in ASSIGNED:
+                yield from ["", f"    @{name}.setter", f"    def {name}(self, {name}: {kind}) -> None:"]
+                yield f"        self._its.{name} = {name}"
+
+    def _init(self) -> list[ast.stmt]:
+        found = [each for each in self.node.body if getattr(each, "name", "") == "__init__"]
+        return found[0].body if found and isinstance(found[0], ast.FunctionDef) else []
+
+    def _assigned(self) -> set[str]:
+        """The public attributes of the asynchronous object."""
+        targets = [
+            target
+            for step in self._init()
+            for target in (step.targets if isinstance(step, ast.Assign) else [getattr(step, "target", None)])
+        ]
+        names = {target.attr for target in targets if isinstance(target, ast.Attribute)}
+        return {name for name in names if not name.startswith("_")}
+
+    def _parts(self) -> Iterator[tuple[str, str]]:
+        for step in self._init():
+            if isinstance(step, ast.Assign) and isinstance(step.value, ast.Call):
+                target, kind = step.targets[0], self.module.source(step.value.func)
+                if isinstance(target, ast.Attribute) and kind in CLASSES and target.attr[0] != "_":
+                    yield target.attr, kind
+
+    def _constructor(self, parts: dict[str, str]) -> Iterator[str]:
+        if self.name == BACKEND:
+            self._imports |= {("collections.abc", "Callable"), ("flowstore.base", "BaseResultBackend")}
+            yield from ["", "    def __init__(self, make: Callable[[], BaseResultBackend]) -> None:"]
+            yield "        super().__init__(make)"
+            path = "backend"
+        else:
+            self._imports |= {("collections.abc", "Callable"), ("flowstore.base", "BaseResultBackend")}
+            self._imports.add(("flowstore.sync.links", "Link"))
+            of = f"Callable[[BaseResultBackend], Async{self.name}]"
+            yield from ["", f"    def __init__(self, link: Link, of: {of}) -> None:"]
+            yield "        super().__init__(link, of)"
+            path = "of(backend)"
+        for name, kind in parts.items():
+            yield f"        self.{name} = {kind}(self._link, lambda backend: {path}.{name})"
+
+    def _method(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
+        key = f"{self.name}.{node.name}"
+        decorators = [self.module.source(each) for each in node.decorator_list]
+        for each in decorators:
+            self._note(each.split(".")[0])
+            yield f"    @{each}"
+        returned, made = self._returned(node)
+        wanted = [*self._parameters(node)]
+        stub = "overload" in decorators
+        yield from laid_out(f"    def {node.name}(", wanted, f") -> {returned}:{' ...' if stub else ''}")
+        if stub:
+            return
+        yield from self._docstring(node, key, "        ")
+        yield from self._body(node, key, decorators, made)
+
+    def _body(
+        self, node: ast.FunctionDef | ast.AsyncFunctionDef, key: str, decorators: list[str], made: str
+    ) -> Iterator[str]:
+        if key in BODIES:
+            self._imports |= {("flowstore.sync.faces", "awaited")} if "awaited" in BODIES[key][0] else set()
+            yield from (f"        {line}" for line in BODIES[key])
+        elif "property" in decorators:
+            yield f"        return self._its.{node.name}"
+        elif decorators and decorators[0].endswith(".setter"):
+            yield f"        self._its.{node.name} = {node.args.args[1].arg}"
+        elif made in BLOCKS:
+            if node.args.kwarg is not None:
+                self._imports.add(("flowstore.sync.faces", "check_options"))
+                yield "        check_options(options)"
+            yield from laid_out(f"        block = self._its.{node.name}(", [*_passed(node)], ")")
+            yield f"        return {made}(self._link, block)"
+        else:
+            yield from self._call(node, made)
+
+    def _call(self, node: ast.FunctionDef | ast.AsyncFunctionDef, made: str) -> Iterator[str]:
+        call, passed = f"self._its.{node.name}(", [*_passed(node)]
+        if made == "iterator":
+            yield from laid_out(f"        items = {call}", passed, ")")
+            yield f"        return self._{'stream' if node.name in STREAMS else 'walk'}(items)"
+        elif isinstance(node, ast.AsyncFunctionDef):
+            yield from laid_out(f"        call = {call}", passed, ")")
+            yield f"        {'' if made == 'None' else 'return '}self._run(call)"
+        else:
+            yield from laid_out(f"        {'' if made == 'None' else 'return '}{call}", passed, ")")
+
+    def _returned(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[str, str]:
+        """The return annotation, and what kind of thing that is."""
+        assert node.returns is not None
+        kind, inner = node.returns, None
+        if isinstance(kind, ast.Subscript) and isinstance(kind.value, ast.Name):
+            inner = kind.value.id
+        if inner == "AsyncGenerator" and isinstance(kind, ast.Subscript):
+            assert isinstance(kind.slice, ast.Tuple)
+            item = kind.slice.elts[0]
+            self._note_names(item)
+            self._imports.add(("collections.abc", "Generator"))
+            return f"Generator[{self.module.source(item)}, None, None]", "iterator"
+        if inner == "Awaitable" and isinstance(kind, ast.Subscript):
+            kind = kind.slice
+        self._note_names(kind)
+        source = self.module.source(kind)
+        return source, inner if inner in BLOCKS else source
+
+    def _parameters(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
+        given = node.args
+        defaults = [None] * (len(given.args) - len(given.defaults)) + list(given.defaults)
+        for each, default in zip(given.args, defaults, strict=True):
+            yield self._parameter(each, default)
+        if given.kwonlyargs:
+            yield "*"
+        for each, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
+            yield self._parameter(each, default)
+        if given.kwarg is not None:
+            yield f"**{self._parameter(given.kwarg, None)}"
+
+    def _parameter(self, each: ast.arg, default: ast.expr | None) -> str:
+        text = each.arg
+        if each.annotation is not None:
+            self._note_names(each.annotation)
+            text += f": {self.module.source(each.annotation)}"
+        if default is not None:
+            self._note_names(default)
+            text += f"{' = ' if each.annotation is not None else '='}{self.module.source(default)}"
+        return text
+
+    def _note_names(self, node: ast.expr) -> None:
+        for each in ast.walk(node):
+            if isinstance(each, ast.Name):
+                self._note(each.id)
+
+    def _note(self, name: str) -> None:
+        if not hasattr(builtins, name) and name not in CLASSES and name not in ASSIGNED | {"info"}:
+            self._imports.add((self.module.origin(name), name))
+
+
+def is_public(name: str) -> bool:
+    return not name.startswith("_") and name not in INTERNAL
+
+
+def _passed(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
+    yield from (each.arg for each in node.args.args[1:])
+    yield from (f"{each.arg}={each.arg}" for each in node.args.kwonlyargs)
+    if node.args.kwarg is not None:
+        yield f"**{node.args.kwarg.arg}"
+
+
+def laid_out(start: str, items: list[str], end: str) -> Iterator[str]:
+    """A call or signature as ruff formats it: in one line, in three, or with a line for each item."""
+    line, indent = start + ", ".join(items) + end, " " * (len(start) - len(start.lstrip()))
+    if len(line) <= WIDTH:
+        yield line
+        return
+    yield start
+    inner = f"{indent}    {', '.join(items)}"
+    if len(inner) <= WIDTH:
+        yield inner
+    else:
+        yield from (f"{indent}    {item}," for item in items)
+    yield f"{indent}{end}"
+
+
+def replaced(text: str, old: str, new: str, width: int, key: str) -> str:
+    """``old``, which may run over several lines of a paragraph, by ``new``; the paragraph is filled again."""
+    paragraphs = text.split("\n\n")
+    for number, paragraph in enumerate(paragraphs):
+        flat = " ".join(paragraph.split())
+        if old in flat or old.strip() in flat:
+            changed = flat.replace(old if old in flat else old.strip(), new).strip()
+            # The first line begins behind three quotes
+            paragraphs[number] = filled(changed, width, 3 if number == 0 else 0)
+            return "\n\n".join(paragraphs)
+    raise SystemExit(f"{key}: its docstring no longer says {old!r}; change WORDS in {Path(__file__).name}")
+
+
+def filled(text: str, width: int, taken: int) -> str:
+    lines, line = [], " " * taken
+    for word in text.split(" "):
+        if len(line) + len(word) + 1 > width and line.strip():
+            lines.append(line)
+            line = ""
+        line = f"{line} {word}" if line.strip() else f"{line}{word}"
+    return "\n".join([*lines, line])[taken:]
+
+
+def imported(imports: set[tuple[str, str]]) -> Iterator[str]:
+    """The import statements, as ruff sorts them."""
+    modules = sorted({module for module, _ in imports}, key=lambda name: (name.startswith("flowstore"), name))
+    is_own = False
+    for module in modules:
+        if module.startswith("flowstore") and not is_own:
+            is_own = True
+            yield ""
+        names = sorted((name for each, name in imports if each == module), key=_as_sorted)
+        plain = [name for name in names if " as " not in name]
+        renamed = [name for name in names if " as " in name]
+        yield from (f"from {module} import {name}" for name in renamed if not _is_late(name, plain))
+        if plain:
+            yield from _import(module, plain)
+        yield from (f"from {module} import {name}" for name in renamed if _is_late(name, plain))
+
+
+def _is_late(name: str, plain: list[str]) -> bool:
+    return bool(plain) and _as_sorted(plain[0]) < _as_sorted(name)
+
+
+def _import(module: str, names: list[str]) -> Iterator[str]:
+    line = f"from {module} import {', '.join(names)}"
+    if len(line) <= WIDTH:
+        yield line
+        return
+    yield f"from {module} import ("
+    yield from (f"    {name}," for name in names)
+    yield ")"
+
+
+def _as_sorted(name: str) -> tuple[int, str]:
+    kind = 0 if len(name) > 1 and name.isupper() else 1 if name[0].isupper() else 2
+    return kind, name.lower()
+
+
+def generated() -> str:
+    imports: set[tuple[str, str]] = set()
+    classes = [list(Face(name, imports).lines()) for name in CLASSES]
+    body = "\n\n\n".join("\n".join(lines) for lines in classes)
+    return f"{HEADER}\n{chr(10).join(imported(imports))}\n\n\n{body}\n"
+
+
+if __name__ == "__main__":
+    TARGET.write_text(generated(), "utf-8")
