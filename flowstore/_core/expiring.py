@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from flowstore._core.core import Core
 from flowstore._values.arguments import check_ttl
-from flowstore._values.reading import DAMAGED
 from flowstore._values.records import Ttl
-from flowstore.errors import CorruptRecord
 from flowstore.text import check_text
 
 
@@ -21,8 +19,7 @@ async def expire(core: Core, task_id: str, ttl: Ttl) -> bool:
             now = core.clock()
             if entry is None or entry.is_expired(now):
                 return False
-            if not entry.status or not core.records.is_whole(entry):  # it would get a new checksum
-                raise CorruptRecord(task_id, DAMAGED)
+            core.records.check_whole(entry)
             expiry = core.records.expiry(entry, None if micros is None else now + micros)
             [is_changed] = await core.engine.expire([expiry], now)
             if is_changed:

@@ -14,10 +14,8 @@ from flowstore._core.core import Core
 from flowstore._core.repeating import Sent
 from flowstore._core.writing import applied
 from flowstore._trips.patience import patiently
-from flowstore._values.reading import DAMAGED
 from flowstore._values.records import DEFAULT_TTL
 from flowstore.engine import Entry, Write
-from flowstore.errors import CorruptRecord
 from flowstore.models import TaskResult
 from flowstore.text import check_text
 from flowstore.times import from_micros
@@ -35,8 +33,7 @@ def stepped(core: Core, entry: Entry, step: Step, now: int, event: Event | None 
     ``entry`` without its body: the values stay as they are, and do not travel. Another attempt has the
     arguments only, so for that it must have been read.
     """
-    if not core.records.is_whole(entry):  # its values get a new checksum
-        raise CorruptRecord(entry.id, DAMAGED)
+    core.records.check_whole(entry)
     standing = core.records.decode(entry._replace(body=None))
     task = step(standing, from_micros(now))
     if task is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowstore._core.core import Core
 from flowstore._values.facets import family_of, named_by
-from flowstore._values.reading import DAMAGED, STAGES_PER_ATTEMPT
+from flowstore._values.reading import STAGES_PER_ATTEMPT
 from flowstore.engine import Entry, Outcome, Verdict, Write
 from flowstore.errors import CorruptRecord, FamilyConflict
 from flowstore.models import TaskResult, TaskStatus
@@ -54,8 +54,7 @@ async def store_beside_values(core: Core, result: TaskResult) -> bool:
             now = core.clock()
             if entry is None or entry.is_expired(now):
                 return False
-            if not entry.status or not core.records.is_whole(entry):  # it would get a new checksum
-                raise CorruptRecord(entry.id, DAMAGED)
+            core.records.check_whole(entry)
             write = core.records.write_beside(result, now, entry)
             if entry.stage > write.ceiling:
                 return False

@@ -32,9 +32,9 @@ from flowstore._values.checks import (
 from flowstore._values.codec import Codec
 from flowstore._values.facets import FIELDS, FINISH, facets_of, fixed_of
 from flowstore._values.json_text import without_unknown
-from flowstore._values.reading import MAX_HEAD_BYTES, STAGES_PER_ATTEMPT, decode, decoded
+from flowstore._values.reading import DAMAGED, MAX_HEAD_BYTES, STAGES_PER_ATTEMPT, decode, decoded
 from flowstore.engine import ANY_STAGE, FINAL, Entry, Expiry, Logged, Section, Write
-from flowstore.errors import NotSerializable, PayloadTooLarge, UnreadableRecord
+from flowstore.errors import CorruptRecord, NotSerializable, PayloadTooLarge, UnreadableRecord
 from flowstore.models import FINISHED, Progress, TaskResult, TaskStatus
 from flowstore.task_error import TaskError
 from flowstore.times import from_micros, to_micros
@@ -218,6 +218,11 @@ class Records:
     def is_whole(self, entry: Entry) -> bool:
         """Whether the entry is what was written: asked before its body is passed on without a look."""
         return is_whole(entry)
+
+    def check_whole(self, entry: Entry) -> None:
+        """Raise CorruptRecord for one that is damaged, before any of it gets a new checksum."""
+        if not entry.status or not self.is_whole(entry):
+            raise CorruptRecord(entry.id, DAMAGED)
 
     def decode(self, entry: Entry) -> TaskResult:
         """The result of an entry. Without a whole body its values are NOT_LOADED. Raises UnreadableRecord."""

@@ -1,6 +1,6 @@
 """A worker that runs in this process: registered, beating, and telling which tasks it has under way.
 
-A heartbeat is one small write, whatever the number of tasks. It is a compare-and-set on the worker's own
+A heartbeat is one write, which names the tasks, up to a limit. It is a compare-and-set on the worker's own
 item: where that fails, the item says why. It is gone: the worker was declared dead, and its tasks were given
 to others. It is that of another process: the id was taken over. It is as this worker would write it: the
 answer to the last heartbeat was lost. If it was removed by mistake nothing is lost: it registers again, and
