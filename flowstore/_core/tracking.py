@@ -193,6 +193,7 @@ class TrackedTask(Generic[T]):
         assert self._running is not None
         failed = TaskResult.failed(self._running, error, at=self._now())
         self.is_stored = await store_beside_values(self._core, failed)
+        self._is_unanswered = False
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -8,11 +8,19 @@ from contextlib import suppress
 
 import pytest
 
-from flowstore import BaseResultBackend, StorageUnavailable, TaskStatus, WorkerStopped
+from flowstore import (
+    BaseResultBackend,
+    StorageUnavailable,
+    TaskResult,
+    TaskStatus,
+    UnresolvedValue,
+    WorkerStopped,
+)
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.contract.crews import RARELY, registered, until, until_stored, work
-from flowstore.testing.insides import faulty
+from flowstore.testing.contract.values import SAMPLE_TYPES, Point
+from flowstore.testing.insides import faulty, know_only
 from flowstore.testing.support import ids, stored, waiting
 
 
@@ -125,6 +133,18 @@ class DrainContract(Contract):
                         faults.fail("write", error=StorageUnavailable("injected"))
             clock.advance(100)
             assert (await backend.workers.sweep(silent_after=0.05)).requeued == ["t"]
+
+    async def test_worker_that_could_not_begin_a_task(self, make_backend: MakeBackend) -> None:
+        """The task has failed, so nothing of it is left, and the worker takes itself out."""
+        async with make_backend(types=SAMPLE_TYPES) as backend:
+            await backend.store("t", TaskResult.pending("t", args=(Point(1, 2),)))
+            know_only(backend)
+            async with backend.worker("w", every=RARELY) as worker:
+                with pytest.raises(UnresolvedValue):
+                    await worker.track("t").__aenter__()
+                assert worker.tasks == []
+            assert (await stored(backend, "t")).status is TaskStatus.FAILED
+            assert await backend.workers.get("w") is None
 
     async def test_block_of_a_closed_generator(self, backend: BaseResultBackend) -> None:
         """It belongs to the worker until its outcome is stored."""
