@@ -234,7 +234,7 @@ async def test_where_it_cannot_be_made(tmp_path: Path) -> None:
             with pytest.raises(ValueError, match=r"^path: "):
                 await backend.backup(bad)
         with pytest.raises(TypeError):
-            await backend.backup(7)  # type: ignore[arg-type]
+            await backend.backup(7)  # type: ignore[arg-type]  # on purpose
         assert await backend.exists("t")
 
 

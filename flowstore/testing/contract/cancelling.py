@@ -162,7 +162,7 @@ class CancelContract(Contract):
 
     async def test_timeouts_in_and_around_a_block(self, backend: BaseResultBackend) -> None:
         """One inside is a failure, one around it a cancellation, however the request to cancel is taken."""
-        with pytest.raises(TimeoutError):  # noqa: PT012
+        with pytest.raises(TimeoutError):  # noqa: PT012  # it is the block that is tried
             async with backend.track("in", interrupt=True):
                 async with asyncio.timeout(0):
                     await asyncio.sleep(600)

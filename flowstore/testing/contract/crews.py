@@ -34,12 +34,12 @@ async def registered(backend: BaseResultBackend, worker_id: str = "w") -> Worker
 
 
 async def heartbeat_after(backend: BaseResultBackend, last: Worker) -> None:
-    while (await registered(backend)).last_seen == last.last_seen:  # noqa: ASYNC110
+    while (await registered(backend)).last_seen == last.last_seen:  # noqa: ASYNC110  # nothing tells of it
         await asyncio.sleep(0.001)
 
 
 async def until_stored(backend: BaseResultBackend, *task_ids: str) -> None:
-    while len(await backend.get_many(task_ids)) < len(task_ids):  # noqa: ASYNC110
+    while len(await backend.get_many(task_ids)) < len(task_ids):  # noqa: ASYNC110  # nothing tells of it
         await asyncio.sleep(0.001)
 
 
@@ -122,7 +122,7 @@ class CrewContract(Contract):
                 trouble = StorageUnavailable("injected")
                 faults.fail("put", error=trouble, times=2, is_carried_out=is_carried_out)
                 calls = faults.calls["put"]
-                await until(lambda calls=calls: faults.calls["put"] > calls + 3)  # type: ignore[misc]
+                await until(lambda calls=calls: faults.calls["put"] > calls + 3)  # type: ignore[misc]  # mypy types no lambda with a default
             await heartbeat_after(backend, await registered(backend))
             assert (worker.is_lost, task.cancel_requested) == (False, False)
 
