@@ -23,6 +23,14 @@ FlowstoreError
 │   ├── UnresolvedValue   LookupError       a value is of a type that was not given, or no longer fits
 │   └── UnexpectedValue                     a value is not what the reader said by as_=
 ├── UnreadableRecords     ValueError        a walk ended; some records could not be shown
+├── EntryExists           FileExistsError   set() of flowstore.typed must not replace what stands
+├── EntryMissing          FileNotFoundError, LookupError   nothing is stored under the id
+├── EntryMismatch         ValueError        an entry of another model than the one asked for
+├── InvalidEntry          ValueError        an entry that its model, as it is now, does not take
+├── DamagedEntry          ValueError        an entry that cannot be read
+├── ForeignEntry          ValueError        a task, or another file, has the id of an entry
+├── ModelNotRegistered    ValueError, LookupError   a model that the registry does not know
+├── ModelConflict         ValueError        another model has the name
 ├── InvalidCursor         ValueError        a cursor that was not made by this query
 ├── MissingDriver         ImportError       the storage needs a package that is not installed, or a newer one
 ├── BackendMisuse         RuntimeError
@@ -47,6 +55,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from flowstore._errors.entries import DamagedEntry as DamagedEntry
+from flowstore._errors.entries import EntryExists as EntryExists
+from flowstore._errors.entries import EntryMismatch as EntryMismatch
+from flowstore._errors.entries import EntryMissing as EntryMissing
+from flowstore._errors.entries import ForeignEntry as ForeignEntry
+from flowstore._errors.entries import InvalidEntry as InvalidEntry
+from flowstore._errors.entries import ModelConflict as ModelConflict
+from flowstore._errors.entries import ModelNotRegistered as ModelNotRegistered
 from flowstore._errors.root import FlowstoreError as FlowstoreError
 from flowstore._errors.root import RemoteError as RemoteError
 from flowstore._errors.root import RemoteTraceback as RemoteTraceback
