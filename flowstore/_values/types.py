@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, Final, NewType, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, SecretBytes, SecretStr
+from pydantic.fields import FieldInfo
 from typing_extensions import is_typeddict
 
 from flowstore._values.fielded import DataclassKind, FieldsKind, ModelKind, NamedTupleKind
@@ -111,7 +112,7 @@ class TypeTable:
             base = name[: name.index("[")]
             generic = self.of_name(base)
             if isinstance(generic, ModelKind):
-                found = [cls for cls in _parametrizations(generic.cls) if self._spelled(cls, base) == name]
+                found = [cls for cls in parametrizations(generic.cls) if self._spelled(cls, base) == name]
                 if len(found) != 1:
                     return generic
                 kind = self._by_name[name] = _parametrized(generic, found[0], name)
@@ -133,7 +134,7 @@ class TypeTable:
             raise TypeError(f"types: expected a non-empty str as the name of {short(cls)}, got {short(name)}")
         if name is not None and stored.name not in (None, name):
             raise ValueError(f"types: {short(cls)} is named both {name!r} and {stored.name!r}")
-        name = name or stored.name or _own_name(cls)
+        name = name or stored.name or own_name(cls)
         kind = kind_of(stored, name)
         for each in (name, *stored.aliases):
             other = self._by_name.setdefault(each, kind)
@@ -148,12 +149,22 @@ class TypeTable:
         ahead = [cls for cls, kind in self._by_class.items() if isinstance(kind, FieldsKind)]
         while ahead:
             for cls in mentioned(ahead.pop()):
-                name = _own_name(cls)
+                name = own_name(cls)
                 if cls in self._by_class or name in self._by_name:
                     continue
-                if (kind := _kind_or_none(cls)) is not None:
-                    self._by_class[cls] = self._by_name[name] = kind
+                if self._mention(cls, name):
                     ahead.append(cls)
+
+    def _mention(self, cls: type, name: str) -> bool:
+        """Register a class that is mentioned; False if it cannot be. A parametrization is as its model is."""
+        generic = self._by_class.get(origin_of(cls) or object)
+        kind = kind_or_none(cls) if generic is None else _parametrized(generic, cls, name)
+        if kind is None:
+            return False
+        self._by_name[name] = kind
+        if generic is None or generic.name == own_name(generic.cls) or self.of_class(cls) is None:
+            self._by_class[cls] = kind
+        return True
 
     def _spelled(self, cls: Any, base: str) -> str:
         arguments = cls.__pydantic_generic_metadata__["args"]
@@ -165,7 +176,7 @@ class TypeTable:
         kind = self.of_class(argument)
         if kind is not None:
             return kind.name
-        return argument.__qualname__ if argument.__module__ == "builtins" else _own_name(argument)
+        return argument.__qualname__ if argument.__module__ == "builtins" else own_name(argument)
 
 
 def mentioned(form: Any) -> Iterator[type]:
@@ -193,7 +204,7 @@ def kinds_by_tail(classes: Iterable[type]) -> dict[str, Kind]:
     """The classes by their names without module. Of several with one name there is none."""
     found: dict[str, list[Kind]] = {}
     for cls in classes:
-        if (kind := _kind_or_none(cls)) is not None:
+        if (kind := kind_or_none(cls)) is not None:
             found.setdefault(tail_of(kind.name), []).append(kind)
     return {tail: kinds[0] for tail, kinds in found.items() if len(kinds) == 1}
 
@@ -225,8 +236,19 @@ def _behind(annotation: Any) -> list[Any]:
 
 def _annotations(cls: type) -> list[Any]:
     if issubclass(cls, BaseModel):
-        return [field.annotation for field in cls.model_fields.values()]
+        return [field.annotation for field in resolved_fields(cls).values()]
     return _hints(cls)
+
+
+def resolved_fields(cls: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a model, with the annotations resolved that can be by now.
+
+    pydantic does that when the model is used by itself, which one in the fields of another may never be.
+    """
+    if not cls.__pydantic_complete__:
+        with suppress(Exception):  # another library may have a say in how a schema is made
+            cls.model_rebuild(raise_errors=False, _types_namespace={})
+    return cls.model_fields
 
 
 def _hints(cls: type) -> list[Any]:
@@ -238,19 +260,20 @@ def _hints(cls: type) -> list[Any]:
         return []
 
 
-def _kind_or_none(cls: type) -> Kind | None:
+def kind_or_none(cls: type) -> Kind | None:
     try:
-        return kind_of(StoredType(cls), _own_name(cls))
+        return kind_of(StoredType(cls), own_name(cls))
     except TypeError:  # an abstract class, whose subclasses have to be registered by themselves
         return None
 
 
-def _own_name(cls: type) -> str:
+def own_name(cls: type) -> str:
     """The name of a class that is given none."""
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
-def _parametrizations(cls: type) -> list[type]:
+def parametrizations(cls: type) -> list[type]:
+    """Those of a generic model that there are by now."""
     subclasses: list[type] = type.__subclasses__(cls)
     return [each for each in subclasses if origin_of(each) is cls]
 

@@ -36,6 +36,22 @@ class Box(BaseModel, Generic[T]):
     held: T
 
 
+class Boxed(BaseModel):
+    box: Box[int]
+
+
+class Stem(BaseModel):
+    leaf: Leaf
+
+
+class Leaf(BaseModel):
+    size: int = 1
+
+
+class Tree(BaseModel):
+    stem: Stem
+
+
 class Opaque:
     pass
 
@@ -174,3 +190,21 @@ def test_a_scalar_with_slots_of_its_own_is_refused() -> None:
     for value in (private, named):
         with pytest.raises(NotSerializable, match=r"^v: .*cannot be stored"):
             Codec().encode_fields({"v": value})
+
+
+def test_a_parametrization_that_is_mentioned_is_as_its_model() -> None:
+    """Under the same name and in the same version as where no other class mentions it."""
+    box = StoredType(Box, name="box", version=2, upgrade=lambda version, fields: Box[int](held=-1))
+    value = Boxed(box=Box[int](held=1))
+    assert b'["box[int]",{"held":1},["held"],null,null,2]' in Codec([box, Boxed]).encode_fields({"v": value})
+    assert through(value, [box, Boxed], [box, Boxed]) == value
+    assert through(value, [Boxed], [box, Boxed]).box.held == -1
+    unnamed = StoredType(Box, version=2, upgrade=lambda version, fields: Box[int](held=-1))
+    assert through(value, [unnamed, Boxed], [unnamed, Boxed]) == value
+    assert through(value, [Boxed], [unnamed, Boxed]).box.held == -1
+
+
+def test_a_class_that_is_mentioned_before_it_is_there() -> None:
+    """pydantic finds it when a Stem is made by itself, and here it never is."""
+    value = Tree.model_validate({"stem": {"leaf": {"size": 2}}})
+    assert through(value, [Tree], [Tree]) == value
