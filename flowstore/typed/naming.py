@@ -70,10 +70,10 @@ def entry_of(cls: type[BaseModel], kind: Kind, options: Options) -> Entry:
 
 
 def check_name(argument: str, name: str) -> str:
-    """The namespace or name, if it is one."""
+    """The namespace or name, if it is one. What stands behind "[" are the arguments of a generic model."""
     check_text(argument, name)
-    if SEPARATOR in name:
-        raise ValueError(f"{argument}: expected text without {SEPARATOR!r}, got {name!r}")
+    if SEPARATOR in name or "[" in name:
+        raise ValueError(f"{argument}: expected text without {SEPARATOR!r} and '[', got {name!r}")
     return name
 
 

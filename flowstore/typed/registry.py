@@ -92,9 +92,9 @@ class ModelRegistry:
         """Register a model: ``@register_model``, ``@register_model("metrics")``, ``register_model(Report)``.
 
         ``namespace`` is "default", and ``name`` that of the class, unless you say otherwise; neither may
-        contain ":". ``aliases`` are names that the model had before: entries of these are read as this one.
-        ``version``, ``upgrade`` and ``unknown_fields`` are as for StoredType. A generic model is registered
-        with all its parametrizations.
+        contain ":" or "[". ``aliases`` are names that the model had before: entries of these are read as this
+        one. ``version``, ``upgrade`` and ``unknown_fields`` are as for StoredType. A generic model is
+        registered with all its parametrizations; to register one of them by itself, give it a name.
 
         The same class again changes nothing. Another class of the same structure, as from a module that is
         reloaded, takes its place, with a UserWarning; one of another structure raises ModelConflict, which
@@ -178,6 +178,14 @@ class ModelRegistry:
             raise ModelNotRegistered(kind.name, kind.namespace)
         return entry.cls
 
+    def names_of(self, kind: Kind) -> tuple[Kind, ...]:
+        """All that entries of this model may be stored as: its name, and then its aliases.
+
+        ``kind`` may be any of them. If there is no such model it is the only one.
+        """
+        entry = self._models.named(kind)
+        return (kind,) if entry is None else (entry.kind, *entry.aliases)
+
     def codec(self, max_bytes: int, namespace: str = DEFAULT_NAMESPACE) -> Codec:
         """One that knows all models, as they are now. The same one until something has changed.
 
@@ -238,4 +246,5 @@ get_models_in_namespace = DEFAULT_REGISTRY.get_models_in_namespace
 clear_registry = DEFAULT_REGISTRY.clear_registry
 kind_of = DEFAULT_REGISTRY.kind_of
 class_of = DEFAULT_REGISTRY.class_of
+names_of = DEFAULT_REGISTRY.names_of
 codec = DEFAULT_REGISTRY.codec

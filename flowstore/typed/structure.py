@@ -8,12 +8,11 @@ class is made anew:
   frozen or excluded; the names of its private attributes; and what of its configuration decides which values
   it takes;
 - of a dataclass, NamedTuple or TypedDict its fields with their annotations, and whether they are required;
-- of an enum the names of its members, under which they are stored;
-- of an alias or a NewType what it stands for.
+- of an enum the names of its members, under which they are stored.
 
 The module of these does not count, since a copy has another one, such as ``__main__``: what they are made
 of does. Of any other class there is nothing but its module and name. Functions, such as validators, count by
-name.
+name, an alias and a NewType by what they stand for.
 
 Defaults are not compared, only whether there is one: nothing that is stored depends on them, and many are
 made when the module runs, such as the time of day. Neither are titles, descriptions, methods, and the order
@@ -44,7 +43,7 @@ from typing import (
     get_origin,
     get_type_hints,
 )
-from weakref import WeakKeyDictionary
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -63,6 +62,7 @@ _CONFIG: Final = (
     "validate_by_alias",
     "validate_by_name",
 )
+_SAID_OF_FIELDS: Final = ("validation_alias", "serialization_alias", "discriminator", "frozen", "exclude")
 _PLAIN: Final = (
     NoneType,
     bool,
@@ -81,10 +81,14 @@ _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class Part(NamedTuple):
-    """A field, or something else that counts. ``annotation`` is None if it cannot be resolved yet."""
+    """A field, or something else that counts.
+
+    ``annotation`` is None if it cannot be resolved yet. ``mentions``: the classes in it that have a shape.
+    """
 
     annotation: str | None
     more: str = ""
+    mentions: tuple[ReferenceType[type], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.annotation} ({self.more})" if self.more else f"{self.annotation}"
@@ -92,33 +96,28 @@ class Part(NamedTuple):
 
 Shape = Mapping[str, Part]
 """What one class is made of: its parts by what they are called in messages."""
-Structure = Mapping[str, Shape]
-"""The shapes of a model, whose name here is "", and of the classes that it mentions."""
 
-_KNOWN: Final[WeakKeyDictionary[type, Structure]] = WeakKeyDictionary()
-
-
-class _Unresolved(Exception):
-    pass
-
-
-def structure_of(cls: type[BaseModel]) -> Structure:
-    """Told once for each class, as soon as all annotations can be resolved."""
-    found = _KNOWN.get(cls)
-    if found is None:
-        found = _Telling(cls).structure()
-        if all(part.annotation is not None for shape in found.values() for part in shape.values()):
-            _KNOWN[cls] = found
-    return found
+_KNOWN: Final[WeakKeyDictionary[type, Shape]] = WeakKeyDictionary()
+_KIND: Final = "the kind"
 
 
 def differences(old: type[BaseModel], new: type[BaseModel]) -> list[str]:
-    """How the structure of the second differs from that of the first, in words; [] if it does not."""
-    before, after = structure_of(old), structure_of(new)
-    both = [
-        name for name in before if name in after
-    ]  # where one name is missing, the part that had it differs
-    return [words for name in both for words in _changes(name, before[name], after[name])]
+    """How the structure of the second differs from that of the first, in words; [] if it does not.
+
+    Classes are compared in pairs, from where they are mentioned, each pair once. So it does not matter in
+    which of the two a class of before the reload is still mentioned.
+    """
+    words: list[str] = []
+    pairs: dict[tuple[type, type], None] = {(old, new): None}
+    ahead = list(pairs)
+    for before, after in ahead:  # which grows
+        of = "" if before is old else f" of {after.__qualname__}"
+        was, now = _shape_of(before), _shape_of(after)
+        words += [f"{part}{of} {change}" for part, change in _changes(was, now)]
+        new_pairs = dict.fromkeys(pair for pair in _mentioned_in_both(was, now) if pair not in pairs)
+        pairs |= new_pairs
+        ahead += new_pairs
+    return words
 
 
 def is_alike(cls: type[BaseModel], other: type[BaseModel]) -> bool:
@@ -126,132 +125,150 @@ def is_alike(cls: type[BaseModel], other: type[BaseModel]) -> bool:
     return cls.__name__ == other.__name__ and not differences(cls, other)
 
 
-def _changes(name: str, before: Shape, after: Shape) -> Iterator[str]:
-    of = f" of {name}" if name else ""
-    for part in after:
-        if part not in before:
-            yield f"{part}{of} is added"
+def _changes(before: Shape, after: Shape) -> Iterator[tuple[str, str]]:
+    if before[_KIND] != after[_KIND]:
+        before, after = {_KIND: before[_KIND]}, {_KIND: after[_KIND]}
+    yield from ((part, "is added") for part in after if part not in before)
     for part, was in before.items():
         now = after.get(part)
         if now is None:
-            yield f"{part}{of} is removed"
-        elif now != was and None not in (now.annotation, was.annotation):
-            yield f"{part}{of} is {now}, and was {was}"
+            yield part, "is removed"
+        elif now[:2] != was[:2] and None not in (now.annotation, was.annotation):
+            yield part, f"is {now}, and was {was}"
+
+
+def _mentioned_in_both(before: Shape, after: Shape) -> Iterator[tuple[type, type]]:
+    for part, was in before.items():
+        now = after.get(part, was)
+        if now.annotation == was.annotation:
+            for pair in zip(was.mentions, now.mentions, strict=True):
+                old, new = pair[0](), pair[1]()
+                if old is not new and old is not None and new is not None:
+                    yield old, new
+
+
+def _shape_of(cls: type) -> Shape:
+    """Told once for each class, as soon as all annotations can be resolved."""
+    found = _KNOWN.get(cls)
+    if found is None:
+        found = _told(cls)
+        if all(part.annotation is not None for part in found.values()):
+            _KNOWN[cls] = found
+    return found
+
+
+def _told(cls: Any) -> Shape:
+    if is_typeddict(cls):
+        return _fields("TypedDict", cls, cls.__annotations__, cls.__required_keys__)
+    if issubclass(cls, Enum):
+        members = {f"member {name!r}": Part("a member") for name in cls.__members__}
+        return {_KIND: Part("enum"), **members}
+    if issubclass(cls, BaseModel):
+        return _model(cls)
+    if is_named_tuple(cls):
+        return _fields("NamedTuple", cls, cls._fields, {*cls._fields} - {*cls._field_defaults})
+    fields = dataclasses.fields(cls)
+    return _fields("dataclass", cls, [field.name for field in fields], _required(fields))
+
+
+def _model(cls: type[BaseModel]) -> Shape:
+    fields = {
+        f"field {name!r}": _part(field.annotation, _more(field))
+        for name, field in resolved_fields(cls).items()
+    }
+    private = {f"private attribute {name!r}": Part("private") for name in cls.__private_attributes__}
+    config = {key: Part(repr(cls.model_config.get(key))) for key in _CONFIG}
+    return {_KIND: Part("model"), **fields, **private, **config}
+
+
+def _more(field: FieldInfo) -> str:
+    said = [(what, getattr(field, what)) for what in _SAID_OF_FIELDS]
+    words = [f"{what}={_described(value)}" for what, value in said if value]
+    constraints = map(_described, field.metadata)
+    return ", ".join(["required" if field.is_required() else "optional", *words, *constraints])
+
+
+def _fields(kind: str, cls: type, names: Iterable[str], required: Iterable[str]) -> Shape:
+    try:
+        hints = get_type_hints(cls, include_extras=True)
+    except Exception:  # any expression may stand there, as in types.py
+        hints = {}
+    required = {*required}
+    shape = {_KIND: Part(kind)}
+    for name in names:
+        more = "required" if name in required else "optional"
+        shape[f"field {name!r}"] = _part(hints[name], more) if name in hints else Part(None, more)
+    return shape
+
+
+def _part(annotation: Any, more: str) -> Part:
+    telling = _Telling()
+    try:
+        text = telling.text(annotation)
+    except _Unresolved:
+        return Part(None, more)
+    return Part(text, more, tuple(map(ref, telling.mentions)))
+
+
+class _Unresolved(Exception):
+    pass
 
 
 class _Telling:
-    """The structure of one model, told from class to class until there is no new one."""
+    """An annotation as text, and the classes with a shape that it mentions, in order."""
 
-    def __init__(self, cls: type[BaseModel]) -> None:
-        self._names: dict[Any, str] = {cls: ""}
-        self._ahead: list[Any] = [cls]
+    def __init__(self) -> None:
+        self.mentions: list[type] = []
+        self._around: list[Any] = []
 
-    def structure(self) -> Structure:
-        return {self._names[form]: self._shape(form) for form in self._ahead}  # which grows
-
-    def _shape(self, form: Any) -> Shape:
-        if isinstance(form, NewType):
-            return {"its type": self._part(form.__supertype__)}
-        if _is_alias(form):
-            return {"its type": self._part_of_alias(form)}
-        if is_typeddict(form):
-            return self._fields(form, form.__annotations__, form.__required_keys__)
-        if issubclass(form, Enum):
-            return {f"member {name!r}": Part("a member") for name in form.__members__}
-        if issubclass(form, BaseModel):
-            return self._model(form)
-        if is_named_tuple(form):
-            return self._fields(form, form._fields, {*form._fields} - {*form._field_defaults})
-        fields = dataclasses.fields(form)
-        return self._fields(form, [field.name for field in fields], _required(fields))
-
-    def _model(self, cls: type[BaseModel]) -> Shape:
-        fields = {
-            f"field {name!r}": self._part(field.annotation, self._more(field))
-            for name, field in resolved_fields(cls).items()
-        }
-        private = {f"private attribute {name!r}": Part("private") for name in cls.__private_attributes__}
-        config = {key: Part(repr(cls.model_config.get(key))) for key in _CONFIG}
-        return {**fields, **private, **config}
-
-    def _more(self, field: FieldInfo) -> str:
-        words = ["required" if field.is_required() else "optional"]
-        for what in ("validation_alias", "serialization_alias", "discriminator", "frozen", "exclude"):
-            value = getattr(field, what)
-            if value:
-                words.append(f"{what}={_described(value)}")
-        return ", ".join([*words, *map(_described, field.metadata)])
-
-    def _fields(self, cls: type, names: Iterable[str], required: Iterable[str]) -> Shape:
-        try:
-            hints = get_type_hints(cls, include_extras=True)
-        except Exception:  # any expression may stand there, as in types.py
-            hints = {}
-        required = {*required}
-        return {
-            f"field {name!r}": self._part(
-                hints.get(name, ForwardRef("unknown")), "required" if name in required else "optional"
-            )
-            for name in names
-        }
-
-    def _part_of_alias(self, alias: Any) -> Part:
-        try:
-            return self._part(alias.__value__)
-        except NameError:
-            return Part(None)
-
-    def _part(self, annotation: Any, more: str = "") -> Part:
-        try:
-            return Part(self._text(annotation), more)
-        except _Unresolved:
-            return Part(None, more)
-
-    def _text(self, form: Any) -> str:
+    def text(self, form: Any) -> str:
         if form is None or form is NoneType:
             return "None"
         if isinstance(form, str | ForwardRef):
+            if self._around:  # in an alias, which pydantic looks into, and leaves as it is
+                return _without_address(form)
             raise _Unresolved
         if isinstance(form, list):  # the parameters of a Callable
-            return f"[{', '.join(map(self._text, form))}]"
+            return f"[{self._listed(form)}]"
         origin, arguments = get_origin(form), get_args(form)
         if origin is None:
             return self._named(form)
         if origin is Literal:
             return f"Literal[{', '.join(map(_described, arguments))}]"
         if origin is Annotated:
-            return f"Annotated[{', '.join([self._text(arguments[0]), *map(_described, arguments[1:])])}]"
-        texts = [self._text(argument) for argument in arguments]
+            return f"Annotated[{', '.join([self.text(arguments[0]), *map(_described, arguments[1:])])}]"
         if origin in (Union, UnionType):
-            return " | ".join(texts)
-        return f"{self._named(origin)}[{', '.join(texts)}]"
+            return self._listed(arguments, " | ")
+        return f"{self._named(origin)}[{self._listed(arguments)}]"
+
+    def _listed(self, forms: Iterable[Any], separator: str = ", ") -> str:
+        return separator.join(map(self.text, forms))
 
     def _named(self, form: Any) -> str:
-        """The name of a form without arguments. Those of two classes with one name differ."""
-        if form in self._names:
-            return self._names[form] or "itself"
-        if not _has_shape(form):
-            return full_name(form) if isinstance(form, type) else _without_address(form)
-        name = _name_of(form)
-        while name in self._names.values():
-            name += "'"
-        self._names[form] = name
-        self._ahead.append(form)
-        return name
+        if isinstance(form, NewType):
+            return f"{form.__name__}={self.text(form.__supertype__)}"
+        if type(form).__name__ == "TypeAliasType":  # of typing or of typing_extensions
+            return f"{form.__name__}={self._within(form)}"
+        if is_typeddict(form) or _is_told_by_parts(form):
+            self.mentions.append(form)
+            return str(form.__qualname__)
+        return full_name(form) if isinstance(form, type) else _without_address(form)
+
+    def _within(self, alias: Any) -> str:
+        """What the alias stands for, which may be itself somewhere in it."""
+        if alias in self._around:
+            return "..."
+        self._around.append(alias)
+        try:
+            return self.text(alias.__value__)
+        except NameError:  # the value of a ``type`` statement is evaluated only now
+            raise _Unresolved from None
+        finally:
+            self._around.pop()
 
 
-def _has_shape(form: Any) -> bool:
-    if isinstance(form, NewType) or is_typeddict(form) or _is_alias(form):
-        return True
+def _is_told_by_parts(form: Any) -> bool:
     return isinstance(form, type) and form not in (BaseModel, Enum) and is_registrable(form)
-
-
-def _name_of(form: Any) -> str:
-    return str(getattr(form, "__qualname__", None) or form.__name__)
-
-
-def _is_alias(form: Any) -> bool:
-    return type(form).__name__ == "TypeAliasType"
 
 
 def _required(fields: Iterable[dataclasses.Field[Any]]) -> list[str]:

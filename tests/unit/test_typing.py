@@ -30,6 +30,17 @@ from flowstore import (
     connect,
     discover_apps,
 )
+from flowstore.typed.registry import (
+    ModelRegistry,
+    class_of,
+    clear_registry,
+    find_model_in_all_namespaces,
+    find_model_namespace,
+    get_model_class,
+    kind_of,
+    register_model,
+)
+from flowstore.typed.storage import Kind
 
 
 async def test_types_of_the_public_calls() -> None:
@@ -129,3 +140,42 @@ async def test_types_of_typed_reading() -> None:
             assert_type(task, TrackedTask[Report])
             task.result = Report(title="y")
             assert_type(task.result, Report)
+
+
+def test_types_of_registered_models() -> None:
+    """However a class is registered, it is still that class."""
+    registry = ModelRegistry()
+
+    @registry.register_model
+    class Bare(BaseModel):
+        title: str
+
+    @registry.register_model("metrics")
+    class Positional(BaseModel):
+        title: str
+
+    @registry.register_model(namespace="metrics", name="Other", aliases=["Old"], version=2)
+    class Keyword(BaseModel):
+        title: str
+
+    @registry.register_model(name="Named", unknown_fields="keep")
+    class Named(BaseModel):
+        title: str
+
+    assert_type(Bare(title="x"), Bare)
+    assert_type(Bare(title="x").title, str)
+    assert_type(Positional(title="x").title, str)
+    assert_type(Keyword(title="x"), Keyword)
+    assert_type(Named(title="x"), Named)
+    assert_type(registry.register_model(Report), type[Report])
+    assert_type(registry.register_model(Report, namespace="metrics"), type[Report])
+    assert_type(registry.register_model(namespace="others")(Report), type[Report])
+    try:
+        assert_type(register_model(Report, namespace=__name__), type[Report])
+        assert_type(get_model_class("Report", __name__), type[BaseModel])
+        assert_type(find_model_namespace(Report), str | None)
+        assert_type(find_model_in_all_namespaces("Report"), dict[str, type[BaseModel]])
+        assert_type(kind_of(Report, __name__), Kind)
+        assert_type(class_of(Kind(__name__, "Report")), type[BaseModel])
+    finally:
+        clear_registry(__name__)
