@@ -455,7 +455,7 @@ def test_a_generic_model(registry: ModelRegistry) -> None:
 
 
 def test_a_parametrization_by_itself(registry: ModelRegistry) -> None:
-    """It needs a name, as its own has a bracket; and the other parametrizations are not registered with it."""
+    """It needs a name, as its own has a bracket. The other parametrizations are not registered with it."""
     for cls in (Box[int], RootModel[list[int]]):
         with pytest.raises(ValueError, match=r"^name: expected text without ':' and '\[', got '(Box|Root)"):
             registry.register_model(cls)
