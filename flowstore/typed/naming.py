@@ -120,17 +120,17 @@ def _all_mentioned(classes: Sequence[type]) -> list[type]:
 
 def _named(ordered: Sequence[Entry], classes: Iterable[type]) -> dict[str, StoredType[Any]]:
     """The types of a codec by name: the models, and of ``classes`` those that are none."""
-    first = {entry.cls: entry for entry in reversed(ordered)}
+    registered = {entry.cls for entry in ordered}
     models = {entry.stored_name: entry.stored for entry in ordered}
     taken = {name for entry in ordered for name in (entry.stored_name, *entry.stored.aliases)}
     others: dict[str, StoredType[Any]] = {}
     for cls in classes:
-        is_model = cls in first or origin_of(cls) in first
+        is_model = cls in registered or origin_of(cls) in registered
         if not is_model and kind_or_none(cls) is not None:
             others[_free(own_name(cls), taken)] = StoredType(cls)
-    for entry in ordered:
+    for entry in ordered:  # of one class, or of one name of classes, the first
         own = own_name(entry.cls)
-        if first[entry.cls] is entry and own not in taken and len(own.encode()) <= MAX_ID_BYTES:
+        if own not in taken and len(own.encode()) <= MAX_ID_BYTES:
             taken.add(own)
             aliases = (*entry.stored.aliases, own)
             models[entry.stored_name] = dataclasses.replace(entry.stored, aliases=aliases)

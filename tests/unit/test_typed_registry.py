@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -441,6 +442,7 @@ def test_a_generic_model(registry: ModelRegistry) -> None:
         assert registry.kind_of(cls) == kind
         assert registry.find_model_namespace(cls, strict=True) == "default"
     values = [Box(held=1), Box[int](held=1), Boxes(box=Box[int](held=1)), Box[Point](held=Point(1))]
+    assert through(values[0], registry, registry) == values[0]
     for value in (*values, Box[Colour](held=Colour.RED), Box[dict[str, Report]](held={})):
         found = through(value, registry, registry)
         assert found == value
@@ -487,6 +489,16 @@ def test_the_codec_knows_classes_that_are_completed_later(modules: Modules) -> N
     assert registry.codec(LIMIT + 1).max_bytes == LIMIT + 1
 
 
+@pytest.fixture
+def hurry() -> Iterator[None]:
+    """Threads take turns after a few steps."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hurry")
 def test_many_threads(registry: ModelRegistry) -> None:
     """Nothing that is registered gets lost, and no reader sees half of it."""
     threads, each = 8, 25
@@ -514,6 +526,7 @@ def test_many_threads(registry: ModelRegistry) -> None:
     assert all(len(registry.get_models_in_namespace(f"n{number}")) == each for number in range(threads))
 
 
+@pytest.mark.usefixtures("hurry")
 def test_threads_that_race_for_one_name(registry: ModelRegistry) -> None:
     """With different structures one of them gets it; with the same one all do, and one class stays."""
     threads = 8
