@@ -50,6 +50,8 @@ def escape(part: str) -> str:
 
 def unescape(name: str) -> str | None:
     """The part that a name is for; None if ``escape`` makes no such name of any part."""
+    if _SIMPLE.fullmatch(name) and not _DEVICE.match(name):
+        return name
     name = unicodedata.normalize("NFC", name)
     try:
         part = _ESCAPE.sub(_unescaped, name)
