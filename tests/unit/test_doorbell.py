@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from blockbuster import BlockingError
 
-from flowstore.backends.sqlite.doorbell import LOOK_AT_EVERYTHING, Doorbell
+from flowstore._local.doorbell import LOOK_AT_EVERYTHING, Doorbell
 
 T = TypeVar("T")
 

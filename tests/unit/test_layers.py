@@ -32,6 +32,7 @@ LAYERS: Final = (
     ("_core",),
     ("features",),
     ("base",),
+    ("_local",),
     ("backends",),
     ("connecting",),
     ("sync",),

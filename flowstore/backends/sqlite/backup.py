@@ -18,8 +18,8 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
+from flowstore._local.rights import OWNER_ONLY, follow
 from flowstore.backends.sqlite.connection import Connection, translated
-from flowstore.backends.sqlite.rights import OWNER_ONLY, follow
 
 _OF_THE_TARGET: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
 _STEPS: Final = 10_000

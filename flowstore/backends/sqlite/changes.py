@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from flowstore._local.doorbell import LOOK_AT_EVERYTHING, MOST_BYTES, Doorbell
 from flowstore._trips.background import in_background
 from flowstore.backends.sqlite.connection import Connection
-from flowstore.backends.sqlite.doorbell import LOOK_AT_EVERYTHING, MOST_BYTES, Doorbell
 from flowstore.engine import Change, Hints, let_go
 
 _SHORTEST_PAUSE: Final = 0.001

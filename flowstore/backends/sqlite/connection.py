@@ -36,7 +36,8 @@ from typing import Any, Final, TypeVar
 import aiosqlite
 from aiosqlite.core import _STOP_RUNNING_SENTINEL, set_exception, set_result
 
-from flowstore.backends.sqlite.rights import BESIDE, create, follow, prepare
+from flowstore._local.rights import follow
+from flowstore.backends.sqlite.rights import BESIDE, create, prepare
 from flowstore.errors import (
     AccessDenied,
     CorruptStore,

@@ -7,18 +7,15 @@ a file by a group of theirs, the one who opens it first would lock the other one
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Final
 
-OWNER_ONLY: Final = 0o600
+from flowstore._local.rights import OWNER_ONLY, READ_AND_WRITE, follow, new_name
+
 BESIDE: Final = ("-wal", "-shm")
-_READ_AND_WRITE: Final = 0o666
-_ONLY_PATH: Final[int | None] = getattr(os, "O_PATH", None)
-"""Only Linux has it. On other systems what is made gets the group of its folder anyway."""
 
 _creating: Final = Lock()
 
@@ -28,7 +25,7 @@ def check_mode(mode: int | None) -> int | None:
         return None
     if isinstance(mode, bool) or not isinstance(mode, int):
         raise TypeError(f"mode: expected int or None, got {type(mode).__name__}")
-    if mode & ~_READ_AND_WRITE or mode & OWNER_ONLY != OWNER_ONLY:
+    if mode & ~READ_AND_WRITE or mode & OWNER_ONLY != OWNER_ONLY:
         expected = "rights to read and write, such as 0o660, and those of the owner among them"
         raise ValueError(f"mode: expected {expected}; got {mode:#o}, which is {mode} in decimal")
     return mode
@@ -64,66 +61,10 @@ def prepare(path: Path) -> None:
         if os.path.lexists(f"{path}{name}"):
             continue
         with suppress(OSError):  # somebody was faster, or this user may make nothing in the folder
-            new = _new(path)
+            new = new_name(path)
             os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER_ONLY))
             try:
                 follow(new, file)
                 os.link(new, f"{path}{name}")
             finally:
                 os.unlink(new)
-
-
-def make_folder(path: Path, file: os.stat_result) -> None:
-    """Make the folder unless it exists, with the rights and the group of the file from its first moment."""
-    if path.is_dir():
-        return follow(path, file)
-    new = _new(path)
-    os.mkdir(new, _of_folder(OWNER_ONLY))
-    try:
-        os.chmod(new, _of_folder(file.st_mode & _READ_AND_WRITE))
-        follow(new, file)
-        os.rename(new, path)  # an empty one of somebody else's, too, who then finds this one
-    except OSError:
-        os.rmdir(new)
-        if not path.is_dir():
-            raise
-
-
-def _new(path: Path) -> str:
-    return f"{path}.{secrets.token_hex(6)}.new"
-
-
-def _of_folder(mode: int) -> int:
-    """A folder that may be read may be entered."""
-    return mode | (mode & 0o444) >> 2
-
-
-def follow(name: str | Path, file: os.stat_result, *, folder: int | None = None) -> None:
-    """Give what lies beside the file its rights and its group, as far as this user may.
-
-    ``folder``: an open folder that ``name`` is in.
-    """
-    if _ONLY_PATH is None:
-        return
-    with suppress(OSError):
-        # By a descriptor of the file itself: by name, somebody could put a link in its place. One like this
-        # can be closed without dropping any locks.
-        opened = os.open(name, _ONLY_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-        try:
-            _adapt(opened, file)
-        finally:
-            os.close(opened)
-
-
-def _adapt(opened: int, file: os.stat_result) -> None:
-    path, found = f"/proc/self/fd/{opened}", os.fstat(opened)
-    mode = file.st_mode & _READ_AND_WRITE
-    if found.st_gid != file.st_gid:
-        try:
-            os.chown(path, -1, file.st_gid)
-        except PermissionError:  # the group of this user gets no more than everybody
-            mode = mode & ~0o060 | (mode & 0o006) << 3
-    if stat.S_ISDIR(found.st_mode):
-        mode = _of_folder(mode)
-    if stat.S_IMODE(found.st_mode) != mode:
-        os.chmod(path, mode)

@@ -27,7 +27,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
-from flowstore.backends.sqlite.rights import follow, make_folder
+from flowstore._local.rights import follow, make_folder
 
 LOOK_AT_EVERYTHING: Final = b""
 MOST_BYTES: Final = 32_768

@@ -1,0 +1,1 @@
+"""What storages in files share with the other processes of one machine."""

@@ -1,0 +1,1 @@
+"""Typed results in a tree of files. See storage.py."""
