@@ -2,6 +2,7 @@
 
 FlowstoreError
 ├── WaitTimeout           TimeoutError      wait_for reached its deadline
+│   └── EntryTimeout                        that of flowstore.typed did
 ├── ResultGone            LookupError
 │   ├── ResultDeleted                       deleted or cleared during a wait
 │   └── ResultExpired                       expired during a wait
@@ -11,6 +12,7 @@ FlowstoreError
 ├── TaskCancelled         RuntimeError      unwrap() of a cancelled task
 ├── TaskNotFinished       RuntimeError      unwrap() of a task that has no outcome yet
 ├── VersionConflict       RuntimeError      compare-and-set (if_version=...) found another version
+│   └── EntryConflict                       of a typed result
 ├── FamilyConflict        ValueError        a parent that the task cannot have
 ├── LateWrite             RuntimeError      a strict block whose task is finished, or in a later attempt
 ├── UnknownTask           LookupError       data or checkpoints for a task that is not stored
@@ -24,12 +26,12 @@ FlowstoreError
 │   └── UnexpectedValue                     a value is not what the reader said by as_=
 ├── UnreadableRecords     ValueError        a walk ended; some records could not be shown
 ├── EntryExists           FileExistsError   set() of flowstore.typed must not replace what stands
-├── EntryMissing          FileNotFoundError, LookupError   nothing is stored under the id
+├── EntryMissing          FileNotFoundError nothing is stored under the id
 ├── EntryMismatch         ValueError        an entry of another model than the one asked for
 ├── InvalidEntry          ValueError        an entry that its model, as it is now, does not take
 ├── DamagedEntry          ValueError        an entry that cannot be read
 ├── ForeignEntry          ValueError        a task, or another file, has the id of an entry
-├── ModelNotRegistered    ValueError, LookupError   a model that the registry does not know
+├── ModelNotRegistered    ValueError        a model that the registry does not know
 ├── ModelConflict         ValueError        another model has the name
 ├── InvalidCursor         ValueError        a cursor that was not made by this query
 ├── MissingDriver         ImportError       the storage needs a package that is not installed, or a newer one
@@ -88,6 +90,13 @@ class WaitTimeout(FlowstoreError, TimeoutError):
 
     def __str__(self) -> str:
         return f"task {self.task_id!r} has not finished within {self.timeout:g} s"
+
+
+class EntryTimeout(WaitTimeout):
+    """``wait_for`` of a typed result reached its deadline. ``task_id`` is the id of the entry."""
+
+    def __str__(self) -> str:
+        return f"there was no entry under id {self.task_id!r} within {self.timeout:g} s"
 
 
 class ResultGone(FlowstoreError, LookupError):
@@ -182,6 +191,14 @@ class VersionConflict(FlowstoreError, RuntimeError):
         what = f"task {self.task_id!r}" if self.task_id else "the namespace"
         what = what if self.key is None else f"data {self.key!r} of {what}"
         return f"{what} is at version {self.actual}, not {self.expected}; nothing was written"
+
+
+class EntryConflict(VersionConflict):
+    """Compare-and-set of a typed result lost, or others were always faster. ``task_id`` is its id."""
+
+    def __str__(self) -> str:
+        found = f"has version {self.actual}" if self.actual else "does not exist"
+        return f"the entry under id {self.task_id!r} {found}, expected version {self.expected}"
 
 
 class FamilyConflict(FlowstoreError, ValueError):

@@ -1,4 +1,4 @@
-"""Writes flowstore/sync/generated.py, the synchronous face, from the asynchronous classes.
+"""Writes the synchronous classes from the asynchronous ones: TARGETS names the modules.
 
 Run ``python -m scripts.make_sync`` after a change of these. Names, arguments, types and docstrings are kept.
 What a docstring says of ``await`` and of event loops is replaced as scripts/sync_words.py says. This fails
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,9 +17,16 @@ from typing import Final
 from scripts.sync_words import OF_LOOPS, WORDS
 
 PACKAGE: Final = Path(__file__).parents[1] / "flowstore"
-TARGET: Final = PACKAGE / "sync" / "generated.py"
 WIDTH: Final = 110
 
+TARGETS: Final = {
+    "sync/generated.py": [
+        *("AppData", "App", "Checkpoints", "Data", "Families", "History", "Workers", "Workflows"),
+        *("TrackedTask", "RunningWorker", "BaseResultBackend"),
+    ],
+    "typed/generated.py": ["AsyncResultsManager"],
+}
+"""The modules to write, and the classes to write there, each after those that it refers to."""
 CLASSES: Final = {
     "AppData": "features/data.py",
     "App": "features/app.py",
@@ -31,10 +39,16 @@ CLASSES: Final = {
     "TrackedTask": "_core/tracking.py",
     "RunningWorker": "features/running_worker.py",
     "BaseResultBackend": "base.py",
+    "AsyncResultsManager": "typed/manager.py",
 }
-"""The asynchronous classes and their modules, each after those that it refers to."""
+"""The asynchronous classes and their modules."""
 BACKEND: Final = "BaseResultBackend"
-RENAMED: Final = {BACKEND: "ResultBackend"}
+RENAMED: Final = {BACKEND: "ResultBackend", "AsyncResultsManager": "ResultsManager"}
+BASES: Final = {
+    BACKEND: ("flowstore.sync.store", "Store"),
+    "AsyncResultsManager": ("flowstore.typed.face", "ManagerFace"),
+}
+"""What classes stand on that are made by the program itself; all others come from one of these."""
 BLOCKS: Final = {"TrackedTask", "RunningWorker"}
 STREAMS: Final = {"as_completed", "watch", "watch_status"}
 """Iterators whose items are waited for; all others walk over what is stored."""
@@ -44,6 +58,8 @@ BODIES: Final = {
     "BaseResultBackend.close": ["self._link.close()"],
     "BaseResultBackend.end_waits": ["self._link.end_waits()"],
     "BaseResultBackend.register_types": ["self._link.register_types(types)"],
+    "AsyncResultsManager.close": ["self._close()"],
+    "AsyncResultsManager.use": ["self._use(target, base_dir, options)"],
     "TrackedTask.progress": [
         "report = awaited(lambda: self._its.progress(done, total, note))",
         "return self._run(report)",
@@ -55,6 +71,8 @@ ATTRIBUTES: Final = {
     "TrackedTask": {"result": "T", "outcome": "TaskResult[T] | None", "is_stored": "bool"},
     "RunningWorker": {"worker_id": "str", "is_draining": "bool", "is_lost": "bool"},
 }
+OTHERWISE: Final = {"Target": "flowstore.typed.face"}
+"""Types that a synchronous class has another one for, of the same name, and where that is."""
 ASSIGNED: Final = {"result"}
 
 HEADER: Final = '''"""The synchronous classes. Do not change them: scripts/make_sync.py writes them."""
@@ -84,7 +102,7 @@ class Module:
         return " ".join((ast.get_source_segment(self.text, node) or "").split())
 
     def origin(self, name: str) -> str:
-        return self.sources.get(name, self.name)
+        return OTHERWISE.get(name) or self.sources.get(name, self.name)
 
 
 class Face:
@@ -110,9 +128,9 @@ class Face:
                 yield from self._method(each)
 
     def _base(self, generic: bool) -> str:
-        if self.name == BACKEND:
-            self._imports.add(("flowstore.sync.store", "Store"))
-            return "Store"
+        if self.name in BASES:
+            self._imports.add(BASES[self.name])
+            return BASES[self.name][1]
         base = "BlockFace" if self.name in BLOCKS else "Face"
         self._imports.add((self.module.name, f"{self.name} as Async{self.name}"))
         self._imports.add(("flowstore.sync.faces", base))
@@ -180,9 +198,9 @@ class Face:
             path = "backend"
         else:
             self._imports |= {("collections.abc", "Callable"), ("flowstore.base", "BaseResultBackend")}
-            self._imports.add(("flowstore.sync.links", "Link"))
+            self._imports |= {("flowstore.sync.links", "Link"), ("typing", "Any")}
             of = f"Callable[[BaseResultBackend], Async{self.name}]"
-            yield from ["", f"    def __init__(self, link: Link, of: {of}) -> None:"]
+            yield from ["", f"    def __init__(self, link: Link[Any], of: {of}) -> None:"]
             yield "        super().__init__(link, of)"
             path = "of(backend)"
         for name, kind in parts.items():
@@ -334,11 +352,11 @@ def filled(text: str, width: int, taken: int) -> str:
 
 def imported(imports: set[tuple[str, str]]) -> Iterator[str]:
     """The import statements, as ruff sorts them."""
-    modules = sorted({module for module, _ in imports}, key=lambda name: (name.startswith("flowstore"), name))
-    is_own = False
+    modules = sorted({module for module, _ in imports}, key=lambda name: (_group(name), name))
+    group = 0
     for module in modules:
-        if module.startswith("flowstore") and not is_own:
-            is_own = True
+        if _group(module) != group:
+            group = _group(module)
             yield ""
         names = sorted((name for each, name in imports if each == module), key=_as_sorted)
         plain = [name for name in names if " as " not in name]
@@ -347,6 +365,12 @@ def imported(imports: set[tuple[str, str]]) -> Iterator[str]:
         if plain:
             yield from _import(module, plain)
         yield from (f"from {module} import {name}" for name in renamed if _is_late(name, plain))
+
+
+def _group(module: str) -> int:
+    """The standard library, other packages, flowstore itself."""
+    top = module.split(".")[0]
+    return 0 if top in sys.stdlib_module_names else 2 if top == PACKAGE.name else 1
 
 
 def _is_late(name: str, plain: list[str]) -> bool:
@@ -368,12 +392,13 @@ def _as_sorted(name: str) -> tuple[int, str]:
     return kind, name.lower()
 
 
-def generated() -> str:
+def generated(target: str) -> str:
     imports: set[tuple[str, str]] = set()
-    classes = [list(Face(name, imports).lines()) for name in CLASSES]
+    classes = [list(Face(name, imports).lines()) for name in TARGETS[target]]
     body = "\n\n\n".join("\n".join(lines) for lines in classes)
     return f"{HEADER}\n{chr(10).join(imported(imports))}\n\n\n{body}\n"
 
 
 if __name__ == "__main__":
-    TARGET.write_text(generated(), "utf-8")
+    for target in TARGETS:
+        (PACKAGE / target).write_text(generated(target), "utf-8")

@@ -90,6 +90,18 @@ WORDS: Final = {
             "",
         ),
     ),
+    "AsyncResultsManager": (
+        (
+            "or a backend, which stays the caller's to close;",
+            "or a backend of flowstore.sync, which stays the caller's to close, and whose loop it shares;",
+        ),
+        (
+            "It opens by itself at the first call, or with ``async with``.",
+            "It opens by itself at the first call, or with ``with``, and is closed at exit at the latest. "
+            "Any number of threads may use it at the same time; forks and running event loops are as for "
+            "``flowstore.sync.ResultBackend``.",
+        ),
+    ),
 }
 """From a class or method to phrases of its docstring, and what stands there instead."""
 OF_LOOPS: Final = re.compile(r"\bawait(?!ed)|\basync(?!hronous|io)|\basyncio\.(?!CancelledError)|\bWrongLoop")

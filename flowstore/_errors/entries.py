@@ -33,11 +33,11 @@ class EntryExists(FlowstoreError, FileExistsError):
         what = "another value" if self.is_different else "a value"
         return (
             f"id {self.id!r} has {what} already, a {self.model_type} of namespace {self.namespace!r}, "
-            f"version {self.version}; to replace it, set it with behavior=OVERWRITE"
+            f"version {self.version}; WriteBehavior.OVERWRITE replaces it"
         )
 
 
-class EntryMissing(FlowstoreError, FileNotFoundError, LookupError):
+class EntryMissing(FlowstoreError, FileNotFoundError):
     """There is no entry under the id, or it has expired."""
 
     __module__ = _PUBLIC
@@ -126,7 +126,7 @@ class ForeignEntry(FlowstoreError, ValueError):
         return f"id {self.id!r} is taken by {self.what}; it is left alone: choose another id or place"
 
 
-class ModelNotRegistered(FlowstoreError, ValueError, LookupError):
+class ModelNotRegistered(FlowstoreError, ValueError):
     """A model, or the name of one, that the registry does not know in this namespace.
 
     ``id`` is that of the entry, None where the registry was asked for a name.

@@ -17,8 +17,9 @@ from uuid import UUID
 
 from flowstore._values.brief import brief
 from flowstore._values.codec import Codec
+from flowstore._values.encoding import encode_body, encode_values
 from flowstore._values.reading import decoded, read_progress, result_of, values_of
-from flowstore._values.records import Records, encode_body, encode_values
+from flowstore._values.records import Records
 from flowstore.engine import Entry, Expiry, Logged, Write
 from flowstore.fields import NO_META, FrozenMeta, check_meta
 from flowstore.models import CancelRequest, TaskResult

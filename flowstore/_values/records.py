@@ -9,12 +9,12 @@ None or empty are left out.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
+from copy import copy
 from datetime import timedelta
 from itertools import count
 from secrets import token_hex
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from pydantic_core import to_json
 
@@ -27,21 +27,20 @@ from flowstore._values.checks import (
     is_whole,
     item_check,
     joined_check,
-    with_check,
 )
 from flowstore._values.codec import Codec
+from flowstore._values.encoding import NOTHING, encode_body, encode_head, encode_progress
 from flowstore._values.facets import FIELDS, FINISH, facets_of, fixed_of
 from flowstore._values.json_text import without_unknown
-from flowstore._values.reading import DAMAGED, MAX_HEAD_BYTES, STAGES_PER_ATTEMPT, decode, decoded
+from flowstore._values.reading import DAMAGED, STAGES_PER_ATTEMPT, decode, decoded
 from flowstore.engine import ANY_STAGE, FINAL, Entry, Expiry, Logged, Section, Write
-from flowstore.errors import CorruptRecord, NotSerializable, PayloadTooLarge, UnreadableRecord
-from flowstore.models import FINISHED, Progress, TaskResult, TaskStatus
+from flowstore.errors import CorruptRecord, UnreadableRecord
+from flowstore.models import FINISHED, TaskResult, TaskStatus
 from flowstore.task_error import TaskError
 from flowstore.times import from_micros, to_micros
 
 Ttl = float | timedelta | None
 
-NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _FIELDS: Final = {"name": "task_name", "worker_id": "worker_id", "label": "labels"}
 _RANK: Final = {status: 2 if status in FINISHED else 1 for status in TaskStatus} | {TaskStatus.PENDING: 0}
 """``stage`` orders the states of a task by (retries, rank): pending < running = retrying < finished."""
@@ -99,8 +98,17 @@ class Records:
         self._failure_ttl = failure_ttl
         self.unfinished_ttl = unfinished_ttl
         self._redact = redact
-        self.facets = frozenset(facets)
+        self._list_by(facets)
         self._unreadable = unreadable
+
+    def unlisted(self) -> Self:
+        """The same, but for facets: none of the optional ones, so that what is written is in no listing."""
+        made = copy(self)
+        made._list_by(())
+        return made
+
+    def _list_by(self, facets: Collection[str]) -> None:
+        self.facets = frozenset(facets)
         self._unlisted = {*FIELDS} - self.facets
         self._by_finish = FINISHED if "finished" in self.facets else FINISHED - {TaskStatus.SUCCESS}
 
@@ -112,10 +120,12 @@ class Records:
         overwrite: bool = False,
         if_version: int | None = None,
         body: bytes | None = None,
+        more_facets: tuple[str, ...] = (),
     ) -> Write:
         """The write that stores ``result``, redacted before, under the rules of ``BaseResultBackend.store``.
 
-        ``body``: the encoded values of a result that was read without them. Where the result names its parent
+        ``body``: the encoded values of a result that was read without them. ``more_facets``: what it is
+        listed by besides its fields. Where the result names its parent
         and not the root, the root has still to be found: see _trips/families.py.
         """
         status, task_id = result.status, result.task_id
@@ -135,6 +145,7 @@ class Records:
             unlisted = {_FIELDS[facet]: getattr(result, _FIELDS[facet]) for facet in self._unlisted}
         if status in self._by_finish:
             facets += (FINISH,)
+        facets += more_facets
         fixed = () if parent is None else fixed_of(parent, root)
         times = (
             _micros(result.submitted_at),
@@ -297,54 +308,3 @@ def _in_future(expires_at: int, now: int) -> int:
 
 def _micros(at: Any) -> int | None:
     return None if at is None else to_micros(at)
-
-
-def encode_head(result: TaskResult, unlisted: Mapping[str, Any] = NOTHING) -> bytes:
-    """``unlisted``: the fields that are in no facet."""
-    if result.error is None and not unlisted and not result.meta and result.cancel_request is None:
-        return b"{}"
-    head: dict[str, object] = {}
-    if result.error is not None:
-        head["error"] = result.error.model_dump(exclude_defaults=True)
-    if kept := {name: value for name, value in unlisted.items() if value}:
-        head["unlisted"] = kept
-    if result.meta:
-        head["meta"] = result.meta
-    if (request := result.cancel_request) is not None:
-        head["cancel"] = {"at": to_micros(request.at), "reason": request.reason}
-    if not head:
-        return b"{}"
-    data = to_json(head)
-    if len(data) > MAX_HEAD_BYTES:
-        raise PayloadTooLarge("error", f"{len(data)} bytes beside the values; the limit is {MAX_HEAD_BYTES}")
-    return data
-
-
-def encode_progress(progress: Progress) -> bytes:
-    fields: dict[str, object] = {"done": progress.done}
-    if progress.total is not None:
-        fields["total"] = progress.total
-    if progress.note is not None:
-        fields["note"] = progress.note
-    return with_check(to_json(fields))
-
-
-def encode_body(result: TaskResult, codec: Codec) -> bytes:
-    """The encoded values. Raises NotSerializable with the path of one that cannot be stored."""
-    if not result.is_loaded:
-        how = "was not read whole (load_result=False or max_value)"
-        raise NotSerializable("result", f"{how}; get() the record first")
-    return encode_values(result.result, result.args, result.kwargs, codec)
-
-
-def encode_values(
-    result: object, args: Sequence[object], kwargs: Mapping[str, object], codec: Codec
-) -> bytes:
-    body: dict[str, object] = {}
-    if result is not None:
-        body["result"] = result
-    if args:
-        body["args"] = [*args]
-    if kwargs:
-        body["kwargs"] = kwargs
-    return codec.encode_fields(body)

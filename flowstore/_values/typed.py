@@ -15,7 +15,7 @@ from functools import lru_cache
 from types import UnionType
 from typing import Any, Final, Generic, cast
 
-from pydantic import BaseModel, RootModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -34,6 +34,8 @@ TypeForm = type[T] | TypeAdapter[T] | UnionType | None
 _SEQUENCES: Final = frozenset({list, tuple, deque})
 _SETS: Final = frozenset({set, frozenset})
 _DICTS: Final = frozenset({dict, OrderedDict, defaultdict})
+_LEAVES: Final = frozenset({str, int, float, bool, type(None)})
+"""What most values are made of, and nothing is to be looked for in."""
 _MAX_CHARS: Final = 300
 
 
@@ -93,7 +95,7 @@ class Typed(Generic[T]):
             value = self._resolved(value)
         kind = type(value)
         if kind in _SEQUENCES:
-            items = [self._opened(item, is_all=is_all) for item in value]
+            items = [item if type(item) in _LEAVES else self._opened(item, is_all=is_all) for item in value]
             return deque(items, value.maxlen) if kind is deque else kind(items)
         if kind in _SETS:
             members = [self._opened(member, is_all=is_all) for member in value]
@@ -102,8 +104,10 @@ class Typed(Generic[T]):
             opened = value.copy()  # of the same class, with the same factory
             opened.clear()
             for key, item in value.items():
-                own = key if type(key) is str else self._opened(key, is_all=is_all)
-                opened[own if _is_hashable(own) else key] = self._opened(item, is_all=is_all)
+                if type(key) is not str:
+                    own = self._opened(key, is_all=is_all)
+                    key = own if _is_hashable(own) else key
+                opened[key] = item if type(item) in _LEAVES else self._opened(item, is_all=is_all)
             return opened
         if not is_all and kind not in self._classes:
             return value
@@ -199,11 +203,14 @@ def _is_hashable(form: object) -> bool:
 
 def _fields_of(value: Any) -> Any:
     """The fields of an instance by name, of a RootModel its only one; None if the value is no instance."""
-    if isinstance(value, RootModel):
+    is_root = getattr(type(value), "__pydantic_root_model__", None)  # isinstance asks an abstract class
+    if is_root:
         return value.root
-    if isinstance(value, BaseModel):
-        names = (*type(value).model_fields, *(value.model_extra or ()))
-        return {name: getattr(value, name) for name in names}
+    if is_root is False:
+        fields, extra, state = type(value).__pydantic_fields__, value.__pydantic_extra__, value.__dict__
+        if not extra and fields.keys() == state.keys():
+            return state.copy()
+        return {name: getattr(value, name) for name in (*fields, *(extra or ()))}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     return None
@@ -215,9 +222,15 @@ def _is_same(value: Any, other: Any) -> bool:
         return True
     if type(value) is not type(other):
         return False
+    if type(value) in _LEAVES:
+        return bool(value == other)
     if isinstance(value, dict):
-        is_like = value.keys() == other.keys()
-        return is_like and all(_is_same(value[key], other[key]) for key in value)
+        if value.keys() != other.keys():
+            return False
+        for key, item in value.items():  # mostly pydantic has returned the same objects
+            if item is not other[key] and not _is_same(item, other[key]):
+                return False
+        return True
     if type(value) in _SEQUENCES:
         return len(value) == len(other) and all(map(_is_same, value, other))
     fields = _fields_of(value)

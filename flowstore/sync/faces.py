@@ -10,7 +10,6 @@ from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 from flowstore._core.scopes import Scope, entered_in
 from flowstore._values.arguments import check_bool
-from flowstore.base import BaseResultBackend
 from flowstore.sync.links import Link
 
 A = TypeVar("A")
@@ -21,9 +20,9 @@ _AHEAD: Final = 100
 
 
 class Face(Generic[A]):
-    """Stands before an asynchronous object of type A, which is ``_of`` the backend of this process."""
+    """Stands before an asynchronous object of type A, which is ``_of`` what the link leads to."""
 
-    def __init__(self, link: Link, of: Callable[[BaseResultBackend], A]) -> None:
+    def __init__(self, link: Link[Any], of: Callable[[Any], A]) -> None:
         self._link = link
         self._of = of
 
@@ -56,7 +55,7 @@ Block = TypeVar("Block", bound=AsyncBlock)
 class BlockFace(Face[Block]):
     """An asynchronous block of code, around code of the thread that enters it."""
 
-    def __init__(self, link: Link, block: Block) -> None:
+    def __init__(self, link: Link[Any], block: Block) -> None:
         super().__init__(link, lambda _: block)
         self._block = block
         self._scope: Scope | None = None

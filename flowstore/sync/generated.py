@@ -84,7 +84,7 @@ class AppData(Face[AsyncAppData]):
 class App(Face[AsyncApp]):
     """The app whose tasks are in this namespace: ``backend.app``. ``clear`` leaves its info and its data."""
 
-    def __init__(self, link: Link, of: Callable[[BaseResultBackend], AsyncApp]) -> None:
+    def __init__(self, link: Link[Any], of: Callable[[BaseResultBackend], AsyncApp]) -> None:
         super().__init__(link, of)
         self.data = AppData(self._link, lambda backend: of(backend).data)
 

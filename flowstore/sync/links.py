@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import suppress
 from contextvars import Context
 from threading import Lock
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from flowstore._values.types import Types
 from flowstore.base import BaseResultBackend
@@ -28,10 +28,17 @@ from flowstore.sync.portal import Portal
 T = TypeVar("T")
 
 
-class _Place:
+class Closable(Protocol):
+    async def close(self) -> None: ...
+
+
+B = TypeVar("B", bound=Closable)
+
+
+class _Place(Generic[B]):
     """A backend, and the loop it lives in once that is opened."""
 
-    def __init__(self, backend: BaseResultBackend) -> None:
+    def __init__(self, backend: B) -> None:
         self.backend = backend
         self.portal: Portal | None = None
 
@@ -40,20 +47,20 @@ class _Place:
             self.portal.close_after(self.backend.close)
 
 
-class Link:
-    """From a store to its backend in this process."""
+class Link(Generic[B]):
+    """From a store to its backend in this process, or whatever else lives in a loop and is closed there."""
 
-    def __init__(self, make: Callable[[], BaseResultBackend]) -> None:
+    def __init__(self, make: Callable[[], B]) -> None:
         self._make = make
-        self._steps: list[Callable[[BaseResultBackend], None]] = []
+        self._steps: list[Callable[[B], None]] = []
         self._is_closed = False
         self._lock = Lock()
-        self._place: _Place | None = None
+        self._place: _Place[B] | None = None
         self._finalizer = self._settle(_Place(make()))
         _LINKS.add(self)
 
     @property
-    def backend(self) -> BaseResultBackend:
+    def backend(self) -> B:
         return self._here().backend
 
     def run(self, work: Coroutine[Any, Any, T], context: Context | None = None) -> T:
@@ -84,20 +91,6 @@ class Link:
         finally:
             self._end(items)
 
-    def register_types(self, types: Types) -> None:
-        self.backend.register_types(types)
-        self._steps.append(lambda backend: backend.register_types(types))
-
-    def end_waits(self) -> None:
-        """Takes no lock and waits for nothing: a signal handler may call it in the midst of anything."""
-        place = self._here()
-        if place.portal is None:
-            place.backend.end_waits()
-        else:
-            with suppress(BackendClosed):
-                place.portal.soon(place.backend.end_waits)
-        self._steps.append(lambda backend: backend.end_waits())
-
     def close(self) -> None:
         check_may_block()
         with self._lock:
@@ -120,10 +113,10 @@ class Link:
             _OF_PARENTS.append(self._place)
         self._place = None
 
-    def _here(self) -> _Place:
+    def _here(self) -> _Place[B]:
         return self._place or self._anew()
 
-    def _anew(self) -> _Place:
+    def _anew(self) -> _Place[B]:
         with self._lock:
             if self._place is None:
                 place = _Place(self._make())
@@ -133,7 +126,7 @@ class Link:
             assert self._place is not None
             return self._place
 
-    def _settle(self, place: _Place) -> weakref.finalize[[], Link]:
+    def _settle(self, place: _Place[B]) -> weakref.finalize[[], Link[B]]:
         self._place = place
         finalizer = weakref.finalize(self, place.leave)
         finalizer.atexit = False
@@ -163,8 +156,26 @@ class Link:
                 place.portal.run(_closed(items))
 
 
-_LINKS: Final[weakref.WeakSet[Link]] = weakref.WeakSet()
-_OF_PARENTS: Final[list[_Place]] = []
+class BackendLink(Link[BaseResultBackend]):
+    """From a store of results. What is done to its backend is done to those of child processes, too."""
+
+    def register_types(self, types: Types) -> None:
+        self.backend.register_types(types)
+        self._steps.append(lambda backend: backend.register_types(types))
+
+    def end_waits(self) -> None:
+        """Takes no lock and waits for nothing: a signal handler may call it in the midst of anything."""
+        place = self._here()
+        if place.portal is None:
+            place.backend.end_waits()
+        else:
+            with suppress(BackendClosed):
+                place.portal.soon(place.backend.end_waits)
+        self._steps.append(lambda backend: backend.end_waits())
+
+
+_LINKS: Final[weakref.WeakSet[Link[Any]]] = weakref.WeakSet()
+_OF_PARENTS: Final[list[_Place[Any]]] = []
 
 
 async def _some(items: AsyncGenerator[T, None], size: int) -> tuple[list[T], Exception | None]:

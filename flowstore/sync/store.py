@@ -8,14 +8,16 @@ from typing import Self
 
 from flowstore.base import BaseResultBackend
 from flowstore.sync.faces import Face
-from flowstore.sync.links import Link
+from flowstore.sync.links import BackendLink
 
 
 class Store(Face[BaseResultBackend]):
     """``make`` returns a new backend, here and in each child process; it is called at once, to fail early."""
 
+    _link: BackendLink
+
     def __init__(self, make: Callable[[], BaseResultBackend]) -> None:
-        super().__init__(Link(make), lambda backend: backend)
+        super().__init__(BackendLink(make), lambda backend: backend)
 
     def open(self) -> None:
         self._run(self._its.open())

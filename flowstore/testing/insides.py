@@ -15,10 +15,13 @@ from flowstore import BaseResultBackend, TaskResult
 from flowstore._core.core import Core
 from flowstore._values.checks import item_check
 from flowstore._values.codec import Codec
-from flowstore._values.records import Records, encode_body
+from flowstore._values.encoding import encode_body
+from flowstore._values.records import Records
 from flowstore._values.types import Types
-from flowstore.engine import Engine, Put, Section
+from flowstore.engine import ANY_STAGE, Engine, Put, Section, Write
 from flowstore.testing.faults import EngineFaults
+from flowstore.typed import AsyncResultsManager
+from flowstore.typed.records import RecordStorage
 
 
 def core_of(backend: BaseResultBackend) -> Core:
@@ -156,3 +159,30 @@ def count_decodes(backend: BaseResultBackend) -> list[str]:
 
     waiters._decode = counted
     return decoded
+
+
+async def damage_entry(manager: AsyncResultsManager, id: str) -> None:
+    """Change what is stored under the id, where that is a record: it no longer has its checksum."""
+    core = _backend_under(manager)._core
+    async with core.life:
+        [entry] = await core.engine.read([id])
+        assert entry is not None, f"there is no record of {id!r}"
+        damaged = entry._replace(check=entry.check ^ 1)
+        [outcome] = await core.engine.write([Write(damaged, "damage", ANY_STAGE)], core.clock())
+    assert outcome.is_applied, f"the storage refused it: {outcome}"
+
+
+async def take_id_of_entry(manager: AsyncResultsManager, id: str) -> None:
+    """Store a task under the id, in the namespace of the entries."""
+    await _backend_under(manager).store(id, TaskResult.success(id, 1))
+
+
+async def close_under(manager: AsyncResultsManager) -> None:
+    """Close the backend that the manager was given."""
+    if isinstance(manager._storage, RecordStorage):
+        await manager._storage.backend.close()
+
+
+def _backend_under(manager: AsyncResultsManager) -> BaseResultBackend:
+    assert isinstance(manager._storage, RecordStorage), f"no records: {manager!r}"
+    return manager._storage.backend

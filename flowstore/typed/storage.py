@@ -96,6 +96,8 @@ class EntryStorage(ABC):
 
     max_bytes: int
     """The limit of the encoded value."""
+    op_timeout: float
+    """The seconds after which a call gives up."""
 
     @abstractmethod
     async def open(self) -> None:
@@ -140,7 +142,10 @@ class EntryStorage(ABC):
 
     @abstractmethod
     async def recent(self, wanted: Recent) -> list[Stored]:
-        """A range of the entries by time, without data; without those that cannot be read."""
+        """A range of the entries by time, without data.
+
+        Fewer than ``limit`` only at its end. Damaged ones may be among them, or may be left out.
+        """
 
     @abstractmethod
     async def kinds(self) -> list[Kind]:
@@ -160,7 +165,7 @@ class EntryStorage(ABC):
 
     @abstractmethod
     def changes(self, prefix: str) -> AsyncGenerator[str, None]:
-        """The id of each entry that is written from this call on, below ``prefix`` as in ``scan``.
+        """The id of each entry that is written from this call on and begins with ``prefix``.
 
         Each at least once after its last write, by any process, and as soon as that is done. It never ends.
         """

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import flowstore
-from flowstore import features, sync
+from flowstore import features, sync, typed
 from scripts import make_sync, sync_words
 
 PAIRS: dict[str, tuple[type, type]] = {
@@ -22,6 +22,7 @@ PAIRS: dict[str, tuple[type, type]] = {
     "workflows": (features.Workflows, sync.Workflows),
     "workers": (features.Workers, sync.Workers),
     "app": (features.App, sync.App),
+    "typed results": (typed.AsyncResultsManager, typed.ResultsManager),
 }
 
 
@@ -29,10 +30,11 @@ def public(kind: type) -> dict[str, Any]:
     return {name: value for name, value in inspect.getmembers(kind) if make_sync.is_public(name)}
 
 
-def test_written_by_the_script() -> None:
+@pytest.mark.parametrize("target", make_sync.TARGETS)
+def test_written_by_the_script(target: str) -> None:
     """What is checked in is what the script makes of the asynchronous classes as they are now."""
-    written = make_sync.TARGET.read_text("utf-8")
-    assert written == make_sync.generated(), "run python -m scripts.make_sync"
+    written = (make_sync.PACKAGE / target).read_text("utf-8")
+    assert written == make_sync.generated(target), "run python -m scripts.make_sync"
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -65,8 +67,8 @@ def test_a_stale_phrase_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A replacement whose phrase is gone from the docstring stops the script, and so does a missing one."""
     monkeypatch.setitem(sync_words.WORDS, "Data.get", (("no such phrase", "x"),))
     with pytest.raises(SystemExit, match=r"Data\.get"):
-        make_sync.generated()
+        make_sync.generated("sync/generated.py")
     monkeypatch.delitem(sync_words.WORDS, "Data.get")
     monkeypatch.delitem(sync_words.WORDS, "BaseResultBackend.worker")
     with pytest.raises(SystemExit, match=r"BaseResultBackend\.worker: its docstring says 'async'"):
-        make_sync.generated()
+        make_sync.generated("sync/generated.py")

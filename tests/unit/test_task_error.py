@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowstore import TaskError, TaskResult
+from flowstore._values.encoding import encode_head
 from flowstore._values.reading import MAX_HEAD_BYTES
-from flowstore._values.records import encode_head
 from flowstore.testing.support import EFFORT
 
 

@@ -147,7 +147,7 @@ def test_what_is_not_registered(registry: ModelRegistry) -> None:
     for name, namespace in [("Report", "default"), ("Line", "metrics"), ("Report", "none")]:
         with pytest.raises(ModelNotRegistered, match=f"model {name} is not .* namespace '{namespace}'"):
             registry.get_model_class(name, namespace)
-        with pytest.raises(LookupError):
+        with pytest.raises(ModelNotRegistered):
             registry.class_of(Kind(namespace, name))
     with pytest.raises(ModelNotRegistered, match="model Line is not registered in any namespace"):
         registry.kind_of(Line)

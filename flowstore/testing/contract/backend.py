@@ -41,6 +41,7 @@ from flowstore.testing.contract.moving import LoopsContract
 from flowstore.testing.contract.observing import ObservingContract
 from flowstore.testing.contract.outages import OutageContract
 from flowstore.testing.contract.pinging import PingContract
+from flowstore.testing.contract.reader_types import ReaderTypesContract
 from flowstore.testing.contract.redacting import RedactingContract
 from flowstore.testing.contract.registering import WorkersContract
 from flowstore.testing.contract.registering_types import RegisterTypesContract
@@ -51,7 +52,6 @@ from flowstore.testing.contract.subclasses import SubclassContract
 from flowstore.testing.contract.sweeping import SweepContract
 from flowstore.testing.contract.taking import TakeContract
 from flowstore.testing.contract.tracking import TrackContract
-from flowstore.testing.contract.typed import TypedContract
 from flowstore.testing.contract.updating import UpdateContract
 from flowstore.testing.contract.vacuuming import VacuumContract
 from flowstore.testing.contract.waits import WaitingContract
@@ -89,7 +89,7 @@ class BackendContract(
     ValuesContract,
     EverydayContract,
     EvolvingContract,
-    TypedContract,
+    ReaderTypesContract,
     RegisterTypesContract,
     BeginningsContract,
     MetaContract,

@@ -172,6 +172,8 @@ def _header(document: dict[str, Any]) -> Header:
     )
     if type(header.version) is not int or type(header.size) is not int or not all(map(_is_str, header.kind)):
         raise TypeError("a field of another type")
+    if header.version < 1 or header.size < 0:
+        raise ValueError("a version or a size that no entry has")
     return header
 
 

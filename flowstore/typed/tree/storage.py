@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
+from pathlib import Path
 from threading import Lock
 from typing import Any, Final, Literal, TypeVar
 
@@ -54,14 +55,17 @@ class TreeStorage(EntryStorage):
             raise ValueError(f"durability: expected one of {', '.join(DURABILITIES)}, got {durability!r:.80}")
         self._is_synced = durability == "full"
         self._clock = clock or _wall_clock
-        self._op_timeout = check_duration("op_timeout", op_timeout)
+        self.op_timeout = check_duration("op_timeout", op_timeout)
         self._recheck_interval = check_duration("recheck_interval", recheck_interval)
         self.max_bytes = check_int("max_bytes", max_bytes, 1)
         self._beginning = Lock()
         self._here = self._begin(None)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._base!r})"
+
     def _begin(self, before: _Life | None) -> _Life:
-        tree = Tree(self._base, self._is_synced, self._clock, self._op_timeout)
+        tree = Tree(self._base, self._is_synced, self._clock, self.op_timeout)
         return _Life(tree, self._recheck_interval, before)
 
     @property
@@ -197,7 +201,7 @@ def _checked_base(base_dir: str | os.PathLike[str]) -> str:
     base = os.fspath(base_dir)
     if not isinstance(base, str) or not base or "\0" in base:
         raise ValueError(f"base_dir: expected the path of a folder, got {base!r:.200}")
-    return os.path.abspath(base)
+    return str(Path(base).absolute())
 
 
 def _wall_clock() -> int:

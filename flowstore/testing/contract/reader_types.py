@@ -67,7 +67,7 @@ def report() -> Report:
     return Report(title="x", prices=[Price(Amount=1), Price(Amount=2)])
 
 
-class TypedContract(Contract):
+class ReaderTypesContract(Contract):
     @pytest.mark.parametrize("types", [KNOWN, {"r": Report, "p": Plain}, []], ids=["same", "named", "none"])
     async def test_a_type_that_the_reader_names(self, make_backend: MakeBackend, types: Any) -> None:
         """Every reading verb returns it, whether it is registered there or not, and under which name."""

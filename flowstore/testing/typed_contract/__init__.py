@@ -1,0 +1,43 @@
+"""The contract of typed results, for authors of storages of entries and of backends.
+
+Subclass ``TypedContract`` in a test module and give it the fixtures of ``TypedContractBase``:
+
+    class TestMine(TypedContract):
+        @pytest.fixture
+        def place(self, tmp_path: Path) -> Place:
+            def make(registry: ModelRegistry, **options: Any) -> AsyncResultsManager:
+                return AsyncResultsManager(f"my:///{tmp_path}/x", registry=registry, **options)
+
+            return Place(make)
+
+It needs the extra ``flowstore[testing]``: pytest, pytest-asyncio and hypothesis.
+"""
+
+from pkgutil import iter_modules
+
+import pytest
+
+pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in iter_modules(__path__)))
+
+# Imported late (E402): pytest rewrites the asserts of a module only if told before its import.
+from flowstore.testing.typed_contract.base import Place  # noqa: E402
+from flowstore.testing.typed_contract.listing import EntriesContract, IdsContract  # noqa: E402
+from flowstore.testing.typed_contract.managing import ManagingContract  # noqa: E402
+from flowstore.testing.typed_contract.racing import RacingContract  # noqa: E402
+from flowstore.testing.typed_contract.reading import ReadingContract  # noqa: E402
+from flowstore.testing.typed_contract.waiting import WaitingContract  # noqa: E402
+from flowstore.testing.typed_contract.writing import WritingContract  # noqa: E402
+
+__all__ = ["Place", "TypedContract"]
+
+
+class TypedContract(
+    WritingContract,
+    ReadingContract,
+    IdsContract,
+    EntriesContract,
+    WaitingContract,
+    ManagingContract,
+    RacingContract,
+):
+    """What typed results promise, wherever they are kept. Override the fixture ``place``, nothing else."""

@@ -1,0 +1,155 @@
+"""Entries by their ids and by time, waits for one, and writes of many."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+from pydantic import BaseModel
+
+from flowstore._values import cursors
+from flowstore._values.arguments import MAX_PAGE, check_instant, check_int
+from flowstore.engine import Position
+from flowstore.errors import WaitTimeout
+from flowstore.typed import deciding
+from flowstore.typed.behaviors import WriteBehavior
+from flowstore.typed.entries import EntryPage, info_of
+from flowstore.typed.ids import below
+from flowstore.typed.storage import After, EntryStorage, Kind, New, Recent, Stored
+from flowstore.typed.values import Values
+
+_FIRST_STEP: Final = 64
+_STEP: Final = 1_000
+_AT_ONCE: Final = 500
+
+
+async def walk(
+    storage: EntryStorage,
+    prefix: str | None,
+    after: str | None,
+    *,
+    most: int | None = None,
+    most_at_once: int = _STEP,
+) -> AsyncGenerator[list[str], None]:
+    """The ids of all entries, or of one and those below it, in order and in steps, none of them empty."""
+    is_first = prefix is not None and (after is None or after < prefix) and most != 0
+    if is_first and await deciding.stands(storage, str(prefix)):
+        yield [str(prefix)]
+        most = None if most is None else most - 1
+    start, size = "" if prefix is None else below(prefix), min(_FIRST_STEP, most_at_once)
+    while most is None or most > 0:
+        # Small at first: what is read behind the end of a range that ends soon is read in vain.
+        limit = size if most is None else min(most, most_at_once)
+        found = await storage.scan(start, after, limit)
+        if found:
+            yield [each.id for each in found]
+            after, size = found[-1].id, min(2 * size, most_at_once)
+        if len(found) < limit:
+            return
+        most = None if most is None else most - len(found)
+
+
+async def each(steps: AsyncGenerator[list[str], None]) -> AsyncGenerator[str, None]:
+    async with aclosing(steps):
+        async for ids in steps:
+            for id in ids:
+                yield id
+
+
+def changed(storage: EntryStorage, prefix: str | None) -> AsyncGenerator[str, None]:
+    """The ids that are written from this call on: of one entry and of those below it."""
+    return _within(storage.changes(prefix or ""), prefix)
+
+
+async def _within(changes: AsyncGenerator[str, None], prefix: str | None) -> AsyncGenerator[str, None]:
+    start = "" if prefix is None else below(prefix)
+    async with aclosing(changes) as ids:
+        async for id in ids:
+            if id == prefix or id.startswith(start):
+                yield id
+
+
+async def awaited(storage: EntryStorage, id: str, timeout: float | None) -> Stored | None:
+    """What is stored under the id as soon as something is; None at the deadline."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        [stored] = await storage.read([id])
+        if stored is not None:
+            return stored
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            return None
+        try:
+            await storage.appeared(id, left)
+        except WaitTimeout:
+            return None
+
+
+async def kinds(
+    storage: EntryStorage, values: Values, model_class: type[BaseModel] | None, namespace: str | None
+) -> list[Kind] | None:
+    """The kinds to list; None: all."""
+    if model_class is not None:
+        return values.kinds_of(model_class, namespace)
+    if namespace is None:
+        return None
+    return [kind for kind in await storage.kinds() if kind.namespace == namespace]
+
+
+async def page(
+    storage: EntryStorage,
+    kinds: Sequence[Kind] | None,
+    chosen_by: tuple[str | None, ...],
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+    cursor: str | None,
+) -> EntryPage:
+    """One more is read, only to know whether it goes on. ``chosen_by``: what the cursor is bound to."""
+    check_int("limit", limit, 1, MAX_PAGE)
+    first = None if since is None else check_instant("since", since)
+    last = None if until is None else check_instant("until", until)
+    bound_to = ("entries", *chosen_by, first, last)
+    after = None
+    if cursor is not None:
+        place = cursors.decode(cursor, *bound_to)
+        after = After(-place.sort, place.id)
+    found = await storage.recent(Recent(limit + 1, kinds, first, last, after))
+    shown = [each for each in found[:limit] if each.trouble is None]
+    if len(found) <= limit:
+        return EntryPage([*map(info_of, shown)])
+    last_one = deciding.usable((shown or found)[-1])  # only that of one that can be read has a known place
+    place = Position(-last_one.updated_at, last_one.id)
+    return EntryPage([*map(info_of, shown)], cursors.encode(place, *bound_to))
+
+
+async def write_all(
+    storage: EntryStorage, values: Values, new: Sequence[New], behavior: WriteBehavior
+) -> dict[str, bool]:
+    """What ``deciding.write`` returns for each. Raises the first of their errors when all are done."""
+    done: dict[str, bool | BaseException] = {each.id: False for each in new}
+    left = list(new)
+    if behavior in deciding.CREATES_FIRST:
+        created = await storage.create(left)
+        done.update(zip([each.id for each in left], created, strict=True))
+        left = [each for each, is_new in zip(left, created, strict=True) if not is_new]
+
+    async def write(each: New) -> bool:
+        return await deciding.write_over(storage, each, behavior, partial(values.is_same, each))
+
+    for start in range(0, len(left), _AT_ONCE):  # at once, so that they share their trips
+        step = left[start : start + _AT_ONCE]
+        outcomes = await asyncio.gather(*map(write, step), return_exceptions=True)
+        done.update(zip([each.id for each in step], outcomes, strict=True))
+    return {id: _told(outcome) for id, outcome in done.items()}
+
+
+def _told(outcome: bool | BaseException) -> bool:
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome

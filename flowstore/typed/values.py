@@ -1,0 +1,121 @@
+"""Models to the bytes that are stored, and back, by what a registry says of them."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar, cast
+
+from pydantic import BaseModel
+
+from flowstore._values.canonical import canonical
+from flowstore._values.codec import Codec, DecodeError
+from flowstore._values.typed import Typed, typed_of
+from flowstore.errors import (
+    DamagedEntry,
+    EntryMismatch,
+    InvalidEntry,
+    ModelNotRegistered,
+    UnexpectedValue,
+)
+from flowstore.typed.deciding import usable
+from flowstore.typed.registry import ModelRegistry
+from flowstore.typed.storage import EntryStorage, Kind, New, Stored
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_VALUE: Final = "result"
+"""The name of the value among those of a record; to an operator an entry is a task with a result."""
+
+
+class Values:
+    """Encodes for one storage, and decodes. Every call looks at the registry as it is then."""
+
+    def __init__(self, registry: ModelRegistry, storage: EntryStorage) -> None:
+        self.registry = registry
+        self._storage = storage
+
+    def encoded(self, id: str, value: object, namespace: str | None, strict: bool, ttl: Any) -> New:
+        """The entry to write. Raises ModelNotRegistered, and NotSerializable with the path in the model."""
+        if not isinstance(value, BaseModel):
+            raise TypeError(f"model: expected an instance of a pydantic model, got {type(value).__name__}")
+        kind = self.registry.kind_of(type(value), namespace, strict)
+        cls = self.registry.class_of(kind)
+        if type(value) is not cls:  # of a module that was loaded again: the same fields, in another class
+            value = _checks(cls).checked(value, id, "model", "model of id")
+        value = self._storage.redacted(id, kind, value)
+        return New(id, kind, self._encode(value, kind), ttl)
+
+    def decoded(self, stored: Stored, model_class: type[Model] | None, namespace: str | None) -> Model:
+        """The value of an entry that was read with its data. Raises what ``get`` raises."""
+        cls = self._class_for(usable(stored), model_class, namespace)
+        kind, value = stored.kind, self._decode(stored)
+        try:
+            return cast(Model, _checks(cls).checked(value, stored.id, kind.name))
+        except UnexpectedValue as error:
+            raise InvalidEntry(
+                stored.id, kind.name, kind.namespace, error.path, error.reason
+            ) from error.__cause__
+
+    def is_same(self, new: New, standing: Stored) -> bool:
+        """Whether the value that stands equals the new one, as ``canonical`` has it, and is of its model."""
+        if standing.kind == new.kind and standing.data == new.data:
+            return True
+        try:
+            cls = self.registry.class_of(standing.kind)
+            if standing.kind.namespace != new.kind.namespace or cls is not self.registry.class_of(new.kind):
+                return False
+            value: BaseModel = self.decoded(standing, None, None)
+        except (InvalidEntry, ModelNotRegistered):
+            return False
+        return canonical(self._encode(value, new.kind)) == canonical(new.data)
+
+    def kinds_of(self, model_class: type[BaseModel], namespace: str | None) -> list[Kind]:
+        """The kinds that entries of this model may have: its own, and its former names."""
+        kind = self.registry.kind_of(model_class, namespace)
+        return [*self.registry.names_of(kind)]
+
+    def _class_for(
+        self, stored: Stored, model_class: type[Model] | None, namespace: str | None
+    ) -> type[BaseModel]:
+        """The class to make an instance of."""
+        kind = stored.kind
+        if namespace is not None and namespace != kind.namespace:
+            raise EntryMismatch(stored.id, kind.name, kind.namespace, f"of namespace {namespace!r}")
+        try:
+            cls = self.registry.class_of(kind)
+        except ModelNotRegistered:
+            if model_class is None:
+                raise ModelNotRegistered(kind.name, kind.namespace, stored.id) from None
+            cls = None
+        if model_class is None:
+            assert cls is not None
+            return cls
+        _check_model(model_class)
+        if cls is not None and issubclass(cls, model_class):
+            return cls
+        own = self.registry.class_of(self.registry.kind_of(model_class, namespace))
+        if cls is not own:
+            raise EntryMismatch(stored.id, kind.name, kind.namespace, f"of model {model_class.__name__}")
+        return model_class
+
+    def _encode(self, value: object, kind: Kind) -> bytes:
+        return self._codec(kind).encode_fields({_VALUE: value})
+
+    def _codec(self, kind: Kind) -> Codec:
+        return self.registry.codec(self._storage.max_bytes, kind.namespace)
+
+    def _decode(self, stored: Stored) -> object:
+        try:
+            return self._codec(stored.kind).decode_fields(stored.data or b"", {_VALUE})[_VALUE]
+        except (DecodeError, KeyError) as error:
+            raise DamagedEntry(stored.id, stored.kind.name, str(error)) from error
+
+
+def _checks(cls: type[BaseModel]) -> Typed[Any]:
+    checks = typed_of(cls, "model_class")
+    assert checks is not None
+    return checks
+
+
+def _check_model(model_class: object) -> None:
+    if not (isinstance(model_class, type) and issubclass(model_class, BaseModel)):
+        raise TypeError(f"model_class: expected a pydantic model, got {model_class!r:.80}")
