@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
+from pathlib import Path
 from threading import Lock
 from typing import Any, Final, Literal, TypeVar
 
@@ -197,7 +198,7 @@ def _checked_base(base_dir: str | os.PathLike[str]) -> str:
     base = os.fspath(base_dir)
     if not isinstance(base, str) or not base or "\0" in base:
         raise ValueError(f"base_dir: expected the path of a folder, got {base!r:.200}")
-    return os.path.abspath(base)
+    return str(Path(base).absolute())
 
 
 def _wall_clock() -> int:
