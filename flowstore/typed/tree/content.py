@@ -7,8 +7,9 @@
 the names of the fields that were set, extra fields and private ones: the last three are ``model``, which is
 left out where all fields were set and there is nothing else.
 
-``Stored.data`` is put together again byte for byte. Codecs spell JSON as ``json`` does; should one spell
-something else, or not write a model at all, ``form`` says so: "json" for any value, "text" for a str of it.
+``Stored.data`` is put together again byte for byte: the codec spells JSON either as pydantic does or as
+``json``, which differ in floats, and the checksum tells which. Should it spell something else, or not write a
+model at all, ``form`` says so: "json" for any value, "text" for a str of it.
 
 The checksum is made of the values, not of the text: to format a file anew is no damage.
 """
@@ -17,10 +18,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from flowstore.times import from_iso, from_micros, to_micros
 from flowstore.typed.storage import UNKNOWN, Kind, Stored, Trouble, unusable
@@ -45,7 +49,8 @@ class Header(NamedTuple):
     size: int
 
     def checksum(self, data: bytes) -> str:
-        return f"{crc32(data, crc32(_compact([FORMAT, *self]).encode())):08x}"
+        (namespace, name), *numbers = self
+        return f"{crc32(data, crc32(f'{FORMAT} {numbers} {namespace}:{name} '.encode())):08x}"
 
 
 def written(header: Header, data: bytes) -> bytes:
@@ -73,9 +78,9 @@ def _text(document: dict[str, Any]) -> bytes:
 
 def _apart(kind: Kind, data: bytes) -> dict[str, Any]:
     """What of the file stands for the encoded value."""
-    value = json.loads(data)
+    value = _parsed(data)
     for parts in (_model_parts(kind, value), {"form": "json", "data": value}):
-        if parts is not None and _together(kind, parts) == data:
+        if parts is not None and data in _together(kind, parts):
             return parts
     return {"form": "text", "data": data.decode()}
 
@@ -93,15 +98,33 @@ def _plain_model(fields: dict[str, Any]) -> list[Any]:
     return [sorted(fields), None, None]
 
 
-def _together(kind: Kind, document: dict[str, Any]) -> bytes:
-    """The encoded value. Raises ValueError, TypeError or KeyError where the file is not as it was written."""
+def _together(kind: Kind, document: dict[str, Any]) -> Iterator[bytes]:
+    """The encoded value, in each way that it may be spelled.
+
+    Raises ValueError, TypeError or KeyError where the file is not as it was written.
+    """
     data, form = document["data"], document.get("form")
     if form == "text":
-        return str(data).encode()
-    if form == "json":
-        return _compact(data).encode()
-    model = document.get("model") or _plain_model(data)
-    return _compact({"result": {"$model": [f"{kind.namespace}:{kind.name}", data, *model]}}).encode()
+        yield str(data).encode()
+    elif form == "json":
+        yield from _spelled(data)
+    else:
+        model = document.get("model") or _plain_model(data)
+        yield from _spelled({"result": {"$model": [f"{kind.namespace}:{kind.name}", data, *model]}})
+
+
+def _spelled(value: Any) -> Iterator[bytes]:
+    with suppress(ValueError):  # nested too deep for it
+        yield to_json(value)
+    yield _compact(value).encode()
+
+
+def _parsed(text: bytes) -> Any:
+    """Raises ValueError."""
+    try:
+        return from_json(text)
+    except ValueError:  # perhaps nested too deep for it
+        return json.loads(text)
 
 
 def is_ours(beginning: bytes) -> bool:
@@ -118,7 +141,7 @@ def header_of(id: str, beginning: bytes) -> Stored | None:
     if not found:
         return None
     try:
-        document = json.loads(before.rstrip().removesuffix(b",") + b"}")
+        document = from_json(before.rstrip().removesuffix(b",") + b"}")
         return Stored(id, *_header(document)) if document["flowstore"] == FORMAT else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return None  # laid out otherwise, or damaged
@@ -131,7 +154,7 @@ def entry_of(id: str, text: bytes, *, with_data: bool = True) -> Stored:
         return unusable(id, *_unmarked(text))
     kind = UNKNOWN
     try:
-        document = json.loads(text)
+        document = _parsed(text)
         if (found := document["flowstore"]) != FORMAT:
             newer = (
                 f"an entry of format {found}; this flowstore knows formats up to {FORMAT}: upgrade flowstore"
@@ -139,10 +162,10 @@ def entry_of(id: str, text: bytes, *, with_data: bool = True) -> Stored:
             return unusable(id, Trouble.FOREIGN, newer)
         kind = Kind(str(document.get("namespace", "")), str(document.get("model_type", "")))
         header = _header(document)
-        data = _together(header.kind, document)
-        if document["checksum"] != header.checksum(data) or header.size != len(data):
-            return unusable(id, Trouble.DAMAGED, "its checksum does not agree", kind)
-        return Stored(id, *header, data if with_data else None)
+        for data in _together(header.kind, document):
+            if document["checksum"] == header.checksum(data) and header.size == len(data):
+                return Stored(id, *header, data if with_data else None)
+        return unusable(id, Trouble.DAMAGED, "its checksum does not agree", kind)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         return unusable(id, Trouble.DAMAGED, _reason(error), kind)
 
@@ -181,5 +204,6 @@ def _is_str(value: object) -> bool:
     return isinstance(value, str)
 
 
+@lru_cache(64)
 def _iso(micros: int) -> str:
     return from_micros(micros).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import heapq
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Condition
@@ -59,7 +58,7 @@ class Tree:
         self._clock = clock
         self._timeout = timeout
         self._disk = Disk(base, is_synced, timeout)
-        self._locks = Locks(self.own)
+        self._locks = Locks(self.own, self._recover)
         self._identity: tuple[int, int] | None = None
         self._calls = 0
         self._ended = Condition()
@@ -191,7 +190,7 @@ class Tree:
 
     def _expire(self, id: str) -> None:
         names = checked_names_of(id)
-        with self._locks.held(stripe_of(id), 0, 0) as stripe:
+        with self._locks.stripe(stripe_of(id), 0) as stripe:
             found = self._standing(id, names, now := self._clock())
             if found is not None and not found.trouble and _is_expired(found, now):
                 self._disk.remove(stripe, names)
@@ -241,13 +240,8 @@ class Tree:
     def _ttl(self, entry: New) -> int | None:
         return None if isinstance(entry.ttl, DefaultTtl) else check_ttl("ttl", entry.ttl)
 
-    @contextmanager
-    def _locked(self, id: str) -> Iterator[Stripe]:
-        deadline = time.monotonic() + self._timeout
-        with self._locks.held(stripe_of(id), deadline, self._timeout) as stripe:
-            if stripe.note:
-                self._recover(stripe)
-            yield stripe
+    def _locked(self, id: str) -> Stripe:
+        return self._locks.stripe(stripe_of(id), self._timeout)
 
     def _recover(self, stripe: Stripe) -> None:
         names = stripe.note.split("/")
@@ -255,9 +249,8 @@ class Tree:
 
     def _tidy_up(self, number: int) -> None:
         # Whoever holds a lock is alive, and of another user's the own processes take care.
-        with suppress(StorageTimeout, PermissionError), self._locks.held(number, 0, 0) as stripe:
-            if stripe.note or os.path.lexists(stripe.new):
-                self._recover(stripe)
+        with suppress(StorageTimeout, PermissionError), self._locks.stripe(number, 0) as stripe:
+            self._recover(stripe)  # a file may be left without a note
 
     def _make(self) -> None:
         is_new = not os.path.isdir(self.own)

@@ -19,8 +19,8 @@ import fcntl
 import os
 import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock
 from typing import Final
 from zlib import crc32
@@ -57,12 +57,39 @@ def stripe_of(id: str) -> int:
 
 
 class Stripe:
-    """A lock that is held, with the note in its file and the place for a new file."""
+    """A lock, held in a ``with`` block, with the note in its file and the place for a new file.
 
-    def __init__(self, new: str, descriptor: int) -> None:
-        self.new = new
+    Entering raises StorageTimeout after ``timeout`` seconds. ``recover`` is called where a note is found.
+    """
+
+    def __init__(self, path: str, queue: Lock, timeout: float, recover: Callable[[Stripe], None]) -> None:
+        self.new = path + NEW
         """Where the holder may write a file that is to replace another one."""
-        self._descriptor = descriptor
+        self._path = path + LOCK
+        self._queue = queue
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+        self._recover = recover
+        self._descriptor = -1
+
+    def __enter__(self) -> Stripe:
+        # Mostly nobody else is there, and the time need not be looked at.
+        if not self._queue.acquire(False) and not self._queue.acquire(timeout=self._left()):
+            raise self._late()
+        try:
+            self._descriptor = self._locked()
+        except BaseException:
+            self._queue.release()
+            raise
+        if self.note:
+            self._tidy_up()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            _unlock(self._descriptor)
+        finally:
+            self._queue.release()
 
     @property
     def note(self) -> str:
@@ -79,47 +106,41 @@ class Stripe:
         with suppress(OSError):
             os.pwrite(self._descriptor, _CROSSED_OUT, 0)
 
+    def _locked(self) -> int:
+        pause = _FIRST_PAUSE
+        while (descriptor := _try_lock(self._path)) is None:
+            if not (left := self._left()):
+                raise self._late()
+            time.sleep(min(left, pause * random.uniform(0.5, 1)))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        return descriptor
+
+    def _tidy_up(self) -> None:
+        try:
+            self._recover(self)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _left(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
+
+    def _late(self) -> StorageTimeout:
+        return StorageTimeout(
+            f"{self._path}: others held this lock for all of op_timeout, {self._timeout:g} s"
+        )
+
 
 class Locks:
     """The locks in a folder, for the threads of one storage."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, recover: Callable[[Stripe], None]) -> None:
         self._folder = folder
+        self._recover = recover
         self._queues = [Lock() for _ in range(STRIPES)]
 
-    @contextmanager
-    def held(self, stripe: int, deadline: float, timeout: float) -> Iterator[Stripe]:
-        """Hold a lock for the block.
-
-        Raises StorageTimeout at ``deadline``, of the monotonic clock; ``timeout`` is what that came from.
-        """
-        queue = self._queues[stripe]
-        if not queue.acquire(timeout=max(0, deadline - time.monotonic())):
-            raise self._late(stripe, timeout)
-        try:
-            with self._locked(stripe, deadline, timeout) as descriptor:
-                yield Stripe(f"{self._folder}/{stripe:02x}{NEW}", descriptor)
-        finally:
-            queue.release()
-
-    @contextmanager
-    def _locked(self, stripe: int, deadline: float, timeout: float) -> Iterator[int]:
-        path, pause = f"{self._folder}/{stripe:02x}{LOCK}", _FIRST_PAUSE
-        while (descriptor := _try_lock(path)) is None:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise self._late(stripe, timeout)
-            time.sleep(min(left, pause * random.uniform(0.5, 1)))
-            pause = min(2 * pause, _LONGEST_PAUSE)
-        try:
-            yield descriptor
-        finally:
-            _unlock(descriptor)
-
-    def _late(self, stripe: int, timeout: float) -> StorageTimeout:
-        return StorageTimeout(
-            f"{self._folder}/{stripe:02x}{LOCK}: others held this lock for all of op_timeout, {timeout:g} s"
-        )
+    def stripe(self, number: int, timeout: float) -> Stripe:
+        return Stripe(f"{self._folder}/{number:02x}", self._queues[number], timeout, self._recover)
 
 
 def _try_lock(path: str) -> int | None:
@@ -148,6 +169,6 @@ def _unlock(descriptor: int) -> None:
 
 
 def _close(descriptor: int) -> None:
-    with _forking:
-        _held.discard(descriptor)
-        os.close(descriptor)
+    """Of one that no lock is held by any more: a child that does not know of it does no harm."""
+    _held.discard(descriptor)
+    os.close(descriptor)

@@ -19,11 +19,14 @@ from flowstore.typed.tree.content import HEADER_BYTES, entry_of, header_of, is_o
 from flowstore.typed.tree.names import SUFFIX, names_of, unescape
 
 _TO_READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_NO_FILE: Final = "something that is no file"
 _ABSENT: Final = (errno.ENOENT, errno.ENAMETOOLONG)
 _FOREIGN: Final = {
     errno.ENOTDIR: "a file in the place of a folder",
     errno.ELOOP: "a symbolic link",
-    errno.ENXIO: "a socket or a pipe",
+    errno.EISDIR: _NO_FILE,
+    errno.ENXIO: _NO_FILE,
+    errno.EAGAIN: _NO_FILE,
 }
 _DENIED: Final = (errno.EACCES, errno.EPERM)
 _BROKEN: Final = (errno.EIO, errno.EBADMSG)
@@ -59,13 +62,13 @@ def is_marked(path: str) -> bool:
 
 
 def _read(id: str, descriptor: int, is_whole: bool, with_data: bool) -> Stored:
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
-        return unusable(id, Trouble.FOREIGN, "something that is no file")
     text = os.read(descriptor, HEADER_BYTES)
     if not is_whole and (stored := header_of(id, text)) is not None:
         return stored
-    if is_ours(text):
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        return unusable(id, Trouble.FOREIGN, _NO_FILE)
+    if len(text) == HEADER_BYTES and is_ours(text):
         portions = [text]
         while portions[-1]:
             portions.append(os.read(descriptor, max(HEADER_BYTES, found.st_size)))
