@@ -101,7 +101,7 @@ class Typed(Generic[T]):
             members = [self._opened(member, is_all=is_all) for member in value]
             return kind(members) if all(map(_is_hashable, members)) else members
         if kind in _DICTS:
-            opened = value.copy()  # of the same class, with the same factory
+            opened = {} if kind is dict else value.copy()  # of the same class, with the same factory
             opened.clear()
             for key, item in value.items():
                 if type(key) is not str:
@@ -227,8 +227,14 @@ def _is_same(value: Any, other: Any) -> bool:
     if isinstance(value, dict):
         if value.keys() != other.keys():
             return False
-        for key, item in value.items():  # mostly pydantic has returned the same objects
-            if item is not other[key] and not _is_same(item, other[key]):
+        for key, item in value.items():
+            its = other[key]
+            if item is its:  # as mostly: pydantic returns what needs no change
+                continue
+            if type(item) in _LEAVES:
+                if type(item) is not type(its) or item != its:
+                    return False
+            elif not _is_same(item, its):
                 return False
         return True
     if type(value) in _SEQUENCES:

@@ -1,8 +1,9 @@
 """Typed results as records of a backend: finished ones without a time of submission.
 
-A listing goes by (time of submission, id), so entries, which have no such time, are listed by id: by the
-facet ``entry`` all of them, and nothing else that is in the namespace. The ids below another are one range of
-that index. A second facet, ``~entry:<namespace>:<model>``, lists them by model and by the time of their last
+The listing of successful tasks goes by (time of submission, id). Entries have no such time, so they are its
+end, in the order of their ids, and the ids below another are one range of an index that is there anyway. Only
+tasks that were stored as successful, and never submitted, are there as well, and passed over. The facet
+``~entry:<namespace>:<model>`` says what is an entry, and lists entries by model and by the time of their last
 write. What an operator sees of them in the pages of tasks is a successful task with the name of the model.
 """
 
@@ -29,11 +30,13 @@ from flowstore.models import TaskResult, TaskStatus
 from flowstore.times import from_micros
 from flowstore.typed.storage import EntryStorage, Kind, New, Recent, Stored, Trouble, unusable
 
-_ENTRY: Final = "entry"
 _KIND: Final = f"{BY_FINISH}entry:"
 _TASK: Final = "a task, which is in the same namespace"
 _CREATED: Final = "created_at"
 _STATUSES: Final = (TaskStatus.SUCCESS.value,)
+_NEVER_SUBMITTED: Final = (UNSORTED, UNSORTED)
+_FEWEST: Final = 50
+"""How many records a step of a scan reads at least, once it has met others than entries."""
 _BODILESS: Final = View(with_body=False)
 _RESULT: Final = TaskResult(task_id="-", status=TaskStatus.SUCCESS).__dict__
 
@@ -87,7 +90,7 @@ class RecordStorage(EntryStorage):
             entry.ttl,
             if_version=if_version,
             body=entry.data,
-            more_facets=(_ENTRY, kind),
+            more_facets=(kind,),
         )
 
     async def _write(self, writes: list[Write], now: int) -> list[bool]:
@@ -130,8 +133,15 @@ class RecordStorage(EntryStorage):
 
     async def scan(self, prefix: str, after: str | None, limit: int) -> list[Stored]:
         behind = after if after is not None and after > prefix else prefix
-        entries = await self._scan(Query(_STATUSES, limit, ((_ENTRY,),), _by_id(behind), max_body=0))
-        return [_stored(entry) for entry in entries if entry.id.startswith(prefix)]
+        found: list[Stored] = []
+        wanted = limit
+        while True:
+            entries = await self._scan(_by_id(behind, wanted))
+            within = [entry for entry in entries if entry.id.startswith(prefix)]
+            found += [_stored(entry) for entry in within if _may_be_entry(entry)]
+            if len(found) >= limit or len(within) < wanted:
+                return found[:limit]
+            behind, wanted = entries[-1].id, max(limit - len(found), _FEWEST)
 
     async def recent(self, wanted: Recent) -> list[Stored]:
         kinds = await self.kinds() if wanted.kinds is None else wanted.kinds
@@ -156,16 +166,16 @@ class RecordStorage(EntryStorage):
     async def kinds(self) -> list[Kind]:
         async with self._core.life:
             facets = await self._core.engine.facets(_KIND)
-        return [_kind_of([facet]) for facet in facets]
+        return [_kind_of(facet) for facet in facets]
 
     async def clear(self) -> int:
-        cleared, query = 0, Query(_STATUSES, STEP, ((_ENTRY,),), with_body=False)
+        cleared, behind = 0, ""
         while True:
-            entries = await self._scan(query)
-            cleared += sum(await self._remove(entries))
+            entries = await self._scan(_by_id(behind, STEP))
+            cleared += sum(await self._remove([entry for entry in entries if _kinds_of(entry)]))
             if len(entries) < STEP:
                 return cleared
-            query = Query(_STATUSES, STEP, ((_ENTRY,),), _by_id(entries[-1].id), with_body=False)
+            behind = entries[-1].id
 
     async def appeared(self, id: str, timeout: float | None) -> None:
         with suppress(ResultGone, UnreadableRecord):  # the read that follows finds out
@@ -185,8 +195,10 @@ class RecordStorage(EntryStorage):
                         yield id
 
 
-def _by_id(id: str) -> Position | None:
-    return Position(UNSORTED, id) if id else None
+def _by_id(behind: str, limit: int) -> Query:
+    """The records without a time of submission whose ids follow ``behind``, without their bodies."""
+    after = Position(UNSORTED, behind) if behind else None
+    return Query(_STATUSES, limit, after=after, within=_NEVER_SUBMITTED, max_body=0)
 
 
 def _result(id: str, kind: Kind, now: int, **fields: Any) -> TaskResult:
@@ -199,15 +211,13 @@ def _result(id: str, kind: Kind, now: int, **fields: Any) -> TaskResult:
 def _stored(entry: Entry, *, with_data: bool = False) -> Stored:
     if not entry.status:
         return unusable(entry.id, Trouble.DAMAGED, f"not a record of this format: {entry.head[:80]!r}")
-    if _ENTRY not in entry.facets:
+    kinds = _kinds_of(entry)
+    if not kinds:
         return unusable(entry.id, Trouble.FOREIGN, _TASK)
-    try:
-        kind = _kind_of(entry.facets)
-        created_at = entry.updated_at if entry.version == 1 else _created_at(entry.head)
-    except (ValueError, LookupError, TypeError, StopIteration):
-        return unusable(entry.id, Trouble.DAMAGED, DAMAGED)
+    kind = kinds[0]
     if not is_whole(entry):
         return unusable(entry.id, Trouble.DAMAGED, DAMAGED, kind)
+    created_at = entry.updated_at if entry.version == 1 else _created_at(entry.head)
     body = entry.body or b""
     return Stored(
         entry.id,
@@ -225,7 +235,16 @@ def _created_at(head: bytes) -> int:
     return int(from_json(head)["meta"][_CREATED])
 
 
-def _kind_of(facets: Iterable[str]) -> Kind:
-    named = next(facet for facet in facets if facet.startswith(_KIND))
-    namespace, _, name = named[len(_KIND) :].partition(":")
+def _may_be_entry(entry: Entry) -> bool:
+    """Of what cannot be read nobody can tell."""
+    return not entry.status or bool(_kinds_of(entry))
+
+
+def _kinds_of(entry: Entry) -> list[Kind]:
+    """The kind of an entry; nothing for a task."""
+    return [_kind_of(facet) for facet in entry.facets if facet.startswith(_KIND)]
+
+
+def _kind_of(facet: str) -> Kind:
+    namespace, _, name = facet[len(_KIND) :].partition(":")
     return Kind(namespace, name)
