@@ -19,7 +19,10 @@ from flowstore import BaseResultBackend, RedisBackend, SQLiteBackend, TaskResult
 from flowstore.backends.redis.format import FORMAT as REDIS_FORMAT
 from flowstore.backends.sqlite.format import FORMAT as SQLITE_FORMAT
 from flowstore.testing import ManualClock
+from flowstore.typed.tree.content import FORMAT as TREE_FORMAT
+from flowstore.typed.tree.files import OWN
 from tests.formats.sample import TYPES, at, results
+from tests.formats.tree_sample import fill_tree
 from tests.servers import start_server
 
 FOLDER = Path(__file__).parent
@@ -107,6 +110,11 @@ def load(client: Any, path: Path) -> None:
 
 def main() -> None:
     sqlite, dumped = FOLDER / f"sqlite-{SQLITE_FORMAT}.db", FOLDER / f"redis-{REDIS_FORMAT}.jsonl"
+    tree = FOLDER / f"tree-{TREE_FORMAT}"
+    if not tree.exists():
+        asyncio.run(fill_tree(str(tree)))
+        for lock in (tree / OWN).glob("*.lock"):
+            lock.unlink()
     if not sqlite.exists():
         with TemporaryDirectory() as folder:
             made = Path(folder) / "made.db"

@@ -135,7 +135,7 @@ def _listed(folder: Place, after: str | None, since: int | None) -> list[Place]:
     path = folder.path
     try:
         # A file that is moved there changes the folder, too.
-        has_files = since is None or os.stat(path).st_mtime_ns >= since
+        has_files = since is None or _latest(os.stat(path).st_mtime_ns) >= since
         with os.scandir(path) as found:
             entries = (_place(folder, path, entry, has_files) for entry in found)
             places = [place for place in entries if place is not None and _follows(place, after)]
@@ -167,6 +167,11 @@ def _follows(place: Place, after: str | None) -> bool:
 
 def _is_since(place: Place, since: int) -> bool:
     try:
-        return place.is_folder or os.lstat(place.path).st_ctime_ns >= since
+        return place.is_folder or _latest(os.lstat(place.path).st_ctime_ns) >= since
     except FileNotFoundError:
         return False
+
+
+def _latest(time: int) -> int:
+    """When it may have been at the latest: some file systems know only seconds."""
+    return time if time % 1_000_000_000 else time + 999_999_999

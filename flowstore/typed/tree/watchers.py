@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,8 +13,10 @@ from weakref import WeakSet
 from flowstore.errors import BackendClosed
 from flowstore.typed.tree.files import Written
 
-_TICK: Final = 20_000_000
-"""Nanoseconds. The times of files may be so much behind the clock."""
+_LINUX_COARSE: Final = 5
+"""The number of CLOCK_REALTIME_COARSE, which the kernel takes the times of files from."""
+_LAG: Final = 1_000 if sys.platform == "linux" else 20_000_000
+"""Nanoseconds that the times of files may be behind ``_file_clock``, which file systems round."""
 _MOST_TOLD: Final = 1_000
 
 
@@ -25,13 +28,18 @@ class Moment(NamedTuple):
 
     @classmethod
     def now(cls) -> Moment:
-        return cls(time.time_ns(), time.monotonic_ns())
+        return cls(_file_clock(), time.monotonic_ns())
 
     @property
     def of_files(self) -> int:
         """Files that were moved after this moment have this time or a later one."""
         passed = time.monotonic_ns() - self.monotonic
-        return min(self.wall, time.time_ns() - passed) - _TICK
+        return min(self.wall, _file_clock() - passed) - _LAG
+
+
+def _file_clock() -> int:
+    """The time that a file would get now, in nanoseconds."""
+    return time.clock_gettime_ns(_LINUX_COARSE) if sys.platform == "linux" else time.time_ns()
 
 
 def _by_monotonic(moment: Moment) -> int:
