@@ -588,7 +588,7 @@ async def test_closed(tree: TreeStorage) -> None:
         with pytest.raises(BackendClosed):
             await call
     with pytest.raises(BackendClosed):
-        tree.changes("")
+        await anext(tree.changes(""))
 
 
 def test_one_loop_after_the_other(tmp_path: Path) -> None:

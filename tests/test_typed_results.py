@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from flowstore import InMemoryBackend
+import flowstore
+from flowstore import ForeignEntry, InMemoryBackend, TaskResult, TaskStatus
+from flowstore.engine import Entry, Query
+from flowstore.testing.insides import replaced_verb
+from flowstore.testing.support import START
 from flowstore.testing.typed_contract import Place, TypedContract
-from flowstore.typed import AsyncResultsManager, ModelRegistry
+from flowstore.testing.typed_contract.base import MODELS, Report
+from flowstore.typed import AsyncResultsManager, ModelRegistry, WriteBehavior
+from tests.conftest import KINDS
 
 
 class TestOnMemory(TypedContract):
@@ -68,3 +74,78 @@ def _replace(file: Path, old: str, new: str) -> None:
 
 def of_url(url: str) -> Place:
     return Place(partial(AsyncResultsManager, url), {"target": url})
+
+
+@pytest.fixture(params=["memory", "sqlite", *KINDS])
+def url(request: pytest.FixtureRequest, tmp_path: Path, empty_database: Callable[[str], str]) -> str:
+    own = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/x.db"}
+    return own.get(request.param) or empty_database(request.param)
+
+
+async def test_a_list_costs_what_it_shows(url: str) -> None:
+    """Of 3,000 ids, beside as many tasks, so many are read as are listed, and a few where a range ends."""
+    async with flowstore.connect(url) as backend:
+        manager = AsyncResultsManager(backend, registry=MODELS)
+        await manager.set_many({f"{n % 3}/{n:04}": Report(score=n) for n in range(3_000)})
+        await manager.set_many({f"1/0500/{n}": Report(score=n) for n in range(3)})
+        await backend.store_many(
+            TaskResult.success(f"{n % 3}/t{n}", submitted_at=START) for n in range(3_000)
+        )
+        read: list[int] = []
+
+        def counted(scan: Callable[..., Any]) -> Callable[..., Any]:
+            async def counting(query: Query, now: int) -> list[Entry]:
+                found: list[Entry] = await scan(query, now)
+                read.append(len(found))
+                return found
+
+            return counting
+
+        with replaced_verb(backend, "scan", counted, in_storage=True):
+            assert len(await manager.list_ids("1", limit=50)) == 50
+            assert len(await manager.list_ids("1", limit=50, after="1/2000")) == 50
+            assert read == [50, 50]
+            read.clear()
+            assert len(await manager.list_ids("1/0500")) == 3
+            assert len(await manager.list_ids("none")) == 0
+            assert sum(read) <= 2 * 64
+            read.clear()
+            assert len(await manager.list_ids("1")) == 1_003
+            assert sum(read) <= 2 * 1_003
+            read.clear()
+            assert len((await manager.list(Report, limit=50)).items) == 50
+            assert read == [51]
+
+
+async def test_entries_and_tasks_leave_each_other_alone(url: str) -> None:
+    """In one namespace: tasks that were never submitted lie between the entries, and hide none."""
+    async with flowstore.connect(url) as backend:
+        manager = AsyncResultsManager(backend, registry=MODELS)
+        await backend.store_many(TaskResult.success(f"a/{n:03}", n) for n in range(300))
+        await backend.store_many(TaskResult.pending(f"p/{n}") for n in range(3))
+        wanted = [f"a/{n:03}x" for n in range(0, 300, 100)]
+        await manager.set_many({id: Report(score=1) for id in wanted})
+        assert await manager.list_ids() == await manager.list_ids("a") == wanted
+        assert await manager.list_ids(limit=2) == wanted[:2]
+        assert await manager.list_ids(limit=2, after=wanted[0]) == wanted[1:]
+        assert await backend.store("a/000x", TaskResult.success("a/000x", 1)) is False
+        shown = await backend.get("a/000x")
+        assert shown is not None
+        assert (shown.task_name, shown.status) == ("default:Report", TaskStatus.SUCCESS)
+        with pytest.raises(ForeignEntry):
+            await manager.set("p/0", Report(score=1), WriteBehavior.OVERWRITE)
+        assert await manager.clear() == 3
+        assert (await backend.count_by_status())[TaskStatus.SUCCESS] == 300
+
+
+async def test_redact_is_asked(url: str) -> None:
+    """What it makes of the value is stored, and compared."""
+
+    def redact(result: TaskResult) -> TaskResult:
+        return result.model_copy(update={"result": Report(score=0)})
+
+    async with flowstore.connect(url, redact=redact) as backend:
+        manager = AsyncResultsManager(backend, registry=MODELS)
+        assert await manager.set("a", Report(score=1)) is True
+        assert await manager.get("a", Report) == Report(score=0)
+        assert await manager.set("a", Report(score=2), WriteBehavior.OVERWRITE_IF_DIFFERENT) is False

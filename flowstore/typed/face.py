@@ -31,12 +31,12 @@ class ManagerFace(Face[AsyncResultsManager]):
     ) -> None:
         self._registry = registry
         super().__init__(*self._place(target, base_dir, options))
+        self._is_owner = not isinstance(target, ResultBackend)
 
     def _place(
         self, target: object, base_dir: Folder, options: Mapping[str, Any]
     ) -> tuple[Link[Any], Callable[[Any], AsyncResultsManager]]:
         """A link to what is there, and what makes of that the manager of this process."""
-        self._is_owner = not isinstance(target, ResultBackend)
         if isinstance(target, ResultBackend):
             if base_dir is not None or options:
                 what = "base_dir" if base_dir is not None else min(options)
@@ -49,14 +49,16 @@ class ManagerFace(Face[AsyncResultsManager]):
         return Link(make), lambda manager: manager
 
     def _use(self, target: object, base_dir: Folder, options: Mapping[str, Any]) -> None:
-        was_owner, before = self._is_owner, self._link
+        link, of = self._place(target, base_dir, options)
+        is_owner = not isinstance(target, ResultBackend)
         try:
-            link, of = self._place(target, base_dir, options)
             link.run(of(link.backend).open())
         except BaseException:
-            self._is_owner = was_owner
+            if is_owner:
+                link.close()
             raise
-        self._link, self._of = link, of
+        was_owner, before = self._is_owner, self._link
+        self._link, self._of, self._is_owner = link, of, is_owner
         if was_owner:
             before.close()
 

@@ -21,23 +21,23 @@ pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in iter_
 
 # Imported late (E402): pytest rewrites the asserts of a module only if told before its import.
 from flowstore.testing.typed_contract.base import Place  # noqa: E402
-from flowstore.testing.typed_contract.listing import EntriesContract, IdsContract  # noqa: E402
-from flowstore.testing.typed_contract.managing import ManagingContract  # noqa: E402
-from flowstore.testing.typed_contract.racing import RacingContract  # noqa: E402
-from flowstore.testing.typed_contract.reading import ReadingContract  # noqa: E402
-from flowstore.testing.typed_contract.waiting import WaitingContract  # noqa: E402
-from flowstore.testing.typed_contract.writing import WritingContract  # noqa: E402
+from flowstore.testing.typed_contract.listing import EntryIdsContract, EntryListingContract  # noqa: E402
+from flowstore.testing.typed_contract.managing import EntryManagingContract  # noqa: E402
+from flowstore.testing.typed_contract.racing import EntryRacingContract  # noqa: E402
+from flowstore.testing.typed_contract.reading import EntryReadingContract  # noqa: E402
+from flowstore.testing.typed_contract.waiting import EntryWaitingContract  # noqa: E402
+from flowstore.testing.typed_contract.writing import EntryWritingContract  # noqa: E402
 
 __all__ = ["Place", "TypedContract"]
 
 
 class TypedContract(
-    WritingContract,
-    ReadingContract,
-    IdsContract,
-    EntriesContract,
-    WaitingContract,
-    ManagingContract,
-    RacingContract,
+    EntryWritingContract,
+    EntryReadingContract,
+    EntryIdsContract,
+    EntryListingContract,
+    EntryWaitingContract,
+    EntryManagingContract,
+    EntryRacingContract,
 ):
     """What typed results promise, wherever they are kept. Override the fixture ``place``, nothing else."""

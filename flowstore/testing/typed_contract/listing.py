@@ -48,7 +48,7 @@ HOSTILE = [
 ]
 
 
-class IdsContract(TypedContractBase):
+class EntryIdsContract(TypedContractBase):
     async def test_parts_are_opaque(self, place: Place) -> None:
         """Each id has an entry of its own, whatever is in it, and comes back."""
         async with place.manager() as manager:
@@ -157,7 +157,7 @@ class IdsContract(TypedContractBase):
                 manager.watch("")
 
 
-class EntriesContract(TypedContractBase):
+class EntryListingContract(TypedContractBase):
     async def test_by_time(self, place: Place) -> None:
         """By the last write, the newest first, ties by id; bounds and pages as everywhere."""
         clock = ManualClock()

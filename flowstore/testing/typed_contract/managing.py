@@ -11,7 +11,7 @@ from flowstore.testing.typed_contract.base import MODELS, Place, Report, TypedCo
 from flowstore.typed import AsyncResultsManager
 
 
-class ManagingContract(TypedContractBase):
+class EntryManagingContract(TypedContractBase):
     async def test_it_opens_by_itself(self, place: Place) -> None:
         """At the first call; ``open`` and ``close`` may come twice."""
         manager = place.manager()

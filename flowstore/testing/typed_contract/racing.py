@@ -66,7 +66,7 @@ async def racers(place: Place, job: str, count: int) -> AsyncIterator[list[Racer
             await asyncio.to_thread(racer.close)
 
 
-class RacingContract(TypedContractBase):
+class EntryRacingContract(TypedContractBase):
     async def test_of_8_racers_one_creates(self, place: Place) -> None:
         """Exactly one True, by each behavior that creates. In a place of one process they are tasks."""
         async with place.manager() as manager:

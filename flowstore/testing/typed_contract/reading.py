@@ -68,7 +68,7 @@ def registry(**models: type[BaseModel]) -> ModelRegistry:
     return made
 
 
-class ReadingContract(TypedContractBase):
+class EntryReadingContract(TypedContractBase):
     async def test_it_comes_back_as_it_went_in(self, place: Place) -> None:
         """Each value with its type, private attributes, extra fields and the names of those that were set."""
         async with place.manager(registry(Whole=Whole, Part=Part)) as manager:

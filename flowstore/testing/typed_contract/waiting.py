@@ -24,7 +24,7 @@ async def waiting(manager: AsyncResultsManager, id: str) -> asyncio.Task[Report]
     return task
 
 
-class WaitingContract(TypedContractBase):
+class EntryWaitingContract(TypedContractBase):
     async def test_it_is_there(self, place: Place) -> None:
         """Then a wait is a get, whatever the timeout."""
         async with place.manager() as manager:

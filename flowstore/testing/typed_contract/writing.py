@@ -31,7 +31,7 @@ async def info(manager: AsyncResultsManager, id: str) -> EntryInfo:
     return found
 
 
-class WritingContract(TypedContractBase):
+class EntryWritingContract(TypedContractBase):
     @pytest.mark.parametrize("behavior", WriteBehavior)
     async def test_where_there_is_nothing_all_write(self, place: Place, behavior: WriteBehavior) -> None:
         """True, and it is version 1; the name of a behavior does as well."""

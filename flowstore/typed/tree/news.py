@@ -108,8 +108,13 @@ class News:
 
     async def follow(self, watcher: Watcher) -> None:
         """Let the watcher hear of all that was written since it was made."""
-        missed = await self._run(self._listen_and_catch_up, watcher)
-        self.audience.tell(one for one in missed if not self.audience.has_heard(one))
+        self.audience.follow(watcher)
+        for one in await self._run(self._listen_and_catch_up, watcher):
+            if not self.audience.has_heard(one):
+                self.audience.tell([one])
+            elif watcher.known.get(one.id) != one:
+                watcher.add(one.id)
+        watcher.known = {}
         self._rest()
 
     def _listen_and_look(self, id: str) -> bool:

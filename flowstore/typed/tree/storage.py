@@ -128,10 +128,21 @@ class TreeStorage(EntryStorage):
             await life.news.appeared(id, timeout)
 
     def changes(self, prefix: str) -> AsyncGenerator[str, None]:
-        """Its first step looks at all folders below the prefix, for what other processes write meanwhile."""
+        """Its first step looks at all folders below the prefix, for what was written since this call.
+
+        The call itself does nothing in the loop: it may come from a thread without one.
+        """
+        return self._followed(Watcher(prefix, self._here.news.audience.heard))
+
+    async def _followed(self, watcher: Watcher) -> AsyncGenerator[str, None]:
         life = self._life
-        life.lifecycle.check()
-        return _followed(life, life.news.audience.watch(prefix))
+        async with life.lifecycle:
+            await life.news.follow(watcher)
+        while True:
+            # Not over the yield: whoever closes the storage would wait for the next step of this.
+            async with life.lifecycle:
+                id = await watcher.next()
+            yield id
 
 
 class _Life:
@@ -183,16 +194,6 @@ class _Life:
     async def _close(self) -> None:
         await self.news.close()
         await to_thread.run_sync(self.tree.close, limiter=self._readers)
-
-
-async def _followed(life: _Life, watcher: Watcher) -> AsyncGenerator[str, None]:
-    async with life.lifecycle:
-        await life.news.follow(watcher)
-    while True:
-        # Not over the yield: whoever closes the storage would wait for the next step of this.
-        async with life.lifecycle:
-            id = await watcher.next()
-        yield id
 
 
 def _checked_base(base_dir: str | os.PathLike[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 from weakref import WeakSet
@@ -47,10 +47,14 @@ def _by_monotonic(moment: Moment) -> int:
 
 
 class Watcher:
-    """Of one prefix: the ids that were written and not taken yet, each once."""
+    """Of one prefix: the ids that were written and not taken yet, each once.
 
-    def __init__(self, prefix: str) -> None:
+    ``known``: what this process knew of when it was made, which may be as new as files can tell.
+    """
+
+    def __init__(self, prefix: str, known: Mapping[str, Written]) -> None:
         self.prefix = prefix
+        self.known = known
         self.began = Moment.now()
         self.is_closed = False
         self._ids: dict[str, None] = {}
@@ -130,10 +134,8 @@ class Audience:
         if self._is_closed:
             raise BackendClosed("the backend is closed")
 
-    def watch(self, prefix: str) -> Watcher:
-        watcher = Watcher(prefix)
+    def follow(self, watcher: Watcher) -> None:
         self._watchers.add(watcher)
-        return watcher
 
     def note(self, written: Iterable[Written]) -> None:
         """Remember what this process has written; from any thread."""
@@ -145,6 +147,11 @@ class Audience:
     def forget(self) -> None:
         """Begin another half of what was told."""
         self._told_before, self._told = self._told, {}
+
+    @property
+    def heard(self) -> dict[str, Written]:
+        """The last writes that this process made or heard of; from any thread, as dicts copy at once."""
+        return self._told_before | self._told
 
     def has_heard(self, one: Written) -> bool:
         return self._told.get(one.id, self._told_before.get(one.id)) == one
