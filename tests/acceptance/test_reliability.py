@@ -17,6 +17,7 @@ TOPICS = {
     "SQLite",
     "Every backend",
     "Without await",
+    "Typed results",
     "Hostile input",
     "Secrets",
 }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, assert_type
 
 from pydantic import BaseModel, TypeAdapter
@@ -30,6 +31,7 @@ from flowstore import (
     connect,
     discover_apps,
 )
+from flowstore.typed import AsyncResultsManager, EntryInfo, ResultsManager
 from flowstore.typed.registry import (
     ModelRegistry,
     class_of,
@@ -179,3 +181,30 @@ def test_types_of_registered_models() -> None:
         assert_type(class_of(Kind(__name__, "Report")), type[BaseModel])
     finally:
         clear_registry(__name__)
+
+
+async def test_types_of_typed_results(tmp_path: Path) -> None:
+    """What is asked for by its class is of that class; what is not is a model."""
+    registry = ModelRegistry()
+    registry.register_model(Report)
+    async with AsyncResultsManager(base_dir=tmp_path, registry=registry) as manager:
+        assert_type(await manager.set("a", Report(title="x")), bool)
+        assert_type(await manager.get("a", Report), Report)
+        assert_type(await manager.get("a"), BaseModel)
+        assert_type(await manager.wait_for("a", Report, 5), Report)
+        assert_type(await manager.get_many(["a"], Report), dict[str, Report])
+        assert_type(await manager.entry("a"), EntryInfo | None)
+        assert_type(await manager.list_ids(), list[str])
+        assert_type(manager.iter_ids(), AsyncGenerator[str, None])
+        assert_type((await manager.list()).items, list[EntryInfo])
+
+
+def test_types_of_typed_results_without_await(tmp_path: Path) -> None:
+    registry = ModelRegistry()
+    registry.register_model(Report)
+    with ResultsManager(base_dir=tmp_path, registry=registry) as manager:
+        assert_type(manager.set(["a"], Report(title="x")), bool)
+        assert_type(manager.get("a", Report), Report)
+        assert_type(manager.wait_for("a", Report, 5), Report)
+        assert_type(manager.get_many(["a"]), dict[str, BaseModel])
+        assert_type(manager.iter_ids(), Generator[str, None, None])
