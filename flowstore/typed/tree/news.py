@@ -108,7 +108,7 @@ class News:
 
     async def follow(self, watcher: Watcher) -> None:
         """Let the watcher hear of all that was written since it was made."""
-        missed = await self._run(self._listen_and_catch_up, watcher)
+        missed = await self._run(self._listen_and_catch_up, watcher.prefix, watcher.began)
         self.audience.tell(one for one in missed if not self.audience.has_heard(one))
         self._rest()
 
@@ -116,9 +116,9 @@ class News:
         self._listen()
         return self._tree.get(id) is not None
 
-    def _listen_and_catch_up(self, watcher: Watcher) -> list[Written]:
+    def _listen_and_catch_up(self, prefix: str, since: Moment) -> list[Written]:
         self._listen()
-        return self._tree.written_since(watcher.prefix, watcher.began.of_files)
+        return self._tree.written_since(prefix, since.of_files)
 
     def _listen(self) -> None:
         assert self._bell is not None

@@ -183,13 +183,16 @@ class _Life:
 
 
 async def _followed(life: _Life, watcher: Watcher) -> AsyncGenerator[str, None]:
-    async with life.lifecycle:
-        await life.news.follow(watcher)
-    while True:
-        # Not over the yield: whoever closes the storage would wait for the next step of this.
+    try:
         async with life.lifecycle:
-            id = await watcher.next()
-        yield id
+            await life.news.follow(watcher)
+        while True:
+            # Not over the yield: whoever closes the storage would wait for the next step of this.
+            async with life.lifecycle:
+                id = await watcher.next()
+            yield id
+    finally:
+        life.news.audience.unwatch(watcher)
 
 
 def _checked_base(base_dir: str | os.PathLike[str]) -> str:

@@ -90,7 +90,7 @@ class Audience:
 
     def __init__(self) -> None:
         self._waits: dict[str, set[asyncio.Future[None]]] = {}
-        # Weak: a generator that is dropped before its first step has no other end.
+        # Weak: a generator that is dropped before its first step does not unwatch.
         self._watchers: WeakSet[Watcher] = WeakSet()
         self._told: dict[str, Written] = {}
         self._told_before: dict[str, Written] = {}
@@ -134,6 +134,9 @@ class Audience:
         watcher = Watcher(prefix)
         self._watchers.add(watcher)
         return watcher
+
+    def unwatch(self, watcher: Watcher) -> None:
+        self._watchers.discard(watcher)
 
     def note(self, written: Iterable[Written]) -> None:
         """Remember what this process has written; from any thread."""
