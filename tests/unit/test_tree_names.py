@@ -98,6 +98,8 @@ def test_a_name_that_is_too_long() -> None:
     """It is named, before anything is made of it; without it there would be an error of the system."""
     assert names_of("a/" + "x" * 250) == ["a", "x" * 250]
     assert names_of("a/" + "x" * 251) is None
+    assert names_of("\U00010400" * 20) is not None
+    assert names_of("\U00010400" * 21) is None
     assert names_of("é" * 41 + "É" * 42 + "/a") is None
     with pytest.raises(
         ValueError, match=r"^id: expected parts whose names.*at most 250 bytes, got 300 for 'XXX.*' in 'a/X"
