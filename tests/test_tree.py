@@ -545,6 +545,19 @@ async def test_threads_queue_for_a_lock(tmp_path: Path) -> None:
     await storage.close()
 
 
+async def test_a_note_that_leads_elsewhere(tree: TreeStorage, base: Path) -> None:
+    """Of a lock file that somebody has written into: nothing outside of the tree is touched."""
+    await tree.create([new("a")])
+    for folder in (base.parent / "victim", base / "stays"):
+        folder.mkdir()
+    for note in ("../victim/x", "stays/\xff/x", "a//x", "..", "stays\0/x", "^stays/x"):
+        for lock in (base / ".flowstore").glob("*.lock"):
+            lock.write_bytes(note.encode("latin-1") + b"\nrest")
+        assert await tree.create([new("a")]) == [False]
+        assert litter(str(base)) == [str(base / "stays")]
+    assert names(base.parent / "victim") == []
+
+
 async def test_a_cancelled_caller(tree: TreeStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has begun is finished in its thread, the lock is given back, and close waits for it."""
     await tree.open()
@@ -562,7 +575,7 @@ async def test_a_cancelled_caller(tree: TreeStorage, monkeypatch: pytest.MonkeyP
     with pytest.raises(asyncio.CancelledError):
         await call
     closing = asyncio.ensure_future(tree.close())
-    await asyncio.sleep(0)
+    await asyncio.wait([closing], timeout=0.1)
     assert not closing.done()
     go_on.set()
     await closing

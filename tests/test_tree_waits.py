@@ -19,8 +19,9 @@ from flowstore._local.doorbell import LOOK_AT_EVERYTHING
 from flowstore.errors import BackendClosed, StoreReplaced, WaitTimeout
 from flowstore.testing.clock import ManualClock
 from flowstore.typed.tree import news
+from flowstore.typed.tree.files import Tree, Written
 from flowstore.typed.tree.storage import TreeStorage
-from flowstore.typed.tree.watchers import _file_clock
+from flowstore.typed.tree.watchers import Audience, _file_clock
 from tests.test_tree import new, one
 
 NEVER = 1_000.0
@@ -155,6 +156,54 @@ async def test_one_poller_where_there_is_no_bell(tree: TreeStorage, has_bell: bo
     results = await asyncio.gather(*waits, return_exceptions=True)
     assert all(isinstance(result, WaitTimeout) for result in results)
     assert looks == 0 if has_bell else 3 <= looks <= 0.5 / news.POLLING + 1
+
+
+async def test_a_write_while_a_wait_begins(
+    tree: TreeStorage, other: TreeStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After it has looked in vain, and before it sleeps; nobody looks again."""
+    await other.open()
+    real = tree._here.tree.get
+
+    def look(id: str) -> object:
+        found = real(id)
+        other._here.tree.create([new(id)])
+        return found
+
+    monkeypatch.setattr(tree._here.tree, "get", look)
+    for n in range(5):
+        await tree.appeared(f"w/{n}", 10)
+
+
+async def test_called_to_look_while_it_looks(tree: TreeStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks once more, for what has been written since."""
+    wait = asyncio.ensure_future(tree.appeared("a", 10))
+    await asyncio.wait([wait], timeout=0.1)
+    listener, loop = tree._here.news, asyncio.get_running_loop()
+    real = listener._found
+
+    def look(*args: Any) -> Any:
+        found = real(*args)
+        monkeypatch.setattr(listener, "_found", real)
+        silent = Tree(tree._base, False, lambda: 0, 10)
+        silent.open()
+        silent.create([new("a")])
+        loop.call_soon_threadsafe(listener._heard, LOOK_AT_EVERYTHING)
+        return found
+
+    monkeypatch.setattr(listener, "_found", look)
+    listener._heard(LOOK_AT_EVERYTHING)
+    await wait
+
+
+def test_what_was_told_is_forgotten() -> None:
+    """A process that writes, and never watches, remembers a few of its writes."""
+    audience = Audience()
+    for n in range(10_000):
+        audience.note([Written(f"w/{n}", 1, n)])
+    assert audience.has_heard(Written("w/9999", 1, 9_999))
+    assert audience.has_heard(Written("w/9000", 1, 9_000))
+    assert len(audience._told) + len(audience._told_before) < 3_000
 
 
 async def test_time_is_up(tree: TreeStorage) -> None:

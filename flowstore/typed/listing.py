@@ -41,17 +41,16 @@ async def walk(
     if is_first and await deciding.stands(storage, str(prefix)):
         yield [str(prefix)]
         most = None if most is None else most - 1
-    start, size = "" if prefix is None else below(prefix), min(_FIRST_STEP, most_at_once)
-    while most is None or most > 0:
-        # Small at first: what is read behind the end of a range that ends soon is read in vain.
-        limit = size if most is None else min(most, most_at_once)
-        found = await storage.scan(start, after, limit)
-        if found:
-            yield [each.id for each in found]
-            after, size = found[-1].id, min(2 * size, most_at_once)
-        if len(found) < limit:
-            return
-        most = None if most is None else most - len(found)
+    start = "" if prefix is None else below(prefix)
+    # Small at first: what is read behind the end of a range that ends soon is read in vain.
+    size = min(_FIRST_STEP if most is None else most, most_at_once)
+    if most == 0:
+        return
+    async with aclosing(storage.steps(start, after, size, most_at_once)) as steps:
+        async for found in steps:
+            yield [each.id for each in found[:most]]
+            if most is not None and (most := most - len(found)) <= 0:
+                return
 
 
 async def each(steps: AsyncGenerator[list[str], None]) -> AsyncGenerator[str, None]:

@@ -140,6 +140,19 @@ class EntryStorage(ABC):
         Fewer only at the end. ``prefix`` is "" or what ``ids.below`` returns. Damaged ones are among them.
         """
 
+    async def steps(
+        self, prefix: str, after: str | None, size: int, most: int
+    ) -> AsyncGenerator[list[Stored], None]:
+        """All that ``scan`` would find, in steps of ``size`` at first and ``most`` at last, none empty.
+
+        One that is there all the while comes exactly once. The default scans again for each step.
+        """
+        while found := await self.scan(prefix, after, size):
+            yield found
+            if len(found) < size:
+                return
+            after, size = found[-1].id, min(2 * size, most)
+
     @abstractmethod
     async def recent(self, wanted: Recent) -> list[Stored]:
         """A range of the entries by time, without data.

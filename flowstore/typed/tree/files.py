@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from threading import Condition
 from typing import Final, NamedTuple
 
@@ -139,21 +140,20 @@ class Tree:
             return found.trouble is not None or not _is_expired(found, now)
 
     def scan(self, prefix: str, after: str | None, limit: int) -> list[Stored]:
-        found: list[Stored] = []
-        for stored in self._entries(prefix, after):
-            found.append(stored)
-            if len(found) == limit:
-                break
-        return found
+        return self.step(self.entries(prefix, after), limit)
+
+    def step(self, entries: Iterator[Stored], limit: int) -> list[Stored]:
+        """The next ones of a walk. In between others come and go; what has gone is passed over."""
+        return list(islice(entries, limit))
 
     def recent(self, wanted: Recent) -> list[Stored]:
         matching = (
-            stored for stored in self._entries("") if not stored.trouble and _is_wanted(stored, wanted)
+            stored for stored in self.entries("") if not stored.trouble and _is_wanted(stored, wanted)
         )
         return heapq.nsmallest(wanted.limit, matching, key=_newest_first)
 
     def kinds(self) -> list[Kind]:
-        return list({stored.kind for stored in self._entries("") if not stored.trouble})
+        return list({stored.kind for stored in self.entries("") if not stored.trouble})
 
     def clear(self, after: str | None) -> tuple[int, str | None]:
         """Remove some of the entries that follow; how many, and after which to go on. None: that was all."""
@@ -171,7 +171,7 @@ class Tree:
             Written(stored.id, stored.version, stored.updated_at) for stored in found if stored is not None
         ]
 
-    def _entries(self, prefix: str, after: str | None = None) -> Iterator[Stored]:
+    def entries(self, prefix: str, after: str | None = None) -> Iterator[Stored]:
         for place in walk(self.base, prefix, after):
             if (stored := self._entry(place)) is not None:
                 yield stored

@@ -150,15 +150,12 @@ def _try_lock(path: str) -> int | None:
         _held.add(descriptor)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_nlink:  # or somebody has removed the file, and others lock another one
-            return descriptor
-    except BlockingIOError:
-        pass
-    except BaseException:
+    except BaseException as error:
         _close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return None
         raise
-    _close(descriptor)
-    return None
+    return descriptor
 
 
 def _unlock(descriptor: int) -> None:

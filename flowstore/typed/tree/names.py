@@ -23,6 +23,9 @@ SUFFIX: Final = ".json"
 MAX_NAME_BYTES: Final = 255
 """The longest name that file systems take, the suffix included."""
 
+_ALWAYS_SHORT: Final = (MAX_NAME_BYTES - len(SUFFIX)) // 12
+"""Characters that are not too many, even if each is four bytes that are escaped."""
+
 _SIMPLE: Final = re.compile(r"[a-z0-9_-]{4,}")
 _RESERVED: Final = frozenset('<>:"/\\|?*%^\x7f')
 _DEVICE: Final = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(\.|\Z)")
@@ -63,7 +66,7 @@ def unescape(name: str) -> str | None:
 def names_of(id: str) -> list[str] | None:
     """The names for the parts of an id; None if one of them is too long."""
     names = [escape(part) for part in parts_of(id)]
-    if len(id) <= 32 or max(map(_size, names)) + len(SUFFIX) <= MAX_NAME_BYTES:
+    if len(id) <= _ALWAYS_SHORT or max(map(_size, names)) + len(SUFFIX) <= MAX_NAME_BYTES:
         return names
     return None
 

@@ -108,8 +108,8 @@ class News:
 
     async def follow(self, watcher: Watcher) -> None:
         """Let the watcher hear of all that was written since it was made."""
-        self.audience.follow(watcher)
-        for one in await self._run(self._listen_and_catch_up, watcher):
+        self.audience.watch(watcher)
+        for one in await self._run(self._listen_and_catch_up, watcher.prefix, watcher.began):
             if not self.audience.has_heard(one):
                 self.audience.tell([one])
             elif watcher.known.get(one.id) != one:
@@ -121,9 +121,9 @@ class News:
         self._listen()
         return self._tree.get(id) is not None
 
-    def _listen_and_catch_up(self, watcher: Watcher) -> list[Written]:
+    def _listen_and_catch_up(self, prefix: str, since: Moment) -> list[Written]:
         self._listen()
-        return self._tree.written_since(watcher.prefix, watcher.began.of_files)
+        return self._tree.written_since(prefix, since.of_files)
 
     def _listen(self) -> None:
         assert self._bell is not None

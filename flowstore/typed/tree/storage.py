@@ -103,6 +103,18 @@ class TreeStorage(EntryStorage):
         life = self._life
         return await life.read(life.tree.scan, prefix, after, limit)
 
+    async def steps(
+        self, prefix: str, after: str | None, size: int, most: int
+    ) -> AsyncGenerator[list[Stored], None]:
+        """One walk: a scan for each step would list a large folder again and again."""
+        life = self._life
+        entries = life.tree.entries(prefix, after)
+        while found := await life.read(life.tree.step, entries, size):
+            yield found
+            if len(found) < size:
+                return
+            size = min(2 * size, most)
+
     async def recent(self, wanted: Recent) -> list[Stored]:
         """It reads the headers of all files."""
         life = self._life
@@ -136,13 +148,16 @@ class TreeStorage(EntryStorage):
 
     async def _followed(self, watcher: Watcher) -> AsyncGenerator[str, None]:
         life = self._life
-        async with life.lifecycle:
-            await life.news.follow(watcher)
-        while True:
-            # Not over the yield: whoever closes the storage would wait for the next step of this.
+        try:
             async with life.lifecycle:
-                id = await watcher.next()
-            yield id
+                await life.news.follow(watcher)
+            while True:
+                # Not over the yield: whoever closes the storage would wait for the next step of this.
+                async with life.lifecycle:
+                    id = await watcher.next()
+                yield id
+        finally:
+            life.news.audience.unwatch(watcher)
 
 
 class _Life:

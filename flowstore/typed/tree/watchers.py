@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, NamedTuple
-from weakref import WeakSet
 
 from flowstore.errors import BackendClosed
 from flowstore.typed.tree.files import Written
@@ -94,8 +93,7 @@ class Audience:
 
     def __init__(self) -> None:
         self._waits: dict[str, set[asyncio.Future[None]]] = {}
-        # Weak: a generator that is dropped before its first step has no other end.
-        self._watchers: WeakSet[Watcher] = WeakSet()
+        self._watchers: set[Watcher] = set()
         self._told: dict[str, Written] = {}
         self._told_before: dict[str, Written] = {}
         self._is_closed = False
@@ -134,8 +132,11 @@ class Audience:
         if self._is_closed:
             raise BackendClosed("the backend is closed")
 
-    def follow(self, watcher: Watcher) -> None:
+    def watch(self, watcher: Watcher) -> None:
         self._watchers.add(watcher)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        self._watchers.discard(watcher)
 
     def note(self, written: Iterable[Written]) -> None:
         """Remember what this process has written; from any thread."""
