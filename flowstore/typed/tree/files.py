@@ -155,14 +155,14 @@ class Tree:
     def kinds(self) -> list[Kind]:
         return list({stored.kind for stored in self.entries("") if not stored.trouble})
 
-    def clear(self, after: str | None) -> tuple[int, str | None]:
-        """Remove some of the entries that follow; how many, and after which to go on. None: that was all."""
-        count = 0
-        for number, place in enumerate(walk(self.base, "", after)):
-            count += self._clear(place)
-            if number + 1 == CLEARED_AT_ONCE:
-                return count, place.key
-        return count, None
+    def places(self) -> Iterator[Place]:
+        """Those of all files that may be entries."""
+        return walk(self.base, "")
+
+    def clear(self, places: Iterator[Place]) -> tuple[int, bool]:
+        """Remove the entries at the next ones of these; how many, and whether those were the last."""
+        some = list(islice(places, CLEARED_AT_ONCE))
+        return sum(map(self._clear, some)), len(some) < CLEARED_AT_ONCE
 
     def written_since(self, prefix: str, since: int) -> list[Written]:
         """What was moved to its place at that time of the system or later, in nanoseconds."""

@@ -126,12 +126,12 @@ class TreeStorage(EntryStorage):
         return await life.read(life.tree.kinds)
 
     async def clear(self) -> int:
-        life, total, after = self._life, 0, None
-        while True:
-            count, after = await life.write(life.tree.clear, after)
+        life, total, is_done = self._life, 0, False
+        places = life.tree.places()
+        while not is_done:
+            count, is_done = await life.write(life.tree.clear, places)
             total += count
-            if after is None:
-                return total
+        return total
 
     async def appeared(self, id: str, timeout: float | None) -> None:
         checked_names_of(id)
