@@ -206,7 +206,7 @@ def steps(base: str) -> object:
         "replace": ([a], lambda lab: lab.replace(long, lab.get("a/b/c")), {1, 3}),  # type: ignore[arg-type]
         "remove": ([a], lambda lab: lab.remove("a/b/c"), {None, 1}),
         "remove beside": ([a, sibling], lambda lab: lab.remove("a/b/c"), {None, 1}),
-        "clear": ([a, sibling], lambda lab: lab.clear(None), {None, 1}),
+        "clear": ([a, sibling], lambda lab: lab.clear(lab.places()), {None, 1}),
         "expire": ([short], lambda lab: lab.get("a/b/c"), {None}),
     }
     counts, wrong = {}, []
