@@ -212,6 +212,10 @@ class Records:
             value = to_json((status, stage, worker))
         return Logged(value, item_check(Section.HISTORY, task_id, None, at, value), self._history)
 
+    @property
+    def is_redacting(self) -> bool:
+        return self._redact is not None
+
     def redacted(self, result: TaskResult) -> TaskResult:
         """The result to store in its place. Values that were not loaded could not be redacted."""
         if self._redact is None or not result.is_loaded:

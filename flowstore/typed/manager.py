@@ -82,8 +82,8 @@ class AsyncResultsManager:
     ) -> None:
         """Keep everything in another place from now on, given as to the constructor.
 
-        Calls in flight end in the place before, which is closed if this manager has opened it. Nothing is
-        copied. After an error all is as before.
+        Calls in flight end in the place before. If this manager has opened that, it is closed, which ends
+        its waits and watches with BackendClosed. Nothing is copied. After an error all is as before.
         """
         storage = storage_at(target, base_dir, options)
         await storage.open()
