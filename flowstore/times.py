@@ -8,6 +8,12 @@ from typing import Final, cast
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
+OF_NO_TASK: Final = -62_135_596_800_000_000
+"""The time of submission, in microseconds, of what is no task: the first one that a datetime can have.
+
+Typed results have it. So they are one range of the listing by submission, which has nothing else in it.
+"""
+
 
 def to_micros(at: datetime) -> int:
     return (at - _EPOCH) // _MICROSECOND

@@ -90,6 +90,13 @@ WORDS: Final = {
             "",
         ),
     ),
+    "AsyncResultsManager.use": (
+        (
+            "Calls in flight end in the place before, and are waited for.",
+            "Calls in flight end in the place before, and are waited for; but a move from or to a backend of "
+            "flowstore.sync must not come while other threads call.",
+        ),
+    ),
     "AsyncResultsManager": (
         (
             "or a backend, which stays the caller's to close;",

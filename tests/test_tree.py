@@ -172,11 +172,14 @@ async def test_what_has_expired_is_absent(tree: TreeStorage, base: Path, clock: 
 
 
 async def test_what_only_says_that_it_has_expired(tree: TreeStorage, base: Path, clock: ManualClock) -> None:
-    """A damaged time removes nothing."""
+    """A damaged time removes nothing, and hides nothing."""
     await tree.create([new("a", ttl=10)])
     text = (base / "a.json").read_text("utf-8")
     (base / "a.json").write_text(text.replace('"expires_at": "2026', '"expires_at": "1926'), "utf-8")
-    assert await tree.read(["a"], with_data=False) == [None]
+    [found] = await tree.read(["a"], with_data=False)
+    assert found is not None
+    assert found.trouble is Trouble.DAMAGED
+    assert await listed(tree) == ["a"]
     assert await tree.create([new("a")]) == [False]
     assert (await one(tree, "a")).trouble is Trouble.DAMAGED
 
@@ -675,3 +678,30 @@ def test_a_file_can_be_copied_by_hand(tmp_path: Path) -> None:
         await storage.close()
 
     asyncio.run(run())
+
+
+async def test_a_link_leads_nowhere(tree: TreeStorage, base: Path, tmp_path: Path) -> None:
+    """A link in the place of a folder is somebody else's: nothing is read, written or removed behind it."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    await tree.create([new("a/b")])
+    (outside / "b.json").write_bytes((base / "a" / "b.json").read_bytes())
+    (base / "link").symlink_to(outside)
+    [found] = await tree.read(["link/b"])
+    assert found is not None
+    assert found.trouble is Trouble.FOREIGN
+    assert await tree.create([new("link/c"), new("link/d/e")]) == [False, False]
+    with pytest.raises(ForeignEntry, match="a symbolic link in the place of a folder"):
+        await tree.remove("link/b")
+    assert await tree.clear() == 1
+    assert names(outside) == ["b.json"]
+
+
+async def test_other_files_beside_the_locks(tree: TreeStorage, base: Path) -> None:
+    """They are left alone."""
+    await tree.create([new("a")])
+    (base / ".flowstore" / "foo.lock").touch()
+    again = TreeStorage(base)
+    await again.open()
+    await again.close()
+    assert (base / ".flowstore" / "foo.lock").exists()

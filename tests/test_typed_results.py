@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 import flowstore
-from flowstore import ForeignEntry, InMemoryBackend, TaskResult, TaskStatus
+from flowstore import EntryTimeout, ForeignEntry, InMemoryBackend, StorageUnavailable, TaskResult, TaskStatus
 from flowstore.engine import Entry, Query
 from flowstore.testing.insides import replaced_verb
 from flowstore.testing.support import START
@@ -88,9 +89,9 @@ async def test_a_list_costs_what_it_shows(url: str) -> None:
         manager = AsyncResultsManager(backend, registry=MODELS)
         await manager.set_many({f"{n % 3}/{n:04}": Report(score=n) for n in range(3_000)})
         await manager.set_many({f"1/0500/{n}": Report(score=n) for n in range(3)})
-        await backend.store_many(
-            TaskResult.success(f"{n % 3}/t{n}", submitted_at=START) for n in range(3_000)
-        )
+        submitted = [TaskResult.success(f"{n % 3}/t{n}", submitted_at=START) for n in range(3_000)]
+        await backend.store_many(submitted)
+        await backend.store_many(TaskResult.success(f"{n % 3}/u{n}") for n in range(3_000))
         read: list[int] = []
 
         def counted(scan: Callable[..., Any]) -> Callable[..., Any]:
@@ -118,7 +119,7 @@ async def test_a_list_costs_what_it_shows(url: str) -> None:
 
 
 async def test_entries_and_tasks_leave_each_other_alone(url: str) -> None:
-    """In one namespace: tasks that were never submitted lie between the entries, and hide none."""
+    """In one namespace, tasks that were never submitted among them; no range of time has an entry."""
     async with flowstore.connect(url) as backend:
         manager = AsyncResultsManager(backend, registry=MODELS)
         await backend.store_many(TaskResult.success(f"a/{n:03}", n) for n in range(300))
@@ -134,6 +135,10 @@ async def test_entries_and_tasks_leave_each_other_alone(url: str) -> None:
         assert (shown.task_name, shown.status) == ("default:Report", TaskStatus.SUCCESS)
         with pytest.raises(ForeignEntry):
             await manager.set("p/0", Report(score=1), WriteBehavior.OVERWRITE)
+        page = await backend.page("success", until=START + timedelta(days=10_000))
+        assert page.items == []
+        assert await backend.clear("success", until=START + timedelta(days=10_000)) == 0
+        assert shown.submitted_at is None
         assert await manager.clear() == 3
         assert (await backend.count_by_status())[TaskStatus.SUCCESS] == 300
 
@@ -149,3 +154,49 @@ async def test_redact_is_asked(url: str) -> None:
         assert await manager.set("a", Report(score=1)) is True
         assert await manager.get("a", Report) == Report(score=0)
         assert await manager.set("a", Report(score=2), WriteBehavior.OVERWRITE_IF_DIFFERENT) is False
+
+
+async def test_waits_and_watches_go_on_through_an_outage(url: str) -> None:
+    """A read that fails in between ends neither."""
+    async with flowstore.connect(url, recheck_interval=0.05) as backend:
+        manager = AsyncResultsManager(backend, registry=MODELS)
+        failing = True
+
+        def broken(read: Callable[..., Any]) -> Callable[..., Any]:
+            async def reading(*args: Any, **options: Any) -> Any:
+                if failing:
+                    raise StorageUnavailable("gone")
+                return await read(*args, **options)
+
+            return reading
+
+        ids = manager.watch("a")
+        first = asyncio.ensure_future(anext(ids))
+        await manager.exists("b")
+        with replaced_verb(backend, "read", broken):
+            waiting = asyncio.ensure_future(manager.wait_for("a/1", Report, 30))
+            await manager.set("a/1", Report(score=1))
+            with pytest.raises(EntryTimeout):
+                await manager.wait_for("a/1", Report, 0.05)
+            assert not first.done()
+            assert not waiting.done()
+            failing = False
+            assert await first == "a/1"
+            assert (await waiting).score == 1
+        await ids.aclose()
+
+
+async def test_a_wait_is_never_longer_than_its_timeout(url: str) -> None:
+    """Though the storage takes its time."""
+    async with flowstore.connect(url) as backend:
+        manager = AsyncResultsManager(backend, registry=MODELS)
+        await manager.open()
+
+        def stuck(read: Callable[..., Any]) -> Callable[..., Any]:
+            async def reading(*args: Any, **options: Any) -> Any:
+                await asyncio.get_running_loop().create_future()
+
+            return reading
+
+        with replaced_verb(backend, "read", stuck), pytest.raises(EntryTimeout):
+            await manager.wait_for("a", Report, 0.05)

@@ -27,9 +27,10 @@ from flowstore._values.arguments import (
     check_statuses,
 )
 from flowstore._values.facets import ANYWHERE, FINISH, Where, groups_of
-from flowstore.engine import EVERYTHING, UNSORTED, Entry, Position, Query
+from flowstore.engine import EVERYTHING, UNSORTED, Entry, Position, Query, sort_key
 from flowstore.errors import CorruptRecord, UnreadableRecord, UnreadableRecords
 from flowstore.models import FINISHED, Page, Statuses, StatusName, TaskResult, TaskStatus, Unreadable
+from flowstore.times import OF_NO_TASK
 
 From = TypeVar("From")
 To = TypeVar("To")
@@ -121,7 +122,8 @@ def within(since: datetime | None, until: datetime | None) -> tuple[int, int] | 
     """The sort keys of a range of times. None: all, also that of records without the time."""
     if since is None and until is None:
         return None
-    first = UNSORTED - 1 if since is None else -check_instant("since", since)
+    # What is no task has no time of submission either, for whoever asks for one.
+    first = sort_key(OF_NO_TASK) - 1 if since is None else -check_instant("since", since)
     return -UNSORTED if until is None else 1 - check_instant("until", until), first
 
 

@@ -5,6 +5,8 @@ Each message names the id, the type and what to do about it.
 
 from __future__ import annotations
 
+import errno
+
 from flowstore._errors.root import FlowstoreError
 
 _PUBLIC = "flowstore.errors"
@@ -23,6 +25,8 @@ class EntryExists(FlowstoreError, FileExistsError):
         self, id: str, model_type: str, namespace: str, version: int, is_different: bool = False
     ) -> None:
         super().__init__(id, model_type, namespace, version, is_different)
+        self.args = (id, model_type, namespace, version, is_different)  # OSError keeps two of them
+        self.errno, self.strerror, self.filename = errno.EEXIST, "File exists", None
         self.id = id
         self.model_type = model_type
         self.namespace = namespace
@@ -44,6 +48,7 @@ class EntryMissing(FlowstoreError, FileNotFoundError):
 
     def __init__(self, id: str) -> None:
         super().__init__(id)
+        self.errno, self.strerror = errno.ENOENT, "No such file or directory"
         self.id = id
 
     def __str__(self) -> str:

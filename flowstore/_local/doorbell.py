@@ -6,7 +6,8 @@ failed listdir. Listeners bind before they read, and writers ring after they com
 commit between the two would be missed.
 
 Sends never block, for a slow listener must not hold up a writer. If its queue is full, the details are
-dropped and "look at everything" is sent to it, with growing pauses, until it gets through. A socket whose
+dropped and "look at everything" is sent to it, with growing pauses, until it gets through. Should the writer
+end before that, the listener knows by itself: it has found a queue that may have been full. A socket whose
 process died refuses the datagram, and is removed by whoever rings next.
 
 A program that has used up its descriptors can still commit, since the database is open; so it must still be
@@ -41,6 +42,17 @@ _OPENED_FILES: Final = Path("/proc/self/fd")
 _HAS_OPENED_FILES: Final = _OPENED_FILES.is_dir()
 
 
+def _queue_length() -> int:
+    """How many messages the system keeps for a socket at least, before it refuses more."""
+    try:
+        return int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text("ascii"))
+    except (OSError, ValueError):
+        return 10
+
+
+_QUEUE: Final = _queue_length()
+
+
 class Doorbell:
     """The socket of one listener, and the means to ring those of all others of the same file.
 
@@ -59,6 +71,7 @@ class Doorbell:
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None
         self._overrun: set[str] = set()
+        self._heard_in_a_row = 0
         self._retry: asyncio.TimerHandle | None = None
         self._spare = _Spare()
 
@@ -179,8 +192,12 @@ class Doorbell:
             try:
                 message = bell.recv(MOST_BYTES)
             except BlockingIOError:
+                self._heard_in_a_row = 0
                 return
             self._heard(message)
+            self._heard_in_a_row += 1
+            if self._heard_in_a_row == _QUEUE:  # it may have been full, and who was refused may have ended
+                self._heard(LOOK_AT_EVERYTHING)
 
     @contextmanager
     def _opened_folder(self) -> Iterator[int]:

@@ -12,8 +12,23 @@ from typing import Any
 
 
 def canonical(data: bytes) -> str:
-    """``data``: what ``Codec.encode_fields`` returned."""
-    return _text(_plain(json.loads(data)))
+    """``data``: what ``Codec.encode_fields`` returned. The name of a model at the top does not count."""
+    fields = json.loads(data)
+    return _text({name: _unnamed(_plain(value)) for name, value in fields.items()})
+
+
+def version_of(data: bytes) -> int:
+    """The version of the model that is the only value; 0 if it is something else."""
+    [value] = json.loads(data).values()
+    parts = value.get("$model", ()) if isinstance(value, dict) else ()
+    return 0 if not parts else parts[5] if len(parts) > 5 else 1
+
+
+def _unnamed(value: Any) -> Any:
+    if isinstance(value, dict) and [*value] == ["$model"]:
+        _, *parts = value["$model"]
+        return {"$model": parts}
+    return value
 
 
 def _text(value: Any) -> str:

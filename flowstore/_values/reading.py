@@ -22,7 +22,7 @@ from flowstore.models import MAX_RETRIES, CancelRequest, Progress, TaskResult, T
 from flowstore.stand_ins import NOT_LOADED, Excerpt
 from flowstore.task_error import TaskError
 from flowstore.text import cut
-from flowstore.times import from_micros
+from flowstore.times import OF_NO_TASK, from_micros
 
 MAX_HEAD_BYTES: Final = 4 * 2**20
 """More than the models allow for the small fields, even if JSON escapes every character as six."""
@@ -92,7 +92,7 @@ def result_of(
         "error": error,
         "args": values.get("args", ()),
         "kwargs": values.get("kwargs") or {},
-        "submitted_at": None if submitted is None else from_micros(submitted),
+        "submitted_at": None if submitted is None or submitted == OF_NO_TASK else from_micros(submitted),
         "started_at": None if started is None else from_micros(started),
         "finished_at": None if finished is None else from_micros(finished),
         "retries": entry.stage // STAGES_PER_ATTEMPT,

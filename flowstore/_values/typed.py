@@ -216,6 +216,20 @@ def _fields_of(value: Any) -> Any:
     return None
 
 
+def is_alike(value: Any, other: Any) -> bool:
+    """Of the same types, as far as both go, whatever their leaves are."""
+    if value is other:
+        return True
+    if type(value) is not type(other):
+        return False
+    if isinstance(value, dict):
+        return all(is_alike(value[key], other[key]) for key in value.keys() & other.keys())
+    if type(value) in _SEQUENCES:
+        return all(map(is_alike, value, other))
+    fields = _fields_of(value)
+    return fields is None or is_alike(fields, _fields_of(other))
+
+
 def _is_same(value: Any, other: Any) -> bool:
     """Equal, of the same types and with the same fields all the way down, whatever is not a field."""
     if value is other:

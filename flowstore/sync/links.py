@@ -91,6 +91,10 @@ class Link(Generic[B]):
         finally:
             self._end(items)
 
+    def make_by(self, make: Callable[[], B]) -> None:
+        """Child processes that are forked from now on make theirs in this way."""
+        self._make = make
+
     def close(self) -> None:
         check_may_block()
         with self._lock:

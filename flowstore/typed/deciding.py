@@ -7,6 +7,8 @@ on what stands now. So there is no moment between a look and a write.
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
 from collections.abc import Callable
 from typing import Final
@@ -22,6 +24,8 @@ CREATES_FIRST: Final = frozenset(
     {WriteBehavior.RAISE_IF_EXISTS, WriteBehavior.SKIP_IF_EXISTS, WriteBehavior.RAISE_IF_DIFFERENT}
 )
 """These never replace anything. So the attempt to create is all there is to do, where there is nothing."""
+_FIRST_PAUSE: Final = 0.001
+_LONGEST_PAUSE: Final = 0.05
 _COMPARES: Final = frozenset({WriteBehavior.RAISE_IF_DIFFERENT, WriteBehavior.OVERWRITE_IF_DIFFERENT})
 
 
@@ -39,10 +43,17 @@ async def create(storage: EntryStorage, new: New) -> bool:
 
 async def write_over(storage: EntryStorage, new: New, behavior: WriteBehavior, is_same: IsSame) -> bool:
     """The same, beginning with a look at what stands."""
-    until = time.monotonic() + storage.op_timeout
+    async with storage.turns.turn(new.id, storage.op_timeout):
+        return await _write_over(storage, new, behavior, is_same)
+
+
+async def _write_over(storage: EntryStorage, new: New, behavior: WriteBehavior, is_same: IsSame) -> bool:
+    until, pause = time.monotonic() + storage.op_timeout, 0.0
     compares = behavior in _COMPARES
+    # What is to be replaced is read whole, too: what is damaged is never replaced.
+    with_data = compares or behavior is WriteBehavior.OVERWRITE
     while True:
-        standing = await look(storage, new.id, with_data=compares)
+        standing = await look(storage, new.id, with_data=with_data)
         if standing is None:
             if await create(storage, new):
                 return True
@@ -56,22 +67,31 @@ async def write_over(storage: EntryStorage, new: New, behavior: WriteBehavior, i
             )
         elif await storage.replace(new, standing):
             return True
+        pause = await _lost(pause)
         if time.monotonic() >= until:  # others were faster, again and again
             now = await look(storage, new.id, with_data=False)
             raise EntryConflict(new.id, _version(standing), _version(now))
 
 
+async def _lost(pause: float) -> float:
+    """Wait a moment, of another length for each process, before the next attempt; the next pause."""
+    await asyncio.sleep(random.uniform(0, pause))
+    return min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+
+
 async def compare_and_set(storage: EntryStorage, new: New, version: int) -> bool:
     """Write over that version only, 0: only if there is no entry. Raises EntryConflict."""
+    until, pause = time.monotonic() + storage.op_timeout, 0.0
     while True:
         if version == 0 and await create(storage, new):
             return True
-        standing = await look(storage, new.id, with_data=False)
+        standing = await look(storage, new.id, with_data=True)
         found = _version(standing)
-        if found != version:
+        if found != version or time.monotonic() >= until:
             raise EntryConflict(new.id, version, found)
         if standing is not None and await storage.replace(new, standing):
             return True
+        pause = await _lost(pause)
 
 
 def _version(standing: Stored | None) -> int:

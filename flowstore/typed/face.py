@@ -42,15 +42,24 @@ class ManagerFace(Face[AsyncResultsManager]):
                 what = "base_dir" if base_dir is not None else min(options)
                 raise TypeError(f"{what}: expected none of it beside a backend")
             return target._link, _of_backend(self._registry)
+        return Link(self._maker(target, base_dir, options)), lambda manager: manager
+
+    def _maker(
+        self, target: object, base_dir: Folder, options: Mapping[str, Any]
+    ) -> partial[AsyncResultsManager]:
         if target is not None and not isinstance(target, str):
             expected = "a URL, a backend of flowstore.sync, or None"
             raise TypeError(f"target: expected {expected}, got {type(target).__name__}")
-        make = partial(AsyncResultsManager, target, base_dir=base_dir, registry=self._registry, **options)
-        return Link(make), lambda manager: manager
+        return partial(AsyncResultsManager, target, base_dir=base_dir, registry=self._registry, **options)
 
     def _use(self, target: object, base_dir: Folder, options: Mapping[str, Any]) -> None:
-        link, of = self._place(target, base_dir, options)
         is_owner = not isinstance(target, ResultBackend)
+        if is_owner and self._is_owner:  # in the same loop, where calls of other threads go on
+            make = self._maker(target, base_dir, options)
+            self._run(self._its.use(make.args[0], base_dir=base_dir, **options))
+            self._link.make_by(make)
+            return
+        link, of = self._place(target, base_dir, options)
         try:
             link.run(of(link.backend).open())
         except BaseException:

@@ -40,7 +40,7 @@ class ResultsManager(ManagerFace):
         self._run(call)
 
     def close(self) -> None:
-        """Release what this manager has opened, and end its waits with BackendClosed. Idempotent."""
+        """Let calls in flight end, end all waits with BackendClosed, release what was opened. Idempotent."""
         self._close()
 
     def use(
@@ -48,8 +48,10 @@ class ResultsManager(ManagerFace):
     ) -> None:
         """Keep everything in another place from now on, given as to the constructor.
 
-        Calls in flight end in the place before. If this manager has opened that, it is closed, which ends
-        its waits and watches with BackendClosed. Nothing is copied. After an error all is as before.
+        Calls in flight end in the place before, and are waited for; but a move from or to a backend of
+        flowstore.sync must not come while other threads call. If this manager has opened that, it is closed
+        then, which ends its waits, watches and iterations with BackendClosed. Nothing is copied. After an
+        error all is as before.
         """
         self._use(target, base_dir, options)
 

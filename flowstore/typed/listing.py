@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import datetime
@@ -15,7 +14,7 @@ from pydantic import BaseModel
 from flowstore._values import cursors
 from flowstore._values.arguments import MAX_PAGE, check_instant, check_int
 from flowstore.engine import Position
-from flowstore.errors import WaitTimeout
+from flowstore.errors import StorageUnavailable, WaitTimeout
 from flowstore.typed import deciding
 from flowstore.typed.behaviors import WriteBehavior
 from flowstore.typed.entries import EntryPage, info_of
@@ -74,13 +73,25 @@ async def _within(changes: AsyncGenerator[str, None], prefix: str | None) -> Asy
 
 
 async def awaited(storage: EntryStorage, id: str, timeout: float | None) -> Stored | None:
-    """What is stored under the id as soon as something is; None at the deadline."""
-    deadline = None if timeout is None else time.monotonic() + timeout
-    while True:
+    """What is stored under the id as soon as something is; None at the deadline.
+
+    An outage goes by within ``appeared``, which waits for its end, and never takes longer than its timeout.
+    """
+    if timeout is not None and timeout <= 0:
         [stored] = await storage.read([id])
+        return stored
+    deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+    while True:
+        try:
+            async with asyncio.timeout_at(deadline):
+                [stored] = await storage.read([id])
+        except StorageUnavailable:
+            stored = None
+        except TimeoutError:
+            return None
         if stored is not None:
             return stored
-        left = None if deadline is None else deadline - time.monotonic()
+        left = None if deadline is None else deadline - asyncio.get_running_loop().time()
         if left is not None and left <= 0:
             return None
         try:
@@ -122,8 +133,9 @@ async def page(
     shown = [each for each in found[:limit] if each.trouble is None]
     if len(found) <= limit:
         return EntryPage([*map(info_of, shown)])
-    last_one = deciding.usable((shown or found)[-1])  # only that of one that can be read has a known place
-    place = Position(-last_one.updated_at, last_one.id)
+    if not (end := found[limit - 1]).updated_at:
+        deciding.usable(end)  # which says why it has no place that the next page could follow
+    place = Position(-end.updated_at, end.id)
     return EntryPage([*map(info_of, shown)], cursors.encode(place, *bound_to))
 
 

@@ -10,15 +10,23 @@ from typing import Any, Final, Self, TypeVar, Unpack, overload
 
 from pydantic import BaseModel
 
-from flowstore._values.arguments import MAX_PAGE, Seconds, check_int, check_timeout, check_ttl
+from flowstore._values.arguments import MAX_PAGE, Seconds, check_int, check_timeout
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore.connecting import ConnectOptions
 from flowstore.errors import EntryMissing, EntryTimeout
 from flowstore.typed import deciding, listing
+from flowstore.typed.arguments import (
+    check_after,
+    check_behavior,
+    check_given_ttl,
+    check_ids,
+    check_pairs,
+    check_prefix,
+)
 from flowstore.typed.behaviors import WriteBehavior
 from flowstore.typed.entries import EntryInfo, EntryPage, info_of
 from flowstore.typed.ids import Id, id_of
-from flowstore.typed.places import Folder, Target, storage_at
+from flowstore.typed.places import Folder, InUse, Target, storage_at
 from flowstore.typed.registry import DEFAULT_REGISTRY, ModelRegistry
 from flowstore.typed.storage import EntryStorage
 from flowstore.typed.values import Values
@@ -56,16 +64,19 @@ class AsyncResultsManager:
         self._settle(storage_at(target, base_dir, options))
 
     def _settle(self, storage: EntryStorage) -> None:
-        self._storage = storage
-        self._values = Values(self._registry, storage)
+        self._here = InUse(storage, Values(self._registry, storage))
+
+    @property
+    def _storage(self) -> EntryStorage:
+        return self._here.storage
 
     async def open(self) -> None:
         """Open the storage. Only needed in order to fail early: the first call opens it by itself."""
-        await self._storage.open()
+        await self._here.storage.open()
 
     async def close(self) -> None:
-        """Release what this manager has opened, and end its waits with BackendClosed. Idempotent."""
-        await self._storage.close()
+        """Let calls in flight end, end all waits with BackendClosed, release what was opened. Idempotent."""
+        await self._here.close()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -75,19 +86,20 @@ class AsyncResultsManager:
         await self.close()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._storage!r})"
+        return f"{type(self).__name__}({self._here.storage!r})"
 
     async def use(
         self, target: Target = None, *, base_dir: Folder = None, **options: Unpack[ConnectOptions]
     ) -> None:
         """Keep everything in another place from now on, given as to the constructor.
 
-        Calls in flight end in the place before. If this manager has opened that, it is closed, which ends
-        its waits and watches with BackendClosed. Nothing is copied. After an error all is as before.
+        Calls in flight end in the place before, and are waited for. If this manager has opened that, it is
+        closed then, which ends its waits, watches and iterations with BackendClosed. Nothing is copied.
+        After an error all is as before.
         """
         storage = storage_at(target, base_dir, options)
         await storage.open()
-        before = self._storage
+        before = self._here
         self._settle(storage)
         await before.close()
 
@@ -117,15 +129,16 @@ class AsyncResultsManager:
         Raises EntryExists, ModelNotRegistered, ForeignEntry if the id is a task's, DamagedEntry if what has
         to be compared or replaced cannot be read, and NotSerializable; then nothing is written.
         """
-        new = self._values.encoded(id_of(id), model, namespace, strict_namespace, _checked(ttl))
-        behavior = _behavior(behavior)
-        if if_version is None:
-            return await deciding.write(self._storage, new, behavior, partial(self._values.is_same, new))
-        if behavior is not WriteBehavior.RAISE_IF_EXISTS:
-            raise ValueError(f"behavior: cannot be combined with if_version, got {behavior.name}")
-        return await deciding.compare_and_set(
-            self._storage, new, check_int("if_version", if_version, 0, 2**53)
-        )
+        behavior = check_behavior(behavior)
+        if if_version is not None:
+            check_int("if_version", if_version, 0, 2**53)
+            if behavior is not WriteBehavior.RAISE_IF_EXISTS:
+                raise ValueError(f"behavior: cannot be combined with if_version, got {behavior.name}")
+        async with self._here as here:
+            new = here.values.encoded(id_of(id), model, namespace, strict_namespace, check_given_ttl(ttl))
+            if if_version is None:
+                return await deciding.write(here.storage, new, behavior, partial(here.values.is_same, new))
+            return await deciding.compare_and_set(here.storage, new, if_version)
 
     async def set_many(
         self,
@@ -141,13 +154,16 @@ class AsyncResultsManager:
         All are encoded before the first is sent. Each write is atomic, the whole is not: if some raise, the
         first of these errors is raised when all others have been stored.
         """
-        pairs = models.items() if isinstance(models, Mapping) else models
-        behavior, checked = _behavior(behavior), _checked(ttl)
-        values = self._values
-        new = [values.encoded(id_of(id), each, namespace, strict_namespace, checked) for id, each in pairs]
-        if len({each.id for each in new}) < len(new):
-            raise ValueError("models: expected each id once")
-        return await listing.write_all(self._storage, values, new, behavior)
+        pairs, checked = check_pairs(models), check_given_ttl(ttl)
+        behavior = check_behavior(behavior)
+        async with self._here as here:
+            new = [
+                here.values.encoded(id_of(id), each, namespace, strict_namespace, checked)
+                for id, each in pairs
+            ]
+            if len({each.id for each in new}) < len(new):
+                raise ValueError("models: expected each id once")
+            return await listing.write_all(here.storage, here.values, new, behavior)
 
     @overload
     async def get(self, id: Id, model_class: type[M], namespace: str | None = None) -> M: ...
@@ -161,10 +177,12 @@ class AsyncResultsManager:
         of another model or namespace, ModelNotRegistered, InvalidEntry if the model has changed and does not
         take what is stored, DamagedEntry, and ForeignEntry if the id is a task's.
         """
-        [stored] = await self._storage.read([spelled := id_of(id)])
-        if stored is None:
-            raise EntryMissing(spelled)
-        return self._values.decoded(stored, model_class, namespace)
+        spelled = id_of(id)
+        async with self._here as here:
+            [stored] = await here.storage.read([spelled])
+            if stored is None:
+                raise EntryMissing(spelled)
+            return here.values.decoded(stored, model_class, namespace)
 
     @overload
     async def get_many(
@@ -178,9 +196,10 @@ class AsyncResultsManager:
         self, ids: Iterable[Id], model_class: Any = None, namespace: str | None = None
     ) -> dict[str, Any]:
         """``get`` each; those that exist, by id, in the order of ``ids``."""
-        found = await self._storage.read([*dict.fromkeys(_ids(ids))])
-        values = self._values
-        return {each.id: values.decoded(each, model_class, namespace) for each in found if each is not None}
+        wanted = [*dict.fromkeys(check_ids(ids))]
+        async with self._here as here:
+            found = [each for each in await here.storage.read(wanted) if each is not None]
+            return {each.id: here.values.decoded(each, model_class, namespace) for each in found}
 
     @overload
     async def wait_for(
@@ -199,18 +218,24 @@ class AsyncResultsManager:
         EntryTimeout, and BackendClosed; if the storage cannot be reached, the wait goes on.
         """
         spelled, seconds = id_of(id), check_timeout(timeout)
-        stored = await listing.awaited(self._storage, spelled, seconds)
+        here = self._here
+        here.check_open()
+        stored = await listing.awaited(here.storage, spelled, seconds)
         if stored is None:
             raise EntryTimeout(spelled, seconds or 0.0)
-        return self._values.decoded(stored, model_class, namespace)
+        return here.values.decoded(stored, model_class, namespace)
 
     async def exists(self, id: Id) -> bool:
         """Whether there is an entry under the id; it may be one that cannot be read."""
-        return await deciding.stands(self._storage, id_of(id))
+        spelled = id_of(id)
+        async with self._here as here:
+            return await deciding.stands(here.storage, spelled)
 
     async def entry(self, id: Id) -> EntryInfo | None:
         """What is known of the entry beside its value; None if there is none. Its model need not be known."""
-        stored = await deciding.look(self._storage, id_of(id), with_data=False)
+        spelled = id_of(id)
+        async with self._here as here:
+            stored = await deciding.look(here.storage, spelled, with_data=False)
         return None if stored is None else info_of(stored)
 
     async def delete(self, id: Id) -> bool:
@@ -218,11 +243,14 @@ class AsyncResultsManager:
 
         Entries below its id stay.
         """
-        return await self._storage.remove(id_of(id))
+        spelled = id_of(id)
+        async with self._here as here:
+            return await here.storage.remove(spelled)
 
     async def clear(self) -> int:
         """Remove all entries, and nothing else that is in their place; returns how many."""
-        return await self._storage.clear()
+        async with self._here as here:
+            return await here.storage.clear()
 
     async def list_ids(
         self, prefix: Id | None = None, *, limit: int | None = None, after: Id | None = None
@@ -235,8 +263,12 @@ class AsyncResultsManager:
         entries there are; a tree of files reads the folders on its way whole.
         """
         most = None if limit is None else check_int("limit", limit, 0)
+        below, behind = check_prefix(prefix), check_after(after)
         ids: Ids = []
-        async with aclosing(listing.walk(self._storage, _prefix(prefix), _after(after), most=most)) as steps:
+        async with (
+            self._here as here,
+            aclosing(listing.walk(here.storage, below, behind, most=most)) as steps,
+        ):
             async for step in steps:
                 ids += step
         return ids
@@ -247,7 +279,8 @@ class AsyncResultsManager:
         An entry that is there all the while comes exactly once, whatever is written meanwhile.
         """
         check_int("batch_size", batch_size, 1, MAX_PAGE)
-        return listing.each(listing.walk(self._storage, _prefix(prefix), None, most_at_once=batch_size))
+        storage = self._here.storage
+        return listing.each(listing.walk(storage, check_prefix(prefix), None, most_at_once=batch_size))
 
     def watch(self, prefix: Id | None = None) -> AsyncGenerator[str, None]:
         """Yield the id of each entry that is set from this call on, by any process, as soon as it is.
@@ -255,7 +288,7 @@ class AsyncResultsManager:
         ``prefix``: as in ``list_ids``. An id comes at least once after it was last set. Removals are not
         told. It never ends; raises BackendClosed. If the storage cannot be reached, it retries for ever.
         """
-        return listing.changed(self._storage, _prefix(prefix))
+        return listing.changed(self._here.storage, check_prefix(prefix))
 
     async def list(
         self,
@@ -276,34 +309,7 @@ class AsyncResultsManager:
         out. An entry that is not written during the walk is on exactly one page. A tree of files reads the
         head of every file.
         """
-        kinds = await listing.kinds(self._storage, self._values, model_class, namespace)
-        chosen_by = (None if model_class is None else model_class.__name__, namespace)
-        return await listing.page(self._storage, kinds, chosen_by, since, until, limit, cursor)
-
-
-def _behavior(behavior: WriteBehavior | str) -> WriteBehavior:
-    try:
-        return WriteBehavior(behavior)
-    except ValueError:
-        known = ", ".join(WriteBehavior)
-        raise ValueError(f"behavior: expected one of {known}; got {behavior!r:.80}") from None
-
-
-def _checked(ttl: Ttl | DefaultTtl) -> Ttl | DefaultTtl:
-    if ttl is not DEFAULT_TTL:
-        check_ttl("ttl", ttl)
-    return ttl
-
-
-def _ids(ids: Iterable[Id]) -> Ids:
-    if isinstance(ids, str):
-        raise TypeError(f"ids: expected several ids such as [{ids!r:.80}], got a str")
-    return [id_of(id, "ids") for id in ids]
-
-
-def _prefix(prefix: Id | None) -> str | None:
-    return None if prefix is None else id_of(prefix, "prefix")
-
-
-def _after(after: Id | None) -> str | None:
-    return None if after is None else id_of(after, "after")
+        async with self._here as here:
+            kinds = await listing.kinds(here.storage, here.values, model_class, namespace)
+            chosen_by = (None if model_class is None else model_class.__name__, namespace)
+            return await listing.page(here.storage, kinds, chosen_by, since, until, limit, cursor)

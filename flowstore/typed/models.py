@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
 from flowstore._errors.raised import full_name
+from flowstore._values.codec import Codec
 from flowstore._values.refusals import origin_of
 from flowstore.errors import ModelConflict
-from flowstore.typed.naming import Built, Entry
+from flowstore.typed.naming import Built, Entry, all_mentioned
 from flowstore.typed.storage import Kind
 from flowstore.typed.structure import differences, is_alike
 
@@ -29,6 +31,7 @@ class Models:
     def __init__(self, by_kind: Mapping[Kind, Entry] | None = None) -> None:
         self.by_kind = by_kind or {}
         self._built: dict[tuple[str, int], Built] = {}
+        self._built_for: dict[tuple[object, ...], Built] = {}
 
     @cached_property
     def _by_any_name(self) -> dict[Kind, Entry]:
@@ -116,6 +119,25 @@ class Models:
         if found is None or not found.is_current():
             found = self._built[key] = Built(self.by_kind.values(), namespace, max_bytes)
         return found
+
+    def codec_of(self, classes: Sequence[type[BaseModel]], kind: Kind, max_bytes: int) -> Codec:
+        """With the classes, the first of which is for ``kind``, and those that they mention, in the places of
+        those that are like them.
+        """
+        key = *classes, kind, max_bytes
+        found = self._built_for.get(key)
+        if found is None or not found.is_current():
+            entries = dict(self.by_kind)
+            entry = self.named(kind)
+            places = {} if entry is None else {entry.kind: classes[0]}
+            for each in all_mentioned(classes)[1:]:
+                if issubclass(each, BaseModel) and not self._identical(each):
+                    places |= {like.kind: each for like in self._alike(each)}
+            for place, own in places.items():
+                entries[place] = entries[place]._replace(stored=replace(entries[place].stored, cls=own))
+            found = Built(entries.values(), kind.namespace, max_bytes, first=classes)
+            self._built_for[key] = found
+        return found.codec
 
 
 def _whose(kind: Kind, owner: Entry) -> str:

@@ -80,12 +80,16 @@ def check_name(argument: str, name: str) -> str:
 class Built:
     """A codec of all models, and what it was built of that may change without a word to the registry."""
 
-    def __init__(self, entries: Iterable[Entry], namespace: str, max_bytes: int) -> None:
-        first = [namespace, DEFAULT_NAMESPACE]
-        ordered = sorted(entries, key=lambda each: (*(each.kind.namespace != at for at in first), each.kind))
+    def __init__(
+        self, entries: Iterable[Entry], namespace: str, max_bytes: int, first: Sequence[type] = ()
+    ) -> None:
+        """``first``: classes whose own ones have their names before others of the same names."""
+        before = [namespace, DEFAULT_NAMESPACE]
+        ordered = sorted(entries, key=lambda each: (*(each.kind.namespace != at for at in before), each.kind))
         self._generic = _parametrized([entry.cls for entry in ordered])
         made = [each for classes in self._generic.values() for each in classes]
-        classes = _all_mentioned([*(entry.cls for entry in ordered), *made])
+        roots = [*first, *(entry.cls for entry in ordered)]
+        classes = all_mentioned([*roots, *made])
         # Those that mention a class that is not defined yet
         self._incomplete = [cls for cls in classes if not getattr(cls, "__pydantic_complete__", True)]
         self.codec = Codec(_named(ordered, classes), max_bytes=max_bytes)
@@ -107,7 +111,7 @@ def _is_generic(cls: type) -> bool:
     return bool(metadata.get("parameters"))
 
 
-def _all_mentioned(classes: Sequence[type]) -> list[type]:
+def all_mentioned(classes: Sequence[type]) -> list[type]:
     """The classes, those that their fields mention, and so on; in an order that is always the same."""
     found = dict.fromkeys(classes)
     ahead = list(found)

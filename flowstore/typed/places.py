@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from flowstore.base import BaseResultBackend
 from flowstore.connecting import connect
 from flowstore.typed.records import RecordStorage
 from flowstore.typed.storage import EntryStorage
+from flowstore.typed.turns import Calls
+from flowstore.typed.values import Values
 
 Target = BaseResultBackend | EntryStorage | str | None
 Folder = str | os.PathLike[str] | None
@@ -43,3 +45,26 @@ def _tree(target: Target, base_dir: str | os.PathLike[str], options: Mapping[str
         known = ", ".join(sorted(_OF_TREE))
         raise TypeError(f"{min(unknown)}: no option of a tree of files; expected one of {known}")
     return TreeStorage(base_dir, **{_OF_TREE[name]: value for name, value in options.items()})
+
+
+class InUse:
+    """A storage that a manager uses, and how to read and write there. Calls go ``async with``."""
+
+    def __init__(self, storage: EntryStorage, values: Values) -> None:
+        self.storage = storage
+        self.values = values
+        self._calls = Calls()
+
+    async def __aenter__(self) -> Self:
+        self._calls.begin()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._calls.leave()
+
+    def check_open(self) -> None:
+        self._calls.check_open()
+
+    async def close(self) -> None:
+        await self._calls.end()
+        await self.storage.close()

@@ -1,14 +1,15 @@
-"""Typed results as records of a backend: finished ones without a time of submission.
+"""Typed results as records of a backend: successful ones that were submitted at a time that no task has.
 
-The listing of successful tasks goes by (time of submission, id). Entries have no such time, so they are its
-end, in the order of their ids, and the ids below another are one range of an index that is there anyway. Only
-tasks that were stored as successful, and never submitted, are there as well, and passed over. The facet
+The listing of successful tasks goes by (time of submission, id). So entries are one range of it, in the order
+of their ids, and the ids below another are one range of that: of an index that is there anyway. The facet
 ``~entry:<namespace>:<model>`` says what is an entry, and lists entries by model and by the time of their last
-write. What an operator sees of them in the pages of tasks is a successful task with the name of the model.
+write. What an operator sees of them in the pages of tasks is a successful task with the name of the model,
+and without a time of submission.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Final
@@ -24,21 +25,24 @@ from flowstore._values.checks import is_whole
 from flowstore._values.reading import DAMAGED, unvalidated
 from flowstore.base import BaseResultBackend
 from flowstore.engine import BY_FINISH, UNSORTED, Entry, Position, Query, Standing, Verdict, Write, sort_key
-from flowstore.errors import ForeignEntry, ResultGone, UnreadableRecord
+from flowstore.errors import ForeignEntry, ResultGone, StorageUnavailable, UnreadableRecord
 from flowstore.fields import NO_META, check_meta
 from flowstore.models import TaskResult, TaskStatus
-from flowstore.times import from_micros
+from flowstore.times import OF_NO_TASK, from_micros
 from flowstore.typed.storage import EntryStorage, Kind, New, Recent, Stored, Trouble, unusable
+from flowstore.typed.turns import Turns
 
 _KIND: Final = f"{BY_FINISH}entry:"
 _TASK: Final = "a task, which is in the same namespace"
 _CREATED: Final = "created_at"
 _STATUSES: Final = (TaskStatus.SUCCESS.value,)
-_NEVER_SUBMITTED: Final = (UNSORTED, UNSORTED)
-_FEWEST: Final = 50
-"""How many records a step of a scan reads at least, once it has met others than entries."""
+_SORT: Final = sort_key(OF_NO_TASK)
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
 _BODILESS: Final = View(with_body=False)
-_RESULT: Final = TaskResult(task_id="-", status=TaskStatus.SUCCESS).__dict__
+_RESULT: Final = TaskResult(
+    task_id="-", status=TaskStatus.SUCCESS, submitted_at=from_micros(OF_NO_TASK)
+).__dict__
 
 
 class RecordStorage(EntryStorage):
@@ -51,6 +55,7 @@ class RecordStorage(EntryStorage):
         self._records = self._core.records.unlisted()
         self.max_bytes = self._records.codec.max_bytes
         self.op_timeout = self._core.op_timeout
+        self.turns = Turns()
 
     def __repr__(self) -> str:
         return repr(self.backend)
@@ -136,14 +141,15 @@ class RecordStorage(EntryStorage):
     async def scan(self, prefix: str, after: str | None, limit: int) -> list[Stored]:
         behind = after if after is not None and after > prefix else prefix
         found: list[Stored] = []
-        wanted = limit
-        while True:
+        while len(found) < limit:  # once, unless somebody has stored a task that claims to be none
+            wanted = limit - len(found)
             entries = await self._scan(_by_id(behind, wanted))
             within = [entry for entry in entries if entry.id.startswith(prefix)]
             found += [_stored(entry) for entry in within if _may_be_entry(entry)]
-            if len(found) >= limit or len(within) < wanted:
-                return found[:limit]
-            behind, wanted = entries[-1].id, max(limit - len(found), _FEWEST)
+            if len(within) < wanted:
+                break
+            behind = entries[-1].id
+        return found
 
     async def recent(self, wanted: Recent) -> list[Stored]:
         kinds = await self.kinds() if wanted.kinds is None else wanted.kinds
@@ -159,7 +165,7 @@ class RecordStorage(EntryStorage):
             within=(first, last),
             max_body=0,
         )
-        return [] if first > last else [_stored(entry) for entry in await self._scan(query)]
+        return [] if first > last else [_placed(entry) for entry in await self._scan(query)]
 
     async def _scan(self, query: Query) -> list[Entry]:
         async with self._core.life:
@@ -192,15 +198,27 @@ class RecordStorage(EntryStorage):
         async with aclosing(stored) as ids:
             async for id in ids:
                 if id.startswith(prefix):
-                    [entry] = await self.read([id], with_data=False)
+                    entry = await self._read_patiently(id)
                     if entry is not None and entry.trouble is not Trouble.FOREIGN:
                         yield id
 
+    async def _read_patiently(self, id: str) -> Stored | None:
+        """Through any outage: whoever watches hears of it when it is over."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                [entry] = await self.read([id], with_data=False)
+            except StorageUnavailable:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                return entry
+
 
 def _by_id(behind: str, limit: int) -> Query:
-    """The records without a time of submission whose ids follow ``behind``, without their bodies."""
-    after = Position(UNSORTED, behind) if behind else None
-    return Query(_STATUSES, limit, after=after, within=_NEVER_SUBMITTED, max_body=0)
+    """The records in the range of entries whose ids follow ``behind``, without their bodies."""
+    after = Position(_SORT, behind) if behind else None
+    return Query(_STATUSES, limit, after=after, within=(_SORT, _SORT), max_body=0)
 
 
 def _result(id: str, kind: Kind, now: int, **fields: Any) -> TaskResult:
@@ -219,7 +237,10 @@ def _stored(entry: Entry, *, with_data: bool = False) -> Stored:
     kind = kinds[0]
     if not is_whole(entry):
         return unusable(entry.id, Trouble.DAMAGED, DAMAGED, kind)
-    created_at = entry.updated_at if entry.version == 1 else _created_at(entry.head)
+    try:
+        created_at = entry.updated_at if entry.version == 1 else _created_at(entry.head)
+    except (ValueError, LookupError, TypeError):
+        return unusable(entry.id, Trouble.DAMAGED, "it does not say when it was created", kind)
     body = entry.body or b""
     return Stored(
         entry.id,
@@ -231,6 +252,12 @@ def _stored(entry: Entry, *, with_data: bool = False) -> Stored:
         len(body) if entry.body_size is None else entry.body_size,
         body if with_data else None,
     )
+
+
+def _placed(entry: Entry) -> Stored:
+    """Also one that cannot be read has its place by time."""
+    stored = _stored(entry)
+    return stored if stored.trouble is None else stored._replace(updated_at=entry.finished_at or 0)
 
 
 def _created_at(head: bytes) -> int:

@@ -7,7 +7,7 @@ program runs under the lock, as it might import a module whose import, in anothe
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
 from typing import Any, Final, TypeVar, overload
 
@@ -193,6 +193,13 @@ class ModelRegistry:
         programs that have it in that one alone can read it, and equal values have equal bytes.
         """
         return self._models.built(namespace, max_bytes).codec
+
+    def codec_of(self, classes: Sequence[type[BaseModel]], kind: Kind, max_bytes: int) -> Codec:
+        """One that has the first class in the place of the model that is registered as ``kind``.
+
+        For instances of a class that was replaced, and of ``classes`` in it that were, too.
+        """
+        return self._models.codec_of(classes, kind, max_bytes)
 
     def _register(self, cls: type[M], namespace: str, name: str | None, options: Options) -> type[M]:
         """Called by what the program calls, for the warning to show that line."""

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
+from flowstore.typed.turns import Turns
 
 
 class Kind(NamedTuple):
@@ -94,6 +95,8 @@ class EntryStorage(ABC):
     Each write is atomic: what a reader finds is the entry before it or the one after it.
     """
 
+    turns: Turns
+    """Of those in this process who write over what stands."""
     max_bytes: int
     """The limit of the encoded value."""
     op_timeout: float

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from flowstore import EntryConflict, EntryExists
 from flowstore.testing.insides import close_under, damage_entry, take_id_of_entry
-from flowstore.typed import AsyncResultsManager, ModelRegistry, WriteBehavior
+from flowstore.typed import AsyncResultsManager, EntryInfo, ModelRegistry, WriteBehavior
 
 MODELS = ModelRegistry()
 
@@ -84,3 +84,13 @@ async def create_each(manager: AsyncResultsManager, number: int) -> list[bool]:
         except (EntryExists, EntryConflict):
             won.append(False)
     return won
+
+
+async def walked(manager: Any, *arguments: Any, **options: Any) -> list[EntryInfo]:
+    """All pages of a listing."""
+    page = await manager.list(*arguments, **options)
+    found: list[EntryInfo] = page.items
+    while page.next_cursor is not None:
+        page = await manager.list(*arguments, cursor=page.next_cursor, **options)
+        found += page.items
+    return found

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from flowstore import InvalidCursor, ModelNotRegistered
 from flowstore.testing import ManualClock
 from flowstore.testing.support import EFFORT, START
-from flowstore.testing.typed_contract.base import Loss, Place, Report, Summary, TypedContractBase
-from flowstore.typed import EntryInfo, WriteBehavior
+from flowstore.testing.typed_contract.base import Loss, Place, Report, Summary, TypedContractBase, walked
+from flowstore.typed import WriteBehavior
 from flowstore.typed.ids import parts_of, spelling
 
 OVERWRITE = WriteBehavior.OVERWRITE
@@ -222,13 +221,3 @@ class EntryListingContract(TypedContractBase):
                 await manager.list(limit=0)
             with pytest.raises(ValueError, match=r"^since: expected an aware datetime"):
                 await manager.list(since=START.replace(tzinfo=None))
-
-
-async def walked(manager: Any, *arguments: Any, **options: Any) -> list[EntryInfo]:
-    """All pages of a listing."""
-    page = await manager.list(*arguments, **options)
-    found: list[EntryInfo] = page.items
-    while page.next_cursor is not None:
-        page = await manager.list(*arguments, cursor=page.next_cursor, **options)
-        found += page.items
-    return found

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from flowstore import EntryMissing, InMemoryBackend
 from flowstore.testing.typed_contract.base import MODELS, Place, Report, TypedContractBase, close_place
-from flowstore.typed import AsyncResultsManager
+from flowstore.typed import AsyncResultsManager, WriteBehavior
+
+OVERWRITE = WriteBehavior.OVERWRITE
 
 
 class EntryManagingContract(TypedContractBase):
@@ -38,6 +41,20 @@ class EntryManagingContract(TypedContractBase):
             await manager.set("a", Report(score=3))
             assert await manager.list_ids() == ["a"]
             assert await other.get("a") == Report(score=1)
+
+    async def test_calls_in_flight_end_where_they_began(self, place: Place) -> None:
+        """``use`` waits for those of several steps, too; all that they have written is there."""
+        async with place.manager() as manager, place.manager() as other:
+            calls = [
+                manager.set_many({f"{n}/{k}": Report(score=k) for k in range(30)}, OVERWRITE)
+                for n in range(5)
+            ]
+            running = [asyncio.ensure_future(call) for call in calls]
+            await asyncio.sleep(0)
+            await manager.use("memory://")
+            assert all([len(await call) == 30 for call in running])
+            assert len(await other.list_ids()) == 150
+            assert await manager.list_ids() == []
 
     async def test_a_given_backend_stays_open(self) -> None:
         """Whoever made it closes it."""

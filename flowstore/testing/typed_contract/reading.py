@@ -19,7 +19,7 @@ from flowstore import (
     InvalidEntry,
     ModelNotRegistered,
 )
-from flowstore.testing.typed_contract.base import Loss, Place, Report, Summary, TypedContractBase
+from flowstore.testing.typed_contract.base import Loss, Place, Report, Summary, TypedContractBase, walked
 from flowstore.typed import ModelRegistry, WriteBehavior
 
 OVERWRITE = WriteBehavior.OVERWRITE
@@ -177,6 +177,34 @@ class EntryReadingContract(TypedContractBase):
             assert await reader.set("a", Points(points=50), WriteBehavior.OVERWRITE_IF_DIFFERENT) is False
             assert await reader.set("b", Points(points=1)) is True
             assert [entry.model_type for entry in (await reader.list(Points)).items] == ["Points", "Report"]
+
+    async def test_an_upgrade_that_fails(self, place: Place) -> None:
+        """What it did not bring up to date is not returned."""
+
+        class Metres(BaseModel):
+            score: float
+
+        def upgrade(version: int, stored: dict[str, Any]) -> Metres:
+            raise KeyError("furlong")
+
+        newer = ModelRegistry()
+        newer.register_model(Metres, name="Report", version=2, upgrade=upgrade)
+        async with place.manager() as writer, place.manager(newer) as reader:
+            await writer.set("a", Report(score=1))
+            with pytest.raises(InvalidEntry, match="upgrade raised KeyError"):
+                await reader.get("a", Metres)
+            assert await reader.set("a", Metres(score=1), WriteBehavior.OVERWRITE_IF_DIFFERENT) is True
+
+    async def test_lists_pass_damaged_entries(self, place: Place) -> None:
+        """However many there are in a row."""
+        async with place.manager() as manager:
+            for n in range(8):
+                await manager.set(f"k{n}", Report(score=n))
+            for n in (3, 4, 5):
+                await place.damage(manager, f"k{n}")
+            for limit in (1, 2, 50):
+                found = await walked(manager, limit=limit)
+                assert {entry.id for entry in found} == {"k0", "k1", "k2", "k6", "k7"}
 
     async def test_a_damaged_entry(self, place: Place) -> None:
         """It is named, hides no other, is never replaced unasked, and can be removed."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr, field_validator
 
 from flowstore import EntryConflict, EntryExists, ModelNotRegistered, NotSerializable
 from flowstore.testing import ManualClock
 from flowstore.testing.typed_contract.base import Loss, Place, Report, Summary, TypedContractBase
-from flowstore.typed import AsyncResultsManager, EntryInfo, WriteBehavior
+from flowstore.typed import AsyncResultsManager, EntryInfo, ModelRegistry, WriteBehavior
 
 RAISE = WriteBehavior.RAISE_IF_EXISTS
 SKIP = WriteBehavior.SKIP_IF_EXISTS
@@ -214,6 +215,67 @@ class EntryWritingContract(TypedContractBase):
             outcomes = await asyncio.gather(*writes)
             assert outcomes.count(True) == 1
             assert await one.get("a", Report) == Report(score=outcomes.index(True))
+
+    async def test_all_who_overwrite_get_their_turn(self, place: Place) -> None:
+        """However many come at once, through two managers: each is a version."""
+        async with place.manager() as one, place.manager() as other:
+            writes = [(one, other)[n % 2].set("a", Report(score=n), OVERWRITE) for n in range(200)]
+            assert await asyncio.gather(*writes) == 200 * [True]
+            assert (await info(one, "a")).version == 200
+
+    async def test_no_validator_has_a_say(self, place: Place) -> None:
+        """Neither in what is compared nor in what comes back."""
+
+        class Loud(BaseModel):
+            text: str
+
+            @field_validator("text")
+            @classmethod
+            def louder(cls, text: str) -> str:
+                return f"{text}!"
+
+        registry = ModelRegistry()
+        registry.register_model(Loud)
+        async with place.manager(registry) as manager:
+            assert await manager.set("a", Loud(text="x")) is True
+            assert (await manager.get("a", Loud)).text == "x!"
+            assert await manager.set("a", Loud(text="x"), IF_DIFFERENT) is False
+            with pytest.raises(EntryExists, match="has another value already"):
+                await manager.set("a", Loud(text="x!"), RAISE_IF_DIFFERENT)
+            assert await manager.set("a", Loud(text="x!"), IF_DIFFERENT) is True
+
+    async def test_instances_of_a_class_that_was_replaced(self, place: Place) -> None:
+        """They are stored part for part as those of the class that took its place, subclasses in them too."""
+        registry = ModelRegistry()
+        made: list[Any] = []
+        for _ in range(2):
+
+            class Part(BaseModel):
+                name: str = ""
+
+            class Special(Part):
+                size: int = 0
+
+            class Whole(BaseModel):
+                part: Part
+                _seen: int = PrivateAttr(default=0)
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                for model in (Part, Special, Whole):
+                    registry.register_model(model)
+            made.append(Whole(part=Special(name="x", size=5)))
+            made[-1]._seen = 3
+        old, new = made
+        async with place.manager(registry) as manager:
+            assert await manager.set("a", old) is True
+            found = await manager.get("a")
+            assert found == new
+            assert type(found) is type(new)
+            assert found.part.size == 5  # type: ignore[attr-defined]  # of the class in the loop
+            assert found._seen == 3  # type: ignore[attr-defined]
+            assert await manager.set("a", old, RAISE_IF_DIFFERENT) is True
+            assert await manager.set("a", new, IF_DIFFERENT) is False
 
     async def test_no_increment_is_lost(self, place: Place) -> None:
         """Compare-and-set in a loop, by 8 tasks of two managers."""

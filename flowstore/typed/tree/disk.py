@@ -7,7 +7,9 @@ synced: after a loss of power the file may be the old one, the new one, or on so
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -29,6 +31,16 @@ class Disk:
         self._timeout = timeout
 
     def path(self, names: Sequence[str]) -> str:
+        """Raises OSError (ELOOP) where a link stands for a folder: it would lead out of the tree."""
+        folder = self._base
+        for name in names[:-1]:
+            folder = f"{folder}/{name}"
+            try:
+                mode = os.lstat(folder).st_mode
+            except OSError:  # whoever uses the path finds out
+                break
+            if stat.S_ISLNK(mode):
+                raise OSError(errno.ELOOP, "a symbolic link in the place of a folder", folder)
         return f"{self._base}/{relative(names)}"
 
     def put(self, stripe: Stripe, names: Sequence[str], text: bytes) -> None:

@@ -5,9 +5,11 @@ Whoever writes or removes holds the lock of the id's stripe, reads what stands, 
 
 from __future__ import annotations
 
+import errno
 import heapq
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -24,7 +26,7 @@ from flowstore.errors import (
     StorageTimeout,
     StoreReplaced,
 )
-from flowstore.typed.storage import Kind, New, Recent, Stored, Trouble
+from flowstore.typed.storage import Kind, New, Recent, Stored, Trouble, unusable
 from flowstore.typed.tree.content import Header, written
 from flowstore.typed.tree.disk import Disk, sync_folder
 from flowstore.typed.tree.faults import translated
@@ -37,6 +39,7 @@ OWN: Final = ".flowstore"
 FORMAT: Final = 1
 _FORMAT_FILE: Final = "format"
 CLEARED_AT_ONCE: Final = 200
+_OF_STRIPE: Final = re.compile(f"([0-9a-f]{{2}})({re.escape(LOCK)}|{re.escape(NEW)})")
 
 
 class Written(NamedTuple):
@@ -72,8 +75,8 @@ class Tree:
             self._identity = found.st_dev, found.st_ino
             self._check_format()
             for name in os.listdir(self.own):
-                if name.endswith((LOCK, NEW)):
-                    self._tidy_up(int(name[:2], 16))
+                if (ours := _OF_STRIPE.fullmatch(name)) is not None:
+                    self._tidy_up(int(ours[1], 16))
 
     def close(self) -> None:
         """Return when all calls have ended, also those whose callers did not wait for them."""
@@ -97,18 +100,26 @@ class Tree:
                 self._ended.notify_all()
 
     def create(self, entries: Sequence[New]) -> list[bool]:
+        """One that fails leaves the others alone: the first error is raised when all have been tried."""
         named = [(entry, checked_names_of(entry.id), self._ttl(entry)) for entry in entries]
         done: list[Written] = []
-        try:
-            return [self._create(*each, done) for each in named]
-        finally:
-            self.tell(done)
+        created: list[bool] = []
+        errors: list[Exception] = []
+        for each in named:
+            try:
+                created.append(self._create(*each, done))
+            except (OSError, StorageError) as error:
+                errors.append(error)
+        self.tell(done)
+        if errors:
+            raise errors[0]
+        return created
 
     def replace(self, entry: New, standing: Stored) -> bool:
         names, ttl = checked_names_of(entry.id), self._ttl(entry)
         with self._locked(entry.id) as stripe:
             now = self._clock()
-            found = find(entry.id, self._disk.path(names), is_whole=False)
+            found = self._find(entry.id, names, is_whole=False)
             if found is None or found.trouble or _is_expired(found, now):
                 return False
             if (found.version, found.created_at) != (standing.version, standing.created_at):
@@ -122,9 +133,17 @@ class Tree:
 
     def get(self, id: str, *, with_data: bool = False) -> Stored | None:
         names = names_of(id)
-        if names is None:
-            return None
-        return self._live(find(id, self._disk.path(names), is_whole=with_data, with_data=with_data))
+        return None if names is None else self._live(self._find(id, names, with_data, with_data), names)
+
+    def _find(self, id: str, names: Sequence[str], is_whole: bool, with_data: bool = False) -> Stored | None:
+        """As ``find``. What is behind a link in the place of a folder is outside of the tree."""
+        try:
+            path = self._disk.path(names)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            return unusable(id, Trouble.FOREIGN, f"{error.strerror}, {error.filename}")
+        return find(id, path, is_whole=is_whole, with_data=with_data)
 
     def remove(self, id: str) -> bool:
         names = names_of(id)
@@ -178,12 +197,16 @@ class Tree:
 
     def _entry(self, place: Place) -> Stored | None:
         """What a listing shows of a file: None if it is of somebody else, or expired."""
-        stored = self._live(find(place.key, place.path, is_whole=False, with_data=False))
+        names = checked_names_of(place.key)
+        stored = self._live(find(place.key, place.path, is_whole=False, with_data=False), names)
         return None if stored is None or stored.trouble is Trouble.FOREIGN else stored
 
-    def _live(self, found: Stored | None) -> Stored | None:
+    def _live(self, found: Stored | None, names: Sequence[str]) -> Stored | None:
         if found is None or found.trouble or not _is_expired(found, self._clock()):
             return found
+        whole = self._find(found.id, names, is_whole=True)  # its header may be damaged, and say so wrongly
+        if whole is not None and whole.trouble:
+            return whole
         with suppress(OSError, StorageTimeout):  # another one will meet it
             self._expire(found.id)
         return None
@@ -197,11 +220,10 @@ class Tree:
 
     def _standing(self, id: str, names: Sequence[str], now: int) -> Stored | None:
         """Without data. If it says that it has expired, it is whole, too."""
-        path = self._disk.path(names)
-        found = find(id, path, is_whole=False)
+        found = self._find(id, names, is_whole=False)
         if found is None or found.trouble or not _is_expired(found, now):
             return found
-        return find(id, path, with_data=False)
+        return self._find(id, names, is_whole=True)
 
     def _create(self, entry: New, names: Sequence[str], ttl: int | None, done: list[Written]) -> bool:
         with self._locked(entry.id) as stripe:
@@ -249,8 +271,13 @@ class Tree:
 
     def _tidy_up(self, number: int) -> None:
         # Whoever holds a lock is alive, and of another user's the own processes take care.
-        with suppress(StorageTimeout, PermissionError), self._locks.stripe(number, 0) as stripe:
-            self._recover(stripe)  # a file may be left without a note
+        with suppress(StorageTimeout, PermissionError):
+            try:
+                with self._locks.stripe(number, 0) as stripe:
+                    self._recover(stripe)  # a file may be left without a note
+            except OSError as error:
+                if error.errno != errno.EROFS:  # there it cannot be, and need not: it is only read
+                    raise
 
     def _make(self) -> None:
         is_new = not os.path.isdir(self.own)

@@ -22,6 +22,7 @@ from flowstore.typed.tree.files import Tree
 from flowstore.typed.tree.names import checked_names_of
 from flowstore.typed.tree.news import News
 from flowstore.typed.tree.watchers import Watcher
+from flowstore.typed.turns import Turns
 
 T = TypeVar("T")
 Durability = Literal["full", "normal"]
@@ -58,6 +59,7 @@ class TreeStorage(EntryStorage):
         self.op_timeout = check_duration("op_timeout", op_timeout)
         self._recheck_interval = check_duration("recheck_interval", recheck_interval)
         self.max_bytes = check_int("max_bytes", max_bytes, 1)
+        self.turns = Turns()
         self._beginning = Lock()
         self._here = self._begin(None)
 
