@@ -14,6 +14,7 @@ from flowstore.typed.registry import (
     get_models_in_namespace,
     get_namespaces,
     register_model,
+    register_types,
 )
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "get_models_in_namespace",
     "get_namespaces",
     "register_model",
+    "register_types",
 ]

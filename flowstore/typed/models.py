@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
 from flowstore._errors.raised import full_name
 from flowstore._values.codec import Codec
 from flowstore._values.refusals import origin_of
+from flowstore._values.types import Types
 from flowstore.errors import ModelConflict
-from flowstore.typed.naming import Built, Entry, all_mentioned
+from flowstore.typed.naming import DEFAULT_NAMESPACE, Built, Entry, all_mentioned
 from flowstore.typed.storage import Kind
 from flowstore.typed.structure import differences, is_alike
 
 K = TypeVar("K")
+
+_ANY_SIZE: Final = 2**20
 
 
 class Change(NamedTuple):
@@ -28,8 +31,11 @@ class Change(NamedTuple):
 
 
 class Models:
-    def __init__(self, by_kind: Mapping[Kind, Entry] | None = None) -> None:
+    """``types``: those of fields that are no models."""
+
+    def __init__(self, by_kind: Mapping[Kind, Entry] | None = None, types: tuple[Types, ...] = ()) -> None:
         self.by_kind = by_kind or {}
+        self._types = types
         self._built: dict[tuple[str, int], Built] = {}
         self._built_for: dict[tuple[object, ...], Built] = {}
 
@@ -85,7 +91,8 @@ class Models:
         if standing is not None and standing.stored == entry.stored:
             return Change(self, None)
         self._check(entry, standing)
-        return Change(Models({**self.by_kind, entry.kind: entry}), None if standing is None else standing.cls)
+        models = Models({**self.by_kind, entry.kind: entry}, self._types)
+        return Change(models, None if standing is None else standing.cls)
 
     def _check(self, entry: Entry, standing: Entry | None) -> None:
         namespace, name = entry.kind
@@ -111,13 +118,20 @@ class Models:
     def without(self, namespace: str | None) -> Models:
         """The models of the other namespaces; none at all for None."""
         left = {kind: each for kind, each in self.by_kind.items() if namespace not in (None, kind.namespace)}
-        return Models(left)
+        return Models(left, () if namespace is None else self._types)
+
+    def with_types(self, types: Types) -> Models:
+        """Raises TypeError or ValueError for what cannot be registered."""
+        kept = types if isinstance(types, Mapping) else tuple(types)
+        models = Models(self.by_kind, (*self._types, kept))
+        models.built(DEFAULT_NAMESPACE, _ANY_SIZE)
+        return models
 
     def built(self, namespace: str, max_bytes: int) -> Built:
         key = namespace, max_bytes
         found = self._built.get(key)
         if found is None or not found.is_current():
-            found = self._built[key] = Built(self.by_kind.values(), namespace, max_bytes)
+            found = self._built[key] = Built(self.by_kind.values(), namespace, max_bytes, self._types)
         return found
 
     def codec_of(self, classes: Sequence[type[BaseModel]], kind: Kind, max_bytes: int) -> Codec:
@@ -135,7 +149,7 @@ class Models:
                     places |= {like.kind: each for like in self._alike(each)}
             for place, own in places.items():
                 entries[place] = entries[place]._replace(stored=replace(entries[place].stored, cls=own))
-            found = Built(entries.values(), kind.namespace, max_bytes, first=classes)
+            found = Built(entries.values(), kind.namespace, max_bytes, self._types, first=classes)
             self._built_for[key] = found
         return found.codec
 

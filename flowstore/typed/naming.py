@@ -14,14 +14,14 @@ reloaded. Then the class gets a ":" in front of its name, which no other name be
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
 from flowstore._values.codec import Codec
 from flowstore._values.refusals import origin_of
-from flowstore._values.types import kind_or_none, mentioned, own_name, parametrizations
+from flowstore._values.types import AnyType, Types, kind_or_none, mentioned, own_name, parametrizations
 from flowstore.stored_type import StoredType, UnknownFields
 from flowstore.text import MAX_ID_BYTES, check_text
 from flowstore.typed.storage import Kind
@@ -81,7 +81,12 @@ class Built:
     """A codec of all models, and what it was built of that may change without a word to the registry."""
 
     def __init__(
-        self, entries: Iterable[Entry], namespace: str, max_bytes: int, first: Sequence[type] = ()
+        self,
+        entries: Iterable[Entry],
+        namespace: str,
+        max_bytes: int,
+        types: Iterable[Types] = (),
+        first: Sequence[type] = (),
     ) -> None:
         """``first``: classes whose own ones have their names before others of the same names."""
         before = [namespace, DEFAULT_NAMESPACE]
@@ -92,13 +97,25 @@ class Built:
         classes = all_mentioned([*roots, *made])
         # Those that mention a class that is not defined yet
         self._incomplete = [cls for cls in classes if not getattr(cls, "__pydantic_complete__", True)]
-        self.codec = Codec(_named(ordered, classes), max_bytes=max_bytes)
+        given = {_stored_type(each).cls for some in types for each in _values_of(some)}
+        named = _named(ordered, [cls for cls in classes if cls not in given])
+        self.codec = Codec(named, max_bytes=max_bytes)
+        for some in types:
+            self.codec.register(some)
 
     def is_current(self) -> bool:
         """Whether no class has been completed, and no generic model parametrized, since."""
         if any(cls.__pydantic_complete__ for cls in self._incomplete):  # type: ignore[attr-defined]
             return False
         return not self._generic or self._generic == _parametrized(self._generic)
+
+
+def _values_of(types: Types) -> Iterable[AnyType]:
+    return types.values() if isinstance(types, Mapping) else types
+
+
+def _stored_type(given: AnyType) -> StoredType[Any]:
+    return given if isinstance(given, StoredType) else StoredType(given)
 
 
 def _parametrized(classes: Iterable[type]) -> dict[type, list[type]]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, RootModel
 from flowstore._errors.raised import full_name
 from flowstore._values.codec import Codec
 from flowstore._values.refusals import short
+from flowstore._values.types import Types
 from flowstore.errors import ModelNotRegistered
 from flowstore.stored_type import UnknownFields
 from flowstore.typed.models import Models
@@ -145,11 +146,18 @@ class ModelRegistry:
         return self._models.namespaces.get(check_name("namespace", namespace), {}).copy()
 
     def clear_registry(self, namespace: str | None = None) -> None:
-        """Forget all models, or those of one namespace."""
+        """Forget all models and types, or the models of one namespace."""
         if namespace is not None:
             check_name("namespace", namespace)
         with self._changing:
             self._models = self._models.without(namespace)
+
+    def register_types(self, types: Types) -> None:
+        """Know these types as well, as ``types=`` of a backend: for fields that pydantic calls ``Any``, or
+        whose classes need a ``StoredType`` with functions of their own. They are no models of this registry.
+        """
+        with self._changing:
+            self._models = self._models.with_types(types)
 
     def kind_of(self, cls: type[BaseModel], namespace: str | None = None, strict: bool = False) -> Kind:
         """What the class is registered as, in this namespace or, for None, in any; "default" comes first.
@@ -251,6 +259,7 @@ find_model_in_all_namespaces = DEFAULT_REGISTRY.find_model_in_all_namespaces
 get_namespaces = DEFAULT_REGISTRY.get_namespaces
 get_models_in_namespace = DEFAULT_REGISTRY.get_models_in_namespace
 clear_registry = DEFAULT_REGISTRY.clear_registry
+register_types = DEFAULT_REGISTRY.register_types
 kind_of = DEFAULT_REGISTRY.kind_of
 class_of = DEFAULT_REGISTRY.class_of
 names_of = DEFAULT_REGISTRY.names_of

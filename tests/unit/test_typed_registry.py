@@ -14,9 +14,9 @@ from threading import Barrier
 from typing import Any, Generic, TypeVar
 
 import pytest
-from pydantic import BaseModel, RootModel, create_model
+from pydantic import BaseModel, RootModel, SecretStr, create_model
 
-from flowstore import NotSerializable, Unresolved
+from flowstore import NotSerializable, StoredType, Unresolved
 from flowstore.errors import FlowstoreError, ModelConflict, ModelNotRegistered
 from flowstore.typed import registry as default
 from flowstore.typed.registry import ModelRegistry
@@ -547,3 +547,38 @@ def test_threads_that_race_for_one_name(registry: ModelRegistry) -> None:
         assert sorted(pool.map(register, range(threads))) == [False] * (threads - 1) + [True]
     assert threads - 1 <= len(told) <= threads
     assert list(registry.get_models_in_namespace("default")) == ["Report", "Same"]
+
+
+class Spot:
+    """A class that pydantic knows nothing of."""
+
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Spot) and other.x == self.x
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Login(BaseModel):
+    user: str
+    password: SecretStr
+    anything: Any = None
+
+
+def test_other_types(registry: ModelRegistry) -> None:
+    """What a model holds, and is no model, is taught to the registry as to a backend."""
+    registry.register_model(Login)
+    value = Login(user="x", password=SecretStr("s"), anything=[Spot(1)])
+    with pytest.raises(NotSerializable):
+        registry.codec(LIMIT).encode_fields({"result": value})
+    registry.register_types([StoredType(Spot, dump=lambda spot: spot.x, load=Spot), SecretStr])
+    codec = registry.codec(LIMIT)
+    assert codec.decode_fields(codec.encode_fields({"result": value})) == {"result": value}
+    with pytest.raises(TypeError, match="Other"):
+        registry.register_types([type("Other", (), {})])
+    assert registry.codec(LIMIT) is codec
+    registry.clear_registry()
+    with pytest.raises(NotSerializable):
+        registry.codec(LIMIT).encode_fields({"result": Spot(1)})
