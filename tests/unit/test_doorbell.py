@@ -117,6 +117,13 @@ async def test_a_full_queue_ends_in_a_look_at_everything(bells: Bells) -> None:
     assert len(bells.heard[1]) < 1_000
 
 
+async def test_a_writer_that_ends_at_once(bells: Bells, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It owes "look at everything", and is gone: whoever finds a full queue does it anyway."""
+    monkeypatch.setattr(bells.doors[0], "_missed", lambda name, pause: None)
+    bells.ring_in_the_way(bells.doors[0], *(b"%d" % number for number in range(1_000)))
+    await asyncio.gather(*(bells.until(number, LOOK_AT_EVERYTHING) for number in (1, 2)))
+
+
 async def test_who_never_listens_is_rung_ever_more_seldom(
     bells: Bells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
