@@ -81,7 +81,7 @@ class Calls:
         self._count += 1
 
     def leave(self) -> None:
-        self._count -= 1
+        self._count = max(0, self._count - 1)  # what a closed loop has left may end at any time later
         if not self._count and self._last is not None and not self._last.done():
             self._last.set_result(None)
 
