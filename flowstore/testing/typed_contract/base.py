@@ -7,30 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
-from flowstore import EntryConflict, EntryExists
 from flowstore.testing.insides import close_under, damage_entry, take_id_of_entry
-from flowstore.typed import AsyncResultsManager, EntryInfo, ModelRegistry, WriteBehavior
-
-MODELS = ModelRegistry()
-
-
-@MODELS.register_model
-class Report(BaseModel):
-    score: float
-    notes: dict[str, Any] = {}
-
-
-@MODELS.register_model
-class Summary(BaseModel):
-    score: float
-    notes: dict[str, Any] = {}
-
-
-@MODELS.register_model(namespace="metrics")
-class Loss(BaseModel):
-    value: float
+from flowstore.testing.typed_racer import MODELS as MODELS
+from flowstore.testing.typed_racer import Loss as Loss
+from flowstore.testing.typed_racer import Report as Report
+from flowstore.testing.typed_racer import Summary as Summary
+from flowstore.typed import AsyncResultsManager, EntryInfo, ModelRegistry
 
 
 @dataclass
@@ -66,24 +49,6 @@ async def close_place(manager: AsyncResultsManager) -> None:
     """Close it, and what it was given, too."""
     await manager.close()
     await close_under(manager)
-
-
-async def create_each(manager: AsyncResultsManager, number: int) -> list[bool]:
-    """Try to create each of four entries; which attempts were True."""
-    model = Report(score=number)
-    attempts: list[Callable[[], Awaitable[bool]]] = [
-        lambda: manager.set("race/raise", model),
-        lambda: manager.set("race/skip", model, WriteBehavior.SKIP_IF_EXISTS),
-        lambda: manager.set("race/version", model, if_version=0),
-        lambda: manager.set("race/different", model, WriteBehavior.RAISE_IF_DIFFERENT),
-    ]
-    won = []
-    for attempt in attempts:
-        try:
-            won.append(await attempt())
-        except (EntryExists, EntryConflict):
-            won.append(False)
-    return won
 
 
 async def walked(manager: Any, *arguments: Any, **options: Any) -> list[EntryInfo]:

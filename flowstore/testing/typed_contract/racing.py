@@ -9,12 +9,14 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from flowstore.testing.typed_contract.base import Place, Report, TypedContractBase, create_each
+from flowstore.testing.support import EFFORT
+from flowstore.testing.typed_contract.base import Place, Report, TypedContractBase
+from flowstore.testing.typed_racer import create_each
 from flowstore.typed import AsyncResultsManager, WriteBehavior
 
 RACERS = 8
 KILLED = 4
-_PROGRAM = "flowstore.testing.typed_contract.racer"
+_PROGRAM = "flowstore.testing.typed_racer"
 
 
 class Racer:
@@ -81,7 +83,7 @@ class EntryRacingContract(TypedContractBase):
         if place.arguments is None:  # nobody else can be killed
             return
         async with place.manager() as manager:
-            for _ in range(2):
+            for _ in range(EFFORT):
                 stored = await _stored_until_killed(place)
                 for number, last in enumerate(stored):
                     await _check_what_is_left(manager, number, last)
@@ -108,7 +110,7 @@ async def _stored_until_killed(place: Place) -> list[int]:
         for process in processes:
             await asyncio.to_thread(process.go)
         said = [
-            await asyncio.to_thread(process.read_lines, 10 + 5 * number)
+            await asyncio.to_thread(process.read_lines, 5 + 5 * number)
             for number, process in enumerate(processes)
         ]
         for process in processes:
