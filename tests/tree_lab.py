@@ -204,6 +204,8 @@ def steps(base: str) -> object:
         "create two": ([], lambda lab: lab.create([sibling, a]), {None, 1}),
         "create over an expired one": ([short], lambda lab: lab.create([a]), {None, 1}),
         "replace": ([a], lambda lab: lab.replace(long, lab.get("a/b/c")), {1, 3}),  # type: ignore[arg-type]
+        "overwrite": ([a], lambda lab: lab.overwrite(long), {1, 3}),
+        "overwrite nothing": ([], lambda lab: lab.overwrite(a), {None, 1}),
         "remove": ([a], lambda lab: lab.remove("a/b/c"), {None, 1}),
         "remove beside": ([a, sibling], lambda lab: lab.remove("a/b/c"), {None, 1}),
         "clear": ([a, sibling], lambda lab: lab.clear(lab.places()), {None, 1}),

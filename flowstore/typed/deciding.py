@@ -7,15 +7,13 @@ on what stands now. So there is no moment between a look and a write.
 
 from __future__ import annotations
 
-import asyncio
-import random
-import time
 from collections.abc import Callable
 from typing import Final
 
 from flowstore.errors import DamagedEntry, EntryConflict, EntryExists, ForeignEntry
 from flowstore.typed.behaviors import WriteBehavior
 from flowstore.typed.storage import EntryStorage, New, Stored, Trouble
+from flowstore.typed.turns import Attempts
 
 IsSame = Callable[[Stored], bool]
 """Whether an entry, read with its data, has the value that is to be written, and its model."""
@@ -24,8 +22,6 @@ CREATES_FIRST: Final = frozenset(
     {WriteBehavior.RAISE_IF_EXISTS, WriteBehavior.SKIP_IF_EXISTS, WriteBehavior.RAISE_IF_DIFFERENT}
 )
 """These never replace anything. So the attempt to create is all there is to do, where there is nothing."""
-_FIRST_PAUSE: Final = 0.001
-_LONGEST_PAUSE: Final = 0.05
 _COMPARES: Final = frozenset({WriteBehavior.RAISE_IF_DIFFERENT, WriteBehavior.OVERWRITE_IF_DIFFERENT})
 
 
@@ -43,17 +39,17 @@ async def create(storage: EntryStorage, new: New) -> bool:
 
 async def write_over(storage: EntryStorage, new: New, behavior: WriteBehavior, is_same: IsSame) -> bool:
     """The same, beginning with a look at what stands."""
+    if behavior is WriteBehavior.OVERWRITE:
+        standing = await storage.overwrite(new)
+        return standing is None or bool(usable(standing))
     async with storage.turns.turn(new.id, storage.op_timeout):
         return await _write_over(storage, new, behavior, is_same)
 
 
 async def _write_over(storage: EntryStorage, new: New, behavior: WriteBehavior, is_same: IsSame) -> bool:
-    until, pause = time.monotonic() + storage.op_timeout, 0.0
-    compares = behavior in _COMPARES
-    # What is to be replaced is read whole, too: what is damaged is never replaced.
-    with_data = compares or behavior is WriteBehavior.OVERWRITE
+    attempts, compares = Attempts(storage.op_timeout), behavior in _COMPARES
     while True:
-        standing = await look(storage, new.id, with_data=with_data)
+        standing = await look(storage, new.id, with_data=compares)
         if standing is None:
             if await create(storage, new):
                 return True
@@ -67,31 +63,25 @@ async def _write_over(storage: EntryStorage, new: New, behavior: WriteBehavior, 
             )
         elif await storage.replace(new, standing):
             return True
-        pause = await _lost(pause)
-        if time.monotonic() >= until:  # others were faster, again and again
+        if not await attempts.another():
             now = await look(storage, new.id, with_data=False)
             raise EntryConflict(new.id, _version(standing), _version(now))
 
 
-async def _lost(pause: float) -> float:
-    """Wait a moment, of another length for each process, before the next attempt; the next pause."""
-    await asyncio.sleep(random.uniform(0, pause))
-    return min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
-
-
 async def compare_and_set(storage: EntryStorage, new: New, version: int) -> bool:
     """Write over that version only, 0: only if there is no entry. Raises EntryConflict."""
-    until, pause = time.monotonic() + storage.op_timeout, 0.0
+    attempts, has_time = Attempts(storage.op_timeout), True
     while True:
         if version == 0 and await create(storage, new):
             return True
+        # Whole, as what is damaged is never replaced
         standing = await look(storage, new.id, with_data=True)
         found = _version(standing)
-        if found != version or time.monotonic() >= until:
+        if found != version or not has_time:
             raise EntryConflict(new.id, version, found)
         if standing is not None and await storage.replace(new, standing):
             return True
-        pause = await _lost(pause)
+        has_time = await attempts.another()
 
 
 def _version(standing: Stored | None) -> int:

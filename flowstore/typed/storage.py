@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
-from flowstore.typed.turns import Turns
+from flowstore.errors import EntryConflict
+from flowstore.typed.turns import Attempts, Turns
 
 
 class Kind(NamedTuple):
@@ -127,6 +128,29 @@ class EntryStorage(ABC):
 
         False, and nothing is written, if it has not. ``created_at`` stays. ``standing`` has no trouble.
         """
+
+    async def overwrite(self, entry: New) -> Stored | None:
+        """Write the entry whatever entry stands, if one does; ``created_at`` of that stays.
+
+        None: it is done. Otherwise what has the id is in trouble, is returned, and stays. The default reads
+        and then writes over what was read, again if others were faster; raises EntryConflict if they are so
+        for all of ``op_timeout``.
+        """
+        async with self.turns.turn(entry.id, self.op_timeout):
+            attempts = Attempts(self.op_timeout)
+            while True:
+                [standing] = await self.read([entry.id])
+                if standing is None:
+                    [is_done] = await self.create([entry])
+                elif standing.trouble is not None:
+                    return standing
+                else:
+                    is_done = await self.replace(entry, standing)
+                if is_done:
+                    return None
+                if not await attempts.another():
+                    version = 0 if standing is None else standing.version
+                    raise EntryConflict(entry.id, version, version + 1)
 
     @abstractmethod
     async def read(self, ids: Sequence[str], *, with_data: bool = True) -> list[Stored | None]:

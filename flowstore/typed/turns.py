@@ -8,8 +8,11 @@ within a process they take turns, in the order in which they came.
 from __future__ import annotations
 
 import asyncio
+import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from flowstore.errors import BackendClosed
@@ -37,6 +40,24 @@ class Turns:
             queue.users -= 1
             if not queue.users:
                 del queues[id]
+
+
+_FIRST_PAUSE: Final = 0.001
+_LONGEST_PAUSE: Final = 0.05
+
+
+class Attempts:
+    """Of one call, in its turn: other processes may be faster again and again, but not for ever."""
+
+    def __init__(self, patience: float) -> None:
+        self._until = time.monotonic() + patience
+        self._pause = 0.0
+
+    async def another(self) -> bool:
+        """Whether there is time for another attempt, after a moment that is of another length elsewhere."""
+        await asyncio.sleep(random.uniform(0, self._pause))
+        self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+        return time.monotonic() < self._until
 
 
 class _Queue:

@@ -128,6 +128,20 @@ class Tree:
         self.tell([Written(entry.id, found.version + 1, now)])
         return True
 
+    def overwrite(self, entry: New) -> Stored | None:
+        names, ttl = checked_names_of(entry.id), self._ttl(entry)
+        with self._locked(entry.id) as stripe:
+            now = self._clock()
+            found = self._find(entry.id, names, is_whole=True)
+            if found is not None and found.trouble:
+                return found
+            version, created_at = 1, now
+            if found is not None and not _is_expired(found, now):
+                version, created_at = found.version + 1, found.created_at
+            self._put(stripe, entry, names, version, created_at, now, ttl)
+        self.tell([Written(entry.id, version, now)])
+        return None
+
     def read(self, ids: Sequence[str], with_data: bool) -> list[Stored | None]:
         return [self.get(id, with_data=with_data) for id in ids]
 

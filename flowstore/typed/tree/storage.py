@@ -93,6 +93,11 @@ class TreeStorage(EntryStorage):
         life = self._life
         return await life.write(life.tree.replace, entry, standing)
 
+    async def overwrite(self, entry: New) -> Stored | None:
+        """In one step, under the lock of the id."""
+        life = self._life
+        return await life.write(life.tree.overwrite, entry)
+
     async def read(self, ids: Sequence[str], *, with_data: bool = True) -> list[Stored | None]:
         life = self._life
         return await life.read(life.tree.read, ids, with_data)
