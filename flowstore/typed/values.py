@@ -15,6 +15,7 @@ from flowstore.errors import (
     EntryMismatch,
     InvalidEntry,
     ModelNotRegistered,
+    NotSerializable,
     UnexpectedValue,
 )
 from flowstore.stand_ins import Unresolved
@@ -24,6 +25,7 @@ from flowstore.typed.storage import EntryStorage, Kind, New, Stored
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_CURE: Final = "typed results take by flowstore.typed.register_types([...])"
 _VALUE: Final = "result"
 """The name of the value among those of a record; to an operator an entry is a task with a result."""
 
@@ -43,7 +45,11 @@ class Values:
         if (cls := self.registry.class_of(kind)) is not type(value) and origin_of(type(value)) is not cls:
             value = self._moved(value, kind)
         value = self._storage.redacted(id, kind, value)
-        return New(id, kind, self._encode(value, kind), ttl)
+        try:
+            return New(id, kind, self._encode(value, kind), ttl)
+        except NotSerializable as error:
+            error.add_note(f"in a {kind.name} for id {id!r}; what a backend takes as types=, {_CURE}")
+            raise
 
     def decoded(self, stored: Stored, model_class: type[Model] | None, namespace: str | None) -> Model:
         """The value of an entry that was read with its data. Raises what ``get`` raises.

@@ -182,8 +182,9 @@ class EntryWritingContract(TypedContractBase):
         """What cannot be stored is named before anything is sent."""
         bad = Report(score=1, notes={"when": [object()]})
         async with place.manager() as manager:
-            with pytest.raises(NotSerializable, match=r"notes\['when'\]\[0\]"):
+            with pytest.raises(NotSerializable, match=r"notes\['when'\]\[0\]") as caught:
                 await manager.set("a", bad)
+            assert "in a Report for id 'a'" in caught.value.__notes__[0]
             with pytest.raises(NotSerializable):
                 await manager.set_many({"a": Report(score=1), "b": bad})
             with pytest.raises(ModelNotRegistered, match="model Unknown is not registered in any namespace"):
