@@ -16,11 +16,14 @@ import flowstore
 from flowstore import EntryTimeout, ForeignEntry, InMemoryBackend, StorageUnavailable, TaskResult, TaskStatus
 from flowstore.engine import Entry, Query
 from flowstore.testing.insides import replaced_verb
-from flowstore.testing.support import START
+from flowstore.testing.support import IS_STRESS, START
 from flowstore.testing.typed_contract import Place, TypedContract
 from flowstore.testing.typed_contract.base import MODELS, Report
 from flowstore.typed import AsyncResultsManager, ModelRegistry, WriteBehavior
 from tests.conftest import KINDS
+
+# The engines of the two kinds are held to one contract in test_redis.py; what stands on them is the same.
+SERVERS = KINDS if IS_STRESS else KINDS[:1]
 
 
 class TestOnMemory(TypedContract):
@@ -49,6 +52,10 @@ class TestOnSQLite(TypedContract):
 
 
 class TestOnRedis(TypedContract):
+    @pytest.fixture(params=SERVERS)
+    def redis_url(self, request: pytest.FixtureRequest, empty_database: Callable[[str], str]) -> str:
+        return empty_database(request.param)
+
     @pytest.fixture
     def place(self, redis_url: str) -> Place:
         return of_url(redis_url)
@@ -77,7 +84,7 @@ def of_url(url: str) -> Place:
     return Place(partial(AsyncResultsManager, url), {"target": url})
 
 
-@pytest.fixture(params=["memory", "sqlite", *KINDS])
+@pytest.fixture(params=["memory", "sqlite", *SERVERS])
 def url(request: pytest.FixtureRequest, tmp_path: Path, empty_database: Callable[[str], str]) -> str:
     own = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/x.db"}
     return own.get(request.param) or empty_database(request.param)

@@ -20,7 +20,7 @@ SKIP, OVERWRITE = WriteBehavior.SKIP_IF_EXISTS, WriteBehavior.OVERWRITE
 THREADS = 16
 
 
-@pytest.fixture(params=["memory", "sqlite", "tree", *KINDS])
+@pytest.fixture(params=["memory", "sqlite", "tree", *KINDS[:1]])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     """The arguments of managers of one place."""
     if request.param == "memory":
