@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, Self, TypeVar, Unpack, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from pydantic import BaseModel
 
@@ -32,7 +32,6 @@ from flowstore.typed.storage import EntryStorage
 from flowstore.typed.values import Values
 
 M = TypeVar("M", bound=BaseModel)
-_STEP: Final = 500
 Ids = list[str]
 
 
@@ -45,9 +44,8 @@ class AsyncResultsManager:
     ``register_model`` knows.
 
     It opens by itself at the first call, or with ``async with``. An id is "a/b/c" or ["a", "b", "c"]: parts
-    that are any text but "",
-    together at most 512 UTF-8 bytes. Only a list can have a part with "/" in it; docs/typed.md says how such
-    an id is spelled. Any call may raise StorageError.
+    that are any text but "", together at most 512 UTF-8 bytes. Only a list can have a part with "/" in it;
+    docs/typed.md says how such an id is spelled. Any call may raise StorageError.
     """
 
     def __init__(

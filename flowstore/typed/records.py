@@ -21,6 +21,7 @@ from flowstore._core.core import STEP, Core, steps
 from flowstore._core.viewing import View
 from flowstore._core.watching import watch_status
 from flowstore._core.writing import applied
+from flowstore._trips.patience import Pauses
 from flowstore._values.checks import is_whole
 from flowstore._values.reading import DAMAGED, unvalidated
 from flowstore.base import BaseResultBackend
@@ -37,8 +38,6 @@ _TASK: Final = "a task, which is in the same namespace"
 _CREATED: Final = "created_at"
 _STATUSES: Final = (TaskStatus.SUCCESS.value,)
 _SORT: Final = sort_key(OF_NO_TASK)
-_FIRST_PAUSE: Final = 0.05
-_LONGEST_PAUSE: Final = 1.0
 _BODILESS: Final = View(with_body=False)
 _RESULT: Final = TaskResult(
     task_id="-", status=TaskStatus.SUCCESS, submitted_at=from_micros(OF_NO_TASK)
@@ -76,7 +75,7 @@ class RecordStorage(EntryStorage):
         created: list[bool] = []
         for step in steps(list(entries)):
             now = self._core.clock()
-            created += await self._write([self._create(entry, now) for entry in step], now)
+            created += await self._write([self._written(entry, now, 0) for entry in step], now)
         return created
 
     async def replace(self, entry: New, standing: Stored) -> bool:
@@ -84,9 +83,6 @@ class RecordStorage(EntryStorage):
         meta = check_meta({_CREATED: standing.created_at})
         [is_done] = await self._write([self._written(entry, now, standing.version, meta=meta)], now)
         return is_done
-
-    def _create(self, entry: New, now: int) -> Write:
-        return self._written(entry, now, 0)
 
     def _written(self, entry: New, now: int, if_version: int, **fields: Any) -> Write:
         kind = f"{_KIND}{entry.kind.namespace}:{entry.kind.name}"
@@ -204,13 +200,12 @@ class RecordStorage(EntryStorage):
 
     async def _read_patiently(self, id: str) -> Stored | None:
         """Through any outage: whoever watches hears of it when it is over."""
-        pause = _FIRST_PAUSE
+        pauses = Pauses()
         while True:
             try:
                 [entry] = await self.read([id], with_data=False)
             except StorageUnavailable:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                await asyncio.sleep(pauses.next())
             else:
                 return entry
 

@@ -51,7 +51,7 @@ class Written(NamedTuple):
 
 
 class Tree:
-    """``written`` is called, in the thread, with what a call has written, also when it failed in the end."""
+    """``tell`` is called, in the thread, with what a call has written, also when it failed in the end."""
 
     def __init__(self, base: str, is_synced: bool, clock: Callable[[], int], timeout: float) -> None:
         self.base = base
@@ -147,7 +147,7 @@ class Tree:
 
     def get(self, id: str, *, with_data: bool = False) -> Stored | None:
         names = names_of(id)
-        return None if names is None else self._live(self._find(id, names, with_data, with_data), names)
+        return None if names is None else self._live(self._find(id, names, with_data, with_data))
 
     def _find(self, id: str, names: Sequence[str], is_whole: bool, with_data: bool = False) -> Stored | None:
         """As ``find``. What is behind a link in the place of a folder is outside of the tree."""
@@ -211,22 +211,21 @@ class Tree:
 
     def _entry(self, place: Place) -> Stored | None:
         """What a listing shows of a file: None if it is of somebody else, or expired."""
-        names = checked_names_of(place.key)
-        stored = self._live(find(place.key, place.path, is_whole=False, with_data=False), names)
+        stored = self._live(find(place.key, place.path, is_whole=False, with_data=False))
         return None if stored is None or stored.trouble is Trouble.FOREIGN else stored
 
-    def _live(self, found: Stored | None, names: Sequence[str]) -> Stored | None:
+    def _live(self, found: Stored | None) -> Stored | None:
         if found is None or found.trouble or not _is_expired(found, self._clock()):
             return found
+        names = checked_names_of(found.id)
         whole = self._find(found.id, names, is_whole=True)  # its header may be damaged, and say so wrongly
         if whole is not None and whole.trouble:
             return whole
         with suppress(OSError, StorageTimeout):  # another one will meet it
-            self._expire(found.id)
+            self._expire(found.id, names)
         return None
 
-    def _expire(self, id: str) -> None:
-        names = checked_names_of(id)
+    def _expire(self, id: str, names: Sequence[str]) -> None:
         with self._locks.stripe(stripe_of(id), 0) as stripe:
             found = self._standing(id, names, now := self._clock())
             if found is not None and not found.trouble and _is_expired(found, now):
