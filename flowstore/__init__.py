@@ -8,6 +8,7 @@ from flowstore._core.filters import Filters, Selection
 from flowstore._core.options import BackendOptions
 from flowstore._core.tracking import TrackedTask
 from flowstore._trips.shared import SharedTrips
+from flowstore._values.cache_keys import cache_key
 from flowstore.base import BaseResultBackend
 from flowstore.connecting import ConnectOptions, connect, discover_apps
 from flowstore.errors import (
@@ -170,6 +171,7 @@ __all__ = [
     "Workflow",
     "WrongLoop",
     "WrongProcess",
+    "cache_key",
     "connect",
     "discover_apps",
     "to_frame",

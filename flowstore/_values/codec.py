@@ -126,6 +126,7 @@ class Codec:
         self.is_raw = raw
         self.max_bytes, self.max_depth = max_bytes, max_depth
         self._max_levels = max_depth * _LEVELS + _LEAF_LEVELS
+        self._in_order: Callable[[Iterable[str]], list[str]] = list  # of the pairs of a dict
         self._leaves = dict(LEAVES)
         self._containers: dict[type, Callable[[Any, int], str]] = {
             list: self._list,
@@ -289,8 +290,7 @@ class Codec:
     def _pairs(self, value: dict[Any, object], depth: int, step: Callable[[object], str] = _key_step) -> str:
         keys = self._items(value, depth, ".keys()[{}]".format)
         items = self._items(value.values(), depth, lambda index: step([*value][index]))
-        pairs = [f"[{key},{item}]" for key, item in zip(keys, items, strict=True)]
-        return f"[{','.join(pairs)}]"
+        return f"[{','.join(self._in_order(map('[{},{}]'.format, keys, items)))}]"
 
     def _defaultdict(self, value: defaultdict[Any, object], depth: int) -> str:
         factory = value.default_factory
