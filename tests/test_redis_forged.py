@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from flowstore import CorruptRecord, RedisBackend, TaskResult, TaskStatus, UnreadableRecords
+from flowstore.engine import APPLIED, Outcome, Owner, Verdict
 from flowstore.testing.insides import storage_of
+from flowstore.testing.samples import NOW, sample_write
 from flowstore.testing.support import failed, ids, seen, waiting, walk
 
 PREFIX = "flowstore:{default}:"
@@ -83,6 +85,28 @@ async def test_numbers_that_lua_cannot_count(redis_url: str, client: Any, at: in
 
 
 MESSAGES = [b"x", b"\xff", b"[7]", b"[" * 30_000, b'[["q","t"]]', b'[["w",[]]]']
+
+
+@pytest.mark.parametrize("forged", ["", "no record", "x" * 300, None], ids=["empty", "short", "long", "cut"])
+async def test_an_owner_that_is_no_record(redis_url: str, client: Any, forged: str | None) -> None:
+    """Is none, for a write that comes alone or with others; they are stored all the same."""
+    async with RedisBackend(redis_url) as backend:
+        engine = storage_of(backend)
+        await engine.write([sample_write("run", facets=("f" * 300,))], NOW)
+        if forged is None:
+            cut = "redis.call('SET', KEYS[1], string.sub(redis.call('GET', KEYS[1]), 1, 200))"
+            client.eval(cut, 1, PREFIX + "r:run")
+        else:
+            client.set(PREFIX + "r:run", forged)
+        assert await engine.write([sample_write("t", owner=Owner("run"))], NOW) == [
+            Outcome(Verdict.OWNERLESS)
+        ]
+        writes = [sample_write("t", owner=Owner("run")), sample_write("u")]
+        assert await engine.write(writes, NOW) == [Outcome(Verdict.OWNERLESS), APPLIED]
+        client.delete(PREFIX + "r:run")
+        client.lpush(PREFIX + "r:run", "another type")
+        writes = [sample_write("t", owner=Owner("run")), sample_write("v")]
+        assert await engine.write(writes, NOW) == [Outcome(Verdict.OWNERLESS), APPLIED]
 
 
 async def test_forged_messages(redis_url: str, client: Any) -> None:

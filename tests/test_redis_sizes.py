@@ -14,9 +14,10 @@ from typing import Any, Final
 import pytest
 
 from flowstore import BaseResultBackend, RedisBackend, TaskResult, TaskStatus
-from flowstore.engine import STATUSES, Query
+from flowstore.engine import APPLIED, STATUSES, Owner, Query
 from flowstore.testing import ManualClock
-from flowstore.testing.insides import engine_of
+from flowstore.testing.insides import engine_of, storage_of
+from flowstore.testing.samples import NOW, sample_write
 
 FAILED: Final = 50
 SMALL, LARGE = 1_000, 1_000_000
@@ -198,3 +199,25 @@ async def test_few_reports_write_a_record_anew(redis_url: str, client: Any, size
             assert found.progress is not None
             assert (found.progress.done, found.progress.note, found.args) == (done, note, ("x" * size,))
         assert written <= 3 or size < 2_048
+
+
+async def test_an_owner_is_read_once(redis_url: str, client: Any) -> None:
+    """Its header, for all the writes of a call that need it; writes without an owner read nothing at all."""
+
+    async def reads(*owners: Owner | None) -> int:
+        writes = [
+            sample_write(f"{owner}{n}", owner=owner, facets=(f"{n % 7}",))
+            for owner in owners
+            for n in range(250)
+        ]
+        client.config_resetstat()
+        assert await storage_of(backend).write(writes, NOW) == [APPLIED] * len(writes)
+        return int(client.info("commandstats").get("cmdstat_getrange", {"calls": 0})["calls"])
+
+    async with RedisBackend(redis_url) as backend:
+        runs = [sample_write(run, "running", body=b"x" * SMALL, facets=("few",)) for run in ("a", "b")]
+        await storage_of(backend).write(runs, NOW)
+        assert await reads(None) == 0
+        assert await reads(Owner("a")) == 1
+        assert await reads(Owner("a", is_open=True), Owner("a", 1, 1)) == 1
+        assert await reads(Owner("b"), Owner("a", 0, 5)) == 2

@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 
 from flowstore import CorruptRecord, SQLiteBackend, TaskResult, TaskStatus, UnreadableRecords
+from flowstore.engine import ANY_STAGE, APPLIED, Outcome, Owner, Verdict
+from flowstore.testing.insides import storage_of
+from flowstore.testing.samples import NOW, sample_write
 from flowstore.testing.support import failed, ids, seen, waiting
 
 COLUMNS: list[tuple[str, object]] = [
@@ -192,3 +195,25 @@ async def test_forged_datagrams(tmp_path: Path) -> None:
                     await seen(waiter, task, f"t after {number}")
         await worker.store("t", TaskResult.success("t", 1))
         assert (await task).result == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("stage", -1),
+        ("stage", ANY_STAGE + 1),
+        ("version", 0),
+        ("version", 2**62),
+        ("status", 6),
+        ("status", -1),
+    ],
+)
+async def test_an_owner_that_is_no_record(tmp_path: Path, column: str, value: int) -> None:
+    """Is none."""
+    path = tmp_path / "x.db"
+    async with SQLiteBackend(path) as backend:
+        engine = storage_of(backend)
+        await engine.write([sample_write("t")], NOW)
+        forge(path, column, value)
+        writes = [sample_write("u", owner=Owner("t")), sample_write("v")]
+        assert await engine.write(writes, NOW) == [Outcome(Verdict.OWNERLESS), APPLIED]

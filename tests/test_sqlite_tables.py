@@ -12,7 +12,7 @@ import pytest
 
 from flowstore.backends.sqlite.engine import SQLiteEngine
 from flowstore.backends.sqlite.statements import listings, texts
-from flowstore.engine import ANY_STAGE, STATUSES, Entry, Logged, Put, Section, Write
+from flowstore.engine import ANY_STAGE, STATUSES, Entry, Logged, Owner, Put, Section, Write
 from flowstore.testing.support import IS_STRESS
 
 IDS = ["a", "b", "c", "d\0", "d", "\xe9"]
@@ -52,7 +52,8 @@ def some_write(chance: random.Random, now: int) -> Write:
     )
     logged = chance.choice([None, Logged(b"[]", 1), Logged(b"[]", 1, 2), Logged(b"[]", 1, 0)])
     ceiling = chance.choice([entry.stage - 1, entry.stage, ANY_STAGE])
-    return Write(entry, "", ceiling, chance.choice([None, None, 0, 1, 2]), logged)
+    owner = chance.choice([None, None, Owner(chance.choice(IDS)), Owner(chance.choice(IDS), 0, 5, True)])
+    return Write(entry, "", ceiling, chance.choice([None, None, 0, 1, 2]), logged, owner=owner)
 
 
 def check_tables(path: Path) -> None:

@@ -23,6 +23,7 @@ def applied(core: Core, write: Write, outcome: Outcome, *, is_news: bool = True)
 
     ``is_news`` False: the task is in no other state than before, which observers need not hear.
     """
+    assert outcome.verdict is not Verdict.OWNERLESS, "whoever sets an owner looks at the verdict first"
     if outcome.verdict is Verdict.FIXED:
         raise FamilyConflict(write.entry.id, str(_parent(write.entry.fixed)), _parent(outcome.fixed))
     if outcome.verdict is Verdict.UNREADABLE:

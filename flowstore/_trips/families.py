@@ -144,16 +144,21 @@ def with_families(engine: Engine) -> Engine:
 def in_order(writes: Sequence[Write]) -> Iterator[Sequence[Write]]:
     """The writes in order, divided where one depends on how an earlier one has ended.
 
-    That is a second write of an id, and a child whose parent is written before it.
+    That is a second write of an id, a child whose parent is written before it, a write whose owner is, and
+    the write of an owner that those before it need.
     """
     start = 0
     ids: set[str] = set()
+    owners: set[str] = set()
     for place, write in enumerate(writes):
-        entry = write.entry
-        if entry.id in ids or (is_open(entry.fixed) and _parent(entry.fixed) in ids):
+        entry, owner = write.entry, write.owner
+        is_child = entry.id in ids or (is_open(entry.fixed) and _parent(entry.fixed) in ids)
+        if is_child or entry.id in owners or (owner is not None and owner.id in ids):
             yield writes[start:place]
-            start, ids = place, set()
+            start, ids, owners = place, set(), set()
         ids.add(entry.id)
+        if owner is not None:
+            owners.add(owner.id)
     yield writes[start:]
 
 

@@ -94,7 +94,7 @@ class SharedTrips(EngineWrapper):
             lane, size = self._lane(writes[0].entry.id), _size(writes[0])
             return cast("list[Outcome]", await lane.call(self.inner.write, writes, size, now))
         outcomes: list[Outcome] = []
-        for step in in_order(writes):  # a parent may have another lane than its child
+        for step in in_order(writes):  # a parent or owner may have another lane
             sizes, ids = list(map(_size, step)), [write.entry.id for write in step]
             for some in portions(sizes):
                 outcomes += await self._divided(self.inner.write, step[some], ids[some], sizes[some], now)

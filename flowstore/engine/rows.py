@@ -106,6 +106,21 @@ class Logged(NamedTuple):
     keep: int | None = None
 
 
+class Owner(NamedTuple):
+    """The record that a write needs: live, in a stage from ``lowest`` to ``highest``, both included, and if
+    ``is_open`` not finished.
+    """
+
+    id: str
+    lowest: int = 0
+    highest: int = ANY_STAGE
+    is_open: bool = False
+
+    def admits(self, status: str, stage: int) -> bool:
+        """Whether it is such a record, if it is live."""
+        return self.lowest <= stage <= self.highest and not (self.is_open and status in FINAL)
+
+
 class Write(NamedTuple):
     """One write, applied whole or not at all. ``entry`` replaces what stands; its ``version`` is not read.
 
@@ -113,10 +128,11 @@ class Write(NamedTuple):
 
     1. The standing record, live or expired, has the same ``token``: the write was applied before, by a driver
        that sent it twice. APPLIED, nothing is written. (An engine whose driver sends once need not look.)
-    2. The guard. ``if_version`` None: the record is absent, or its ``stage <= ceiling``. Otherwise its
+    2. The write has an ``owner``, and no such record stands: OWNERLESS. One that is UNREADABLE is none.
+    3. The guard. ``if_version`` None: the record is absent, or its ``stage <= ceiling``. Otherwise its
        version is exactly ``if_version``, 0 meaning absent, and ``ceiling`` is not read; and its check is
        ``standing``, if that is given. If not: STANDING.
-    3. The standing record has ``fixed`` facets, and they are not those of the entry: FIXED.
+    4. The standing record has ``fixed`` facets, and they are not those of the entry: FIXED.
 
     Applied, it gets the next version, loses the items of an expired predecessor, and appends ``logged`` to
     the items of Section.HISTORY: at ``entry.updated_at``, with the new version in 16 digits as the key, and
@@ -132,6 +148,7 @@ class Write(NamedTuple):
     if_version: int | None = None
     logged: Logged | None = None
     standing: int | None = None
+    owner: Owner | None = None
 
 
 class Verdict(StrEnum):
@@ -149,8 +166,9 @@ class Outcome(NamedTuple):
 
     STANDING: the guard does not hold; ``version`` is the one that stands, 0 if there is no live record.
     FIXED: the standing record has other ``fixed`` facets, these. UNREADABLE: what stands can be neither read
-    nor replaced; ``reason`` says why. Of a put, OWNERLESS: its owner is no live record; ``key`` is the key of
-    the item, and ``version`` the one that stands there now, 0 if none does.
+    nor replaced; ``reason`` says why. Of a write, OWNERLESS: its owner does not stand as it has to, in
+    ``version`` or, with 0, not at all. Of a put: its owner is no live record; ``key`` is the key of the item,
+    and ``version`` the one that stands there now, 0 if none does.
     """
 
     verdict: Verdict

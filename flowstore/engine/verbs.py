@@ -3,15 +3,15 @@
 The rules of flowstore live in the layers above and reach a storage as data. An engine stores and compares,
 and never interprets; it reads no clock: times come from the caller, as int microseconds since the Unix epoch.
 
-**From an engine to a backend.** ``BaseResultBackend(engine, **options)`` is a backend. ``SharedTrips`` around
-the engine puts concurrent calls together and gives each a deadline: of the writing verbs (write, remove,
-report, expire, put) it makes one call at a time, or one per lane, with all items of an id in one lane;
-``read``, ``count`` and ``items`` have a lane each; watch, scan, facets, timeline, purge, vacuum, namespaces
-and drop_namespace are called as they come. At most 500 items travel in a call. Any call may be cancelled: a
-write that has begun may then be applied or not, but never by half, and what it has locked or borrowed is
-given back. ``open`` comes first and ``close`` last; both once, with no other verb in flight. A failed
-``open`` may be repeated. If the event loop is closed before the engine is, ``abandon`` takes the place of
-``close``, and ``open`` may follow in another.
+**From an engine to a backend.** ``BaseResultBackend(engine, **options)`` is a backend. ``SharedTrips``
+around the engine puts concurrent calls together and gives each a deadline: of the writing verbs (write,
+remove, report, expire, put) it makes one call at a time, or one per lane, with all items of an id in one
+lane, though not with the owner of a write; ``read``, ``count`` and ``items`` have a lane each; watch, scan,
+facets, timeline, purge, vacuum, namespaces and drop_namespace are called as they come. At most 500 items
+travel in a call. Any call may be cancelled: a write that has begun may then be applied or not, but never by
+half, and what it has locked or borrowed is given back. ``open`` comes first and ``close`` last; both once,
+with no other verb in flight. A failed ``open`` may be repeated. If the event loop is closed before the
+engine is, ``abandon`` takes the place of ``close``, and ``open`` may follow in another.
 
 **Text.** Ids, keys, owners and facets are any text without lone surrogates, of 1 to about 600 UTF-8 bytes,
 NUL included, and have no meaning: ``*``, ``/`` and ``%`` are characters. Order is by code point.

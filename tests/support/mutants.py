@@ -23,6 +23,7 @@ from flowstore.engine import (
     Hints,
     Item,
     Outcome,
+    Owner,
     Position,
     Purged,
     Put,
@@ -452,6 +453,95 @@ class PatchesWhateverStands(MemoryEngine):
         return super()._write(write, now)
 
 
+class OwnerIsNotAsked(_Wrapped):
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        return await self.inner.write([write._replace(owner=None) for write in writes], now)
+
+
+class _OwnersRead(_Wrapped):
+    """Reads the owners first, and then writes what has one."""
+
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        refused = [await self.refused(write.owner, now) if write.owner else None for write in writes]
+        if any(write.owner for write in writes):
+            await self.between()
+        free = [
+            write._replace(owner=None)
+            for write, refusal in zip(writes, refused, strict=True)
+            if refusal is None
+        ]
+        outcomes = iter(await self.inner.write(free, now))
+        return [refusal or next(outcomes) for refusal in refused]
+
+    async def refused(self, owner: Owner, now: int) -> Outcome | None:
+        [entry] = await self.inner.read([owner.id])
+        if entry is None or entry.is_expired(now):
+            return Outcome(Verdict.OWNERLESS)
+        is_met = owner.admits(entry.status, entry.stage)
+        return None if is_met else Outcome(Verdict.OWNERLESS, entry.version)
+
+    async def between(self) -> None:
+        pass
+
+
+class OwnersReadForTheWholeCall(_OwnersRead):
+    """What the call itself writes of an owner does not count."""
+
+
+class OwnersReadBeforeTheTransaction(_OwnersRead):
+    """One that is finished in between gets another record."""
+
+    async def between(self) -> None:
+        await asyncio.sleep(0)
+
+
+class OwnerBeforeTheToken(MemoryEngine):
+    def _write(self, write: Write, now: int) -> Outcome:
+        refused = write.owner and self._ownerless(write.owner, now)
+        return refused or super()._write(write, now)
+
+
+class OwnerAfterTheGuard(MemoryEngine):
+    def _write(self, write: Write, now: int) -> Outcome:
+        standing = self._live(write.entry.id, now)
+        version = standing.version if standing else 0
+        is_lost = write.if_version is None and standing is not None and standing.stage > write.ceiling
+        if is_lost or write.if_version not in (None, version):
+            return Outcome(Verdict.STANDING, version)
+        return super()._write(write, now)
+
+
+class _OwnersAskedFor(_Wrapped):
+    """Asks for another owner than the write does."""
+
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        asked = [write._replace(owner=self.asked(write.owner)) if write.owner else write for write in writes]
+        return await self.inner.write(asked, now)
+
+    def asked(self, owner: Owner) -> Owner:
+        raise NotImplementedError
+
+
+class FinishedOwnersServe(_OwnersAskedFor):
+    def asked(self, owner: Owner) -> Owner:
+        return owner._replace(is_open=False)
+
+
+class HighestStageExclusive(_OwnersAskedFor):
+    def asked(self, owner: Owner) -> Owner:
+        return owner._replace(highest=owner.highest - 1)
+
+
+class LowestStageExclusive(_OwnersAskedFor):
+    def asked(self, owner: Owner) -> Owner:
+        return owner._replace(lowest=owner.lowest + 1)
+
+
+class ExpiredOwnersServe(MemoryEngine):
+    def _ownerless(self, owner: Owner, now: int) -> Outcome | None:
+        return super()._ownerless(owner, 0)
+
+
 class RemovesWhateverStands(_Wrapped):
     async def remove(
         self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
@@ -497,6 +587,15 @@ class DropTakesWhatWasStored(MemoryEngine):
 MUTANTS: dict[Callable[[], Engine], str] = {
     WatchersLookedUpBeforeTheCommit: "test_no_change_is_lost_between_registration_and_read",
     PatchesWhateverStands: "test_only_over_what_was_read",
+    OwnerIsNotAsked: "test_an_owner_has_to_be_there",
+    OwnersReadForTheWholeCall: "test_an_owner_that_is_written_in_the_same_call",
+    OwnersReadBeforeTheTransaction: "test_nothing_is_stored_for_an_owner_that_has_finished",
+    OwnerBeforeTheToken: "test_the_token_is_judged_before_the_owner",
+    OwnerAfterTheGuard: "test_the_owner_is_judged_before_the_guard",
+    FinishedOwnersServe: "test_an_owner_that_has_to_be_open",
+    HighestStageExclusive: "test_the_stage_of_an_owner",
+    LowestStageExclusive: "test_the_stage_of_an_owner",
+    ExpiredOwnersServe: "test_an_expired_owner_is_absent",
     RemovesWhateverStands: "test_remove_only_what_was_read",
     RemovesByVersionAlone: "test_remove_only_what_was_read",
     ReadBeforeRegistered: "test_no_change_is_lost_between_registration_and_read",

@@ -18,7 +18,7 @@ from flowstore._values.codec import Codec
 from flowstore._values.records import Records
 from flowstore._waiting.waiters import Waiters
 from flowstore.backends.memory import MemoryEngine
-from flowstore.engine import APPLIED, Entry, Outcome, Write
+from flowstore.engine import APPLIED, Entry, Outcome, Owner, Verdict, Write
 from flowstore.errors import AccessDenied, StorageError, StorageFull
 
 RECORDS = Records(Codec(), ttl=None, failure_ttl=None)
@@ -446,6 +446,25 @@ class TestTwoLanes:
         engine.gate.set()
         outcomes = await asyncio.gather(*calls)
         assert [outcome.is_applied for [outcome] in outcomes] == [True] * 40 + [False] * 80
+
+    async def test_a_write_keeps_its_place_beside_its_owner(
+        self, trips: SharedTrips, engine: GatedEngine
+    ) -> None:
+        """Whichever lane it takes: behind the write that makes the owner, before the one that ends it."""
+        engine.gate.set()
+        own = Owner("run", is_open=True)
+        beside = [f"t{n}" for n in range(99) if hash(f"t{n}") % 2 == hash("run") % 2]
+        across = [f"t{n}" for n in range(99) if hash(f"t{n}") % 2 != hash("run") % 2]
+        first, second, third, late = (written(name)._replace(owner=own) for name in across[:4])
+        begun = RECORDS.write(TaskResult.running("run"), 0)
+        # What comes first in a call lets its lane leave first.
+        outcomes = await trips.write([written(across[4]), begun, first, second], 0)
+        assert outcomes == [APPLIED] * 4
+        outcomes = await trips.write([written(beside[0]), third, written("run"), written(across[5]), late], 0)
+        assert outcomes == [APPLIED] * 4 + [Outcome(Verdict.OWNERLESS, 2)]
+        engine.trips.clear()
+        await trips.write([written(f"u{n}")._replace(owner=Owner("run")) for n in range(50)], 0)
+        assert len(engine.trips) == 2  # as many as there are lanes: they do not wait for each other
 
     async def test_a_call_with_many_items_is_put_together(
         self, trips: SharedTrips, engine: GatedEngine

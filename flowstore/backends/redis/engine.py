@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from flowstore.backends.redis import format as stored
 from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.client import storage_error
+from flowstore.backends.redis.commits import outcome_of, packed
 from flowstore.backends.redis.expiries import change, expiry_of, guard, renewal
 from flowstore.backends.redis.format import PER_CALL, entry_of, history_of
 from flowstore.backends.redis.items import item_of, put_arguments, put_outcome
@@ -100,9 +101,9 @@ class RedisEngine(Engine):
         if not self._namespace.is_founded:
             await self._found(self.calls)
         outcomes: list[Outcome] = []
-        for count, arguments in stored.packed(writes, now):
+        for count, arguments in packed(writes, now):
             replies = await self.calls.write("commit", now, SWEPT_PER_WRITE * count, *arguments)
-            outcomes += map(stored.outcome, replies)
+            outcomes += map(outcome_of, replies)
         return outcomes
 
     async def read(

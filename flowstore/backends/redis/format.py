@@ -15,24 +15,18 @@ scripts they are strings, since a Lua number is a double. Where a time is missin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from struct import Struct, error
 from typing import Any, Final
 
-from flowstore._trips.lanes import MAX_TRIP_BYTES
-from flowstore.backends.redis.lasting import kept_ms
 from flowstore.engine import (
-    APPLIED,
     BY_FINISH,
     FINAL,
     STATUSES,
     Entry,
     Item,
-    Outcome,
     Position,
     Span,
-    Verdict,
-    Write,
     sort_key,
 )
 
@@ -40,10 +34,9 @@ FORMAT: Final = 3
 PER_CALL: Final = 500
 """How many items one script call carries at most: the server does nothing else while it runs."""
 
-_ENTRIES_PER_CALL: Final = 10_000  # and to how many index entries these writes come at most
-
 OFFSET: Final = 2**63
-_MOST: Final = 2**53 - 1  # the highest integer that Lua counts
+MOST: Final = 2**53 - 1
+"""The highest integer that Lua counts."""
 _MARK: Final = ord("3")
 _HEADER: Final = Struct(">BQHIBBBQQQQHIIIIQQQq")
 """The format, version, count and bytes of the transitions, what is beside it (see ``record_of``),
@@ -51,7 +44,7 @@ status, flags, stage, sort key, sort key by finish, expiry, bytes of token, fixe
 progress and head, then the times of update, start and next try, and the check."""
 HEADER_SIZE: Final = _HEADER.size
 NEVER: Final = 2**64 - 1
-_NUMBERS: Final = {status: number for number, status in enumerate(STATUSES)}
+NUMBERS: Final = {status: number for number, status in enumerate(STATUSES)}
 _SUBMITTED, _STARTED, _FINISHED, _DUE, _EXPIRES = 1, 2, 4, 8, 16
 _SUBMITTED_FIRST, _FINISHED_FIRST = 32, 64  # -2^63, whose sort key is that of the next one
 _ROOM = 128
@@ -60,15 +53,9 @@ _ROOM_BYTES: Final = 256
 _LONG_BODY: Final = 2_048  # longer than what alone.lua takes, where something stands
 _ROOM_END: Final = Struct(">HH")
 
-_KIND: Final = Struct(">BQQBBB")
-_LONG: Final = Struct(">I")
 _SHORT: Final = Struct(">H")
-_NUMBERED: Final = Struct(">HH")
-_PLACED: Final = Struct(">HQ")
-_TIMED: Final = Struct(">HQQ")
 _ITEM: Final = Struct(">QQqI")
 _ENTRY: Final = Struct(">Q")
-_CHECK: Final = Struct(">q")
 _LOGGED: Final = Struct(">QQ")
 
 
@@ -122,67 +109,9 @@ def position_of(entry: bytes) -> Position | None:
         return None
 
 
-def packed(writes: Sequence[Write], now: int) -> Iterator[tuple[int, list[bytes]]]:
-    """Bounded script calls: the number of writes, and their arguments for commit.lua."""
-    kinds: dict[tuple[Any, ...], int] = {}
-    described: list[bytes] = []
-    lines: list[bytes] = []
-    records: list[bytes] = []
-    size = entries = 0
-    for write in writes:
-        entry = write.entry
-        weight = len(entry.head) + len(entry.body or b"") + sum(map(len, entry.facets))
-        listed = len(entry.facets) + len(entry.fixed) + 3
-        is_full = size + weight > MAX_TRIP_BYTES or entries + listed > _ENTRIES_PER_CALL
-        if lines and (len(lines) == PER_CALL or is_full):
-            yield len(lines), [b"".join(described), b"".join(lines), *records]
-            kinds, described, lines, records, size, entries = {}, [], [], [], 0, 0
-        size += weight
-        entries += listed
-        logged = write.logged
-        kept = kept_ms(entry.expires_at, now)
-        does = (kept, logged is None, None if logged is None else logged.keep)
-        is_beside = write.standing is not None
-        kind = (entry.status, write.ceiling, write.if_version, is_beside, entry.fixed, entry.facets, does)
-        number = kinds.get(kind)
-        if number is None:
-            number = kinds[kind] = len(kinds) + 1
-            described.append(_kind(write, kept))
-        lines.append(_line(number, write))
-        items = () if logged is None else (transition(entry.updated_at, 1, logged.check, logged.value),)
-        if write.standing is not None:  # in the place of the body, which is that of the standing record
-            entry = entry._replace(body=_CHECK.pack(write.standing))
-        records.append(record_of(entry, 1, write.token.encode(), items))
-    if lines:
-        yield len(lines), [b"".join(described), b"".join(lines), *records]
-
-
-def _kind(write: Write, kept: bytes) -> bytes:
-    entry, logged = write.entry, write.logged
-    guarded, bound = (0, write.ceiling) if write.if_version is None else (1, write.if_version)
-    if write.standing is not None:
-        guarded = 2
-    keep = _MOST if logged is None or logged.keep is None else logged.keep
-    fixed, facets = joined(entry.fixed), joined(entry.facets)
-    does = (logged is not None) + 2 * (entry.expires_at is not None)
-    top = _KIND.pack(guarded, min(bound, _MOST), keep, _NUMBERS[entry.status], does, len(kept))
-    return b"".join((top, kept, _LONG.pack(len(fixed)), _LONG.pack(len(fixed) + len(facets)), fixed, facets))
-
-
 def joined(facets: Sequence[str]) -> bytes:
     """Each behind its length."""
     return b"".join([_SHORT.pack(len(facet)) + facet for facet in map(str.encode, facets)]) if facets else b""
-
-
-def _line(number: int, write: Write) -> bytes:
-    entry = write.entry
-    task_id = entry.id.encode()
-    size = len(task_id)
-    place = _PLACED.pack(size + 8, sort_key(entry.submitted_at) + OFFSET)
-    if write.logged is None:
-        return b"%b%b%b%b\0\0" % (_NUMBERED.pack(number, size), task_id, place, task_id)
-    logged = _TIMED.pack(size + 16, entry.updated_at + OFFSET, 1)
-    return b"%b%b%b%b%b%b" % (_NUMBERED.pack(number, size), task_id, place, task_id, logged, task_id)
 
 
 def record_of(
@@ -208,7 +137,7 @@ def record_of(
         token += bytes(_ROOM_BYTES - _ROOM_END.size) + _ROOM_END.pack(0, _ROOM_BYTES)
     header = _HEADER.pack(
         _MARK, version, len(transitions), len(history), extras,
-        _NUMBERS[entry.status], flags, entry.stage,
+        NUMBERS[entry.status], flags, entry.stage,
         sort_key(submitted) + OFFSET, sort_key(finished) + OFFSET,
         NEVER if expires is None else expires + OFFSET,
         len(token), len(fixed), len(facets), len(progress), len(entry.head),
@@ -219,16 +148,6 @@ def record_of(
 
 def transition(at: int, version: int, check: int, value: bytes) -> bytes:
     return _ITEM.pack(at + OFFSET, version, check, len(value)) + value
-
-
-def outcome(reply: Any) -> Outcome:
-    if reply == -1:
-        return APPLIED
-    if isinstance(reply, int):
-        return Outcome(Verdict.STANDING, reply)
-    if isinstance(reply, list):
-        return Outcome(Verdict.FIXED, reply[1], fixed=_divided(reply[0]))
-    return Outcome(Verdict.UNREADABLE, reason=reply.decode(errors="replace"))
 
 
 def entry_of(task_id: str, value: Value, *, with_body: bool = True) -> Entry | None:
@@ -252,7 +171,7 @@ def _entry(task_id: str, value: bytes, with_body: bool) -> Entry:
     progress_at = other_at + facets + history
     head_at = progress_at + progress
     body_at = head_at + head
-    if mark != _MARK or body_at > len(value) or version > _MOST or stage > _MOST:
+    if mark != _MARK or body_at > len(value) or version > MOST or stage > MOST:
         raise ValueError
     return Entry(
         task_id,
@@ -265,8 +184,8 @@ def _entry(task_id: str, value: bytes, with_body: bool) -> Entry:
         due - OFFSET if flags & _DUE else None,
         updated - OFFSET,
         expires - OFFSET if flags & _EXPIRES else None,
-        _divided(value[facets_at:other_at]) if fixed else (),
-        _divided(value[other_at : other_at + facets]) if facets else (),
+        divided(value[facets_at:other_at]) if fixed else (),
+        divided(value[other_at : other_at + facets]) if facets else (),
         check,
         value[head_at:body_at],
         value[body_at:] if with_body else None,
@@ -289,7 +208,7 @@ def _time(sort: int, flags: int, known: int, first: int) -> int | None:
     return -OFFSET if flags & first else OFFSET - sort
 
 
-def _divided(facets: bytes) -> tuple[str, ...]:
+def divided(facets: bytes) -> tuple[str, ...]:
     found, at = [], 0
     while at < len(facets):
         (size,) = _SHORT.unpack_from(facets, at)

@@ -26,7 +26,7 @@ from flowstore.engine import (
 
 CODES: Final = {status: code for code, status in enumerate(STATUSES)}
 SECTIONS: Final = {section: code for code, section in enumerate(Section)}
-_NAMES: Final = dict(enumerate(STATUSES))
+NAMES: Final = dict(enumerate(STATUSES))
 _SIZES: Final = (10, 100, 500)
 _SORT_BY: Final = f"coalesce(-task.{{column}}, {UNSORTED})"
 _MOST_PER_READ: Final = 2**31 - 1  # of a blob, in bytes
@@ -64,7 +64,7 @@ class Stored(NamedTuple):
 
 
 def entry_of(row: Sequence[Any]) -> Entry:
-    status = _NAMES.get(row[1], "") if row[3] > 0 else ""
+    status = NAMES.get(row[1], "") if row[3] > 0 else ""
     try:
         return Entry._make((row[0], status, *row[2:10], texts(row[10]), texts(row[11]), *row[12:16], None))
     except ValueError:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from flowstore.backends.sqlite.deciding import Record, Records
 from flowstore.backends.sqlite.statements import (
     CODES,
     SECTIONS,
@@ -25,11 +26,9 @@ from flowstore.backends.sqlite.statements import (
 )
 from flowstore.engine import (
     ANY_STAGE,
-    APPLIED,
     NAMESPACE,
     Entry,
     Expiry,
-    Logged,
     Outcome,
     Put,
     Report,
@@ -43,72 +42,11 @@ Rows = list[tuple[Any, ...]]
 _LONG_BODY: Final = 16_384
 
 
-class _Record:
-    """What becomes of a record in one call. Version 0: absent, expired, or never written by flowstore."""
-
-    __slots__ = (
-        *("check", "entry", "expires_at", "fixed", "is_anew"),
-        *("logged", "older", "stage", "stored", "version"),
-    )
-
-    def __init__(self, stored: Stored | None, now: int) -> None:
-        self.stored = stored
-        self.entry: Entry | None = None
-        self.logged: list[tuple[int, int, Logged]] = []
-        self.older: int | None = None
-        """How many items of the history may stay of those that were there before the call; None: all."""
-        self.stage = self.version = self.check = 0
-        self.expires_at: int | None = None
-        self.fixed: tuple[str, ...] = ()
-        self.is_anew = stored is not None and (stored.is_expired(now) or stored.version < 1)
-        if stored is not None and not self.is_anew:
-            self.stage, self.version, self.expires_at = stored.stage, stored.version, stored.expires_at
-            self.fixed, self.check = _texts(stored.fixed), stored.check
-
-    def apply(self, write: Write, now: int) -> Outcome:
-        if self.expires_at is not None and self.expires_at <= now:  # written by this very call
-            self.version, self.fixed, self.expires_at, self.is_anew = 0, (), None, True
-            self.logged.clear()
-            self.older = None
-        version = self.version
-        if write.if_version is None:
-            is_free = not version or self.stage <= write.ceiling
-        else:
-            is_free = version == write.if_version and write.standing in (None, self.check)
-        if not is_free or version >= ANY_STAGE:
-            # Numbers beyond 2**53 are of no write, and could only overflow.
-            if version < ANY_STAGE and 0 <= self.stage <= ANY_STAGE:
-                return Outcome(Verdict.STANDING, version)
-            return Outcome(Verdict.UNREADABLE, reason="the standing record is not of this format")
-        entry = write.entry
-        if self.fixed != entry.fixed:
-            if self.fixed:
-                return Outcome(Verdict.FIXED, version, fixed=self.fixed)
-            self.fixed = entry.fixed
-        if write.standing is not None and self.entry is not None:
-            entry = entry._replace(body=self.entry.body)
-        self.entry, self.check = entry, entry.check
-        self.stage, self.expires_at = entry.stage, entry.expires_at
-        self.version = version = version + 1
-        if write.logged is not None:
-            self.logged.append((version, entry.updated_at, write.logged))
-            if (keep := write.logged.keep) is not None:
-                del self.logged[: max(0, len(self.logged) - keep)]
-                older = keep - len(self.logged)
-                self.older = older if self.older is None else min(self.older, older)
-        return APPLIED
-
-
 def write(raw: sqlite3.Connection, ns: int, writes: Sequence[Write], now: int) -> list[Outcome]:
-    stored = read_stored(raw, ns, [write.entry.id for write in writes])
-    records: dict[str, _Record] = {}
-    outcomes = []
-    for wanted in writes:
-        task_id = wanted.entry.id
-        record = records.get(task_id)
-        if record is None:
-            records[task_id] = record = _Record(stored.get(task_id), now)
-        outcomes.append(record.apply(wanted, now))
+    ids = [wanted.entry.id for wanted in writes]
+    ids += {wanted.owner.id for wanted in writes if wanted.owner is not None}
+    records = Records(read_stored(raw, ns, ids), now)
+    outcomes = [records.apply(wanted) for wanted in writes]
     step = _Step(raw, ns)
     for record in records.values():
         if record.entry is not None:
@@ -186,7 +124,7 @@ class _Step:
         self._tally: defaultdict[int, int] = defaultdict(int)
         self._rows: dict[str, Rows] = {name: [] for name in _ORDER}
 
-    def store(self, record: _Record, entry: Entry) -> None:
+    def store(self, record: Record, entry: Entry) -> None:
         rows, stored = self._rows, record.stored
         task = self._next_task() if stored is None else stored.task
         row, listed = rows_of(self._ns, task, record.version, entry)
@@ -217,7 +155,7 @@ class _Step:
             elif rows[name]:
                 self._raw.executemany(SQL[name], rows[name])
 
-    def _replace(self, record: _Record, stored: Stored, listed: Rows) -> Rows:
+    def _replace(self, record: Record, stored: Stored, listed: Rows) -> Rows:
         """Drop what the standing record leaves behind; the rows of ``listed`` that are new."""
         self._tally[stored.status] -= 1
         if record.is_anew:
@@ -252,13 +190,6 @@ class _Step:
     def _drop_log(self, statement: str, stored: Stored, *keep: int) -> None:
         found = self._raw.execute(SQL[statement], (self._ns, stored.task, *keep)).fetchall()
         self._rows["drop_time"] += [(self._ns, at, key, stored.id) for at, key in found]
-
-
-def _texts(stored: bytes | None) -> tuple[str, ...]:
-    try:
-        return texts(stored)
-    except ValueError:
-        return ()
 
 
 def rows_of(ns: int, task: int, version: int, entry: Entry) -> tuple[tuple[Any, ...], Rows]:

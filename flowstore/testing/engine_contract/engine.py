@@ -11,6 +11,7 @@ from flowstore.testing.engine_contract.keeping import BelongingContract, ItemsCo
 from flowstore.testing.engine_contract.leaving import RemovingContract, ReportingContract
 from flowstore.testing.engine_contract.listing import ByFinishContract, ListingContract, RangesContract
 from flowstore.testing.engine_contract.moving import AbandonContract
+from flowstore.testing.engine_contract.owned import OwnedContract
 from flowstore.testing.engine_contract.patching import PatchingContract
 from flowstore.testing.engine_contract.sharing import NamespacesContract, SharingContract
 from flowstore.testing.engine_contract.writing import ReadingContract, WritingContract
@@ -20,6 +21,7 @@ class EngineContract(
     ReadingContract,
     WritingContract,
     PatchingContract,
+    OwnedContract,
     ListingContract,
     RangesContract,
     ByFinishContract,

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowstore.engine import ANY_STAGE, SWEPT_PER_WRITE, Engine, Entry, Logged, Report, Verdict, Write
+from flowstore.engine import (
+    ANY_STAGE,
+    SWEPT_PER_WRITE,
+    Engine,
+    Entry,
+    Logged,
+    Owner,
+    Report,
+    Verdict,
+    Write,
+)
 from flowstore.testing.engine_contract.base import (
     EngineContractBase,
     expiring,
@@ -314,6 +324,16 @@ class ResentContract(EngineContractBase):
         write = sample_write("t", "success", if_version=0, fixed=("x",))
         await stored(engine, write, write)
         assert (await found(engine, "t")).version == 1
+
+    async def test_the_token_is_judged_before_the_owner(self, engine: Engine) -> None:
+        """A write that was applied is so, though its owner has finished, or is gone, since."""
+        write = sample_write("t", owner=Owner("run", is_open=True))
+        await stored(engine, sample_write("run", "running"), write, sample_write("run", "success"), write)
+        await stored(engine, write)
+        await engine.remove(["run"], NOW)
+        await stored(engine, write)
+        assert (await found(engine, "t")).version == 1
+        assert await verdict(engine, write._replace(token="another")) == (Verdict.OWNERLESS, 0)
 
     async def test_the_token_of_an_expired_record(self, engine: Engine) -> None:
         """The write was applied before the record expired; sent again it does not bring it back."""

@@ -1,13 +1,14 @@
 -- Stores writes. ARGV from 5: how many expired records to remove along the way, the kinds of the writes, the
 -- writes, and the record of each as it is if nothing stands. A kind is what writes of a call share: 1 where a
 -- version must stand, 2 where its body stays as well and the record ends with the check that must stand, else 0,
--- and that version or the ceiling; how many transitions to keep; the status; 1 if
--- they log a transition, 2 if they expire, 3 for both; for how many milliseconds the server keeps them then, as
--- text; bytes of the fixed facets; all facets. A write: the number of its kind, id, entry of the indexes, entry
--- of the timeline.
+-- and that version or the ceiling; how many transitions to keep; the status; the sum of 1 if they log a
+-- transition, 2 if they expire, 4 if they need an owner; for how many milliseconds the server keeps them if they
+-- expire, as text; bytes of the fixed facets; all facets; and of an owner its lowest and highest stage, 1 if it
+-- must be open, and its id. A write: the number of its kind, id, entry of the indexes, entry of the timeline.
 --
 -- Returns for each: -1, applied; the version that stands in its way, 0 where there is none; a list of the
--- fixed facets that do and that version; text, why what stands can be neither read nor replaced.
+-- fixed facets that do and that version; a list of the version of an owner that is not as it has to be, 0 where
+-- there is none; text, why what stands can be neither read nor replaced.
 --
 -- Redis hashes every byte of every string that Lua makes, so records are arguments, and long payloads are
 -- never put together with anything. It prints and parses numbers that commands get, so they are texts. And
@@ -32,7 +33,7 @@ local function alone()
     local call, ask, unpacked, sub = redis.call, redis.pcall, struct.unpack, string.sub
     local prefix, value, never = KEYS[1], ARGV[8], '\255\255\255\255\255\255\255\255'
     local guarded, bound, keep, status, does, kept, fixed, listed = unpacked(KIND, ARGV[6])
-    if guarded == 2 then return nil end
+    if guarded == 2 or does > 3 then return nil end
     local _, id, member, entry = unpacked(WRITE, ARGV[7])
     local key, waiters, tails, expiry = prefix .. 'r:' .. id, prefix .. 'w:' .. id, prefix .. 'w:', prefix .. 'x'
     local names = {[0] = 'pending', 'running', 'retrying', 'success', 'failed', 'cancelled'}

@@ -95,13 +95,32 @@ local function body_of(key)
     return call('GETRANGE', key, string.format('%.0f', 100 + history + token + fixed + facets + progress + head), '-1')
 end
 
+-- The answer to a write whose owner is not as it has to be, else nil. `owners`: those known by now, by id, each
+-- with its version, 0 if it is not live or cannot be read, stage and status.
+local function ownerless(owner, owners)
+    local found = owners[owner.id]
+    if not found then
+        local version, stage, status, _, _, expires = standing(owner.id)
+        found = {version = version and not is_expired(expires) and version or 0, stage = stage, status = status}
+        owners[owner.id] = found
+    end
+    local is_met = found.version > 0 and found.stage >= owner.lowest and found.stage <= owner.highest
+    if not is_met or owner.open == 1 and found.status > 2 then return {found.version} end
+    return nil
+end
+
 local function work(outcomes)
-    local kinds, at, text = {}, 1, ARGV[6]
+    local kinds, at, text, owners = {}, 1, ARGV[6], nil
     while at <= #text do
         local kind, fixed, facets = {}, nil, nil
         kind.guarded, kind.bound, kind.keep, kind.status, kind.does, kind.kept, fixed, facets, at = unpacked(KIND, text, at)
         kind.keys, kind.fixed, kind.size = listing(kind.status, facets), sub(facets, 1, fixed), #facets
-        kind.is_logged, kind.is_expiring = kind.does % 2 == 1, kind.does > 1
+        kind.is_logged, kind.is_expiring = kind.does % 2 == 1, kind.does % 4 > 1
+        if kind.does > 3 then
+            local owner = {}
+            owner.lowest, owner.highest, owner.open, owner.id, at = unpacked('>I8I8BHc0', text, at)
+            kind.owner, owners = owner, owners or {}
+        end
         kinds[#kinds + 1] = kind
     end
     local kind_of, ids, members, entries, keys, waiters, count = {}, {}, {}, {}, {}, {prefix .. 'w:'}, 0
@@ -132,9 +151,9 @@ local function work(outcomes)
             elseif not is_expired(expires) then
                 is_live, version = true, old
             end
-        elseif old == false then
-            outcome = 'the standing record is not of this format'
         end
+        if not outcome and kind.owner then outcome = ownerless(kind.owner, owners) end
+        if not outcome and old == false then outcome = 'the standing record is not of this format' end
         if not outcome then
             if kind.guarded > 0 then
                 if version ~= kind.bound or kind.guarded == 2 and not has_check(keys[place], sub(value, -8)) then
@@ -243,6 +262,10 @@ local function work(outcomes)
                 plan.beside[#plan.beside + 1] = {id, extras, kind.kept}
             end
             plan.has[id], seen[id] = true, true
+            if owners then
+                local by_now = is_expired(own_expires) and 0 or is_live and version or 1
+                owners[id] = {version = by_now, stage = unpacked('>I8', value, 19), status = kind.status}
+            end
             if is_awaited then
                 local status, heard, inboxes = STATUSES[kind.status], {}, try('SMEMBERS', waiters[place + 1])
                 for _, inbox in ipairs(inboxes or {}) do
