@@ -46,6 +46,8 @@ from flowstore.features.workers import Workers
 from flowstore.features.workflows import Workflows
 from flowstore.fields import NO_META, Scalar
 from flowstore.models import Page, Settled, Statuses, StatusName, T, TaskResult, TaskStatus
+from flowstore.runs.place import Place
+from flowstore.runs.runs import Runs
 
 
 class BaseResultBackend:
@@ -73,6 +75,14 @@ class BaseResultBackend:
         self.workflows = Workflows(self._core)
         self.workers = Workers(self._core)
         self.app = App(self._core)
+        self.runs = Runs(Place(self._core, options, self._beside))
+
+    def _beside(self, options: BackendOptions) -> BaseResultBackend:
+        """Another backend on the same storage, with these options: ``runs`` has a namespace of its own.
+
+        The default is for storages that have only one. It is called when ``runs`` is first used.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has one namespace only, and runs need their own")
 
     async def open(self) -> None:
         """Connect. Only needed in order to fail early: the first call opens by itself."""
@@ -80,7 +90,10 @@ class BaseResultBackend:
 
     async def close(self) -> None:
         """Wake all waiters with BackendClosed, let calls in flight end, release everything. Idempotent."""
-        await self._core.life.close()
+        try:
+            await self.runs._place.close()
+        finally:
+            await self._core.life.close()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -112,6 +125,7 @@ class BaseResultBackend:
         effect after ``close``. Looks are not waits: a ``wait_for`` with the timeout 0 works as before.
         """
         self._core.end_waits()
+        self.runs._place.end_waits()
 
     def register_types(self, types: Types) -> None:
         """Know these types as well from now on, given as in ``types=``: for writing and for reading.
@@ -359,7 +373,7 @@ class BaseResultBackend:
     async def clear(self, statuses: Statuses = None, **selection: Unpack[Selection]) -> int:
         """Remove every record of this namespace, in bounded steps; returns the number of records removed.
 
-        Its workers and its app stay. With arguments, only those go that ``page`` lists with the same ones,
+        Its runs, workers and app stay. With arguments, only those go that ``page`` lists with the same ones,
         the oldest first; also one that is stored anew in the milliseconds between its listing and removal.
         """
         return await removing.clear(self._core, statuses, selection)
@@ -367,10 +381,11 @@ class BaseResultBackend:
     async def drop_namespace(self) -> int:
         """Remove everything of this namespace; returns the number of records removed.
 
-        As ``clear``, and then its workers, its app and its place in ``app.namespaces`` of other backends.
+        As ``clear``, and then its runs, workers, app and its place in ``app.namespaces`` of other backends.
         What is stored meanwhile stays. This backend goes on, with a namespace that is as good as new; so do
         others that have it open. See docs/workers.md.
         """
+        await self.runs._place.drop()
         return await removing.drop_namespace(self._core)
 
     async def purge_expired(self, limit: int = PURGE_STEP) -> int:

@@ -33,6 +33,12 @@ FlowstoreError
 ├── ForeignEntry          ValueError        a task, or another file, has the id of an entry
 ├── ModelNotRegistered    ValueError        a model that the registry does not know
 ├── ModelConflict         ValueError        another model has the name
+├── UnknownRun            LookupError       a run that was not started, or was deleted
+├── RunExists             FileExistsError   start() of a run that exists, without resume=True
+├── RunNotOpen            RuntimeError      a run that is finished, or in another attempt, takes nothing more
+├── RunInProgress         RuntimeError      a run that is going on cannot be deleted
+├── UnknownDataset        LookupError       a run has no such dataset, or nobody shares such a value
+├── DatasetReplaced       RuntimeError      a dataset was saved anew while it was being loaded
 ├── InvalidCursor         ValueError        a cursor that was not made by this query
 ├── MissingDriver         ImportError       the storage needs a package that is not installed, or a newer one
 ├── BackendMisuse         RuntimeError
@@ -68,6 +74,12 @@ from flowstore._errors.entries import ModelNotRegistered as ModelNotRegistered
 from flowstore._errors.root import FlowstoreError as FlowstoreError
 from flowstore._errors.root import RemoteError as RemoteError
 from flowstore._errors.root import RemoteTraceback as RemoteTraceback
+from flowstore._errors.runs import DatasetReplaced as DatasetReplaced
+from flowstore._errors.runs import RunExists as RunExists
+from flowstore._errors.runs import RunInProgress as RunInProgress
+from flowstore._errors.runs import RunNotOpen as RunNotOpen
+from flowstore._errors.runs import UnknownDataset as UnknownDataset
+from flowstore._errors.runs import UnknownRun as UnknownRun
 from flowstore._errors.showing import shown
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ WIDTH: Final = 110
 TARGETS: Final = {
     "sync/generated.py": [
         *("AppData", "App", "Checkpoints", "Data", "Families", "History", "Workers", "Workflows"),
-        *("TrackedTask", "RunningWorker", "BaseResultBackend"),
+        *("TrackedTask", "RunningWorker", "RunningRun", "Datasets", "Runs", "BaseResultBackend"),
     ],
     "typed/generated.py": ["AsyncResultsManager"],
 }
@@ -38,6 +38,9 @@ CLASSES: Final = {
     "Workflows": "features/workflows.py",
     "TrackedTask": "_core/tracking.py",
     "RunningWorker": "features/running_worker.py",
+    "RunningRun": "runs/running.py",
+    "Datasets": "runs/datasets.py",
+    "Runs": "runs/runs.py",
     "BaseResultBackend": "base.py",
     "AsyncResultsManager": "typed/manager.py",
 }
@@ -49,7 +52,7 @@ BASES: Final = {
     "AsyncResultsManager": ("flowstore.typed.face", "ManagerFace"),
 }
 """What classes stand on that are made by the program itself; all others come from one of these."""
-BLOCKS: Final = {"TrackedTask", "RunningWorker"}
+BLOCKS: Final = {"TrackedTask", "RunningWorker", "RunningRun"}
 STREAMS: Final = {"as_completed", "watch", "watch_status"}
 """Iterators whose items are waited for; all others walk over what is stored."""
 INTERNAL: Final = {"joined", "left"}
@@ -69,6 +72,7 @@ BODIES: Final = {
 ATTRIBUTES: Final = {
     "BaseResultBackend": {"namespace": "str"},
     "TrackedTask": {"result": "T", "outcome": "TaskResult[T] | None", "is_stored": "bool"},
+    "RunningRun": {"result": "Any", "checkpoint": "Checkpoint[Any] | None"},
     "RunningWorker": {"worker_id": "str", "is_draining": "bool", "is_lost": "bool"},
 }
 OTHERWISE: Final = {"Target": "flowstore.typed.face"}

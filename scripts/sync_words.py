@@ -37,6 +37,10 @@ WORDS: Final = {
             "There is no timeout: an id that is never stored is watched for ever.",
         ),
     ),
+    "Runs.run": (
+        ("``async with backend", "``with backend"),
+        ("after asyncio.CancelledError", "after KeyboardInterrupt"),
+    ),
     "BaseResultBackend.worker": (("``async with backend", "``with backend"),),
     "BaseResultBackend.track": (
         ("``async with backend", "``with backend"),

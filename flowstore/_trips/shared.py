@@ -220,7 +220,7 @@ class _PartialRead:
 
     async def __call__(self, ids: Sequence[str], _: int) -> list[Entry | None]:
         entries = await self.engine.read(ids, max_body=self.max_body)
-        self.lane.bytes_per_answer = _body_bytes(entries) // len(ids)
+        self.lane.bytes_per_answer = _body_bytes(entries) // max(1, len(ids))
         return entries
 
 

@@ -107,6 +107,13 @@ class Records:
         made._list_by(())
         return made
 
+    def bare(self) -> Self:
+        """The same, but what is written leaves no transitions, and is in no listing by finish."""
+        made = copy(self)
+        made._history = 0
+        made._by_finish = frozenset()
+        return made
+
     def _list_by(self, facets: Collection[str]) -> None:
         self.facets = frozenset(facets)
         self._unlisted = {*FIELDS} - self.facets

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Generator, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Generic, Literal, Unpack, overload
 
@@ -43,6 +43,14 @@ from flowstore.models import (
     Transition,
     Workflow,
 )
+from flowstore.runs.datasets import DatasetInfo
+from flowstore.runs.datasets import Datasets as AsyncDatasets
+from flowstore.runs.models import EvaluatedValue, Evaluation, RecordPage, Run, RunPage, RunProgress, RunRecord
+from flowstore.runs.records import Keep
+from flowstore.runs.running import RunningRun as AsyncRunningRun
+from flowstore.runs.runs import _BATCH
+from flowstore.runs.runs import Runs as AsyncRuns
+from flowstore.runs.sizes import RunSize
 from flowstore.sync.faces import BlockFace, Face, awaited, check_options
 from flowstore.sync.links import Link
 from flowstore.sync.store import Store
@@ -579,6 +587,455 @@ class RunningWorker(BlockFace[AsyncRunningWorker]):
         self._run(call)
 
 
+class RunningRun(BlockFace[AsyncRunningRun]):
+    """An attempt at a run while its block runs: what it appends is refused once another attempt has begun.
+
+    Assign its result to ``result``; the default is None. ``checkpoint``: the latest one of the attempts
+    before, to resume from; None: there is none.
+    """
+
+    @property
+    def result(self) -> Any:
+        return self._its.result
+
+    @result.setter
+    def result(self, result: Any) -> None:
+        self._its.result = result
+
+    @property
+    def checkpoint(self) -> Checkpoint[Any] | None:
+        return self._its.checkpoint
+
+    @property
+    def run_id(self) -> str:
+        return self._its.run_id
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 0; RuntimeError before the block has begun."""
+        return self._its.attempt
+
+    @property
+    def run(self) -> Run:
+        """The run as it has begun; RuntimeError before that."""
+        return self._its.run
+
+    def checkpoint_with(self, state: Callable[[], Any]) -> None:
+        """Save what ``state`` returns as a checkpoint after every ``checkpoint_every`` records."""
+        self._its.checkpoint_with(state)
+
+    def save_checkpoint(self, value: Any) -> int:
+        """``runs.checkpoint`` of this run, of which the ``keep`` latest stay; returns its seq."""
+        call = self._its.save_checkpoint(value)
+        return self._run(call)
+
+    def append(
+        self,
+        value: Any,
+        *,
+        key: str | None = None,
+        status: TaskStatus | StatusName = TaskStatus.SUCCESS,
+        error: BaseException | TaskError | None = None,
+        keep: Keep = "last",
+    ) -> bool:
+        """``runs.append`` to this run, in this attempt. Raises RunNotOpen if another one has begun."""
+        call = self._its.append(value, key=key, status=status, error=error, keep=keep)
+        return self._run(call)
+
+    def append_many(
+        self,
+        records: Mapping[str, Any] | Iterable[tuple[str | None, Any]],
+        *,
+        status: TaskStatus | StatusName = TaskStatus.SUCCESS,
+        keep: Keep = "last",
+    ) -> list[bool]:
+        """``runs.append_many`` to this run, in this attempt."""
+        call = self._its.append_many(records, status=status, keep=keep)
+        return self._run(call)
+
+    def missing(self, keys: Iterable[str], *, status: Statuses = None) -> list[str]:
+        """``runs.missing`` of this run: what is still to be done."""
+        call = self._its.missing(keys, status=status)
+        return self._run(call)
+
+
+class Datasets(Face[AsyncDatasets]):
+    """What runs work on: rows under a name, and values that several runs share. ``backend.runs.datasets``."""
+
+    def save(
+        self, run_id: str, rows: Iterable[Any] | AsyncIterable[Any], name: str = "default"
+    ) -> DatasetInfo:
+        """Store the rows, any values, in place of those that have this name; as they come, in chunks.
+
+        Until all are there, those of before are what ``load`` reads, and they stay if anything fails. Rows
+        that another run has as well are stored once. Raises UnknownRun, and NotSerializable with the row.
+        """
+        call = self._its.save(run_id, rows, name)
+        return self._run(call)
+
+    def load(self, run_id: str, name: str = "default") -> Generator[Any, None, None]:
+        """The rows in order, a few chunks in memory at a time. Raises UnknownDataset at the first step.
+
+        DatasetReplaced, if somebody saves others under this name before all were read.
+        """
+        items = self._its.load(run_id, name)
+        return self._walk(items)
+
+    def info(self, run_id: str, name: str = "default") -> DatasetInfo:
+        """How many rows it has, and their digest. Raises UnknownDataset."""
+        call = self._its.info(run_id, name)
+        return self._run(call)
+
+    def all(self, run_id: str) -> list[DatasetInfo]:
+        """The datasets of a run, in the order in which they were saved."""
+        call = self._its.all(run_id)
+        return self._run(call)
+
+    def delete(self, run_id: str, name: str = "default") -> bool:
+        """Remove it; False if there is none. Rows that other runs have stay."""
+        call = self._its.delete(run_id, name)
+        return self._run(call)
+
+    def share(self, run_id: str, value: Any) -> str:
+        """Store a value, such as a prompt, once for all runs that share it; returns its digest.
+
+        It is removed with the last run that has shared it. Raises UnknownRun and NotSerializable.
+        """
+        call = self._its.share(run_id, value)
+        return self._run(call)
+
+    def shared(self, digest: str, *, as_: TypeForm[T] = None) -> T:
+        """The value with this digest. Raises UnknownDataset if no run shares it (any more)."""
+        call = self._its.shared(digest, as_=as_)
+        return self._run(call)
+
+
+class Runs(Face[AsyncRuns]):
+    """Runs and what belongs to them: ``backend.runs``.
+
+    They are kept in a namespace of their own beside the tasks, named like that of the backend with ``/runs``
+    behind it: no listing, count or ``clear`` of tasks has anything to do with them, and no ttl. A run id is a
+    str of 1 to 200 UTF-8 bytes without control characters, a key one of 1 to 200 bytes. Values are encoded
+    like results: what comes back equals what went in.
+    """
+
+    def __init__(self, link: Link[Any], of: Callable[[BaseResultBackend], AsyncRuns]) -> None:
+        super().__init__(link, of)
+        self.datasets = Datasets(self._link, lambda backend: of(backend).datasets)
+
+    def start(
+        self,
+        run_id: str,
+        *,
+        group: str | None = None,
+        config: Any = None,
+        labels: Iterable[str] = (),
+        total: int | None = None,
+        resume: bool = False,
+    ) -> Run:
+        """Begin a run. Raises RunExists if there is one, unless ``resume``: then begin its next attempt.
+
+        ``group``: what it is compared with and cleaned up with ("default"). ``config``: any value, kept as it
+        is now. ``total``: how many records are expected. A resumed run keeps its records and all of these but
+        ``total``; those that are given again must be as they were, or RunExists is raised. Whatever its state
+        was, it is running then, and what the attempt before still appends as such is refused.
+        """
+        call = self._its.start(run_id, group=group, config=config, labels=labels, total=total, resume=resume)
+        return self._run(call)
+
+    def run(
+        self,
+        run_id: str,
+        *,
+        group: str | None = None,
+        config: Any = None,
+        labels: Iterable[str] = (),
+        total: int | None = None,
+        resume: bool = False,
+        checkpoint_every: int | None = None,
+        keep: int | None = 3,
+        patience: Seconds | None = None,
+    ) -> RunningRun:
+        """Use as ``with backend.runs.run("r1") as run:`` around the code of one attempt at a run.
+
+        Starts the run, with the arguments of ``start``. When the block ends, completes it with
+        ``run.result``; cancels it after KeyboardInterrupt; fails it after any other exception, which
+        propagates. ``patience``: for how many seconds, or how long a timedelta, the end is tried again if the
+        storage is full or out of reach; None: ``op_timeout``. ``checkpoint_every``: after how many records a
+        checkpoint is saved, of what ``run.checkpoint_with`` was given; ``keep``: how many of them stay.
+        """
+        block = self._its.run(
+            run_id,
+            group=group,
+            config=config,
+            labels=labels,
+            total=total,
+            resume=resume,
+            checkpoint_every=checkpoint_every,
+            keep=keep,
+            patience=patience,
+        )
+        return RunningRun(self._link, block)
+
+    def complete(self, run_id: str, result: Any = None, *, attempt: int | None = None) -> Run:
+        """End the run as successful. Raises RunNotOpen if it is finished, UnknownRun if there is none.
+
+        ``attempt``: only if that one is current.
+        """
+        call = self._its.complete(run_id, result, attempt=attempt)
+        return self._run(call)
+
+    def fail(self, run_id: str, error: BaseException | TaskError, *, attempt: int | None = None) -> Run:
+        """End the run as failed with ``error``. Raises as ``complete`` does."""
+        call = self._its.fail(run_id, error, attempt=attempt)
+        return self._run(call)
+
+    def cancel(self, run_id: str, reason: str | None = None, *, attempt: int | None = None) -> Run:
+        """End the run as cancelled: what it still appends is refused. Raises as ``complete`` does."""
+        call = self._its.cancel(run_id, reason, attempt=attempt)
+        return self._run(call)
+
+    def get(self, run_id: str) -> Run | None:
+        """The run; None if there is none. Raises UnreadableRecord."""
+        call = self._its.get(run_id)
+        return self._run(call)
+
+    def wait_for(self, run_id: str, timeout: Seconds | None = None) -> Run:
+        """The finished run, as soon as it is. The wait may begin before it is started.
+
+        ``timeout``: as in ``backend.wait_for``, whose errors it raises.
+        """
+        call = self._its.wait_for(run_id, timeout)
+        return self._run(call)
+
+    def iter(
+        self,
+        *,
+        group: str | None = None,
+        status: Statuses = None,
+        label: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        newest_first: bool = True,
+        load_values: bool = True,
+    ) -> Generator[Run, None, None]:
+        """All runs that ``list`` would show. UnreadableRecords names the others at the end."""
+        items = self._its.iter(
+            group=group,
+            status=status,
+            label=label,
+            since=since,
+            until=until,
+            newest_first=newest_first,
+            load_values=load_values,
+        )
+        return self._walk(items)
+
+    def progress(self, run_id: str) -> RunProgress:
+        """How many records there are, counted by the storage: exact whoever appends. Raises UnknownRun.
+
+        ``done`` are those that are finished: successful, failed or cancelled.
+        """
+        call = self._its.progress(run_id)
+        return self._run(call)
+
+    def pin(self, run_id: str, is_pinned: bool = True) -> bool:
+        """Let retention leave the run alone, or no longer; False if it was so before. Raises UnknownRun."""
+        call = self._its.pin(run_id, is_pinned)
+        return self._run(call)
+
+    def delete(self, run_id: str, *, force: bool = False) -> bool:
+        """Remove the run and all that belongs to it, in bounded steps; False if there is none.
+
+        Raises RunInProgress for one that is going on, unless ``force``: it is cancelled then. Nobody can add
+        anything once it has begun, and a call that was interrupted may be repeated. Shared payloads go with
+        the last run that has them.
+        """
+        call = self._its.delete(run_id, force=force)
+        return self._run(call)
+
+    def append(
+        self,
+        run_id: str,
+        value: Any,
+        *,
+        key: str | None = None,
+        status: TaskStatus | StatusName = TaskStatus.SUCCESS,
+        error: BaseException | TaskError | None = None,
+        keep: Keep = "last",
+        attempt: int | None = None,
+    ) -> bool:
+        """Append a record; as durable as a ``store``, and counted by the same write.
+
+        ``key``: what it is found by. Of several with one key one stands, the one that came last, which takes
+        its place at the end, or with ``keep="first"`` the first: False then, if another one stands. None: a
+        key that nobody else has. Raises RunNotOpen if the run is finished, or in another attempt than
+        ``attempt``, UnknownRun, and NotSerializable; then nothing is written.
+        """
+        call = self._its.append(
+            run_id, value, key=key, status=status, error=error, keep=keep, attempt=attempt
+        )
+        return self._run(call)
+
+    def append_many(
+        self,
+        run_id: str,
+        values: Mapping[str, Any] | Iterable[tuple[str | None, Any]],
+        *,
+        status: TaskStatus | StatusName = TaskStatus.SUCCESS,
+        keep: Keep = "last",
+        attempt: int | None = None,
+    ) -> list[bool]:
+        """``append`` each value under its key, in order; one bool for each.
+
+        All are checked and encoded before the first is sent. Each is atomic, the whole is not.
+        """
+        call = self._its.append_many(run_id, values, status=status, keep=keep, attempt=attempt)
+        return self._run(call)
+
+    def exists(self, run_id: str, key: str) -> bool:
+        """Whether there is a record with this key, in any status."""
+        call = self._its.exists(run_id, key)
+        return self._run(call)
+
+    def get_by_key(self, run_id: str, key: str, *, as_: TypeForm[T] = None) -> RunRecord[T] | None:
+        """The record with this key; None if there is none. ``as_``: the type that its value is to have."""
+        call = self._its.get_by_key(run_id, key, as_=as_)
+        return self._run(call)
+
+    def records(
+        self,
+        run_id: str,
+        *,
+        status: Statuses = None,
+        newest_first: bool = False,
+        batch_size: int = _BATCH,
+        as_: TypeForm[T] = None,
+    ) -> Generator[RunRecord[T], None, None]:
+        """The records in the order of appending, or its reverse, ``batch_size`` in memory at a time.
+
+        The order is that of the clocks of those who append. Records that are there all the time come exactly
+        once; those that are appended meanwhile may come. Unreadable ones are reported at the end, by
+        UnreadableRecords. A run that does not exist has none. ``as_``: the type of the values.
+        """
+        items = self._its.records(
+            run_id, status=status, newest_first=newest_first, batch_size=batch_size, as_=as_
+        )
+        return self._walk(items)
+
+    def page(
+        self,
+        run_id: str,
+        *,
+        status: Statuses = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        newest_first: bool = False,
+        as_: TypeForm[T] = None,
+    ) -> RecordPage[T]:
+        """One page of the records, in the order of ``records``; ``cursor`` as in ``backend.page``."""
+        call = self._its.page(
+            run_id, status=status, limit=limit, cursor=cursor, newest_first=newest_first, as_=as_
+        )
+        return self._run(call)
+
+    def missing(self, run_id: str, keys: Iterable[str], *, status: Statuses = None) -> list[str]:
+        """Those of ``keys`` that no record has, in order, each once: what a resumed run has still to do.
+
+        ``status``: only records in these statuses count, so ``status="success"`` also has those that failed.
+        """
+        call = self._its.missing(run_id, keys, status=status)
+        return self._run(call)
+
+    def evaluate(
+        self, run_id: str, key: str, value: Any, *, eval_id: str = "default", config: Any = None
+    ) -> None:
+        """Say ``value`` of the record with this key, in place of what was said before; also when it is over.
+
+        Values with another ``eval_id`` or another ``config`` are kept apart. ``config`` may be what
+        ``cache_key`` takes. Raises UnknownRun and NotSerializable.
+        """
+        call = self._its.evaluate(run_id, key, value, eval_id=eval_id, config=config)
+        self._run(call)
+
+    def evaluate_many(
+        self, run_id: str, values: Mapping[str, Any], *, eval_id: str = "default", config: Any = None
+    ) -> None:
+        """``evaluate`` each key with its value. All are encoded before the first is sent."""
+        call = self._its.evaluate_many(run_id, values, eval_id=eval_id, config=config)
+        self._run(call)
+
+    def evaluations(
+        self, run_id: str, eval_id: str = "default", config: Any = None, *, as_: TypeForm[T] = None
+    ) -> Generator[EvaluatedValue[T], None, None]:
+        """The values of one evaluation of one config, in the order in which they were given."""
+        items = self._its.evaluations(run_id, eval_id, config, as_=as_)
+        return self._walk(items)
+
+    def evaluation(
+        self, run_id: str, key: str, eval_id: str = "default", config: Any = None, *, as_: TypeForm[T] = None
+    ) -> EvaluatedValue[T] | None:
+        """What an evaluation says of one key; None: nothing."""
+        call = self._its.evaluation(run_id, key, eval_id, config, as_=as_)
+        return self._run(call)
+
+    def all_evaluations(self, run_id: str) -> list[Evaluation]:
+        """Which evaluations of the run there are, of which configs, the oldest first."""
+        call = self._its.all_evaluations(run_id)
+        return self._run(call)
+
+    def checkpoint(self, run_id: str, value: Any, *, keep: int | None = None) -> int:
+        """Save a checkpoint, as ``backend.checkpoints.save`` does for a task; returns its seq."""
+        call = self._its.checkpoint(run_id, value, keep=keep)
+        return self._run(call)
+
+    def latest_checkpoint(self, run_id: str, *, as_: TypeForm[T] = None) -> Checkpoint[T] | None:
+        """The last one that was saved; None if there is none."""
+        call = self._its.latest_checkpoint(run_id, as_=as_)
+        return self._run(call)
+
+    def checkpoints(self, run_id: str, *, as_: TypeForm[T] = None) -> list[Checkpoint[T]]:
+        """All checkpoints of the run, in the order in which they were saved."""
+        call = self._its.checkpoints(run_id, as_=as_)
+        return self._run(call)
+
+    def size(self, run_id: str | None = None, *, group: str | None = None) -> RunSize:
+        """How many bytes a run takes, or all of a group, or all there are; without reading payloads."""
+        call = self._its.size(run_id, group=group)
+        return self._run(call)
+
+    def list(
+        self,
+        *,
+        group: str | None = None,
+        status: Statuses = None,
+        label: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        newest_first: bool = True,
+        load_values: bool = True,
+    ) -> RunPage:
+        """One page of runs, by their first start, the newest first, or its exact reverse.
+
+        ``since``, ``until``: bounds of that start, the first included. ``limit``, ``cursor``: as in
+        ``backend.page``. ``load_values=False``: config and result are NOT_LOADED.
+        """
+        call = self._its.list(
+            group=group,
+            status=status,
+            label=label,
+            since=since,
+            until=until,
+            limit=limit,
+            cursor=cursor,
+            newest_first=newest_first,
+            load_values=load_values,
+        )
+        return self._run(call)
+
+
 class ResultBackend(Store):
     """Keeps the results of tasks. All backends behave alike.
 
@@ -604,6 +1061,7 @@ class ResultBackend(Store):
         self.workflows = Workflows(self._link, lambda backend: backend.workflows)
         self.workers = Workers(self._link, lambda backend: backend.workers)
         self.app = App(self._link, lambda backend: backend.app)
+        self.runs = Runs(self._link, lambda backend: backend.runs)
 
     @property
     def namespace(self) -> str:
@@ -896,7 +1354,7 @@ class ResultBackend(Store):
     def clear(self, statuses: Statuses = None, **selection: Unpack[Selection]) -> int:
         """Remove every record of this namespace, in bounded steps; returns the number of records removed.
 
-        Its workers and its app stay. With arguments, only those go that ``page`` lists with the same ones,
+        Its runs, workers and app stay. With arguments, only those go that ``page`` lists with the same ones,
         the oldest first; also one that is stored anew in the milliseconds between its listing and removal.
         """
         call = self._its.clear(statuses, **selection)
@@ -905,7 +1363,7 @@ class ResultBackend(Store):
     def drop_namespace(self) -> int:
         """Remove everything of this namespace; returns the number of records removed.
 
-        As ``clear``, and then its workers, its app and its place in ``app.namespaces`` of other backends.
+        As ``clear``, and then its runs, workers, app and its place in ``app.namespaces`` of other backends.
         What is stored meanwhile stays. This backend goes on, with a namespace that is as good as new; so do
         others that have it open. See docs/workers.md.
         """

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from flowstore import BaseResultBackend, TaskResult, TaskStatus
+from flowstore.runs import Runs
 
 Call = Callable[[BaseResultBackend], Coroutine[Any, Any, object]]
 
@@ -106,6 +107,82 @@ CALLS: dict[str, Call] = {
 """Every public method of a backend and its features except open, close and end_waits, for a backend that
 holds the finished tasks t0 to t9, each a child of the one before.
 """
+
+
+async def _begun(runs: Runs) -> Runs:
+    """With a run that is going on."""
+    await runs.start("r", resume=True)
+    return runs
+
+
+async def _ran(backend: BaseResultBackend) -> None:
+    async with backend.runs.run("r", resume=True) as run:
+        await run.append(1)
+
+
+async def _waited_for(runs: Runs) -> object:
+    await runs.cancel("r")
+    return await runs.wait_for("r", 30)
+
+
+async def _saved_and_loaded(runs: Runs) -> object:
+    await runs.datasets.save("r", range(3))
+    assert (await runs.datasets.info("r")).rows == 3
+    return await _drain(runs.datasets.load("r"))
+
+
+async def _shared(runs: Runs) -> object:
+    return await runs.datasets.shared(await runs.datasets.share("r", "x"))
+
+
+def _of_run(call: Callable[[Runs], Coroutine[Any, Any, object]]) -> Call:
+    """A call that needs a run, which is begun first."""
+
+    async def begin_and_call(backend: BaseResultBackend) -> object:
+        return await call(await _begun(backend.runs))
+
+    return begin_and_call
+
+
+CALLS_OF_RUNS: dict[str, Call] = {
+    "runs.start": lambda backend: backend.runs.start("r", config=1, resume=True),
+    "runs.run": lambda backend: _ran(backend),
+    "runs.complete": _of_run(lambda runs: runs.complete("r", 1)),
+    "runs.complete, without a result": _of_run(lambda runs: runs.complete("r")),
+    "runs.fail": _of_run(lambda runs: runs.fail("r", ValueError("x"))),
+    "runs.cancel": _of_run(lambda runs: runs.cancel("r", "why")),
+    "runs.get": lambda backend: backend.runs.get("r"),
+    "runs.wait_for": _of_run(lambda runs: _waited_for(runs)),
+    "runs.list": lambda backend: backend.runs.list(),
+    "runs.iter": lambda backend: _drain(backend.runs.iter()),
+    "runs.progress": _of_run(lambda runs: runs.progress("r")),
+    "runs.pin": _of_run(lambda runs: runs.pin("r")),
+    "runs.delete": lambda backend: backend.runs.delete("r", force=True),
+    "runs.append": _of_run(lambda runs: runs.append("r", 1, key="k")),
+    "runs.append_many": _of_run(lambda runs: runs.append_many("r", {"a": 1, "b": 2})),
+    "runs.exists": lambda backend: backend.runs.exists("r", "k"),
+    "runs.get_by_key": lambda backend: backend.runs.get_by_key("r", "k"),
+    "runs.records": lambda backend: _drain(backend.runs.records("r")),
+    "runs.page": lambda backend: backend.runs.page("r"),
+    "runs.missing": lambda backend: backend.runs.missing("r", ["k"]),
+    "runs.evaluate": _of_run(lambda runs: runs.evaluate("r", "k", 1)),
+    "runs.evaluate_many": _of_run(lambda runs: runs.evaluate_many("r", {"k": 1})),
+    "runs.evaluations": lambda backend: _drain(backend.runs.evaluations("r")),
+    "runs.evaluation": lambda backend: backend.runs.evaluation("r", "k"),
+    "runs.all_evaluations": lambda backend: backend.runs.all_evaluations("r"),
+    "runs.checkpoint": _of_run(lambda runs: runs.checkpoint("r", 1)),
+    "runs.latest_checkpoint": lambda backend: backend.runs.latest_checkpoint("r"),
+    "runs.checkpoints": lambda backend: backend.runs.checkpoints("r"),
+    "runs.size": lambda backend: backend.runs.size(),
+    "runs.datasets.save": _of_run(lambda runs: runs.datasets.save("r", range(3))),
+    "runs.datasets.load": _of_run(lambda runs: _saved_and_loaded(runs)),
+    "runs.datasets.info": _of_run(lambda runs: _saved_and_loaded(runs)),
+    "runs.datasets.all": lambda backend: backend.runs.datasets.all("r"),
+    "runs.datasets.delete": lambda backend: backend.runs.datasets.delete("r"),
+    "runs.datasets.share": _of_run(lambda runs: runs.datasets.share("r", "x")),
+    "runs.datasets.shared": _of_run(lambda runs: _shared(runs)),
+}
+"""The same for runs, which are in a namespace of their own."""
 
 IDLE_CALLS: dict[str, Call] = {
     "store_many": lambda backend: backend.store_many([]),

@@ -19,6 +19,7 @@ from flowstore._values.encoding import encode_body
 from flowstore._values.records import Records
 from flowstore._values.types import Types
 from flowstore.engine import ANY_STAGE, Engine, Put, Section, Write
+from flowstore.runs.ids import record_id
 from flowstore.testing.faults import EngineFaults
 from flowstore.typed import AsyncResultsManager
 from flowstore.typed.records import RecordStorage
@@ -159,6 +160,21 @@ def count_decodes(backend: BaseResultBackend) -> list[str]:
 
     waiters._decode = counted
     return decoded
+
+
+def core_of_runs(backend: BaseResultBackend) -> Core:
+    return backend.runs._core
+
+
+async def damage_record(backend: BaseResultBackend, run_id: str, key: str) -> None:
+    """Change what is stored of a record of a run: it no longer has its checksum."""
+    core = core_of_runs(backend)
+    async with core.life:
+        [entry] = await core.engine.read([record_id(run_id, key)])
+        assert entry is not None, f"there is no record {key!r} of run {run_id!r}"
+        damaged = entry._replace(check=entry.check ^ 1, head=b"{}", body=b"{}")
+        [outcome] = await core.engine.write([Write(damaged, "damage", ANY_STAGE)], core.clock())
+    assert outcome.is_applied, f"the storage refused it: {outcome}"
 
 
 async def damage_entry(manager: AsyncResultsManager, id: str) -> None:

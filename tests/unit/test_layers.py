@@ -31,6 +31,7 @@ LAYERS: Final = (
     ("_waiting",),
     ("_core",),
     ("features",),
+    ("runs",),
     ("base",),
     ("_local",),
     ("backends",),
@@ -42,7 +43,12 @@ LAYERS: Final = (
 )
 """From the bottom to the top; a module imports from its own layer and those below it."""
 MOST_LINES: Final = 350
-LOOKED_UP: Final = {"flowstore.base": 650, "flowstore.errors": 480, "flowstore.sync.generated": 1_300}
+LOOKED_UP: Final = {
+    "flowstore.base": 650,
+    "flowstore.errors": 480,
+    "flowstore.runs.runs": 450,
+    "flowstore.sync.generated": 2_000,
+}
 """Lists of verbs and of errors, with more words than code: they are looked up, not read through.
 
 The last one is written by a script, and has the docstrings of all classes that it is made from.

@@ -17,7 +17,7 @@ import pytest
 
 import flowstore
 from flowstore import BaseResultBackend, InMemoryBackend, RedisBackend, SQLiteBackend, TaskResult
-from flowstore.testing.calls import CALLS
+from flowstore.testing.calls import CALLS, CALLS_OF_RUNS
 from flowstore.testing.insides import core_of
 
 
@@ -36,7 +36,10 @@ def test_every_public_method_is_held_to_the_rules() -> None:
     public = methods(BaseResultBackend)
     of_features = set().union(*(methods(kind, f"{name}.") for name, kind in features.items()))
     of_features |= methods(type(InMemoryBackend().app.data), "app.data.")
-    assert {re.split("[, ]", name)[0] for name in CALLS} == (public | of_features) - ELSEWHERE
+    of_features |= methods(type(InMemoryBackend().runs.datasets), "runs.datasets.")
+    assert {re.split("[, ]", name)[0] for name in [*CALLS, *CALLS_OF_RUNS]} == (
+        public | of_features
+    ) - ELSEWHERE
     for kind in (InMemoryBackend, SQLiteBackend, RedisBackend):
         assert methods(kind) - public == ({"backup"} if kind is SQLiteBackend else set())
 

@@ -24,3 +24,6 @@ class InMemoryBackend(BaseResultBackend):
         if max_results is not None:
             check_int("max_results", max_results, 1)
         super().__init__(MemoryEngine(options.get("namespace", "default"), max_results), **options)
+
+    def _beside(self, options: BackendOptions) -> InMemoryBackend:
+        return InMemoryBackend(**options)

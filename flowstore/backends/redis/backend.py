@@ -36,6 +36,7 @@ class RedisBackend(BaseResultBackend):
         timeout, recheck = op_timeout(options), recheck_interval(options)
         namespace = check_text("namespace", options.get("namespace", "default"))
         self._shown = "client=..."
+        self._url, self._client = url, client
         if url is not None:
             client, where = client_from(url, timeout, client_name_of(namespace))
             self._shown = repr(where)
@@ -44,6 +45,9 @@ class RedisBackend(BaseResultBackend):
         engine = RedisEngine(client, namespace, timeout, recheck)
         engine.calls.owns_client = url is not None
         super().__init__(SharedTrips(engine, timeout, write_lanes=2), **options)
+
+    def _beside(self, options: BackendOptions) -> RedisBackend:
+        return RedisBackend(self._url, client=self._client, **options)
 
     def __repr__(self) -> str:
         return f"RedisBackend({self._shown}, namespace={self.namespace!r})"

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Literal, TypedDict, Unpack
 
 from flowstore._core.options import BackendOptions, op_timeout
 from flowstore._trips.shared import SharedTrips
 from flowstore.backends.sqlite.engine import SQLiteEngine
 from flowstore.backends.sqlite.rights import check_mode
 from flowstore.base import BaseResultBackend
+
+
+class _MadeWith(TypedDict):
+    durability: Literal["full", "normal"]
+    mode: int | None
 
 
 class SQLiteBackend(BaseResultBackend):
@@ -37,7 +42,11 @@ class SQLiteBackend(BaseResultBackend):
         timeout = op_timeout(options)
         namespace = options.get("namespace", "default")
         self._file = SQLiteEngine(self.path, durability, namespace, timeout, check_mode(mode))
+        self._made_with: _MadeWith = {"durability": durability, "mode": mode}
         super().__init__(SharedTrips(self._file, timeout), **options)
+
+    def _beside(self, options: BackendOptions) -> SQLiteBackend:
+        return SQLiteBackend(self.path, **self._made_with, **options)
 
     async def backup(self, path: str | os.PathLike[str]) -> int:
         """Copy the file, with all its namespaces, to a new file at ``path``; how many bytes that has.

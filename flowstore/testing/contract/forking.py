@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from flowstore import BaseResultBackend, TaskResult, WrongProcess
-from flowstore.testing.calls import CALLS
+from flowstore.testing.calls import CALLS, CALLS_OF_RUNS
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.contract.moving import Loops, in_time
 
@@ -63,7 +63,7 @@ class ForkContract(Contract):
 
         def child() -> list[str]:
             wrong = []
-            for name, call in CALLS.items():
+            for name, call in [*CALLS.items(), *CALLS_OF_RUNS.items()]:
                 try:
                     asyncio.run(in_time(call(backend)))
                 except WrongProcess:

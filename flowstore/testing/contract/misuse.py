@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flowstore import BackendClosed, BaseResultBackend, TaskResult, TaskStatus, WrongLoop, WrongProcess
-from flowstore.testing.calls import CALLS, IDLE_CALLS, Call
+from flowstore.testing.calls import CALLS, CALLS_OF_RUNS, IDLE_CALLS, Call
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.insides import core_of
 from flowstore.testing.support import waiting
@@ -22,6 +22,7 @@ OPENING: dict[str, Call] = {
 }
 CALLS_TO_REFUSE: dict[str, Call] = {
     **CALLS,
+    **CALLS_OF_RUNS,
     **{f"{name}, of nothing": call for name, call in IDLE_CALLS.items()},
     **OPENING,
 }

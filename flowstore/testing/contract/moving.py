@@ -24,7 +24,7 @@ from flowstore import (
     WrongLoop,
 )
 from flowstore.engine import let_go
-from flowstore.testing.calls import CALLS
+from flowstore.testing.calls import CALLS, CALLS_OF_RUNS
 from flowstore.testing.contract.base import NO_RECHECK, Contract, MakeBackend
 from flowstore.testing.support import loop_like
 
@@ -119,7 +119,7 @@ class LoopsContract(Contract):
 
         def live() -> None:
             loops.run(fill())
-            for name, call in CALLS.items():
+            for name, call in [*CALLS.items(), *CALLS_OF_RUNS.items()]:
                 if name not in ("clear", "drop_namespace", "delete with descendants"):
                     loops.run(in_time(call(backend)))
             assert loops.run(backend.wait_for("t0", 30)).unwrap() == 0
