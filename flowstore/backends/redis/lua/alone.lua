@@ -15,7 +15,7 @@
 -- closures cost more the more they capture: a write that comes alone needs only this one. It answers nil, and
 -- has written nothing, where anything is unusual.
 local KIND, WRITE, LONG = '>BI8I8BBBc0I4I4c0', '>HHc0Hc0Hc0', 2000
-local HEADER = '>BI8HI4BBBI8c8c8c8HI4I4'
+local HEADER, OWNER = '>BI8HI4BBBI8c8c8c8HI4I4', '>I8I8BHc0'
 
 -- Lets the server keep what belongs to a record beside it, as `extras` says, as long as the record.
 local function keep_beside(id, extras, kept)
@@ -32,8 +32,21 @@ end
 local function alone()
     local call, ask, unpacked, sub = redis.call, redis.pcall, struct.unpack, string.sub
     local prefix, value, never = KEYS[1], ARGV[8], '\255\255\255\255\255\255\255\255'
-    local guarded, bound, keep, status, does, kept, fixed, listed = unpacked(KIND, ARGV[6])
-    if guarded == 2 or does > 3 then return nil end
+    local guarded, bound, keep, status, does, kept, fixed, listed, behind = unpacked(KIND, ARGV[6])
+    if guarded == 2 then return nil end
+    if does > 3 then
+        local lowest, highest, open, owner = unpacked(OWNER, ARGV[6], behind)
+        local found = ask('GETRANGE', prefix .. 'r:' .. owner, '0', '279')
+        if type(found) == 'table' or #found < 100 then return nil end
+        local format, version, _, history, _, state, _, stage, _, _, expires, token, own_fixed, facets =
+            unpacked(HEADER, found)
+        local at, stop = 101 + token, 101 + token + own_fixed + facets
+        if format ~= 51 or state > 5 or version >= 2^53 or expires ~= never then return nil end
+        if #found < stop + history - 1 then return nil end
+        while at + 1 < stop do at = at + 2 + unpacked('>H', found, at) end
+        if at ~= stop or stage < lowest or stage > highest or open == 1 and state > 2 then return nil end
+        does = does - 4
+    end
     local _, id, member, entry = unpacked(WRITE, ARGV[7])
     local key, waiters, tails, expiry = prefix .. 'r:' .. id, prefix .. 'w:' .. id, prefix .. 'w:', prefix .. 'x'
     local names = {[0] = 'pending', 'running', 'retrying', 'success', 'failed', 'cancelled'}

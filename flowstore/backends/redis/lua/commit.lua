@@ -95,10 +95,10 @@ local function body_of(key)
     return call('GETRANGE', key, string.format('%.0f', 100 + history + token + fixed + facets + progress + head), '-1')
 end
 
--- The answer to a write whose owner is not as it has to be, else nil. `owners`: those known by now, by id, each
--- with its version, 0 if it is not live or cannot be read, stage and status.
-local function ownerless(owner, owners)
-    local found = owners[owner.id]
+-- The answer to the writes of a kind whose owner is not as it has to be, else nil. `owners`: by id, false if it was
+-- not read yet, else its version, 0 if it is not live or cannot be read, its stage and status.
+local function ownerless(kind, owners)
+    local owner, found = kind.owner, owners[kind.owner.id]
     if not found then
         local version, stage, status, _, _, expires = standing(owner.id)
         found = {version = version and not is_expired(expires) and version or 0, stage = stage, status = status}
@@ -106,6 +106,7 @@ local function ownerless(owner, owners)
     end
     local is_met = found.version > 0 and found.stage >= owner.lowest and found.stage <= owner.highest
     if not is_met or owner.open == 1 and found.status > 2 then return {found.version} end
+    kind.met = found
     return nil
 end
 
@@ -118,8 +119,9 @@ local function work(outcomes)
         kind.is_logged, kind.is_expiring = kind.does % 2 == 1, kind.does % 4 > 1
         if kind.does > 3 then
             local owner = {}
-            owner.lowest, owner.highest, owner.open, owner.id, at = unpacked('>I8I8BHc0', text, at)
+            owner.lowest, owner.highest, owner.open, owner.id, at = unpacked(OWNER, text, at)
             kind.owner, owners = owner, owners or {}
+            owners[owner.id] = false
         end
         kinds[#kinds + 1] = kind
     end
@@ -152,7 +154,9 @@ local function work(outcomes)
                 is_live, version = true, old
             end
         end
-        if not outcome and kind.owner then outcome = ownerless(kind.owner, owners) end
+        if not outcome and kind.owner and kind.met ~= owners[kind.owner.id] then
+            outcome = ownerless(kind, owners)
+        end
         if not outcome and old == false then outcome = 'the standing record is not of this format' end
         if not outcome then
             if kind.guarded > 0 then
@@ -262,7 +266,7 @@ local function work(outcomes)
                 plan.beside[#plan.beside + 1] = {id, extras, kind.kept}
             end
             plan.has[id], seen[id] = true, true
-            if owners then
+            if owners and owners[id] ~= nil then
                 local by_now = is_expired(own_expires) and 0 or is_live and version or 1
                 owners[id] = {version = by_now, stage = unpacked('>I8', value, 19), status = kind.status}
             end
