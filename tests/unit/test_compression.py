@@ -243,7 +243,8 @@ def records_of(**options: Any) -> Records:
 def test_the_checksum_is_that_of_the_stored_bytes(how: int) -> None:
     """Each flipped bit of a compressed body is found before anything is made of it."""
     entry = entry_of(compress(rows(1_500), how))
-    assert len(decode(entry, Codec()).result) == 50
+    value: Any = decode(entry, Codec()).result
+    assert len(value) == 50
     for place in range(0, len(entry.body), 7):
         body = bytearray(entry.body)
         body[place] ^= 1 << place % 8
@@ -288,6 +289,7 @@ def test_a_beginning_of_a_record(how: int, most: int) -> None:
         if most >= len(plain):
             assert shown == whole
             continue
+        assert shown.body is not None
         if len(entry.body) < HEADER_BYTES:  # of that nothing can be told
             assert records_of().decode(shown).result is NOT_LOADED
             continue
