@@ -95,7 +95,7 @@ def decompress(data: bytes, max_bytes: int) -> bytes:
     Raises DecodeError if it is damaged, or takes more than ``max_bytes``, of which nothing is made then, and
     Unsupported if this program cannot read it.
     """
-    if not is_compressed(data):
+    if data.startswith(b"{") or not is_compressed(data):  # nearly always the first
         return data
     how, size, stream = _opened(data)
     if size > max_bytes:
