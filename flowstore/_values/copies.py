@@ -175,6 +175,9 @@ class CopiedRecords(Records):
         value: Any = (write.entry.status, write.entry.stage, worker, None, event)
         return write if write.logged is None else write._replace(logged=Logged(value, 0, self._history))
 
+    def packed(self, data: bytes) -> bytes:
+        return data
+
     def arguments_of(self, body: bytes) -> bytes:
         kept: Any = body
         if type(kept) is Copied:

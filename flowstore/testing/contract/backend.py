@@ -8,6 +8,7 @@ from flowstore.testing.contract.beginnings import BeginningsContract
 from flowstore.testing.contract.cancelling import CancelContract
 from flowstore.testing.contract.checking import CheckingContract
 from flowstore.testing.contract.checkpoints import CheckpointsContract
+from flowstore.testing.contract.compressing import CompressionContract
 from flowstore.testing.contract.creating import OrStoreContract
 from flowstore.testing.contract.crews import CrewContract
 from flowstore.testing.contract.crowds import CrowdsContract
@@ -92,6 +93,7 @@ class BackendContract(
     ReaderTypesContract,
     RegisterTypesContract,
     BeginningsContract,
+    CompressionContract,
     MetaContract,
     SubclassContract,
     DataContract,
