@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from flowstore import BaseResultBackend, TaskResult, TaskStatus
+from flowstore import PINNED, BaseResultBackend, RetentionPolicy, TaskResult, TaskStatus
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 DAY: Final = 86_400.0
@@ -40,6 +40,7 @@ FILTERS: Final[dict[str, dict[str, Any]]] = {
     "root_id": {"root_id": BIG},
     "worker_id and name": {"worker_id": "w1", "name": "fetch"},
 }
+KEEP: Final = RetentionPolicy(max_per_group=100)
 SMALL: Final[dict[str, dict[str, Any]]] = {
     "small parent_id": {"parent_id": ROOT},
     "small root_id": {"root_id": ROOT},
@@ -52,6 +53,7 @@ class Filled:
 
     backend: BaseResultBackend
     tasks: int
+    few: list[str] = field(default_factory=list)
     used: list[str] = field(default_factory=list)
     """The ids of what calls have stored."""
     cursors: dict[str, str] = field(default_factory=dict)
@@ -234,6 +236,21 @@ async def _at_work(filled: Filled, _: object) -> None:
         pass
 
 
+async def _few(filled: Filled) -> None:
+    """A name that no other task has, and as many of it as the policy keeps."""
+    if not filled.few:
+        filled.few = await stored(filled, 100, task_name="few", labels=())
+
+
+async def _too_many(filled: Filled) -> None:
+    await _few(filled)
+    await stored(filled, 5, task_name="few", labels=())
+
+
+async def _pinned(filled: Filled) -> list[str]:
+    return await stored(filled, labels=(PINNED,))
+
+
 async def _worker(filled: Filled) -> str:
     await filled.backend.workers.register("gone")
     return "gone"
@@ -333,6 +350,10 @@ CASES: Final[dict[str, Case]] = {
     "app.register": Case(lambda f, _: f.backend.app.register({"name": "benchmark"})),
     "app.info": Case(lambda f, _: f.backend.app.info()),
     "workers.sweep": Case(lambda f, _: f.backend.workers.sweep()),
+    "retention.plan, 100 of a name": Case(lambda f, _: f.backend.retention.plan(KEEP, name="few"), _few),
+    "retention.apply, 5 of a name": Case(lambda f, _: f.backend.retention.apply(KEEP, name="few"), _too_many),
+    "retention.pin": Case(lambda f, ids: f.backend.retention.pin(ids[0]), stored),
+    "retention.unpin": Case(lambda f, ids: f.backend.retention.unpin(ids[0]), _pinned),
     "app.data.set": Case(lambda f, _: f.backend.app.data.set("k", 1)),
     "app.data.get": Case(lambda f, _: f.backend.app.data.get("k")),
     "app.data.entry": Case(lambda f, _: f.backend.app.data.entry("k")),

@@ -6,6 +6,13 @@ from typing import TYPE_CHECKING, Any
 from flowstore._core.attempts import TrackOptions
 from flowstore._core.filters import Filters, Selection
 from flowstore._core.options import BackendOptions
+from flowstore._core.policies import (
+    PINNED,
+    RetentionItem,
+    RetentionOutcome,
+    RetentionPlan,
+    RetentionPolicy,
+)
 from flowstore._core.tracking import TrackedTask
 from flowstore._trips.shared import SharedTrips
 from flowstore._values.cache_keys import cache_key
@@ -41,6 +48,7 @@ from flowstore.errors import (
     ResultDeleted,
     ResultExpired,
     ResultGone,
+    RetentionBusy,
     RunExists,
     RunInProgress,
     RunNotOpen,
@@ -110,6 +118,7 @@ if TYPE_CHECKING:
 __all__ = [
     # without RedisBackend, as a star import would need its driver
     "NOT_LOADED",
+    "PINNED",
     "AccessDenied",
     "AppInfo",
     "BackendClosed",
@@ -156,6 +165,11 @@ __all__ = [
     "ResultDeleted",
     "ResultExpired",
     "ResultGone",
+    "RetentionBusy",
+    "RetentionItem",
+    "RetentionOutcome",
+    "RetentionPlan",
+    "RetentionPolicy",
     "Run",
     "RunExists",
     "RunInProgress",

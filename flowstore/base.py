@@ -41,6 +41,7 @@ from flowstore.features.checkpoints import Checkpoints
 from flowstore.features.data import Data
 from flowstore.features.families import Families
 from flowstore.features.history import History
+from flowstore.features.retention import Retention
 from flowstore.features.running_worker import RunningWorker
 from flowstore.features.workers import Workers
 from flowstore.features.workflows import Workflows
@@ -75,6 +76,7 @@ class BaseResultBackend:
         self.workflows = Workflows(self._core)
         self.workers = Workers(self._core)
         self.app = App(self._core)
+        self.retention = Retention(self._core)
         self.runs = Runs(Place(self._core, options, self._beside))
 
     def _beside(self, options: BackendOptions) -> BaseResultBackend:

@@ -18,6 +18,7 @@ FlowstoreError
 ├── UnknownTask           LookupError       data or checkpoints for a task that is not stored
 ├── UnknownWorker         LookupError       a worker that is not registered
 ├── WorkerStopped         RuntimeError      a task for a worker that takes no more
+├── RetentionBusy         RuntimeError      another process applies a retention policy at the moment
 ├── NotSerializable       TypeError         a value that would not come back as it went in
 │   └── PayloadTooLarge   ValueError        a value over the size limit
 ├── UnreadableRecord      ValueError        what is stored under an id cannot be read here
@@ -71,6 +72,7 @@ from flowstore._errors.entries import ForeignEntry as ForeignEntry
 from flowstore._errors.entries import InvalidEntry as InvalidEntry
 from flowstore._errors.entries import ModelConflict as ModelConflict
 from flowstore._errors.entries import ModelNotRegistered as ModelNotRegistered
+from flowstore._errors.leases import RetentionBusy as RetentionBusy
 from flowstore._errors.root import FlowstoreError as FlowstoreError
 from flowstore._errors.root import RemoteError as RemoteError
 from flowstore._errors.root import RemoteTraceback as RemoteTraceback

@@ -21,8 +21,9 @@ WIDTH: Final = 110
 
 TARGETS: Final = {
     "sync/generated.py": [
-        *("AppData", "App", "Checkpoints", "Data", "Families", "History", "Workers", "Workflows"),
-        *("TrackedTask", "RunningWorker", "RunningRun", "Datasets", "Runs", "BaseResultBackend"),
+        *("AppData", "App", "Checkpoints", "Data", "Families", "History", "Retention", "Workers"),
+        *("Workflows", "TrackedTask", "RunningWorker", "RunningRun", "Datasets", "Runs"),
+        "BaseResultBackend",
     ],
     "typed/generated.py": ["AsyncResultsManager"],
 }
@@ -34,6 +35,7 @@ CLASSES: Final = {
     "Data": "features/data.py",
     "Families": "features/families.py",
     "History": "features/history.py",
+    "Retention": "features/retention.py",
     "Workers": "features/workers.py",
     "Workflows": "features/workflows.py",
     "TrackedTask": "_core/tracking.py",

@@ -6,6 +6,7 @@ from flowstore.features.data import Data, DataEntry
 from flowstore.features.families import Families
 from flowstore.features.history import History
 from flowstore.features.registered import Worker
+from flowstore.features.retention import Retention
 from flowstore.features.running_worker import RunningWorker
 from flowstore.features.sweeping import Swept, SweptTask
 from flowstore.features.workers import Workers
@@ -20,6 +21,7 @@ __all__ = [
     "DataEntry",
     "Families",
     "History",
+    "Retention",
     "RunningWorker",
     "Swept",
     "SweptTask",

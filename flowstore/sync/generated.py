@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, Unpack, overload
 
 from flowstore._core.attempts import TrackOptions
 from flowstore._core.filters import Filters, Selection
+from flowstore._core.policies import RetentionOutcome, RetentionPlan, RetentionPolicy
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask as AsyncTrackedTask
 from flowstore._values.arguments import Seconds
@@ -26,6 +27,7 @@ from flowstore.features.families import Families as AsyncFamilies
 from flowstore.features.history import Events
 from flowstore.features.history import History as AsyncHistory
 from flowstore.features.registered import Worker
+from flowstore.features.retention import Retention as AsyncRetention
 from flowstore.features.running_worker import RunningWorker as AsyncRunningWorker
 from flowstore.features.sweeping import Policy, Swept
 from flowstore.features.workers import Workers as AsyncWorkers
@@ -287,6 +289,61 @@ class History(Face[AsyncHistory]):
         """
         items = self._its.iter_ids(start, end, batch_size=batch_size, statuses=statuses, events=events)
         return self._walk(items)
+
+
+class Retention(Face[AsyncRetention]):
+    """What to keep of finished tasks, by a policy: ``backend.retention``.
+
+    A group are the tasks of one name; those without a name are one, too. The newest are those that were
+    submitted last. Tasks with the label "pinned" (``flowstore.PINNED``) stay. The size of a task is that of
+    its result and its arguments, as they are stored.
+    """
+
+    def plan(
+        self, policy: RetentionPolicy, *, name: str | None = None, label: str | None = None
+    ) -> RetentionPlan:
+        """What ``apply`` would remove now, and why. Nothing is changed.
+
+        ``name``, ``label``: only among the tasks of that name, or with that label. It reads every finished
+        task among them, but for the values.
+        """
+        call = self._its.plan(policy, name=name, label=label)
+        return self._run(call)
+
+    def apply(
+        self,
+        policy: RetentionPolicy,
+        *,
+        name: str | None = None,
+        label: str | None = None,
+        progress: Callable[[RetentionOutcome], object] | None = None,
+    ) -> RetentionOutcome:
+        """Remove what the policy does not keep, with all that belongs to it, in steps of 200; what was done.
+
+        A task goes only if it is still in the state that was judged: one that is requeued, pinned or stored
+        in any way meanwhile stays. Its children stay. Waiters of a task that goes are woken as by ``delete``.
+        ``progress`` is called after each step, with what was done so far.
+
+        One call at a time applies a policy to a namespace, in whatever process; others raise RetentionBusy.
+        After an error, or if the process dies, call it again: it goes on with what is left, half a minute
+        after the last sign of the process that has died.
+        """
+        call = self._its.apply(policy, name=name, label=label, progress=progress)
+        return self._run(call)
+
+    def pin(self, task_id: str) -> bool:
+        """Give the task the label "pinned", so that it stays; False if there is no such task.
+
+        That is an event of its history, "pinned". Nothing else changes, and values are not decoded. Raises
+        UnreadableRecord.
+        """
+        call = self._its.pin(task_id)
+        return self._run(call)
+
+    def unpin(self, task_id: str) -> bool:
+        """Take the label "pinned" away; False if there is no such task. Otherwise like ``pin``."""
+        call = self._its.unpin(task_id)
+        return self._run(call)
 
 
 class Workers(Face[AsyncWorkers]):
@@ -1061,6 +1118,7 @@ class ResultBackend(Store):
         self.workflows = Workflows(self._link, lambda backend: backend.workflows)
         self.workers = Workers(self._link, lambda backend: backend.workers)
         self.app = App(self._link, lambda backend: backend.app)
+        self.retention = Retention(self._link, lambda backend: backend.retention)
         self.runs = Runs(self._link, lambda backend: backend.runs)
 
     @property

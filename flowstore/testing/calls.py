@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
-from flowstore import BaseResultBackend, TaskResult, TaskStatus
+from flowstore import BaseResultBackend, RetentionPolicy, TaskResult, TaskStatus
 from flowstore.runs import Runs
 
 Call = Callable[[BaseResultBackend], Coroutine[Any, Any, object]]
@@ -102,6 +102,10 @@ CALLS: dict[str, Call] = {
     "history.iter": lambda backend: _drain(backend.history.iter(batch_size=3)),
     "history.iter_ids": lambda backend: _drain(backend.history.iter_ids(batch_size=3)),
     "history.record": lambda backend: backend.history.record("t9", "seen", {"by": "me"}),
+    "retention.plan": lambda backend: backend.retention.plan(RetentionPolicy(max_per_group=5)),
+    "retention.apply": lambda backend: backend.retention.apply(RetentionPolicy(max_per_group=9)),
+    "retention.pin": lambda backend: backend.retention.pin("t0"),
+    "retention.unpin": lambda backend: backend.retention.unpin("t0"),
     "track": lambda backend: _tracked(backend),
 }
 """Every public method of a backend and its features except open, close and end_waits, for a backend that

@@ -20,6 +20,7 @@ PAIRS: dict[str, tuple[type, type]] = {
     "history": (features.History, sync.History),
     "families": (features.Families, sync.Families),
     "workflows": (features.Workflows, sync.Workflows),
+    "retention": (features.Retention, sync.Retention),
     "workers": (features.Workers, sync.Workers),
     "app": (features.App, sync.App),
     "typed results": (typed.AsyncResultsManager, typed.ResultsManager),

@@ -46,6 +46,8 @@ from flowstore.testing.contract.reader_types import ReaderTypesContract
 from flowstore.testing.contract.redacting import RedactingContract
 from flowstore.testing.contract.registering import WorkersContract
 from flowstore.testing.contract.registering_types import RegisterTypesContract
+from flowstore.testing.contract.retaining import RetentionContract
+from flowstore.testing.contract.retaining_alone import RetentionRacesContract
 from flowstore.testing.contract.roundtrips import ValuesContract
 from flowstore.testing.contract.sharing import ConcurrencyContract
 from flowstore.testing.contract.storing import StoringContract
@@ -104,6 +106,8 @@ class BackendContract(
     CrewContract,
     DrainContract,
     SweepContract,
+    RetentionContract,
+    RetentionRacesContract,
     AppsContract,
     ProgressContract,
     WatchContract,
