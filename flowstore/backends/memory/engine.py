@@ -7,7 +7,7 @@ verb would let other calls see half a write. Hints are given in that same step, 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import compress, groupby, islice
 from math import inf
 from operator import itemgetter
@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from sortedcontainers import SortedDict
 
+from flowstore.backends.memory.audit import Parts, audit
+from flowstore.backends.memory.entries import is_over, shortened
 from flowstore.backends.memory.indexes import Index, Listings
 from flowstore.engine import (
     APPLIED,
@@ -23,6 +25,7 @@ from flowstore.engine import (
     STATUSES,
     SWEPT_PER_WRITE,
     Asked,
+    Audited,
     Change,
     Engine,
     Entry,
@@ -103,19 +106,17 @@ class MemoryEngine(Engine):
         entries = list(map(self._entries.get, ids))
         if with_body and max_body is None:
             return entries
-        return [entry and _shortened(entry, max_body if with_body else None) for entry in entries]
+        return [entry and shortened(entry, max_body if with_body else None) for entry in entries]
 
     async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
         return await self.read(ids)  # every change is reported, so there is nothing to register
 
     async def scan(self, query: Query, now: int) -> list[Entry]:
-        live = islice(
-            (entry for entry in self._listings.scan(query) if not _is_over(entry, now)), query.limit
-        )
+        live = islice((entry for entry in self._listings.scan(query) if not is_over(entry, now)), query.limit)
         if query.with_body and query.max_body is None:
             return list(live)
         most = query.max_body if query.with_body else None
-        return [_shortened(entry, most) for entry in live]
+        return [shortened(entry, most) for entry in live]
 
     async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
         return list(map(self._listings.count, groups))
@@ -131,7 +132,7 @@ class MemoryEngine(Engine):
         else:
             entries = [self._drop_standing(*pair, now) for pair in zip(ids, standing, strict=True)]
         self._tell_removed(filter(None, entries), now)
-        return [entry is not None and not _is_over(entry, now) for entry in entries]
+        return [entry is not None and not is_over(entry, now) for entry in entries]
 
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
         if not everything:
@@ -141,7 +142,7 @@ class MemoryEngine(Engine):
         for entry in entries:
             self._drop(entry.id)
         self._tell_removed(entries, now)
-        expired = sum(_is_over(entry, now) for entry in entries)
+        expired = sum(is_over(entry, now) for entry in entries)
         return Purged(live=len(entries) - expired, expired=expired, is_done=not self._entries)
 
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
@@ -170,9 +171,15 @@ class MemoryEngine(Engine):
     async def namespaces(self) -> list[str]:
         return [self._namespace]
 
+    async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
+        parts = Parts(
+            *(self._entries, self._listings, self._histories, self._timeline, self._items, self._expiries)
+        )
+        return audit(parts, prefix, after, limit, repair)
+
     def _live(self, task_id: str, now: int) -> Entry | None:
         entry = self._entries.get(task_id)
-        return None if entry is None or _is_over(entry, now) else entry
+        return None if entry is None or is_over(entry, now) else entry
 
     def _write(self, write: Write, now: int) -> Outcome:
         entry, token, ceiling, if_version, logged, check = write
@@ -181,7 +188,7 @@ class MemoryEngine(Engine):
             # Nothing is sent twice here, but a wrapper may lose an answer, and repeat what it answered.
             if self._tokens[entry.id] == token:
                 return APPLIED
-            if _is_over(stored, now):
+            if is_over(stored, now):
                 standing = None
         version = 0 if standing is None else standing.version
         if if_version is not None:
@@ -320,26 +327,9 @@ class MemoryEngine(Engine):
         self._tell_removed([entry for task_id in evicted if (entry := self._drop(task_id))], now)
 
     def _tell_removed(self, entries: Iterable[Entry], now: int) -> None:
-        self._tell(
-            (Change.EXPIRED if _is_over(entry, now) else Change.DELETED, entry.id) for entry in entries
-        )
+        self._tell((Change.EXPIRED if is_over(entry, now) else Change.DELETED, entry.id) for entry in entries)
 
     def _tell(self, changes: Iterable[tuple[Change, str]]) -> None:
         """Report the changes in order, those alike that follow one another together."""
         for change, group in groupby(changes, _FIRST_CHANGE):
             self._hints.changed([task_id for _, task_id in group], change)
-
-
-def _is_over(entry: Entry, now: int) -> bool:
-    """``Entry.is_expired``, in a third of the time."""
-    return (expires_at := entry.expires_at) is not None and expires_at <= now
-
-
-def _shortened(entry: Entry, max_body: int | None) -> Entry:
-    """Without its body, or with its beginning. Only bytes are cut: CopiedRecords says what else there is."""
-    if max_body is None:
-        return entry._replace(body=None)
-    body = entry.body
-    if type(body) is not bytes or len(body) <= max_body:
-        return entry
-    return entry._replace(body=body[:max_body], body_size=len(body))

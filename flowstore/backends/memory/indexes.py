@@ -35,6 +35,9 @@ class Index(Generic[Key]):
     def __len__(self) -> int:
         return len(self._sorted or ()) + len(self._added) - len(self._removed)
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._added or (key not in self._removed and key in self._settle())
+
     def add(self, key: Key) -> None:
         if key in self._removed:
             self._removed.remove(key)
@@ -83,6 +86,40 @@ class Listings:
         self._indexes: dict[str, dict[str, Index[Place]]] = {status: {} for status in STATUSES}
         self._register: Index[tuple[str, str]] = Index()
         """Facet and status of each index, so that those with a prefix are found without the rest."""
+
+    def places(self, entry: Entry) -> Iterator[tuple[str, str, Place]]:
+        """Status, facet and place of each index that has to list it."""
+        for facet in EVERYTHING + entry.fixed + entry.facets:
+            place: Place = entry.position_in(facet) if facet[:1] == BY_FINISH else _place(entry)
+            yield entry.status, facet, place
+
+    def names(self) -> list[tuple[str, str]]:
+        """Status and facet of each index."""
+        return [(status, facet) for status, indexes in self._indexes.items() for facet in indexes]
+
+    def has(self, status: str, facet: str, place: Place) -> bool:
+        index = self._indexes[status].get(facet)
+        return index is not None and place in index
+
+    def walk(self, status: str, facet: str, after: Place | None) -> Iterator[Place]:
+        index = self._indexes[status].get(facet)
+        return iter(()) if index is None else index.between(after, None)
+
+    def put(self, status: str, facet: str, place: Place) -> None:
+        """List what is not listed there."""
+        index = self._indexes[status].get(facet)
+        if index is None:
+            index = self._indexes[status][facet] = Index()
+            self._register.add((facet, status))
+        index.add(place)
+
+    def take(self, status: str, facet: str, place: Place) -> None:
+        """The reverse of ``put``."""
+        index = self._indexes[status][facet]
+        index.remove(place)
+        if not len(index):
+            del self._indexes[status][facet]
+            self._register.remove((facet, status))
 
     def add(self, entry: Entry) -> None:
         indexes = self._indexes[entry.status]
