@@ -10,6 +10,7 @@ from flowstore._core.tracking import TrackedTask
 from flowstore._trips.shared import SharedTrips
 from flowstore.base import BaseResultBackend
 from flowstore.connecting import ConnectOptions, connect, discover_apps
+from flowstore.engine import FlawKind
 from flowstore.errors import (
     AccessDenied,
     BackendClosed,
@@ -61,7 +62,17 @@ from flowstore.errors import (
     WrongLoop,
     WrongProcess,
 )
-from flowstore.features import AppInfo, Checkpoint, DataEntry, RunningWorker, Swept, SweptTask, Worker
+from flowstore.features import (
+    AppInfo,
+    Checkpoint,
+    DataEntry,
+    Finding,
+    RunningWorker,
+    Swept,
+    SweptTask,
+    Verification,
+    Worker,
+)
 from flowstore.frames import to_frame
 from flowstore.jsonable import to_jsonable
 from flowstore.models import (
@@ -111,6 +122,8 @@ __all__ = [
     "Excerpt",
     "FamilyConflict",
     "Filters",
+    "Finding",
+    "FlawKind",
     "FlowstoreError",
     "ForeignEntry",
     "InMemoryBackend",
@@ -162,6 +175,7 @@ __all__ = [
     "UnreadableRecords",
     "Unresolved",
     "UnresolvedValue",
+    "Verification",
     "VersionConflict",
     "WaitTimeout",
     "WaitsEnded",

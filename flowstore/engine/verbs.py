@@ -8,10 +8,10 @@ the engine puts concurrent calls together and gives each a deadline: of the writ
 report, expire, put) it makes one call at a time, or one per lane, with all items of an id in one lane;
 ``read``, ``count`` and ``items`` have a lane each; watch, scan, facets, timeline, purge, vacuum, namespaces,
 drop_namespace and audit are called as they come. At most 500 items travel in a call. Any call may be
-cancelled: a write that has begun may then be applied or not, but never by half, and what it has locked or borrowed is
-given back. ``open`` comes first and ``close`` last; both once, with no other verb in flight. A failed
-``open`` may be repeated. If the event loop is closed before the engine is, ``abandon`` takes the place of
-``close``, and ``open`` may follow in another.
+cancelled: a write that has begun may then be applied or not, but never by half, and what it has locked or
+borrowed is given back. ``open`` comes first and ``close`` last; both once, with no other verb in flight. A
+failed ``open`` may be repeated. If the event loop is closed before the engine is, ``abandon`` takes the
+place of ``close``, and ``open`` may follow in another.
 
 **Text.** Ids, keys, owners and facets are any text without lone surrogates, of 1 to about 600 UTF-8 bytes,
 NUL included, and have no meaning: ``*``, ``/`` and ``%`` are characters. Order is by code point.
@@ -269,10 +269,10 @@ class Engine(ABC):
         """One bounded step over all that is stored of the records whose ids begin with ``prefix``.
 
         It tells which records it met, in any order and some perhaps twice, and where records, indexes, items
-        and counts disagree. ``after``: None at first, then ``Audited.next``, which only means something to this engine
-        while it is open. ``limit``: about how many records or entries of indexes to look at. ``repair``: the
-        ids whose flaws are to be mended by what their records say, WHOLE_STORE among them for what is of no
-        record; records themselves are never changed. A step may be repeated with other ids.
+        and counts disagree. ``after``: None at first, then ``Audited.next``, which only means something to
+        this engine while it is open. ``limit``: about how many records or entries of indexes to look at.
+        ``repair``: the ids whose flaws are to be mended by what their records say, WHOLE_STORE among them for
+        what is of no record; records themselves are never changed. A step may be repeated with other ids.
 
         Each record is compared with its entries at one moment, so that one that is written meanwhile is never
         reported. What is of no record, counts among it, is only looked at with the prefix "". Where part of

@@ -1,10 +1,12 @@
 """What a backend offers besides its verbs about tasks: one object each, an attribute of the backend."""
 
+from flowstore._core.findings import Finding, Verification
 from flowstore.features.app import App, AppInfo
 from flowstore.features.checkpoints import Checkpoint, Checkpoints
 from flowstore.features.data import Data, DataEntry
 from flowstore.features.families import Families
 from flowstore.features.history import History
+from flowstore.features.integrity import Integrity
 from flowstore.features.registered import Worker
 from flowstore.features.running_worker import RunningWorker
 from flowstore.features.sweeping import Swept, SweptTask
@@ -19,10 +21,13 @@ __all__ = [
     "Data",
     "DataEntry",
     "Families",
+    "Finding",
     "History",
+    "Integrity",
     "RunningWorker",
     "Swept",
     "SweptTask",
+    "Verification",
     "Worker",
     "Workers",
     "Workflows",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, MutableMapping
 from itertools import islice
 from typing import Any, Final, NamedTuple, cast
 
-from flowstore.backends.memory.indexes import Index, Listings
+from flowstore.backends.memory.indexes import Index, Listings, belongs
 from flowstore.engine import OWNED, Audited, AuditedRecord, Entry, Flaw, FlawKind, Item, Section
 
 TIMELINE: Final = "timeline"
@@ -68,17 +68,16 @@ def _of_records(step: _Step, rest: tuple[list[str], int] | None) -> tuple[list[s
 
 
 def _look_at_record(step: _Step, entry: Entry) -> None:
-    parts, task_id = step.parts, entry.id
+    parts, task_id, status = step.parts, entry.id, entry.status
     sections = [section for section in OWNED if (task_id, section) in parts.items]
     history = parts.histories.get(task_id, {})
     step.records.append(AuditedRecord(task_id, (*([Section.HISTORY] if history else []), *sections)))
-    for status, facet, place in parts.listings.places(entry):
-        if not parts.listings.has(status, facet, place):
-            where = f"listing {status} {facet!r}"
-            _unlisted(step, task_id, where, lambda: parts.listings.put(status, facet, place))  # noqa: B023
+    for facet, place in parts.listings.missing(entry):
+        where = f"listing {status} {facet!r}"
+        _unlisted(step, task_id, where, lambda: parts.listings.put(status, facet, place))  # noqa: B023
     for key, item in history.items():
-        moment = (item.at, key, task_id)
-        if moment not in parts.timeline:
+        if (item.at, key, task_id) not in parts.timeline:
+            moment = (item.at, key, task_id)
             _unlisted(step, task_id, TIMELINE, lambda: parts.timeline.add(moment))  # noqa: B023
     if entry.expires_at is not None and (due := (entry.expires_at, task_id)) not in parts.expiries:
         _unlisted(step, task_id, EXPIRIES, lambda: parts.expiries.add(due))
@@ -112,7 +111,7 @@ def _look_at_place(step: _Step, status: str, facet: str, place: tuple[int, str])
     if not task_id.startswith(step.prefix):
         return
     entry = step.parts.entries.get(task_id)
-    if entry is None or (status, facet, place) not in listings.places(entry):
+    if entry is None or not belongs(entry, status, facet, place):
         where = f"listing {status} {facet!r}"
         _wrongly_listed(step, task_id, entry, where, lambda: listings.take(status, facet, place))
 

@@ -36,7 +36,9 @@ class Index(Generic[Key]):
         return len(self._sorted or ()) + len(self._added) - len(self._removed)
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._added or (key not in self._removed and key in self._settle())
+        if self._sorted is None or key in self._added:
+            return key in self._added
+        return key not in self._removed and key in self._sorted
 
     def add(self, key: Key) -> None:
         if key in self._removed:
@@ -66,6 +68,8 @@ class Index(Generic[Key]):
     def _settle(self) -> SortedList[Key]:
         if self._sorted is None:
             self._sorted = SortedList()
+        elif not self._added and not self._removed:
+            return self._sorted
         for key in self._removed:
             self._sorted.remove(key)
         self._removed.clear()
@@ -87,19 +91,18 @@ class Listings:
         self._register: Index[tuple[str, str]] = Index()
         """Facet and status of each index, so that those with a prefix are found without the rest."""
 
-    def places(self, entry: Entry) -> Iterator[tuple[str, str, Place]]:
-        """Status, facet and place of each index that has to list it."""
-        for facet in EVERYTHING + entry.fixed + entry.facets:
-            place: Place = entry.position_in(facet) if facet[:1] == BY_FINISH else _place(entry)
-            yield entry.status, facet, place
+    def missing(self, entry: Entry) -> list[tuple[str, Place]]:
+        """Facet and place of each index that should list it, and does not."""
+        indexes, places = self._indexes[entry.status], _places(entry)
+        return [
+            (facet, place)
+            for facet, place in places
+            if (index := indexes.get(facet)) is None or place not in index
+        ]
 
     def names(self) -> list[tuple[str, str]]:
         """Status and facet of each index."""
         return [(status, facet) for status, indexes in self._indexes.items() for facet in indexes]
-
-    def has(self, status: str, facet: str, place: Place) -> bool:
-        index = self._indexes[status].get(facet)
-        return index is not None and place in index
 
     def walk(self, status: str, facet: str, after: Place | None) -> Iterator[Place]:
         index = self._indexes[status].get(facet)
@@ -202,6 +205,21 @@ def _place(entry: Entry) -> Place:
     """Its ``position``, for any time that there can be."""
     at = entry.submitted_at
     return (UNSORTED if at is None else -at, entry.id)
+
+
+def _places(entry: Entry) -> list[tuple[str, Place]]:
+    place = _place(entry)
+    return [
+        (facet, entry.position_in(facet) if facet[:1] == BY_FINISH else place)
+        for facet in EVERYTHING + entry.fixed + entry.facets
+    ]
+
+
+def belongs(entry: Entry, status: str, facet: str, place: Place) -> bool:
+    """Whether the index of this status and facet has to list the entry at this place."""
+    if entry.status != status or not (not facet or facet in entry.facets or facet in entry.fixed):
+        return False
+    return place == (entry.position_in(facet) if facet[:1] == BY_FINISH else _place(entry))
 
 
 def _has_one_of_each(entry: Entry, groups: Iterable[Iterable[str]]) -> bool:
