@@ -21,7 +21,8 @@ WIDTH: Final = 110
 
 TARGETS: Final = {
     "sync/generated.py": [
-        *("AppData", "App", "Checkpoints", "Data", "Families", "History", "Workers", "Workflows"),
+        *("AppData", "App", "Checkpoints", "Data", "Families", "History", "Integrity"),
+        *("Workers", "Workflows"),
         *("TrackedTask", "RunningWorker", "BaseResultBackend"),
     ],
     "typed/generated.py": ["AsyncResultsManager"],
@@ -34,6 +35,7 @@ CLASSES: Final = {
     "Data": "features/data.py",
     "Families": "features/families.py",
     "History": "features/history.py",
+    "Integrity": "features/integrity.py",
     "Workers": "features/workers.py",
     "Workflows": "features/workflows.py",
     "TrackedTask": "_core/tracking.py",

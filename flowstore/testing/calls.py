@@ -101,6 +101,9 @@ CALLS: dict[str, Call] = {
     "history.iter": lambda backend: _drain(backend.history.iter(batch_size=3)),
     "history.iter_ids": lambda backend: _drain(backend.history.iter_ids(batch_size=3)),
     "history.record": lambda backend: backend.history.record("t9", "seen", {"by": "me"}),
+    "integrity.verify": lambda backend: backend.integrity.verify(),
+    "integrity.verify, repair": lambda backend: backend.integrity.verify(repair=True),
+    "integrity.findings": lambda backend: _drain(backend.integrity.findings()),
     "track": lambda backend: _tracked(backend),
 }
 """Every public method of a backend and its features except open, close and end_waits, for a backend that

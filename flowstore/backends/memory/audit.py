@@ -129,8 +129,8 @@ def _of_timeline(step: _Step, after: Any) -> Any:
     def look(moment: tuple[int, str, str]) -> None:
         at, key, owner = moment
         item = step.parts.histories.get(owner, {}).get(key)
-        if item is None or item.at != at:
-            record = step.parts.entries.get(owner)
+        record = step.parts.entries.get(owner)
+        if record is None or item is None or item.at != at:
             _wrongly_listed(step, owner, record, TIMELINE, lambda: step.parts.timeline.remove(moment))
 
     return _walk(step, step.parts.timeline, after, 2, look)

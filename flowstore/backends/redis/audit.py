@@ -28,7 +28,7 @@ _REASONS: Final = {
 
 
 class _Place(NamedTuple):
-    """Where a walk has got to: the cursor of SCAN, the indexes that it has found, the last entry looked at."""
+    """Where a walk has got to: the cursor of SCAN, the indexes it has found, the last entry looked at."""
 
     pattern: str = _RECORDS
     cursor: int = 0

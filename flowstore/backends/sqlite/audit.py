@@ -11,34 +11,29 @@ place.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
-from flowstore.backends.sqlite.connection import is_damage
-from flowstore.backends.sqlite.statements import SQL, listings, named_statements, texts
+from flowstore.backends.sqlite.audit_step import BEHIND, Step
+from flowstore.backends.sqlite.statements import listings, texts
 from flowstore.engine import (
     STATUSES,
     WHOLE_STORE,
     Audited,
     AuditedRecord,
-    Flaw,
     FlawKind,
     Section,
     sort_key,
 )
-
-AUDIT: Final = named_statements("audit.sql")
 
 IDS: Final = "the index of ids"
 EXPIRIES: Final = "the index of expiries"
 TIMELINE: Final = "the timeline"
 _SECTIONS: Final = (Section.HISTORY, Section.DATA, Section.CHECKPOINT)
 _LEAST: Final = -(2**63)
-_BEHIND: Final = b""
-"""A blob comes after all texts, and after all numbers."""
 
 
 class _Place(NamedTuple):
@@ -64,76 +59,6 @@ class _Row(NamedTuple):
     is_sound: int
 
 
-class _Step:
-    def __init__(
-        self, raw: sqlite3.Connection, path: Path, ns: int, prefix: str, limit: int, repair: Collection[str]
-    ) -> None:
-        self._raw = raw
-        self._path = path
-        self.ns = ns
-        self.prefix = prefix
-        self.behind = _behind(prefix)
-        self.limit = limit
-        self.repair = repair
-        self.records: list[AuditedRecord] = []
-        self.flaws: list[Flaw] = []
-        self.has_lost_ids = False
-        self._reindexed: set[str] = set()
-
-    def rows(self, statement: str, *values: object) -> list[Any]:
-        # Always fetchall: a cursor that is not exhausted keeps its snapshot, and the WAL can never be reset.
-        return self._raw.execute(AUDIT[statement], (self.ns, *values)).fetchall()
-
-    def tried(self, where: str, statement: str, *values: object) -> list[Any] | None:
-        """The rows; None where they cannot be read, which is a flaw."""
-        try:
-            return self.rows(statement, *values)
-        except sqlite3.Error as error:
-            if not is_damage(error, self._path):
-                raise
-            self.found(FlawKind.DAMAGED, WHOLE_STORE, where, str(error))
-            return None
-
-    def each(self, rows: Iterable[Any], look: Callable[[Any], None]) -> None:
-        """Look at each row, but for what cannot be read: whatever is there is found where it is walked."""
-        for row in rows:
-            try:
-                look(row)
-            except sqlite3.Error as error:
-                if not is_damage(error, self._path):
-                    raise
-
-    def found(
-        self,
-        kind: FlawKind,
-        task_id: str,
-        where: str,
-        reason: str,
-        mend: Callable[[], bool] | None = None,
-    ) -> None:
-        is_repaired = mend is not None and task_id in self.repair and mend()
-        self.flaws.append(Flaw(kind, task_id, where, reason, is_repaired))
-
-    def run(self, statement: str, *values: object) -> bool:
-        """Carry out a statement of the engine; whether it has changed anything."""
-        return self._raw.execute(SQL[statement], values).rowcount > 0
-
-    def set_tally(self, status: int, tasks: int) -> bool:
-        return self._raw.execute(AUDIT["set_tally"], (self.ns, status, tasks)).rowcount > 0
-
-    def reindex(self, statement: str) -> bool:
-        """Make an index anew from the rows, once in a step."""
-        if statement not in self._reindexed:
-            try:
-                self._raw.execute(AUDIT[statement])
-            except sqlite3.Error as error:  # also where two rows have come to have the same id
-                if not is_damage(error, self._path) and not isinstance(error, sqlite3.IntegrityError):
-                    raise
-                return False
-            self._reindexed.add(statement)
-        return True
-
-
 def audit(
     raw: sqlite3.Connection,
     path: Path,
@@ -144,7 +69,7 @@ def audit(
     repair: Collection[str],
 ) -> Audited:
     place = after if isinstance(after, _Place) else _Place()
-    step = _Step(raw, path, ns, prefix, limit, repair)
+    step = Step(raw, path, ns, prefix, limit, repair)
     step.has_lost_ids = place.has_lost_ids
     phases = _PHASES if not prefix else _PHASES[:_OF_ALL]
     at = phases[place.phase](step, place.at)
@@ -153,17 +78,8 @@ def audit(
     return Audited(tuple(step.records), tuple(step.flaws), behind)
 
 
-def _behind(prefix: str) -> str | bytes:
-    """The first text behind all those with this prefix."""
-    for size in range(len(prefix), 0, -1):
-        following = ord(prefix[size - 1]) + 1
-        if following <= 0x10FFFF:
-            return prefix[: size - 1] + chr(0xE000 if following == 0xD800 else following)
-    return _BEHIND
-
-
-def _of_ids(step: _Step, at: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Records along the index of ids. The prefix itself is no id of the walk's: see ``_look_at_prefix``."""
+def _of_ids(step: Step, at: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Records along the index of ids; ``at``: the last one, as bytes, since it may be no text any more."""
     start = at[0] if at else _before(step.prefix)
     found = step.tried(IDS, "ids", start, step.behind, step.limit)
     if found is None:
@@ -181,12 +97,12 @@ def _before(prefix: str) -> bytes:
     return bytes(front) if not last else bytes([*front, last - 1, 0xFF])
 
 
-def _look_at_ids(step: _Step, found: Sequence[tuple[int, bytes]]) -> None:
+def _look_at_ids(step: Step, found: Sequence[tuple[int, bytes]]) -> None:
     numbers = to_json([task for task, _ in found]).decode()
     try:
         rows = {row[0]: _Row._make(row) for row in step.rows("records", numbers)}
     except sqlite3.Error as error:
-        if not is_damage(error, step._path):
+        if not step.is_damage(error):
             raise
         rows = {}
     for task, stored in found:
@@ -197,13 +113,13 @@ def _look_at_ids(step: _Step, found: Sequence[tuple[int, bytes]]) -> None:
             _look_at_row(step, row, stored)
 
 
-def _row_alone(step: _Step, task: int, stored: bytes) -> _Row | None:
+def _row_alone(step: Step, task: int, stored: bytes) -> _Row | None:
     task_id = stored.decode(errors="replace")
     where = f"row {task} of the records"
     try:
         rows = step.rows("records", f"[{task}]")
     except sqlite3.Error as error:
-        if not is_damage(error, step._path):
+        if not step.is_damage(error):
             raise
         step.found(FlawKind.DAMAGED, task_id, where, str(error))
         return None
@@ -214,7 +130,7 @@ def _row_alone(step: _Step, task: int, stored: bytes) -> _Row | None:
     return _Row._make(rows[0])
 
 
-def _look_at_row(step: _Step, row: _Row, stored: bytes) -> None:
+def _look_at_row(step: Step, row: _Row, stored: bytes) -> None:
     if row.id.encode() != stored:
         _look_at_two_ids(step, row, stored)
         return
@@ -225,7 +141,7 @@ def _look_at_row(step: _Step, row: _Row, stored: bytes) -> None:
         step.each([row], lambda _: _look_closely(step, row))
 
 
-def _look_at_two_ids(step: _Step, row: _Row, stored: bytes) -> None:
+def _look_at_two_ids(step: Step, row: _Row, stored: bytes) -> None:
     """The index of ids is wrong if the listing of all records agrees with the row."""
     listed = step.rows("listed_id", row.status, sort_key(row.submitted_at), row.task)
     is_right = (row.id,) in listed
@@ -234,7 +150,7 @@ def _look_at_two_ids(step: _Step, row: _Row, stored: bytes) -> None:
     step.found(FlawKind.MISPLACED, row.id, IDS, reason, mend)
 
 
-def _look_closely(step: _Step, row: _Row) -> None:
+def _look_closely(step: Step, row: _Row) -> None:
     try:
         facets = texts(row.fixed), texts(row.facets)
     except ValueError:
@@ -251,7 +167,7 @@ def _look_closely(step: _Step, row: _Row) -> None:
         step.found(FlawKind.UNLISTED, row.id, EXPIRIES, reason, lambda: step.reindex("reindex_expiry"))
 
 
-def _unlisted(step: _Step, task_id: str, where: str, statement: str, values: tuple[Any, ...]) -> None:
+def _unlisted(step: Step, task_id: str, where: str, statement: str, values: tuple[Any, ...]) -> None:
     reason = "it does not list the record"
     step.found(FlawKind.UNLISTED, task_id, where, reason, lambda: step.run(statement, *values))
 
@@ -261,7 +177,7 @@ def _listing(facet: str, status: int) -> str:
     return f"listing {name} {facet!r}"
 
 
-def _of_facets(step: _Step, at: tuple[Any, ...]) -> tuple[Any, ...]:
+def _of_facets(step: Step, at: tuple[Any, ...]) -> tuple[Any, ...]:
     """Listing by listing, each newest last; ``at``: facet, status, sort key and id."""
     left = step.limit
     facet, status, sort, task_id = at or ("", _LEAST, _LEAST, "")
@@ -271,7 +187,7 @@ def _of_facets(step: _Step, at: tuple[Any, ...]) -> tuple[Any, ...]:
             if not found:
                 return ()
             [(facet, status)] = found
-            sort, task_id = 2**63 - 1, _BEHIND
+            sort, task_id = 2**63 - 1, BEHIND
         quoted = to_json(facet).decode()
         where = _listing(facet, status)
         entries = step.tried(
@@ -286,14 +202,14 @@ def _of_facets(step: _Step, at: tuple[Any, ...]) -> tuple[Any, ...]:
     return (facet, status, sort, task_id)
 
 
-def _look_at_entry(step: _Step, facet: str, status: int, entry: tuple[int, str, int, int, int]) -> None:
+def _look_at_entry(step: Step, facet: str, status: int, entry: tuple[int, str, int, int, int]) -> None:
     if step.has_lost_ids and not facet and entry[1].startswith(step.prefix):
         step.records.append(AuditedRecord(entry[1]))
     if not entry[4]:
         step.each([entry], lambda _: _look_at_doubtful(step, facet, status, entry))
 
 
-def _look_at_doubtful(step: _Step, facet: str, status: int, entry: tuple[int, str, int, int, int]) -> None:
+def _look_at_doubtful(step: Step, facet: str, status: int, entry: tuple[int, str, int, int, int]) -> None:
     sort, task_id, task, is_fixed, _ = entry
     where = _listing(facet, status)
     found = step.rows("records", f"[{task}]")
@@ -323,7 +239,7 @@ def _facets(row: _Row) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return (), ()
 
 
-def _of_times(step: _Step, at: tuple[Any, ...]) -> tuple[Any, ...]:
+def _of_times(step: Step, at: tuple[Any, ...]) -> tuple[Any, ...]:
     start = at or (_LEAST, _LEAST, "")
     found = step.tried(TIMELINE, "times", *start, step.prefix, step.behind, step.limit)
     for entry in found or ():
@@ -332,7 +248,7 @@ def _of_times(step: _Step, at: tuple[Any, ...]) -> tuple[Any, ...]:
     return found[-1][:3] if found and len(found) == step.limit else ()
 
 
-def _look_at_time(step: _Step, entry: tuple[int, int, str, int, int]) -> None:
+def _look_at_time(step: Step, entry: tuple[int, int, str, int, int]) -> None:
     at, key, task_id, task, _ = entry
     is_there = any(row[1] == task_id for row in step.rows("records", f"[{task}]"))
     kind = FlawKind.MISPLACED if is_there else FlawKind.DANGLING
@@ -340,7 +256,7 @@ def _look_at_time(step: _Step, entry: tuple[int, int, str, int, int]) -> None:
     step.found(kind, task_id, TIMELINE, reason, lambda: step.run("drop_time", step.ns, at, key, task_id))
 
 
-def _of_expiries(step: _Step, at: tuple[Any, ...]) -> tuple[Any, ...]:
+def _of_expiries(step: Step, at: tuple[Any, ...]) -> tuple[Any, ...]:
     found = step.tried(EXPIRIES, "dues", *(at or (_LEAST, _LEAST)), step.limit)
     if found is None and WHOLE_STORE in step.repair and step.reindex("reindex_expiry"):
         step.flaws[-1] = step.flaws[-1]._replace(is_repaired=True)
@@ -350,7 +266,7 @@ def _of_expiries(step: _Step, at: tuple[Any, ...]) -> tuple[Any, ...]:
     return found[-1][:2] if found and len(found) == step.limit else ()
 
 
-def _look_at_due(step: _Step, entry: tuple[int, int, int]) -> None:
+def _look_at_due(step: Step, entry: tuple[int, int, int]) -> None:
     rows = step.rows("records", f"[{entry[1]}]")
     task_id = rows[0][1] if rows else WHOLE_STORE
     kind = FlawKind.MISPLACED if rows else FlawKind.DANGLING
@@ -358,7 +274,7 @@ def _look_at_due(step: _Step, entry: tuple[int, int, int]) -> None:
     step.found(kind, task_id, EXPIRIES, reason, lambda: step.reindex("reindex_expiry"))
 
 
-def _of_items(step: _Step, at: tuple[Any, ...]) -> tuple[Any, ...]:
+def _of_items(step: Step, at: tuple[Any, ...]) -> tuple[Any, ...]:
     found = step.tried("the items", "items", *(at or (_LEAST, _LEAST, _LEAST)), step.limit)
     orphans: dict[int, list[tuple[Any, ...]]] = {}
     for task, section, key, is_sound in found or ():
@@ -371,7 +287,7 @@ def _of_items(step: _Step, at: tuple[Any, ...]) -> tuple[Any, ...]:
     return found[-1][:3] if found and len(found) == step.limit else ()
 
 
-def _of_tally(step: _Step, _: tuple[Any, ...]) -> tuple[Any, ...]:
+def _of_tally(step: Step, _: tuple[Any, ...]) -> tuple[Any, ...]:
     for status, counted, listed in step.tried("the counts", "tally") or ():
         name = STATUSES[status] if 0 <= status < len(STATUSES) else str(status)
         reason = f"it says {counted}, and there are {listed}"

@@ -40,8 +40,9 @@ end
 
 local function record(id, version, _, status, sort, finish, expires, keys, _, fixed, history, count, extras)
     if version == nil then return end
-    if version == false then  -- whoever reads it says what is wrong
-        met[#met + 1] = {id, 3}
+    if version == false then  -- whoever reads it says what is wrong, but for what is no string
+        local key = prefix .. 'r:' .. id
+        if call('TYPE', key).ok == 'string' then met[#met + 1] = {id, 3} else flaw('damaged', id, key) end
         return
     end
     met[#met + 1] = {id, extras + (count > 0 and 4 or 0)}
