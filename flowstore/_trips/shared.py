@@ -164,7 +164,8 @@ class SharedTrips(EngineWrapper):
         return await (step if full else in_time(step, self._timeout))
 
     async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
-        return await in_time(self.inner.audit(prefix, after, limit, repair=repair), self._timeout)
+        step = self.inner.audit(prefix, after, limit, repair=repair)
+        return await (step if repair else in_time(step, self._timeout))  # indexes may be made anew
 
     def _lane(self, task_id: str) -> Lane:
         return self._writes[hash(task_id) % len(self._writes)]

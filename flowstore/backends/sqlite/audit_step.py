@@ -12,6 +12,16 @@ from flowstore.backends.sqlite.statements import SQL, named_statements
 from flowstore.engine import WHOLE_STORE, AuditedRecord, Flaw, FlawKind
 
 AUDIT: Final = named_statements("audit.sql")
+COLUMNS: Final = {"facet": 7, "timeline": 5, "item": 8}
+"""The tables that are indexes themselves, and how many columns they have."""
+_TABLES: Final = {
+    "add_facet": {"facet"},
+    "drop_facet": {"facet"},
+    "log_time": {"timeline", "item"},
+    "drop_time": {"timeline", "item"},
+    "drop_item": {"item"},
+}
+"""Those that have to be in order for a statement."""
 BEHIND: Final = b""
 """A blob comes after all texts, and after all numbers."""
 
@@ -30,6 +40,7 @@ class Step:
         self.records: list[AuditedRecord] = []
         self.flaws: list[Flaw] = []
         self.has_lost_ids = False
+        self.unsorted: frozenset[str] = frozenset()
         self._reindexed: set[str] = set()
 
     def is_damage(self, error: sqlite3.Error) -> bool:
@@ -71,6 +82,8 @@ class Step:
 
     def run(self, statement: str, *values: object) -> bool:
         """Carry out a statement of the engine; whether it has changed anything."""
+        if not self.unsorted.isdisjoint(_TABLES[statement]):
+            return False
         return self._raw.execute(SQL[statement], values).rowcount > 0
 
     def set_tally(self, status: int, tasks: int) -> bool:
@@ -86,6 +99,26 @@ class Step:
                     raise
                 return False
             self._reindexed.add(statement)
+        return True
+
+    def put_in_order(self, table: str) -> bool:
+        """Put the rows of a table where their keys belong; False, and nothing is done, if some are lost."""
+        columns = ", ".join(f"c{number}" for number in range(1, COLUMNS[table] + 1))
+        self._raw.execute("SAVEPOINT sorting")
+        try:
+            # Without types, which would convert what is in a column of any type.
+            self._raw.execute(f"CREATE TEMP TABLE sorted ({columns})")
+            self._raw.execute(f"INSERT INTO temp.sorted SELECT * FROM {table}")
+            self._raw.execute(f"DELETE FROM {table}")  # without a condition it searches for nothing
+            self._raw.execute(f"INSERT OR IGNORE INTO {table} SELECT * FROM temp.sorted ORDER BY {columns}")
+            self._raw.execute("DROP TABLE temp.sorted")
+        except sqlite3.Error as error:
+            self._raw.execute("ROLLBACK TO sorting")
+            if not self.is_damage(error) and not isinstance(error, sqlite3.IntegrityError):
+                raise
+            return False
+        finally:
+            self._raw.execute("RELEASE sorting")
         return True
 
 

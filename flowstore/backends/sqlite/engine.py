@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from flowstore._trips.lanes import copy_of
 from flowstore.backends.sqlite import reads, vacuum, writes
-from flowstore.backends.sqlite.audit import audit
+from flowstore.backends.sqlite.audit import audit, disordered
 from flowstore.backends.sqlite.backup import back_up
 from flowstore.backends.sqlite.changes import Changes
 from flowstore.backends.sqlite.connection import Connection, snapshot, transaction, translated
@@ -224,10 +224,15 @@ class SQLiteEngine(Engine):
 
     async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
         def work(raw: sqlite3.Connection, ns: int) -> Audited:
-            with transaction(raw) if repair else snapshot(raw):
-                return audit(raw, self._path, ns, prefix, after, limit, repair)
+            with snapshot(raw):
+                return audit(raw, self._path, ns, prefix, after, limit)
 
-        return await (self._write(lambda raw: work(raw, self._ns)) if repair else self._read(work))
+        def mend(raw: sqlite3.Connection) -> Audited:
+            tables = disordered(raw, after)
+            with transaction(raw):
+                return audit(raw, self._path, self._ns, prefix, after, limit, repair, tables)
+
+        return await (self._write(mend) if repair else self._read(work))
 
     async def remove(
         self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
