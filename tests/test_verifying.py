@@ -26,7 +26,9 @@ from flowstore.backends.redis.namespaces import prefix_of
 from flowstore.engine import Section
 from flowstore.testing.insides import storage_of, verified
 from flowstore.testing.support import failed, walk
+from tests import sqlite_jobs
 from tests.redis_whole import raw
+from tests.test_sqlite_outages import child
 
 NAMES: Final = [f"t{n:02}" for n in range(20)]
 
@@ -382,6 +384,20 @@ async def test_many_steps_in_sqlite(tmp_path: Path) -> None:
         assert told(found) == expected
         assert found.records == 3_000
         assert (await backend.integrity.verify()).is_sound
+
+
+async def test_beside_a_process_that_is_killed(tmp_path: Path) -> None:
+    """Nothing is found beside it, nor in what it leaves behind."""
+    path = tmp_path / "x.db"
+    for _ in range(3):
+        with child(sqlite_jobs.write_until_killed, path, 0) as (process, pipe):
+            await asyncio.to_thread(pipe.recv)
+            async with SQLiteBackend(path) as backend:
+                for repair in (False, True):
+                    assert (await backend.integrity.verify(repair=repair)).found == 0
+                process.kill()
+                await asyncio.to_thread(process.join)
+                assert (await backend.integrity.verify()).found == 0
 
 
 def test_sections_are_those_of_records() -> None:

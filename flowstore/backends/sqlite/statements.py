@@ -261,7 +261,7 @@ def _rows(
 
 
 @cache
-def _owned_statement(size: int, section: str) -> str:
+def owned_statement(size: int, section: str) -> str:
     return SQL["owned"].format(section=section, ids=", ".join("?" * size))
 
 
@@ -270,7 +270,7 @@ def read_items(
 ) -> dict[str, list[Item]]:
     """All items of a section by their owner, of those that are live and have any."""
     found: dict[str, list[Item]] = {}
-    for owner, expires_at, *row in _rows(raw, ns, owners, _owned_statement, str(SECTIONS[section])):
+    for owner, expires_at, *row in _rows(raw, ns, owners, owned_statement, str(SECTIONS[section])):
         if expires_at is None or expires_at > now:
             found.setdefault(owner, []).append(item_of(section, owner, row))
     return found
