@@ -18,6 +18,7 @@ from flowstore._trips.shared import SharedTrips
 from flowstore._values.cache_keys import cache_key
 from flowstore.base import BaseResultBackend
 from flowstore.connecting import ConnectOptions, connect, discover_apps
+from flowstore.engine import FlawKind
 from flowstore.errors import (
     AccessDenied,
     BackendClosed,
@@ -76,7 +77,17 @@ from flowstore.errors import (
     WrongLoop,
     WrongProcess,
 )
-from flowstore.features import AppInfo, Checkpoint, DataEntry, RunningWorker, Swept, SweptTask, Worker
+from flowstore.features import (
+    AppInfo,
+    Checkpoint,
+    DataEntry,
+    Finding,
+    RunningWorker,
+    Swept,
+    SweptTask,
+    Verification,
+    Worker,
+)
 from flowstore.frames import to_frame
 from flowstore.jsonable import to_jsonable
 from flowstore.models import (
@@ -144,6 +155,8 @@ __all__ = [
     "Excerpt",
     "FamilyConflict",
     "Filters",
+    "Finding",
+    "FlawKind",
     "FlowstoreError",
     "ForeignEntry",
     "InMemoryBackend",
@@ -213,6 +226,7 @@ __all__ = [
     "UnreadableRecords",
     "Unresolved",
     "UnresolvedValue",
+    "Verification",
     "VersionConflict",
     "WaitTimeout",
     "WaitsEnded",

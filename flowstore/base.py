@@ -41,6 +41,7 @@ from flowstore.features.checkpoints import Checkpoints
 from flowstore.features.data import Data
 from flowstore.features.families import Families
 from flowstore.features.history import History
+from flowstore.features.integrity import Integrity
 from flowstore.features.retention import Retention
 from flowstore.features.running_worker import RunningWorker
 from flowstore.features.workers import Workers
@@ -74,6 +75,7 @@ class BaseResultBackend:
         self.history = History(self._core)
         self.families = Families(self._core)
         self.workflows = Workflows(self._core)
+        self.integrity = Integrity(self._core)
         self.workers = Workers(self._core)
         self.app = App(self._core)
         self.retention = Retention(self._core)

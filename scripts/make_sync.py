@@ -21,8 +21,8 @@ WIDTH: Final = 110
 
 TARGETS: Final = {
     "sync/generated.py": [
-        *("AppData", "App", "Checkpoints", "Data", "Families", "History", "Retention", "Workers"),
-        *("Workflows", "TrackedTask", "RunningWorker", "RunningRun", "Datasets", "Runs"),
+        *("AppData", "App", "Checkpoints", "Data", "Families", "History", "Integrity", "Retention"),
+        *("Workers", "Workflows", "TrackedTask", "RunningWorker", "RunningRun", "Datasets", "Runs"),
         "BaseResultBackend",
     ],
     "typed/generated.py": ["AsyncResultsManager"],
@@ -36,6 +36,7 @@ CLASSES: Final = {
     "Families": "features/families.py",
     "History": "features/history.py",
     "Retention": "features/retention.py",
+    "Integrity": "features/integrity.py",
     "Workers": "features/workers.py",
     "Workflows": "features/workflows.py",
     "TrackedTask": "_core/tracking.py",

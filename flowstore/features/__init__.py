@@ -1,10 +1,12 @@
 """What a backend offers besides its verbs about tasks: one object each, an attribute of the backend."""
 
+from flowstore._core.findings import Finding, Verification
 from flowstore.features.app import App, AppInfo
 from flowstore.features.checkpoints import Checkpoint, Checkpoints
 from flowstore.features.data import Data, DataEntry
 from flowstore.features.families import Families
 from flowstore.features.history import History
+from flowstore.features.integrity import Integrity
 from flowstore.features.registered import Worker
 from flowstore.features.retention import Retention
 from flowstore.features.running_worker import RunningWorker
@@ -20,11 +22,14 @@ __all__ = [
     "Data",
     "DataEntry",
     "Families",
+    "Finding",
     "History",
+    "Integrity",
     "Retention",
     "RunningWorker",
     "Swept",
     "SweptTask",
+    "Verification",
     "Worker",
     "Workers",
     "Workflows",

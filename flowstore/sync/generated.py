@@ -8,9 +8,11 @@ from typing import Any, Generic, Literal, Unpack, overload
 
 from flowstore._core.attempts import TrackOptions
 from flowstore._core.filters import Filters, Selection
+from flowstore._core.findings import Finding, Verification
 from flowstore._core.policies import RetentionOutcome, RetentionPlan, RetentionPolicy
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask as AsyncTrackedTask
+from flowstore._core.verifying import Progress
 from flowstore._values.arguments import Seconds
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore._values.typed import TypeForm
@@ -26,6 +28,7 @@ from flowstore.features.data import DataEntry
 from flowstore.features.families import Families as AsyncFamilies
 from flowstore.features.history import Events
 from flowstore.features.history import History as AsyncHistory
+from flowstore.features.integrity import Integrity as AsyncIntegrity
 from flowstore.features.registered import Worker
 from flowstore.features.retention import Retention as AsyncRetention
 from flowstore.features.running_worker import RunningWorker as AsyncRunningWorker
@@ -288,6 +291,32 @@ class History(Face[AsyncHistory]):
         has shown.
         """
         items = self._its.iter_ids(start, end, batch_size=batch_size, statuses=statuses, events=events)
+        return self._walk(items)
+
+
+class Integrity(Face[AsyncIntegrity]):
+    """Verifies a whole namespace: ``backend.integrity``.
+
+    Every record is read whole, with its history, data and checkpoints, and so are workers, app and data of
+    the namespace: their checksums are verified, and their values decoded. Each record is compared with the
+    indexes that list it, and each entry of an index with its record. Others may read and write meanwhile.
+    It takes about as long as reading everything twice, and no more memory than a listing.
+
+    ``repair``: indexes, counts and values whose record is gone are made to agree with the records. What is
+    damaged is left as it is, and so are the entries of its record. ``progress`` is called after each step
+    with the number of records that were read and the number that there are.
+    """
+
+    def verify(self, *, repair: bool = False, progress: Progress | None = None) -> Verification:
+        """Verify all of it, and sum up what was found. A type that is not registered is no damage."""
+        call = self._its.verify(repair=repair, progress=progress)
+        return self._run(call)
+
+    def findings(
+        self, *, repair: bool = False, progress: Progress | None = None
+    ) -> Generator[Finding, None, None]:
+        """Each finding as soon as it is made, however many there are. Whoever stops asking stops the walk."""
+        items = self._its.findings(repair=repair, progress=progress)
         return self._walk(items)
 
 
@@ -1116,6 +1145,7 @@ class ResultBackend(Store):
         self.history = History(self._link, lambda backend: backend.history)
         self.families = Families(self._link, lambda backend: backend.families)
         self.workflows = Workflows(self._link, lambda backend: backend.workflows)
+        self.integrity = Integrity(self._link, lambda backend: backend.integrity)
         self.workers = Workers(self._link, lambda backend: backend.workers)
         self.app = App(self._link, lambda backend: backend.app)
         self.retention = Retention(self._link, lambda backend: backend.retention)

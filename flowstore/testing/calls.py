@@ -106,6 +106,9 @@ CALLS: dict[str, Call] = {
     "retention.apply": lambda backend: backend.retention.apply(RetentionPolicy(max_per_group=9)),
     "retention.pin": lambda backend: backend.retention.pin("t0"),
     "retention.unpin": lambda backend: backend.retention.unpin("t0"),
+    "integrity.verify": lambda backend: backend.integrity.verify(),
+    "integrity.verify, repair": lambda backend: backend.integrity.verify(repair=True),
+    "integrity.findings": lambda backend: _drain(backend.integrity.findings()),
     "track": lambda backend: _tracked(backend),
 }
 """Every public method of a backend and its features except open, close and end_waits, for a backend that

@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from flowstore import BaseResultBackend, TaskResult
+from flowstore import BaseResultBackend, TaskResult, Verification
 from flowstore._core.core import Core
+from flowstore._core.verifying import verify
 from flowstore._values.checks import item_check
 from flowstore._values.codec import Codec
 from flowstore._values.encoding import encode_body
@@ -129,6 +130,11 @@ async def plant_kept(
         put = Put(Section(section), owner, key, value, check)
         [outcome] = await backend._core.engine.put([put], 0)
     assert outcome.is_applied, f"the storage refused it: {outcome}"
+
+
+async def verified(backend: BaseResultBackend, prefix: str, *, repair: bool = False) -> Verification:
+    """Verify the records whose ids begin with ``prefix``, and no others."""
+    return await verify(backend._core, prefix, repair=repair)
 
 
 def know_only(backend: BaseResultBackend, types: Types = (), raw: bool = False) -> None:

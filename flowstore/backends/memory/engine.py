@@ -7,7 +7,7 @@ verb would let other calls see half a write. Hints are given in that same step, 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import compress, groupby, islice
 from math import inf
 from operator import itemgetter
@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from sortedcontainers import SortedDict
 
+from flowstore.backends.memory.audit import Parts, audit
 from flowstore.backends.memory.entries import is_over, shortened
 from flowstore.backends.memory.indexes import Index, Listings
 from flowstore.engine import (
@@ -24,6 +25,7 @@ from flowstore.engine import (
     STATUSES,
     SWEPT_PER_WRITE,
     Asked,
+    Audited,
     Change,
     Engine,
     Entry,
@@ -169,6 +171,12 @@ class MemoryEngine(Engine):
 
     async def namespaces(self) -> list[str]:
         return [self._namespace]
+
+    async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
+        parts = Parts(
+            *(self._entries, self._listings, self._histories, self._timeline, self._items, self._expiries)
+        )
+        return audit(parts, prefix, after, limit, repair)
 
     def _live(self, task_id: str, now: int) -> Entry | None:
         entry = self._entries.get(task_id)

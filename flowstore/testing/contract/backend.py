@@ -57,6 +57,7 @@ from flowstore.testing.contract.taking import TakeContract
 from flowstore.testing.contract.tracking import TrackContract
 from flowstore.testing.contract.updating import UpdateContract
 from flowstore.testing.contract.vacuuming import VacuumContract
+from flowstore.testing.contract.verifying import VerifyingContract
 from flowstore.testing.contract.waits import WaitingContract
 from flowstore.testing.contract.waits_of_many import ManyWaitsContract
 from flowstore.testing.contract.watching import ProgressContract, WatchContract, WatchStatusContract
@@ -125,6 +126,7 @@ class BackendContract(
     ErrorsContract,
     HostileContract,
     ForgedContract,
+    VerifyingContract,
     GrowingContract,
     RedactingContract,
     MachineContract,
