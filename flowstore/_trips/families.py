@@ -144,13 +144,15 @@ def with_families(engine: Engine) -> Engine:
 def in_order(writes: Sequence[Write]) -> Iterator[Sequence[Write]]:
     """The writes in order, divided where one depends on how an earlier one has ended.
 
-    That is a second write of an id, and a child whose parent is written before it.
+    That is a second write of an id, and a child whose parent is written before it. One that says what must
+    be ``standing`` follows that in any call, and nothing else.
     """
     start = 0
     ids: set[str] = set()
     for place, write in enumerate(writes):
         entry = write.entry
-        if entry.id in ids or (is_open(entry.fixed) and _parent(entry.fixed) in ids):
+        is_second = entry.id in ids and write.standing is None
+        if is_second or (is_open(entry.fixed) and _parent(entry.fixed) in ids):
             yield writes[start:place]
             start, ids = place, set()
         ids.add(entry.id)

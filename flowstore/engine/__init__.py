@@ -1,6 +1,6 @@
 """The interface for authors of storages: the verbs, the data that they take and return, and a wrapper."""
 
-from flowstore.engine.items import NAMESPACE, OWNED, Asked, Expiry, Item, Put, Report, Section, Span
+from flowstore.engine.items import NAMESPACE, OWNED, Asked, Expiry, Item, Put, Report, Section, Span, Stamp
 from flowstore.engine.orphans import let_go
 from flowstore.engine.polling import Polling
 from flowstore.engine.rows import (
@@ -56,6 +56,7 @@ __all__ = [
     "Report",
     "Section",
     "Span",
+    "Stamp",
     "Standing",
     "Verdict",
     "Write",
