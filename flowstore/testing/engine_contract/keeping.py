@@ -31,14 +31,16 @@ class ItemsContract(EngineContractBase):
             assert await items_of(engine, "t") == [Item("t", "k", version, NOW + version, -(2**63), value)]
 
     async def test_an_item_is_put_as_it_was_elsewhere(self, engine: Engine) -> None:
-        """With the version and the time of its stamp, whatever stood there; the next put counts on from it."""
+        """With the version and the time of its stamp, whatever stood there; the next put counts on."""
         await store(engine, "t")
         await put_one(engine, "t", "k")
         for version, key in ((7, "k"), (1, "k"), (2**40, "new"), (3, f"{9:016}")):
             put = Put(Section.DATA, "t", key, b"w", check=5, stamp=Stamp(version, NOW - version))
             [outcome] = await engine.put([put], NOW)
             assert (outcome.verdict, outcome.key, outcome.version) == (APPLIED, key, version)
-            assert await items_of(engine, "t", keys=[key]) == [Item("t", key, version, NOW - version, 5, b"w")]
+            assert await items_of(engine, "t", keys=[key]) == [
+                Item("t", key, version, NOW - version, 5, b"w")
+            ]
         assert await put_one(engine, "t", "new") == (APPLIED, "new", 2**40 + 1)
         assert await put_one(engine, "t", "k", if_version=2) == (STANDING, "k", 1)
 
