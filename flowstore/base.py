@@ -37,6 +37,7 @@ from flowstore._values.typed import TypeForm, typed_of
 from flowstore._values.types import Types
 from flowstore.engine import Engine
 from flowstore.features.app import App
+from flowstore.features.archive import Archive
 from flowstore.features.checkpoints import Checkpoints
 from flowstore.features.data import Data
 from flowstore.features.families import Families
@@ -73,6 +74,7 @@ class BaseResultBackend:
         self.workflows = Workflows(self._core)
         self.workers = Workers(self._core)
         self.app = App(self._core)
+        self.archive = Archive(self._core)
 
     async def open(self) -> None:
         """Connect. Only needed in order to fail early: the first call opens by itself."""

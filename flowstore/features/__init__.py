@@ -1,6 +1,7 @@
 """What a backend offers besides its verbs about tasks: one object each, an attribute of the backend."""
 
 from flowstore.features.app import App, AppInfo
+from flowstore.features.archive import Archive, Copied, Exported, ImportConflict, Imported, Tabled
 from flowstore.features.checkpoints import Checkpoint, Checkpoints
 from flowstore.features.data import Data, DataEntry
 from flowstore.features.families import Families
@@ -14,15 +15,21 @@ from flowstore.features.workflows import Workflows
 __all__ = [
     "App",
     "AppInfo",
+    "Archive",
     "Checkpoint",
     "Checkpoints",
+    "Copied",
     "Data",
     "DataEntry",
+    "Exported",
     "Families",
     "History",
+    "ImportConflict",
+    "Imported",
     "RunningWorker",
     "Swept",
     "SweptTask",
+    "Tabled",
     "Worker",
     "Workers",
     "Workflows",

@@ -12,6 +12,7 @@ from flowstore.features.app import AppInfo
 from flowstore.sync.generated import (
     App,
     AppData,
+    Archive,
     Checkpoints,
     Data,
     Families,
@@ -28,6 +29,7 @@ from flowstore.sync.portal import Portal
 __all__ = [
     "App",
     "AppData",
+    "Archive",
     "Checkpoints",
     "Data",
     "Families",

@@ -15,7 +15,8 @@ from typing import Any
 
 import redis
 
-from flowstore import BaseResultBackend, RedisBackend, SQLiteBackend, TaskResult
+from flowstore import BaseResultBackend, InMemoryBackend, RedisBackend, SQLiteBackend, TaskResult
+from flowstore._dumping.files import FORMAT as ARCHIVE_FORMAT
 from flowstore.backends.redis.format import FORMAT as REDIS_FORMAT
 from flowstore.backends.sqlite.format import FORMAT as SQLITE_FORMAT
 from flowstore.testing import ManualClock
@@ -108,7 +109,17 @@ def load(client: Any, path: Path) -> None:
             client.zadd(key, dict(value))
 
 
+async def export(path: Path) -> None:
+    clock = ManualClock()
+    async with InMemoryBackend(types=TYPES, clock=clock, namespace="app") as backend:
+        await fill(backend, clock)
+        await backend.archive.export(path)
+
+
 def main() -> None:
+    lines = FOLDER / f"archive-{ARCHIVE_FORMAT}.lines"
+    if not lines.exists():
+        asyncio.run(export(lines))
     sqlite, dumped = FOLDER / f"sqlite-{SQLITE_FORMAT}.db", FOLDER / f"redis-{REDIS_FORMAT}.jsonl"
     tree = FOLDER / f"tree-{TREE_FORMAT}"
     if not tree.exists():

@@ -30,6 +30,7 @@ LAYERS: Final = (
     ("_trips",),
     ("_waiting",),
     ("_core",),
+    ("_dumping",),
     ("features",),
     ("base",),
     ("_local",),
@@ -42,7 +43,7 @@ LAYERS: Final = (
 )
 """From the bottom to the top; a module imports from its own layer and those below it."""
 MOST_LINES: Final = 350
-LOOKED_UP: Final = {"flowstore.base": 650, "flowstore.errors": 480, "flowstore.sync.generated": 1_300}
+LOOKED_UP: Final = {"flowstore.base": 650, "flowstore.errors": 480, "flowstore.sync.generated": 1_500}
 """Lists of verbs and of errors, with more words than code: they are looked up, not read through.
 
 The last one is written by a script, and has the docstrings of all classes that it is made from.

@@ -57,7 +57,7 @@ class PatchingContract(EngineContractBase):
         assert sorted(await listed(engine, ["f"])) == sorted(STATUSES)
 
     async def test_one_over_the_other_in_one_call(self, engine: Engine) -> None:
-        """Versions that follow each other, with the body of the first; where one is refused, so is the rest."""
+        """Versions that follow each other, with the first body; where one is refused, so is the rest."""
         for task_id, first in (("new", 0), ("stands", 1)):
             if first:
                 await stored(engine, sample_write(task_id, body=b"other"))
