@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
 from flowstore import PINNED, BaseResultBackend, RetentionPolicy, TaskResult, TaskStatus
@@ -29,6 +30,7 @@ NAMES: Final = ("import", *["fetch"] * 4, *["parse"] * 4, "report")
 BIG: Final = "big"
 """The root of a family of a tenth of all tasks."""
 ROOT, RUNNING, DONE = "t0000000", "t0000001", "t0000003"
+_FOLDER: Final = TemporaryDirectory(prefix="flowstore-")  # removed at exit
 DONE_IDS: Final = [f"t{10 * n:07}" for n in range(50)]
 FILTERS: Final[dict[str, dict[str, Any]]] = {
     "any": {},
@@ -271,6 +273,10 @@ def _count(wanted: dict[str, Any]) -> Case:
     return Case(lambda filled, _: filled.backend.count_by_status(**wanted))
 
 
+def _some(filled: Filled) -> dict[str, Any]:
+    return {"path": f"{_FOLDER.name}/{id(filled)}", "task_ids": DONE_IDS, "overwrite": True}
+
+
 CASES: Final[dict[str, Case]] = {
     "store": Case(lambda f, task: f.backend.store(task.task_id, task), _fresh),
     "store, the next status": Case(
@@ -361,6 +367,15 @@ CASES: Final[dict[str, Case]] = {
     "app.data.delete": Case(
         lambda f, _: f.backend.app.data.delete("gone"), lambda f: f.backend.app.data.set("gone", 1)
     ),
+    "archive.export, 50": Case(lambda f, _: f.backend.archive.export(**_some(f))),
+    "archive.load, 50 that are there": Case(
+        lambda f, _: f.backend.archive.load(_some(f)["path"]), lambda f: f.backend.archive.export(**_some(f))
+    ),
+    "archive.copy_to, 50 that are there": Case(
+        lambda f, _: f.backend.archive.copy_to(f.backend, task_ids=DONE_IDS)
+    ),
+    "archive.digest, 50": Case(lambda f, _: f.backend.archive.digest(task_ids=DONE_IDS)),
+    "archive.table, 50": Case(lambda f, _: f.backend.archive.table(**_some(f), format="csv")),
     "app.namespaces": Case(lambda f, _: f.backend.app.namespaces()),
 }
 CLEAR: Final = "clear, for each 1,000"

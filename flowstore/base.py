@@ -37,6 +37,7 @@ from flowstore._values.typed import TypeForm, typed_of
 from flowstore._values.types import Types
 from flowstore.engine import Engine
 from flowstore.features.app import App
+from flowstore.features.archive import Archive
 from flowstore.features.checkpoints import Checkpoints
 from flowstore.features.data import Data
 from flowstore.features.families import Families
@@ -78,6 +79,7 @@ class BaseResultBackend:
         self.integrity = Integrity(self._core)
         self.workers = Workers(self._core)
         self.app = App(self._core)
+        self.archive = Archive(self._core)
         self.retention = Retention(self._core)
         self.runs = Runs(Place(self._core, options, self._beside))
 

@@ -41,6 +41,8 @@ FlowstoreError
 ├── UnknownDataset        LookupError       a run has no such dataset, or nobody shares such a value
 ├── DatasetReplaced       RuntimeError      a dataset was saved anew while it was being loaded
 ├── InvalidCursor         ValueError        a cursor that was not made by this query
+├── InvalidArchive        ValueError        a file of exported records is not what was written
+├── RestoreConflict       RuntimeError      another record has the id of one that is to be restored
 ├── MissingDriver         ImportError       the storage needs a package that is not installed, or a newer one
 ├── BackendMisuse         RuntimeError
 │   ├── BackendClosed                       used after close()
@@ -64,6 +66,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from flowstore._errors.archives import InvalidArchive as InvalidArchive
+from flowstore._errors.archives import RestoreConflict as RestoreConflict
 from flowstore._errors.entries import DamagedEntry as DamagedEntry
 from flowstore._errors.entries import EntryExists as EntryExists
 from flowstore._errors.entries import EntryMismatch as EntryMismatch

@@ -21,9 +21,9 @@ WIDTH: Final = 110
 
 TARGETS: Final = {
     "sync/generated.py": [
-        *("AppData", "App", "Checkpoints", "Data", "Families", "History", "Integrity", "Retention"),
-        *("Workers", "Workflows", "TrackedTask", "RunningWorker", "RunningRun", "Datasets", "Runs"),
-        "BaseResultBackend",
+        *("AppData", "App", "Archive", "Checkpoints", "Data", "Families", "History", "Integrity"),
+        *("Retention", "Workers", "Workflows", "TrackedTask", "RunningWorker", "RunningRun", "Datasets"),
+        *("Runs", "BaseResultBackend"),
     ],
     "typed/generated.py": ["AsyncResultsManager"],
 }
@@ -31,6 +31,7 @@ TARGETS: Final = {
 CLASSES: Final = {
     "AppData": "features/data.py",
     "App": "features/app.py",
+    "Archive": "features/archive.py",
     "Checkpoints": "features/checkpoints.py",
     "Data": "features/data.py",
     "Families": "features/families.py",
@@ -66,19 +67,35 @@ BODIES: Final = {
     "BaseResultBackend.register_types": ["self._link.register_types(types)"],
     "AsyncResultsManager.close": ["self._close()"],
     "AsyncResultsManager.use": ["self._use(target, base_dir, options)"],
+    "Archive.copy_to": [
+        "call = self._its.copy_to(",
+        "    across(other),",
+        "    statuses,",
+        "    task_ids=task_ids,",
+        "    on_conflict=on_conflict,",
+        "    progress=progress,",
+        "    **selection,",
+        ")",
+        "return self._run(call)",
+    ],
     "TrackedTask.progress": [
         "report = awaited(lambda: self._its.progress(done, total, note))",
         "return self._run(report)",
     ],
 }
 """What is more than a call of the same method in the loop."""
+OF_BODIES: Final = {
+    "awaited(": ("flowstore.sync.faces", "awaited"),
+    "across(": ("flowstore.sync.copying", "across"),
+}
+"""The functions that BODIES call, and where they are."""
 ATTRIBUTES: Final = {
     "BaseResultBackend": {"namespace": "str"},
     "TrackedTask": {"result": "T", "outcome": "TaskResult[T] | None", "is_stored": "bool"},
     "RunningRun": {"result": "Any", "checkpoint": "Checkpoint[Any] | None"},
     "RunningWorker": {"worker_id": "str", "is_draining": "bool", "is_lost": "bool"},
 }
-OTHERWISE: Final = {"Target": "flowstore.typed.face"}
+OTHERWISE: Final = {"Target": "flowstore.typed.face", "Destination": "flowstore.sync.copying"}
 """Types that a synchronous class has another one for, of the same name, and where that is."""
 ASSIGNED: Final = {"result"}
 
@@ -232,7 +249,7 @@ class Face:
         self, node: ast.FunctionDef | ast.AsyncFunctionDef, key: str, decorators: list[str], made: str
     ) -> Iterator[str]:
         if key in BODIES:
-            self._imports |= {("flowstore.sync.faces", "awaited")} if "awaited" in BODIES[key][0] else set()
+            self._imports |= {origin for name, origin in OF_BODIES.items() if name in "".join(BODIES[key])}
             yield from (f"        {line}" for line in BODIES[key])
         elif "property" in decorators:
             yield f"        return self._its.{node.name}"

@@ -25,6 +25,7 @@ from flowstore._values.checks import (
     entry_check,
     expiry_check,
     is_whole,
+    is_whole_item,
     item_check,
     joined_check,
 )
@@ -32,9 +33,9 @@ from flowstore._values.codec import Codec, DecodeError
 from flowstore._values.compression import compress, decompress, is_compressed
 from flowstore._values.encoding import NOTHING, encode_body, encode_head, encode_progress
 from flowstore._values.facets import FIELDS, FINISH, facets_of, fixed_of
-from flowstore._values.json_text import without_unknown
+from flowstore._values.json_text import without_first
 from flowstore._values.reading import DAMAGED, STAGES_PER_ATTEMPT, cut_short, decode, decoded
-from flowstore.engine import ANY_STAGE, FINAL, Entry, Expiry, Logged, Section, Write
+from flowstore.engine import ANY_STAGE, FINAL, Entry, Expiry, Item, Logged, Section, Write
 from flowstore.errors import CorruptRecord, UnreadableRecord
 from flowstore.models import FINISHED, TaskResult, TaskStatus
 from flowstore.task_error import TaskError
@@ -253,7 +254,24 @@ class Records:
             plain = self.unpacked(body)
         except DecodeError:  # it is whole, and another program may read it
             return body
-        return without_unknown(plain, {"args", "kwargs"}) or body
+        return without_first(plain, "result", {"args", "kwargs"})
+
+    def rewrite(self, entry: Entry, version: int, standing: int | None, logged: Logged | None) -> Write:
+        """The write that makes ``entry`` that version of its record, over the check of the one before."""
+        return Write(entry, next(_tokens), ANY_STAGE, version - 1, logged, standing)
+
+    def as_bytes(self, entry: Entry) -> Entry:
+        """The entry with the bytes that are the same in every storage, whatever this one keeps.
+
+        Its check is that of what is stored. Raises DecodeError.
+        """
+        return entry if entry.body is None else entry._replace(body=self.unpacked(entry.body))
+
+    def item_as_bytes(self, section: Section, item: Item) -> Item:
+        """Likewise the item. Raises CorruptRecord for one that is damaged, and DecodeError."""
+        if not is_whole_item(section, item):
+            raise CorruptRecord(item.owner, f"{section} {item.key!r}: {DAMAGED}")
+        return item if section is Section.HISTORY else item._replace(value=self.unpacked(item.value))
 
     def is_whole(self, entry: Entry) -> bool:
         """Whether the entry is what was written: asked before its body is passed on without a look."""

@@ -1,7 +1,7 @@
 """The interface for authors of storages: the verbs, the data that they take and return, and a wrapper."""
 
 from flowstore.engine.audits import WHOLE_STORE, Audited, AuditedRecord, Flaw, FlawKind
-from flowstore.engine.items import NAMESPACE, OWNED, Asked, Expiry, Item, Put, Report, Section, Span
+from flowstore.engine.items import NAMESPACE, OWNED, Asked, Expiry, Item, Put, Report, Section, Span, Stamp
 from flowstore.engine.orphans import let_go
 from flowstore.engine.polling import Polling
 from flowstore.engine.rows import (
@@ -64,6 +64,7 @@ __all__ = [
     "Report",
     "Section",
     "Span",
+    "Stamp",
     "Standing",
     "Verdict",
     "Write",

@@ -2,6 +2,7 @@
 
 from flowstore._core.findings import Finding, Verification
 from flowstore.features.app import App, AppInfo
+from flowstore.features.archive import Archive, Copied, Exported, ImportConflict, Imported, Tabled
 from flowstore.features.checkpoints import Checkpoint, Checkpoints
 from flowstore.features.data import Data, DataEntry
 from flowstore.features.families import Families
@@ -17,18 +18,24 @@ from flowstore.features.workflows import Workflows
 __all__ = [
     "App",
     "AppInfo",
+    "Archive",
     "Checkpoint",
     "Checkpoints",
+    "Copied",
     "Data",
     "DataEntry",
+    "Exported",
     "Families",
     "Finding",
     "History",
+    "ImportConflict",
+    "Imported",
     "Integrity",
     "Retention",
     "RunningWorker",
     "Swept",
     "SweptTask",
+    "Tabled",
     "Verification",
     "Worker",
     "Workers",

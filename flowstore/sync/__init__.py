@@ -12,6 +12,7 @@ from flowstore.features.app import AppInfo
 from flowstore.sync.generated import (
     App,
     AppData,
+    Archive,
     Checkpoints,
     Data,
     Families,
@@ -29,6 +30,7 @@ from flowstore.sync.portal import Portal
 __all__ = [
     "App",
     "AppData",
+    "Archive",
     "Checkpoints",
     "Data",
     "Families",

@@ -13,6 +13,9 @@ from flowstore._core.policies import RetentionOutcome, RetentionPlan, RetentionP
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask as AsyncTrackedTask
 from flowstore._core.verifying import Progress
+from flowstore._dumping.outcomes import Copied, Exported, Imported, OnConflict
+from flowstore._dumping.packing import Compression
+from flowstore._dumping.tables import Format
 from flowstore._values.arguments import Seconds
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore._values.typed import TypeForm
@@ -20,6 +23,8 @@ from flowstore._values.types import Types
 from flowstore.base import BaseResultBackend
 from flowstore.features.app import App as AsyncApp
 from flowstore.features.app import AppInfo
+from flowstore.features.archive import Archive as AsyncArchive
+from flowstore.features.archive import FilePath, Tabled
 from flowstore.features.checkpoints import Checkpoint
 from flowstore.features.checkpoints import Checkpoints as AsyncCheckpoints
 from flowstore.features.data import AppData as AsyncAppData
@@ -56,6 +61,7 @@ from flowstore.runs.running import RunningRun as AsyncRunningRun
 from flowstore.runs.runs import _BATCH
 from flowstore.runs.runs import Runs as AsyncRuns
 from flowstore.runs.sizes import RunSize
+from flowstore.sync.copying import Destination, across
 from flowstore.sync.faces import BlockFace, Face, awaited, check_options
 from flowstore.sync.links import Link
 from flowstore.sync.store import Store
@@ -120,6 +126,143 @@ class App(Face[AsyncApp]):
         A memory backend has no other. ``flowstore.discover_apps`` returns the info of each.
         """
         call = self._its.namespaces()
+        return self._run(call)
+
+
+class Archive(Face[AsyncArchive]):
+    """Records out of this backend and into it, exactly as they are: ``backend.archive``.
+
+    With a record go its version, its times and its place in a family, its history, its data and its
+    checkpoints. Workers, the app and its data do not belong to a record, and stay. Values are not decoded, so
+    their types need not be known here. Calls take what they select as ``page`` does, the oldest first, or
+    ``task_ids``, in their order. They go through any number of records in bounded memory: 500 at a time, and
+    4 MiB of values or one record. ``progress`` is called with the number of records so far after each of
+    these steps, in the event loop. What is written meanwhile is there as it was at some time of the call.
+    """
+
+    def export(
+        self,
+        path: FilePath,
+        statuses: Statuses = None,
+        *,
+        task_ids: Iterable[str] | None = None,
+        compress: Compression | None = None,
+        overwrite: bool = False,
+        resume: bool = False,
+        progress: Callable[[int], object] | None = None,
+        **selection: Unpack[Selection],
+    ) -> Exported:
+        """Write records to a file, a line of JSON for each. See docs/formats.md.
+
+        ``compress``: "gzip", "zstd" or "none"; None: as the name says, which may end in .gz or .zst. zstd
+        needs Python 3.14 or ``flowstore[zstd]``. The file has its name once it is whole and on disk; before
+        that there is one beside it whose name ends in .part. That of an export that was killed, or failed, is
+        carried on by the same call with ``resume=True``, behind its last whole line, and is written anew
+        without. A record that is damaged is named, in the file and in what is returned, and hides no other.
+        Raises FileExistsError for a file that is there, unless with ``overwrite``, and other OSErrors.
+        """
+        call = self._its.export(
+            path,
+            statuses,
+            task_ids=task_ids,
+            compress=compress,
+            overwrite=overwrite,
+            resume=resume,
+            progress=progress,
+            **selection,
+        )
+        return self._run(call)
+
+    def load(
+        self,
+        path: FilePath,
+        *,
+        on_conflict: OnConflict = "raise",
+        partial: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> Imported:
+        """Restore the records of a file that ``export`` has written, from any backend.
+
+        What is there already and the same is left alone, so a call that was killed can be repeated, and
+        completes. ``on_conflict``, where another record has the id: "raise" RestoreConflict, before anything
+        of that step is written; "keep" it, and name it in ``conflicts``; or "replace" it with all that
+        belongs to it. Records that have expired are left out. Waits for what is restored end; observers are
+        told nothing, and ``redact`` sees nothing. What a record is listed by is what it was written with:
+        ``facets`` of this backend do not change it. A version is written as often as it says.
+
+        The file is read to its end first. Raises InvalidArchive with the line, and nothing is restored, if it
+        was cut off, changed, or written by a newer flowstore; with ``partial`` the lines before that are
+        restored. Raises PayloadTooLarge for values above ``max_result_bytes``.
+        """
+        call = self._its.load(path, on_conflict=on_conflict, partial=partial, progress=progress)
+        return self._run(call)
+
+    def copy_to(
+        self,
+        other: Destination,
+        statuses: Statuses = None,
+        *,
+        task_ids: Iterable[str] | None = None,
+        on_conflict: OnConflict = "raise",
+        progress: Callable[[int], object] | None = None,
+        **selection: Unpack[Selection],
+    ) -> Copied:
+        """Copy records into another backend, as ``export`` and ``load`` would, without a file.
+
+        What was copied is read again there: ``is_verified`` says that it is the same to the last byte, unless
+        somebody writes to it meanwhile. A call that was interrupted can be repeated, and completes.
+        """
+        call = self._its.copy_to(
+            across(other),
+            statuses,
+            task_ids=task_ids,
+            on_conflict=on_conflict,
+            progress=progress,
+            **selection,
+        )
+        return self._run(call)
+
+    def digest(
+        self,
+        statuses: Statuses = None,
+        *,
+        task_ids: Iterable[str] | None = None,
+        progress: Callable[[int], object] | None = None,
+        **selection: Unpack[Selection],
+    ) -> str:
+        """The SHA-256 of records, with all that ``export`` writes of them: 64 hexadecimal digits.
+
+        It is the same for the same records on every backend, and that of the file that they are exported to.
+        """
+        call = self._its.digest(statuses, task_ids=task_ids, progress=progress, **selection)
+        return self._run(call)
+
+    def table(
+        self,
+        path: FilePath,
+        statuses: Statuses = None,
+        *,
+        task_ids: Iterable[str] | None = None,
+        format: Format | None = None,
+        overwrite: bool = False,
+        progress: Callable[[int], object] | None = None,
+        **selection: Unpack[Selection],
+    ) -> Tabled:
+        """Write tasks to a table for other programs, with a row for each and the columns of ``to_frame``.
+
+        ``format``: "csv" or "parquet"; None: as the name says. Parquet needs ``flowstore[parquet]``. Values,
+        labels, meta, progress and cancel requests are texts of JSON, as ``to_jsonable`` shows them. Nothing
+        reads a table back: for that use ``export``. Raises FileExistsError as ``export`` does.
+        """
+        call = self._its.table(
+            path,
+            statuses,
+            task_ids=task_ids,
+            format=format,
+            overwrite=overwrite,
+            progress=progress,
+            **selection,
+        )
         return self._run(call)
 
 
@@ -1148,6 +1291,7 @@ class ResultBackend(Store):
         self.integrity = Integrity(self._link, lambda backend: backend.integrity)
         self.workers = Workers(self._link, lambda backend: backend.workers)
         self.app = App(self._link, lambda backend: backend.app)
+        self.archive = Archive(self._link, lambda backend: backend.archive)
         self.retention = Retention(self._link, lambda backend: backend.retention)
         self.runs = Runs(self._link, lambda backend: backend.runs)
 

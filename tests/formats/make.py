@@ -16,7 +16,8 @@ from typing import Any
 
 import redis
 
-from flowstore import BaseResultBackend, RedisBackend, SQLiteBackend, TaskResult
+from flowstore import BaseResultBackend, InMemoryBackend, RedisBackend, SQLiteBackend, TaskResult
+from flowstore._dumping.files import FORMAT as ARCHIVE_FORMAT
 from flowstore._values.codec import Codec
 from flowstore._values.compression import ZLIB, ZSTD, compress
 from flowstore.backends.redis.format import FORMAT as REDIS_FORMAT
@@ -119,7 +120,17 @@ def compressed() -> dict[str, str]:
     return {name: base64.b64encode(data).decode() for name, data in made.items()}
 
 
+async def export(path: Path) -> None:
+    clock = ManualClock()
+    async with InMemoryBackend(types=TYPES, clock=clock, namespace="app") as backend:
+        await fill(backend, clock)
+        await backend.archive.export(path)
+
+
 def main() -> None:
+    lines = FOLDER / f"archive-{ARCHIVE_FORMAT}.lines"
+    if not lines.exists():
+        asyncio.run(export(lines))
     sqlite, dumped = FOLDER / f"sqlite-{SQLITE_FORMAT}.db", FOLDER / f"redis-{REDIS_FORMAT}.jsonl"
     tree = FOLDER / f"tree-{TREE_FORMAT}"
     if not tree.exists():

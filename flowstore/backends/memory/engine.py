@@ -266,10 +266,11 @@ class MemoryEngine(Engine):
         if put.value is None:
             del items[key]
             return Outcome(Verdict.APPLIED, 0, key)
-        items[key] = Item(put.owner, key, version + 1, now, put.check, put.value)
+        version, at = put.stamp or (version + 1, now)
+        items[key] = Item(put.owner, key, version, at, put.check, put.value)
         while put.keep is not None and len(items) > put.keep:
             items.popitem(0)
-        return Outcome(Verdict.APPLIED, version + 1, key)
+        return Outcome(Verdict.APPLIED, version, key)
 
     def _asked(self, asked: Asked, now: int) -> list[Item]:
         if asked.owner != NAMESPACE and self._live(asked.owner, now) is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from flowstore.testing.contract.apps import AppsContract
+from flowstore.testing.contract.archive_files import ArchiveFilesContract
+from flowstore.testing.contract.archiving import ArchiveContract
 from flowstore.testing.contract.attempts import AttemptsContract, RequeueContract
 from flowstore.testing.contract.beginnings import BeginningsContract
 from flowstore.testing.contract.cancelling import CancelContract
@@ -110,6 +112,8 @@ class BackendContract(
     RetentionContract,
     RetentionRacesContract,
     AppsContract,
+    ArchiveContract,
+    ArchiveFilesContract,
     ProgressContract,
     WatchContract,
     WatchStatusContract,
