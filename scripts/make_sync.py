@@ -23,7 +23,7 @@ TARGETS: Final = {
     "sync/generated.py": [
         *("AppData", "App", "Archive", "Checkpoints", "Data", "Families", "History", "Integrity"),
         *("Retention", "Workers", "Workflows", "TrackedTask", "RunningWorker", "RunningRun", "Datasets"),
-        *("Runs", "BaseResultBackend"),
+        *("RunsRetention", "RunsArchive", "Runs", "BaseResultBackend"),
     ],
     "typed/generated.py": ["AsyncResultsManager"],
 }
@@ -44,6 +44,8 @@ CLASSES: Final = {
     "RunningWorker": "features/running_worker.py",
     "RunningRun": "runs/running.py",
     "Datasets": "runs/datasets.py",
+    "RunsArchive": "runs/archive.py",
+    "RunsRetention": "runs/retaining.py",
     "Runs": "runs/runs.py",
     "BaseResultBackend": "base.py",
     "AsyncResultsManager": "typed/manager.py",
@@ -67,6 +69,12 @@ BODIES: Final = {
     "BaseResultBackend.register_types": ["self._link.register_types(types)"],
     "AsyncResultsManager.close": ["self._close()"],
     "AsyncResultsManager.use": ["self._use(target, base_dir, options)"],
+    "RunsArchive.copy_to": [
+        "call = self._its.copy_to(",
+        "    runs_across(other), run_id, group=group, on_conflict=on_conflict, progress=progress",
+        ")",
+        "return self._run(call)",
+    ],
     "Archive.copy_to": [
         "call = self._its.copy_to(",
         "    across(other),",
@@ -86,7 +94,8 @@ BODIES: Final = {
 """What is more than a call of the same method in the loop."""
 OF_BODIES: Final = {
     "awaited(": ("flowstore.sync.faces", "awaited"),
-    "across(": ("flowstore.sync.copying", "across"),
+    "    across(": ("flowstore.sync.copying", "across"),
+    "runs_across(": ("flowstore.sync.copying", "runs_across"),
 }
 """The functions that BODIES call, and where they are."""
 ATTRIBUTES: Final = {
@@ -95,7 +104,9 @@ ATTRIBUTES: Final = {
     "RunningRun": {"result": "Any", "checkpoint": "Checkpoint[Any] | None"},
     "RunningWorker": {"worker_id": "str", "is_draining": "bool", "is_lost": "bool"},
 }
-OTHERWISE: Final = {"Target": "flowstore.typed.face", "Destination": "flowstore.sync.copying"}
+OTHERWISE: Final = {"Target": "flowstore.typed.face", "Destination": "flowstore.sync.copying"} | {
+    "RunsDestination": "flowstore.sync.copying"
+}
 """Types that a synchronous class has another one for, of the same name, and where that is."""
 ASSIGNED: Final = {"result"}
 

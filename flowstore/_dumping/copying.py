@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from hashlib import sha256
 from typing import NamedTuple, Protocol
@@ -11,8 +11,8 @@ from flowstore._core.core import Core
 from flowstore._dumping.exporting import Progress
 from flowstore._dumping.lines import Dumped, line_of
 from flowstore._dumping.outcomes import Copied, OnConflict, Tally
-from flowstore._dumping.reading import Source, dumped, read_again
-from flowstore._dumping.restoring import restore
+from flowstore._dumping.reading import Source, read_again, records_of
+from flowstore._dumping.restoring import Restore, restore
 
 
 class Received(NamedTuple):
@@ -30,15 +30,23 @@ class Receiver(Protocol):
 
 
 class CoreReceiver:
-    """A storage of the same event loop."""
+    """A storage of the same event loop. ``shown``: as in Source."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(
+        self,
+        core: Core,
+        restoring: Restore = restore,
+        shown: Callable[[Dumped], Dumped] = lambda dumped: dumped,
+    ) -> None:
         self._core = core
+        self._restore = restoring
+        self._shown = shown
 
     async def receive(self, batch: Sequence[Dumped], on_conflict: OnConflict) -> Received:
         tally = Tally()
-        there = await restore(self._core, batch, on_conflict, tally)
-        read = await read_again(self._core, there)
+        there = await self._restore(self._core, batch, on_conflict, tally)
+        found = await read_again(self._core, there)
+        read = {each: self._shown(dumped) for each, dumped in found.items()}
         return Received(tally, {each: line_of(read[each]) if each in read else b"" for each in there})
 
 
@@ -51,7 +59,7 @@ async def copy(
     """
     tally, done = Tally(), 0
     read, copied = sha256(), sha256()
-    async with aclosing(dumped(core, source.start(None))) as batches:
+    async with aclosing(records_of(core, source)) as batches:
         async for batch in batches:
             received = await to.receive(batch, on_conflict)
             tally.add(received.tally)

@@ -13,7 +13,7 @@ from flowstore._dumping.files import FORMAT, KIND, Writer
 from flowstore._dumping.lines import line_of
 from flowstore._dumping.outcomes import Exported
 from flowstore._dumping.packing import Compression
-from flowstore._dumping.reading import Source, dumped
+from flowstore._dumping.reading import Source, records_of
 from flowstore._dumping.threads import in_thread
 from flowstore.times import from_micros
 
@@ -47,7 +47,7 @@ async def export(core: Core, source: Source, target: Target, progress: Progress 
     writer = Writer(target.path, target.compression, target.overwrite, header)
     try:
         last = await in_thread(writer.open, target.resume)
-        async with aclosing(dumped(core, source.start(last and last.last))) as batches:
+        async with aclosing(records_of(core, source, last and last.last)) as batches:
             async for batch in batches:
                 await in_thread(writer.write, [*map(line_of, batch)])
                 if progress is not None:
@@ -66,7 +66,7 @@ async def export(core: Core, source: Source, target: Target, progress: Progress 
 async def digest(core: Core, source: Source, progress: Progress | None = None) -> str:
     """The digest that a file of these records would have."""
     found, done = sha256(), 0
-    async with aclosing(dumped(core, source.start(None))) as batches:
+    async with aclosing(records_of(core, source)) as batches:
         async for batch in batches:
             for each in batch:
                 found.update(line_of(each))

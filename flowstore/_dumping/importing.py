@@ -19,7 +19,7 @@ from flowstore._dumping.files import End, header_of, is_end
 from flowstore._dumping.lines import Dumped, read_line
 from flowstore._dumping.outcomes import Imported, OnConflict, Tally
 from flowstore._dumping.packing import torn, unpacking
-from flowstore._dumping.restoring import restore
+from flowstore._dumping.restoring import Restore, restore
 from flowstore._dumping.threads import in_thread
 from flowstore._trips.lanes import MAX_TRIP_BYTES
 from flowstore._values.reading import decode
@@ -29,7 +29,12 @@ _MOST_LINE_BYTES: Final = 2**30
 
 
 async def load(
-    core: Core, path: Path, on_conflict: OnConflict, partial: bool, progress: Progress | None = None
+    core: Core,
+    path: Path,
+    on_conflict: OnConflict,
+    partial: bool,
+    progress: Progress | None = None,
+    restoring: Restore = restore,
 ) -> Imported:
     """Restore the records of the file. Raises InvalidArchive, and nothing was written, if it is not whole.
 
@@ -43,7 +48,7 @@ async def load(
         while batch := await in_thread(reader.batch):
             for place, each in batch:
                 _check(core, reader, place, each)
-            await restore(core, [each for _, each in batch], on_conflict, tally)
+            await restoring(core, [each for _, each in batch], on_conflict, tally)
             done += len(batch)
             if progress is not None:
                 progress(done)

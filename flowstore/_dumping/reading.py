@@ -40,10 +40,12 @@ class Source:
 
     ``name``: a text that is the same for the same selection, and for no other. ``start``: their entries, in
     steps of at most 500, all or those behind one that was read before. Bodies may be missing or cut.
+    ``shown``: what stands for a record that was read, where its line is not to tell all of it.
     """
 
     name: str
     start: Callable[[Last | None], AsyncIterator[Sequence[Entry]]]
+    shown: Callable[[Dumped], Dumped] = lambda dumped: dumped
 
 
 def listed(core: Core, listing: Listing, *, whole: bool = False) -> Source:
@@ -73,6 +75,15 @@ def named(core: Core, ids: Sequence[str], *, whole: bool = False) -> Source:
             yield core.live(entries)
 
     return Source(f"{core.namespace!r} {sha256(repr(distinct).encode()).hexdigest()}", start)
+
+
+async def records_of(
+    core: Core, source: Source, last: Last | None = None
+) -> AsyncGenerator[list[Dumped], None]:
+    """The records of a source, all or those behind ``last``."""
+    async with aclosing(dumped(core, source.start(last))) as batches:
+        async for batch in batches:
+            yield [*map(source.shown, batch)]
 
 
 async def dumped(core: Core, found: AsyncIterable[Sequence[Entry]]) -> AsyncGenerator[list[Dumped], None]:

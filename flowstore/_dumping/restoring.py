@@ -11,7 +11,7 @@ under the id is a conflict.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -26,6 +26,10 @@ from flowstore.errors import PayloadTooLarge, RestoreConflict
 
 _ROUNDS: Final = 10
 """How often a record is tried that others write at the same time."""
+
+
+Restore = Callable[[Core, Sequence[Dumped], OnConflict, Tally], Awaitable[list[str]]]
+"""As ``restore`` below."""
 
 
 class _Way(Enum):

@@ -81,14 +81,14 @@ class Archive:
         Raises FileExistsError for a file that is there, unless with ``overwrite``, and other OSErrors.
         """
         target = Target(
-            _path(path),
+            path_of(path),
             compression_of(os.fspath(path), compress),
             check_bool("overwrite", overwrite),
             check_bool("resume", resume),
         )
         source = self._source(statuses, task_ids, selection)
         await self._core.life.open()
-        return await export(self._core, source, target, _progress(progress))
+        return await export(self._core, source, target, progress_of(progress))
 
     async def load(
         self,
@@ -111,10 +111,10 @@ class Archive:
         was cut off, changed, or written by a newer flowstore; with ``partial`` the lines before that are
         restored. Raises PayloadTooLarge for values above ``max_result_bytes``.
         """
-        wanted = _on_conflict(on_conflict)
+        wanted = conflict_of(on_conflict)
         check_bool("partial", partial)
         await self._core.life.open()
-        return await load(self._core, _path(path), wanted, partial, _progress(progress))
+        return await load(self._core, path_of(path), wanted, partial, progress_of(progress))
 
     async def copy_to(
         self,
@@ -131,13 +131,13 @@ class Archive:
         What was copied is read again there: ``is_verified`` says that it is the same to the last byte, unless
         somebody writes to it meanwhile. A call that was interrupted can be repeated, and completes.
         """
-        wanted = _on_conflict(on_conflict)
+        wanted = conflict_of(on_conflict)
         receiver = getattr(getattr(other, "archive", None), "_receiver", None)
         if receiver is None:
             raise TypeError(f"other: expected a backend, got {type(other).__name__}")
         source = self._source(statuses, task_ids, selection)
         await self._core.life.open()
-        return await copy(self._core, source, receiver, wanted, _progress(progress))
+        return await copy(self._core, source, receiver, wanted, progress_of(progress))
 
     async def digest(
         self,
@@ -152,7 +152,7 @@ class Archive:
         It is the same for the same records on every backend, and that of the file that they are exported to.
         """
         await self._core.life.open()
-        return await digest(self._core, self._source(statuses, task_ids, selection), _progress(progress))
+        return await digest(self._core, self._source(statuses, task_ids, selection), progress_of(progress))
 
     async def table(
         self,
@@ -171,11 +171,11 @@ class Archive:
         labels, meta, progress and cancel requests are texts of JSON, as ``to_jsonable`` shows them. Nothing
         reads a table back: for that use ``export``. Raises FileExistsError as ``export`` does.
         """
-        file = _path(path)
+        file = path_of(path)
         kind = format_of(file, format)
         check_bool("overwrite", overwrite)
         await self._core.life.open()
-        rows = TaskRows(self._core, _progress(progress))
+        rows = TaskRows(self._core, progress_of(progress))
         found = self._source(statuses, task_ids, selection, whole=True).start(None)
         async with aclosing(rows.of(found)) as steps:
             count = await write_table(file, COLUMNS, steps, kind, overwrite=overwrite)
@@ -192,18 +192,18 @@ class Archive:
         return named(self._core, check_ids(task_ids), whole=whole)
 
 
-def _path(path: FilePath) -> Path:
+def path_of(path: FilePath) -> Path:
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise TypeError(f"path: expected the path of a file, got {path!r:.80}")
     return Path(path)
 
 
-def _on_conflict(wanted: OnConflict) -> OnConflict:
+def conflict_of(wanted: OnConflict) -> OnConflict:
     if wanted not in get_args(OnConflict):
         expected = ", ".join(get_args(OnConflict))
         raise ValueError(f"on_conflict: expected one of {expected}, got {wanted!r:.80}")
     return wanted
 
 
-def _progress(progress: Progress | None) -> Progress | None:
+def progress_of(progress: Progress | None) -> Progress | None:
     return None if progress is None else check_callable("progress", progress)

@@ -88,9 +88,13 @@ class Retention:
         return await step_one(self._core, task_id, step, {"name": event}) is not None
 
     def _tasks(self, policy: RetentionPolicy, name: str | None, label: str | None) -> _Tasks:
-        if not isinstance(policy, RetentionPolicy):
-            raise TypeError(f"policy: expected RetentionPolicy, got {type(policy).__name__}")
+        check_policy(policy)
         return _Tasks(self._core, {"name": name, "label": label})
+
+
+def check_policy(policy: object) -> None:
+    if not isinstance(policy, RetentionPolicy):
+        raise TypeError(f"policy: expected RetentionPolicy, got {type(policy).__name__}")
 
 
 class _Tasks:

@@ -83,6 +83,13 @@ async def claims(belongings: Belongings, run_id: str, token: str | None = None) 
         yield [each for each in found if token is None or claim_of(each)[0] == token]
 
 
+async def held(belongings: Belongings, run_id: str) -> AsyncIterator[tuple[list[Entry], list[str]]]:
+    """The claims of a run that were not given up, in steps, and the digests of what they claim."""
+    query = Query((_HELD,), BATCH, ((claims_of(run_id),),), newest_first=False)
+    async for entries in scanned(belongings, query):
+        yield entries, [claim_of(entry.id)[1] for entry in entries]
+
+
 async def scanned(belongings: Belongings, query: Query) -> AsyncIterator[list[Entry]]:
     """The entries of a query in steps, each a call of its own."""
     core = belongings.core

@@ -12,6 +12,8 @@ from flowstore._dumping.lines import Dumped
 from flowstore._dumping.outcomes import OnConflict
 from flowstore.features.archive import Archive
 from flowstore.features.archive import Destination as AsyncDestination
+from flowstore.runs.archive import RunsArchive
+from flowstore.runs.archive import RunsDestination as AsyncRunsDestination
 from flowstore.sync.faces import Face
 
 
@@ -22,10 +24,17 @@ class Destination(Protocol):
     def archive(self) -> Face[Archive]: ...
 
 
+class RunsDestination(Protocol):
+    """The runs of a store to copy into."""
+
+    @property
+    def archive(self) -> Face[RunsArchive]: ...
+
+
 class _Across:
     """The receiver of another store, as an asynchronous archive asks for it."""
 
-    def __init__(self, other: Face[Archive]) -> None:
+    def __init__(self, other: Face[Archive] | Face[RunsArchive]) -> None:
         self._other = other
 
     @property
@@ -44,7 +53,16 @@ class _Across:
 
 def across(other: Destination) -> AsyncDestination:
     """Where an asynchronous archive copies to instead: what it sends hops to the loop of the other store."""
+    return cast(AsyncDestination, _across(other, "a store"))
+
+
+def runs_across(other: RunsDestination) -> AsyncRunsDestination:
+    """The same for runs."""
+    return cast(AsyncRunsDestination, _across(other, "the runs of a store"))
+
+
+def _across(other: object, expected: str) -> _Across:
     archive = getattr(other, "archive", None)
     if not isinstance(archive, Face):
-        raise TypeError(f"other: expected a store of flowstore.sync, got {type(other).__name__}")
-    return cast(AsyncDestination, _Across(archive))
+        raise TypeError(f"other: expected {expected} of flowstore.sync, got {type(other).__name__}")
+    return _Across(archive)

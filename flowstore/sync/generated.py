@@ -53,15 +53,17 @@ from flowstore.models import (
     Transition,
     Workflow,
 )
+from flowstore.runs.archive import RunsArchive as AsyncRunsArchive
 from flowstore.runs.datasets import DatasetInfo
 from flowstore.runs.datasets import Datasets as AsyncDatasets
 from flowstore.runs.models import EvaluatedValue, Evaluation, RecordPage, Run, RunPage, RunProgress, RunRecord
 from flowstore.runs.records import Keep
+from flowstore.runs.retaining import RunsRetention as AsyncRunsRetention
 from flowstore.runs.running import RunningRun as AsyncRunningRun
 from flowstore.runs.runs import _BATCH
 from flowstore.runs.runs import Runs as AsyncRuns
 from flowstore.runs.sizes import RunSize
-from flowstore.sync.copying import Destination, across
+from flowstore.sync.copying import Destination, RunsDestination, across, runs_across
 from flowstore.sync.faces import BlockFace, Face, awaited, check_options
 from flowstore.sync.links import Link
 from flowstore.sync.store import Store
@@ -939,6 +941,139 @@ class Datasets(Face[AsyncDatasets]):
         return self._run(call)
 
 
+class RunsRetention(Face[AsyncRunsRetention]):
+    """What to keep of finished runs, by a policy: ``backend.runs.retention``.
+
+    The newest are those that were started last. A run that is going on, or is pinned, never goes, and does
+    not count. The size of a run is ``runs.size(run_id).total``: a payload that it shares is part of it.
+    """
+
+    def plan(
+        self, policy: RetentionPolicy, *, group: str | None = None, label: str | None = None
+    ) -> RetentionPlan:
+        """What ``apply`` would remove now, and why. Nothing is changed.
+
+        ``group``, ``label``: only among the runs of that group, or with that label.
+        """
+        call = self._its.plan(policy, group=group, label=label)
+        return self._run(call)
+
+    def apply(
+        self,
+        policy: RetentionPolicy,
+        *,
+        group: str | None = None,
+        label: str | None = None,
+        progress: Callable[[RetentionOutcome], object] | None = None,
+    ) -> RetentionOutcome:
+        """Remove the runs that the policy does not keep, each with all that belongs to it; what was done.
+
+        A run goes only if it is still as it was judged: one that is resumed, pinned or ended anew meanwhile
+        stays. One call at a time, in whatever process; others raise RetentionBusy. After an error, or if the
+        process dies, call it again: it first ends what was begun, whatever the policy says, and goes on.
+        ``progress`` is called after each step, with what was done so far.
+        """
+        call = self._its.apply(policy, group=group, label=label, progress=progress)
+        return self._run(call)
+
+
+class RunsArchive(Face[AsyncRunsArchive]):
+    """Runs out of this backend and into it, exactly as they are: ``backend.runs.archive``.
+
+    With a run go its records, evaluations, datasets, shared values, checkpoints and history. Calls take one
+    run, those of a ``group``, or by default all runs. Otherwise they are like those of ``backend.archive``.
+    """
+
+    def export(
+        self,
+        path: FilePath,
+        run_id: str | None = None,
+        *,
+        group: str | None = None,
+        compress: Compression | None = None,
+        overwrite: bool = False,
+        resume: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> Exported:
+        """Write runs to a file, a line of JSON for each record of any kind. Raises UnknownRun.
+
+        ``compress``, ``overwrite``, ``resume``, ``progress``: as in ``backend.archive.export``.
+        """
+        call = self._its.export(
+            path,
+            run_id,
+            group=group,
+            compress=compress,
+            overwrite=overwrite,
+            resume=resume,
+            progress=progress,
+        )
+        return self._run(call)
+
+    def load(
+        self,
+        path: FilePath,
+        *,
+        on_conflict: OnConflict = "raise",
+        partial: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> Imported:
+        """Restore the runs of a file, as ``backend.archive.load`` does tasks, whose errors it raises.
+
+        What is there already and the same is left alone, so a call that was killed can be repeated.
+        """
+        call = self._its.load(path, on_conflict=on_conflict, partial=partial, progress=progress)
+        return self._run(call)
+
+    def copy_to(
+        self,
+        other: RunsDestination,
+        run_id: str | None = None,
+        *,
+        group: str | None = None,
+        on_conflict: OnConflict = "raise",
+        progress: Callable[[int], object] | None = None,
+    ) -> Copied:
+        """Copy runs into the ``runs`` of another backend, and read them there again to compare.
+
+        A call that was interrupted can be repeated, and completes. Raises UnknownRun.
+        """
+        call = self._its.copy_to(
+            runs_across(other), run_id, group=group, on_conflict=on_conflict, progress=progress
+        )
+        return self._run(call)
+
+    def digest(
+        self,
+        run_id: str | None = None,
+        *,
+        group: str | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> str:
+        """The SHA-256 of runs, with all that ``export`` writes of them: 64 hexadecimal digits.
+
+        It is the same for the same runs on every backend, and that of the file they are exported to.
+        """
+        call = self._its.digest(run_id, group=group, progress=progress)
+        return self._run(call)
+
+    def table(
+        self,
+        path: FilePath,
+        run_id: str,
+        *,
+        format: Format | None = None,
+        overwrite: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> Tabled:
+        """Write the records of a run to a table for other programs: key, status, at, value, error, version.
+
+        ``format``, and what becomes of values: as in ``backend.archive.table``.
+        """
+        call = self._its.table(path, run_id, format=format, overwrite=overwrite, progress=progress)
+        return self._run(call)
+
+
 class Runs(Face[AsyncRuns]):
     """Runs and what belongs to them: ``backend.runs``.
 
@@ -951,6 +1086,8 @@ class Runs(Face[AsyncRuns]):
     def __init__(self, link: Link[Any], of: Callable[[BaseResultBackend], AsyncRuns]) -> None:
         super().__init__(link, of)
         self.datasets = Datasets(self._link, lambda backend: of(backend).datasets)
+        self.retention = RunsRetention(self._link, lambda backend: of(backend).retention)
+        self.archive = RunsArchive(self._link, lambda backend: of(backend).archive)
 
     def start(
         self,
