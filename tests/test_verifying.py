@@ -389,8 +389,8 @@ async def test_many_steps_in_sqlite(tmp_path: Path) -> None:
 async def test_beside_a_process_that_is_killed(tmp_path: Path) -> None:
     """Nothing is found beside it, nor in what it leaves behind."""
     path = tmp_path / "x.db"
-    for _ in range(3):
-        with child(sqlite_jobs.write_until_killed, path, 0) as (process, pipe):
+    for life in range(3):
+        with child(sqlite_jobs.write_until_killed, path, life) as (process, pipe):
             await asyncio.to_thread(pipe.recv)
             async with SQLiteBackend(path) as backend:
                 for repair in (False, True):

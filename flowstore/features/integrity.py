@@ -16,7 +16,7 @@ class Integrity:
     Every record is read whole, with its history, data and checkpoints, and so are workers, app and data of
     the namespace: their checksums are verified, and their values decoded. Each record is compared with the
     indexes that list it, and each entry of an index with its record. Others may read and write meanwhile.
-    It takes about as long as reading everything twice, and no more memory than a listing.
+    It takes two to three times as long as reading everything, and no more memory than a listing.
 
     ``repair``: indexes, counts and values whose record is gone are made to agree with the records. What is
     damaged is left as it is, and so are the entries of its record. ``progress`` is called after each step

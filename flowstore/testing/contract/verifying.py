@@ -72,7 +72,7 @@ class VerifyingContract(Contract):
             ("head", b'{"meta":{"a":2}}'),
             ("body", b'{"result":2}'),
             ("facets", ("step:other",)),
-            ("updated_at", 5),
+            ("submitted_at", 5),
         ],
     )
     async def test_damaged_record(self, backend: BaseResultBackend, field: str, value: object) -> None:
@@ -119,7 +119,7 @@ class VerifyingContract(Contract):
         await backend.store_many(TaskResult.success(f"t{n:04}", n) for n in range(1_300))
         damaged = [f"t{n:04}" for n in range(0, 1_300, 100)]
         for task_id in damaged:
-            await plant(backend, failed(task_id, retries=1), is_checked=False, body=b"{}")
+            await plant(backend, failed(task_id, retries=1), is_checked=False, body=b'{"result":7}')
         told: list[tuple[int, int | None]] = []
         found = await backend.integrity.verify(progress=lambda *numbers: told.append(numbers))
         assert sorted(str(finding.task_id) for finding in found.findings) == damaged
@@ -130,7 +130,7 @@ class VerifyingContract(Contract):
     async def test_findings_one_by_one(self, backend: BaseResultBackend) -> None:
         """As they are made; the walk can be left, and another call goes on as ever."""
         for n in range(3):
-            await plant(backend, failed(f"t{n}"), is_checked=False, body=b"{}")
+            await plant(backend, failed(f"t{n}"), is_checked=False, body=b'{"result":7}')
         async with aclosing(backend.integrity.findings()) as findings:
             first = await anext(findings)
         assert isinstance(first, Finding)
@@ -199,8 +199,8 @@ class VerifyingContract(Contract):
         outside = ["", "0", "ru", "rum", "run ", "zz", "a", "ab", "a]", "~", "\x7f", "\U0010fffe"]
         outside = [name for name in outside if name and not name.startswith(prefix)]
         await backend.store_many(failed(name, task_name="n") for name in [*inside, *outside])
-        await plant(backend, failed(f"{prefix}bad", retries=1), is_checked=False, body=b"{}")
-        await plant(backend, failed(outside[0], retries=1), is_checked=False, body=b"{}")
+        await plant(backend, failed(f"{prefix}bad", retries=1), is_checked=False, body=b'{"result":7}')
+        await plant(backend, failed(outside[0], retries=1), is_checked=False, body=b'{"result":7}')
         found = await verified(backend, prefix)
         assert found.records == len(inside) + 1
         assert [finding.task_id for finding in found.findings] == [f"{prefix}bad"]
