@@ -10,8 +10,9 @@ is not what was written. So a step that has found something is repeated with the
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from pydantic_core import from_json
@@ -48,13 +49,23 @@ _OWNERS_PER_READ: Final = {Section.HISTORY: STEP, Section.DATA: 50, Section.CHEC
 
 
 class Verifier:
-    """One verification of the records whose ids begin with ``prefix``, "" for all that the namespace has."""
+    """One verification of the records whose ids begin with ``prefix``, "" for all that the namespace has.
+
+    ``is_meant``: of these only the ones for whose ids it is True.
+    """
 
     def __init__(
-        self, core: Core, prefix: str = "", *, repair: bool = False, progress: Progress | None = None
+        self,
+        core: Core,
+        prefix: str = "",
+        *,
+        repair: bool = False,
+        progress: Progress | None = None,
+        is_meant: Callable[[str], bool] | None = None,
     ) -> None:
         self._core = core
         self._prefix = prefix
+        self._is_meant = is_meant
         self._is_repairing = repair
         self._progress = progress
         self._portions = Portions()
@@ -85,7 +96,7 @@ class Verifier:
 
     async def _step(self, after: object) -> tuple[list[Finding], object]:
         async with self._core.life:
-            audited = await self._core.engine.audit(self._prefix, after, STEP)
+            audited = self._meant(await self._core.engine.audit(self._prefix, after, STEP))
             if self._is_repairing and audited.flaws:
                 audited = await self._repaired(after, audited)
             found = list(map(_of_flaw, audited.flaws))
@@ -99,8 +110,17 @@ class Verifier:
         ids = {flaw.id for flaw in audited.flaws} - {WHOLE_STORE}
         sound = {WHOLE_STORE, *[task_id for task_id in ids if await self._is_mendable(task_id)]}
         with suppress(CorruptStore):  # it cannot even be mended, and has been found
-            return await self._core.engine.audit(self._prefix, after, STEP, repair=sound)
+            return self._meant(await self._core.engine.audit(self._prefix, after, STEP, repair=sound))
         return audited
+
+    def _meant(self, audited: Audited) -> Audited:
+        if self._is_meant is None:
+            return audited
+        return replace(
+            audited,
+            records=tuple(record for record in audited.records if self._is_meant(record.id)),
+            flaws=tuple(flaw for flaw in audited.flaws if self._is_meant(flaw.id)),
+        )
 
     async def _is_mendable(self, task_id: str) -> bool:
         """Whether it is told what the indexes have to say of it: it is what was written, or is not there."""
@@ -185,9 +205,14 @@ async def verify(
 ) -> Verification:
     """Walk it to its end, and sum up."""
     verifier = Verifier(core, prefix, repair=repair, progress=progress)
+    return await summed_up(verifier, verifier.findings())
+
+
+async def summed_up(verifier: Verifier, findings: AsyncIterable[Finding]) -> Verification:
+    """``findings``: those of the verifier, and perhaps others."""
     kept: list[Finding] = []
     found = repaired = 0
-    async for finding in verifier.findings():
+    async for finding in findings:
         found += 1
         repaired += finding.is_repaired
         if found <= MOST_FINDINGS:

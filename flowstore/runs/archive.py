@@ -69,7 +69,7 @@ class RunsArchive:
         return self._belongings().core
 
     @property
-    def _receiver(self) -> Receiver:
+    def _runs_receiver(self) -> Receiver:
         return CoreReceiver(self._core, restore_runs, shown)
 
     async def export(
@@ -129,7 +129,7 @@ class RunsArchive:
         A call that was interrupted can be repeated, and completes. Raises UnknownRun.
         """
         wanted = conflict_of(on_conflict)
-        receiver = getattr(getattr(other, "archive", None), "_receiver", None)
+        receiver = getattr(getattr(other, "archive", None), "_runs_receiver", None)
         if receiver is None:
             raise TypeError(f"other: expected the runs of a backend, got {type(other).__name__}")
         source = await self._source(run_id, group)

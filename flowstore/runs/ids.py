@@ -93,6 +93,10 @@ def blob_id(digest: str) -> str:
     return _BLOB + digest
 
 
+def digest_of(blob: str) -> str:
+    return blob[len(_BLOB) :]
+
+
 def is_blob(entry_id: str) -> bool:
     return entry_id.startswith(_BLOB)
 

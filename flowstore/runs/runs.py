@@ -8,13 +8,16 @@ from typing import Any, Final
 
 from flowstore._core.awaiting import wait_for
 from flowstore._core.core import Core
+from flowstore._core.findings import Verification
 from flowstore._core.listing import Listing, page, results, walk
 from flowstore._core.storing import get
+from flowstore._core.verifying import Progress, summed_up
 from flowstore._core.viewing import WHOLE, view_of
 from flowstore._values.arguments import (
     MAX_PAGE,
     Seconds,
     check_bool,
+    check_callable,
     check_int,
     check_patience,
     check_statuses,
@@ -47,6 +50,7 @@ from flowstore.runs.removing import remove_run
 from flowstore.runs.retaining import RunsRetention
 from flowstore.runs.running import RunningRun
 from flowstore.runs.sizes import RunSize, size_of
+from flowstore.runs.verifying import RunVerifier
 from flowstore.task_error import TaskError
 
 _BATCH: Final = 500
@@ -366,6 +370,26 @@ class Runs:
         if run_id is not None and await get(self._core, check_run(run_id), life.WITHOUT_VALUES) is None:
             raise await life.refusal(self._core, run_id)
         return await size_of(self._belongings, self._ids_of(run_id, group))
+
+    async def verify(
+        self, run_id: str | None = None, *, repair: bool = False, progress: Progress | None = None
+    ) -> Verification:
+        """Read a run, or all, with all that belongs to them, and sum up what is not as it was written.
+
+        As ``backend.integrity.verify`` does, and besides: what belongs to no run, datasets without payloads
+        and payloads without datasets. ``repair`` mends indexes and claims, and removes payloads that nobody
+        has; a record that is damaged, or whose run is gone, stays. Raises UnknownRun.
+        """
+        verifier = await self._verifier(run_id, repair, progress)
+        return await summed_up(verifier, verifier.findings())
+
+    async def _verifier(self, run_id: str | None, repair: bool, progress: Progress | None) -> RunVerifier:
+        check_bool("repair", repair)
+        if progress is not None:
+            check_callable("progress", progress)
+        if run_id is not None and not (await self._belongings.read([check_run(run_id)], with_body=False))[0]:
+            raise await life.refusal(self._core, run_id)
+        return RunVerifier(self._belongings, run_id, repair=repair, progress=progress)
 
     async def _ids_of(self, run_id: str | None, group: str | None) -> AsyncGenerator[str, None]:
         if run_id is not None:

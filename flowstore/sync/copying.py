@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
 
 from anyio import to_thread
 
@@ -32,37 +32,44 @@ class RunsDestination(Protocol):
 
 
 class _Across:
-    """The receiver of another store, as an asynchronous archive asks for it."""
+    """What receives for another store, as an asynchronous archive asks for it. It is its own archive."""
 
-    def __init__(self, other: Face[Archive] | Face[RunsArchive]) -> None:
+    def __init__(self, other: Face[Any], receiver: Callable[[], Receiver]) -> None:
         self._other = other
+        self._its = receiver
 
     @property
     def archive(self) -> _Across:
         return self
 
+    async def receive(self, batch: Sequence[Dumped], on_conflict: OnConflict) -> Received:
+        work = self._its().receive(batch, on_conflict)
+        return await to_thread.run_sync(self._other._link.run, work)
+
+
+class _Tasks(_Across):
     @property
     def _receiver(self) -> Receiver:
         return self
 
-    async def receive(self, batch: Sequence[Dumped], on_conflict: OnConflict) -> Received:
-        receiver = self._other._its._receiver
-        work = receiver.receive(batch, on_conflict)
-        return await to_thread.run_sync(self._other._link.run, work)
+
+class _Runs(_Across):
+    @property
+    def _runs_receiver(self) -> Receiver:
+        return self
 
 
 def across(other: Destination) -> AsyncDestination:
     """Where an asynchronous archive copies to instead: what it sends hops to the loop of the other store."""
-    return cast(AsyncDestination, _across(other, "a store"))
+    archive = getattr(other, "archive", None)
+    if not isinstance(archive, Face) or not isinstance(archive._its, Archive):
+        raise TypeError(f"other: expected a store of flowstore.sync, got {type(other).__name__}")
+    return cast(AsyncDestination, _Tasks(archive, lambda: archive._its._receiver))
 
 
 def runs_across(other: RunsDestination) -> AsyncRunsDestination:
     """The same for runs."""
-    return cast(AsyncRunsDestination, _across(other, "the runs of a store"))
-
-
-def _across(other: object, expected: str) -> _Across:
     archive = getattr(other, "archive", None)
-    if not isinstance(archive, Face):
-        raise TypeError(f"other: expected {expected} of flowstore.sync, got {type(other).__name__}")
-    return _Across(archive)
+    if not isinstance(archive, Face) or not isinstance(archive._its, RunsArchive):
+        raise TypeError(f"other: expected the runs of a store of flowstore.sync, got {type(other).__name__}")
+    return cast(AsyncRunsDestination, _Runs(archive, lambda: archive._its._runs_receiver))

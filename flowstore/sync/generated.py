@@ -1370,6 +1370,18 @@ class Runs(Face[AsyncRuns]):
         call = self._its.size(run_id, group=group)
         return self._run(call)
 
+    def verify(
+        self, run_id: str | None = None, *, repair: bool = False, progress: Progress | None = None
+    ) -> Verification:
+        """Read a run, or all, with all that belongs to them, and sum up what is not as it was written.
+
+        As ``backend.integrity.verify`` does, and besides: what belongs to no run, datasets without payloads
+        and payloads without datasets. ``repair`` mends indexes and claims, and removes payloads that nobody
+        has; a record that is damaged, or whose run is gone, stays. Raises UnknownRun.
+        """
+        call = self._its.verify(run_id, repair=repair, progress=progress)
+        return self._run(call)
+
     def list(
         self,
         *,

@@ -183,6 +183,12 @@ async def damage_record(backend: BaseResultBackend, run_id: str, key: str) -> No
     assert outcome.is_applied, f"the storage refused it: {outcome}"
 
 
+async def remove_entries(core: Core, ids: list[str]) -> None:
+    """Remove entries behind the back of whoever keeps account of them."""
+    async with core.life:
+        assert all(await core.engine.remove(ids, core.clock()))
+
+
 async def damage_entry(manager: AsyncResultsManager, id: str) -> None:
     """Change what is stored under the id, where that is a record: it no longer has its checksum."""
     core = _backend_under(manager)._core

@@ -36,7 +36,8 @@ def test_every_public_method_is_held_to_the_rules() -> None:
     public = methods(BaseResultBackend)
     of_features = set().union(*(methods(kind, f"{name}.") for name, kind in features.items()))
     of_features |= methods(type(InMemoryBackend().app.data), "app.data.")
-    of_features |= methods(type(InMemoryBackend().runs.datasets), "runs.datasets.")
+    for name in ("datasets", "retention", "archive"):
+        of_features |= methods(type(getattr(InMemoryBackend().runs, name)), f"runs.{name}.")
     assert {re.split("[, ]", name)[0] for name in [*CALLS, *CALLS_OF_RUNS]} == (
         public | of_features
     ) - ELSEWHERE
