@@ -42,7 +42,7 @@ def without_first(data: bytes, name: str, known: Set[str]) -> bytes:
             _, end = _DECODER.raw_decode(text)
             return b"{" + text[end:].removeprefix(",").encode()
     except (ValueError, RecursionError, AttributeError):
-        return data
+        pass  # it is not written as flowstore writes it, or is no JSON object
     return without_unknown(data, known) or data
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 
 from pydantic_core import to_json
 
-from flowstore._values.arguments import Redact, check_result, check_ttl
+from flowstore._values.arguments import Redact, check_ttl
 from flowstore._values.brief import brief
 from flowstore._values.checks import (
     columns_check,
@@ -35,6 +35,7 @@ from flowstore._values.encoding import NOTHING, encode_body, encode_head, encode
 from flowstore._values.facets import FIELDS, FINISH, facets_of, fixed_of
 from flowstore._values.json_text import without_first
 from flowstore._values.reading import DAMAGED, STAGES_PER_ATTEMPT, cut_short, decode, decoded
+from flowstore._values.redacting import redacted_by
 from flowstore.engine import ANY_STAGE, FINAL, Entry, Expiry, Item, Logged, Section, Write
 from flowstore.errors import CorruptRecord, UnreadableRecord
 from flowstore.models import FINISHED, TaskResult, TaskStatus
@@ -242,7 +243,7 @@ class Records:
         """The result to store in its place. Values that were not loaded could not be redacted."""
         if self._redact is None or not result.is_loaded:
             return result
-        return _redacted(result, self._redact)
+        return redacted_by(self._redact, result)
 
     def checked(self, entry: Entry) -> Entry:
         """The entry with the checksum of what it holds now."""
@@ -333,18 +334,6 @@ def stages_of_attempt(retries: int) -> tuple[int, int]:
     """The lowest and the highest stage of an attempt."""
     first = retries * STAGES_PER_ATTEMPT
     return first, first + STAGES_PER_ATTEMPT - 1
-
-
-def _redacted(result: TaskResult, redact: Redact) -> TaskResult:
-    redacted = redact(result)
-    if not isinstance(redacted, TaskResult):
-        raise TypeError(f"redact: expected it to return a TaskResult, got {type(redacted).__name__}")
-    redacted = check_result(redacted)
-    for name in ("task_id", "status", "retries"):
-        before, after = getattr(result, name), getattr(redacted, name)
-        if after != before:
-            raise ValueError(f"redact: must not change {name}, here from {before!r} to {after!r}")
-    return redacted
 
 
 def _in_future(expires_at: int, now: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 from collections.abc import AsyncIterator, Callable, Coroutine
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any, Final
 from flowstore import BaseResultBackend, RetentionPolicy, TaskResult, TaskStatus
 from flowstore.runs import Runs
 
-_FOLDER: Final = TemporaryDirectory(prefix="flowstore-")  # removed at exit
+_FOLDER: Final = TemporaryDirectory(prefix="flowstore-")
+atexit.register(_FOLDER.cleanup)
 _EXPORTED: Final = f"{_FOLDER.name}/exported.jsonl"
 _LINE: Final = '{"id":"restored","status":"success","stage":2,"version":2,"updated_at":1}\n'
 _END: Final = f'{{"end":{{"records":1,"digest":"{sha256(_LINE.encode()).hexdigest()}"}}}}\n'

@@ -46,7 +46,7 @@ LAYERS: Final = (
 MOST_LINES: Final = 350
 LOOKED_UP: Final = {
     "flowstore.base": 650,
-    "flowstore.errors": 480,
+    "flowstore.errors": 500,
     "flowstore.runs.runs": 450,
     "flowstore.sync.generated": 2_200,
 }

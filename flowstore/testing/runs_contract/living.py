@@ -186,7 +186,7 @@ class RunLifeContract(Contract):
         assert record.key == run_id
         assert [run.run_id async for run in backend.runs.iter()] == [run_id]
 
-    async def test_bad_arguments(self, backend: BaseResultBackend) -> None:
+    async def test_bad_arguments_of_a_start(self, backend: BaseResultBackend) -> None:
         """They are named, and nothing is begun."""
         bad: list[tuple[dict[str, Any], str]] = [
             ({"group": ""}, "group: expected"),
