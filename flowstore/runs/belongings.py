@@ -18,7 +18,7 @@ from flowstore._core.writing import applied
 from flowstore._values.facets import Where
 from flowstore._values.reading import unvalidated
 from flowstore._values.records import stages_of_attempt
-from flowstore.engine import ANY_STAGE, Entry, Outcome, Owner, Verdict, Write
+from flowstore.engine import ANY_STAGE, Entry, Outcome, Owner, Standing, Verdict, Write
 from flowstore.models import MAX_RETRIES, TaskResult, TaskStatus
 from flowstore.runs.ids import group_of
 from flowstore.task_error import TaskError
@@ -98,6 +98,16 @@ class Belongings:
                 found += await self.core.engine.read(step, with_body=with_body)
         now = self.core.clock()
         return [None if entry is None or entry.is_expired(now) else entry for entry in found]
+
+    async def remove(self, ids: Sequence[str], standing: Sequence[Standing]) -> int:
+        """Remove those that still stand as they were read; how many."""
+        removed = 0
+        async with self.core.life:
+            for step in steps(list(zip(ids, standing, strict=True))):
+                await self.core.engine.room()
+                some, as_read = zip(*step, strict=True)
+                removed += sum(await self.core.engine.remove(some, self.core.clock(), as_read))
+        return removed
 
     async def result(self, entry_id: str) -> TaskResult | None:
         [entry] = await self.read([entry_id])

@@ -96,6 +96,11 @@ class EngineFaults(UnreliableHints):
         for verb in verbs:
             self._faults[verb] = _Fault(None, delay, 0, times, is_carried_out)
 
+    @property
+    def pending(self) -> set[str]:
+        """The verbs that still have a fault before them."""
+        return {*self._faults}
+
     def heal(self, *verbs: str) -> None:
         """End the faults of ``verbs``; of all, if none is given."""
         for verb in verbs or [*self._faults]:

@@ -10,6 +10,7 @@ import pytest
 from flowstore import BaseResultBackend, RunInProgress, RunNotOpen, TaskStatus, UnknownRun
 from flowstore.testing.contract.base import Contract
 from flowstore.testing.insides import core_of_runs
+from flowstore.testing.runs_contract.base import stored
 
 
 async def fill(backend: BaseResultBackend, run_id: str, records: int = 5) -> None:
@@ -21,14 +22,6 @@ async def fill(backend: BaseResultBackend, run_id: str, records: int = 5) -> Non
     await backend.runs.datasets.share(run_id, "prompt")
     await backend.runs.checkpoint(run_id, "state")
     await backend.runs.complete(run_id, "done")
-
-
-async def stored(backend: BaseResultBackend) -> int:
-    """How many entries of any kind there are."""
-    core = core_of_runs(backend)
-    async with core.life:
-        [counts] = await core.engine.count([("",)])
-    return sum(counts.values())
 
 
 class RunRemovalContract(Contract):
