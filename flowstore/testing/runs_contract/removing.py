@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -78,6 +79,54 @@ class RunRemovalContract(Contract):
         assert await backend.runs.get("r") is None
         assert await stored(backend) == 0
 
+    @pytest.mark.parametrize("steps", range(30))
+    async def test_overtaken_by_another_deletion(self, backend: BaseResultBackend, steps: int) -> None:
+        """Which ends, and a run of that id begins: the late one leaves all of it alone."""
+        await fill(backend, "r")
+        core = core_of_runs(backend)
+        left = steps
+
+        async def overtake() -> None:
+            nonlocal left
+            left -= 1
+            if left != -1:
+                return
+            await backend.runs.delete("r")
+            await fill(backend, "r")
+
+        def behind(call: Any) -> Any:
+            async def called(*given: Any, **named: Any) -> Any:
+                answer = await call(*given, **named)
+                await overtake()
+                return answer
+
+            return called
+
+        verbs = {verb: getattr(core.engine, verb) for verb in ("read", "write", "scan", "count", "remove")}
+        for verb, call in verbs.items():
+            setattr(core.engine, verb, behind(call))
+        try:
+            await backend.runs.delete("r")
+        finally:
+            for verb, call in verbs.items():
+                setattr(core.engine, verb, call)
+        if left >= 0:
+            assert await stored(backend) == 0
+            return
+        if await backend.runs.get("r") is None:  # it was about to begin, and has removed the new one
+            assert await stored(backend) == 0
+            return
+        assert (await backend.runs.progress("r")).done == 5
+        assert [row async for row in backend.runs.datasets.load("r")] == [*range(10)]
+        [default, judge] = await backend.runs.all_evaluations("r")
+        assert (default.values, judge.values) == (3, 1)
+        latest = await backend.runs.latest_checkpoint("r")
+        assert latest is not None
+        digest = await backend.runs.datasets.share("r", "prompt")
+        assert await backend.runs.datasets.shared(digest) == "prompt"
+        assert await backend.runs.delete("r")
+        assert await stored(backend) == 0
+
     @pytest.mark.parametrize("steps", range(1, 12))
     async def test_interrupted_and_repeated(self, backend: BaseResultBackend, steps: int) -> None:
         """After any number of removals: nobody can go on with the run, and another call ends it."""
@@ -104,6 +153,10 @@ class RunRemovalContract(Contract):
                 await backend.runs.start("r", resume=True)
             with pytest.raises((RunNotOpen, UnknownRun)):
                 await backend.runs.evaluate("r", "k", 1, eval_id="new")
+            with contextlib.suppress(UnknownRun):  # else it goes as well
+                await backend.runs.evaluate("r", "k", 1, eval_id="judge", config=1)
+            left_over = await backend.runs.all_evaluations("r")
+            assert {each.eval_id for each in left_over} <= {"default", "judge"}
             assert await backend.runs.delete("r")
         assert await stored(backend) == 0
 
