@@ -24,21 +24,22 @@ from pydantic import Field
 from flowstore._core.listing import results, walk
 from flowstore._core.viewing import view_of
 from flowstore._trips.lifecycle import to_its_end
-from flowstore._values.encoding import encode_values
 from flowstore._values.typed import TypeForm
 from flowstore.engine import Standing, Verdict, Write
-from flowstore.errors import CorruptRecord, DatasetReplaced, UnknownDataset, UnknownRun
+from flowstore.errors import CorruptRecord, DatasetReplaced, NotSerializable, UnknownDataset, UnknownRun
 from flowstore.fields import Record, Timestamp
 from flowstore.models import T, TaskResult
 from flowstore.runs.belongings import Belongings, children_of, standing_run
-from flowstore.runs.ids import blob_id, check_key, check_run, dataset_id, datasets_of, key_of
+from flowstore.runs.ids import as_said, blob_id, check_key, check_run, dataset_id, datasets_of, key_of
 from flowstore.runs.payloads import claim, release, share, shared
 
 _ROWS: Final = 500
 _BYTES: Final = 256 * 1024
 _AHEAD: Final = 4
 _NO_VERSION: Final = 2**53 - 1
-_START: Final = len(b'{"result":')
+_FIELD: Final = "result"
+_BEFORE: Final = b'{"result":['
+_BEHIND: Final = b"]}"
 
 
 class DatasetInfo(Record):
@@ -97,8 +98,9 @@ async def _store_chunks(
     belongings: Belongings, run_id: str, token: str, rows: Iterable[Any] | AsyncIterable[Any]
 ) -> list[tuple[str, int]]:
     stored: list[tuple[str, int]] = []
-    async for chunk in _chunks(_encoded(belongings, rows)):
-        body = b'{"result":[' + b",".join(chunk) + b"]}"
+    most = min(_BYTES, belongings.core.records.codec.max_bytes - len(_BEFORE + _BEHIND))
+    async for chunk in _chunks(_encoded(belongings, rows), most):
+        body = _BEFORE + b",".join(chunk) + _BEHIND
         # To its end, or it would be under way while it is being settled
         [digest] = await to_its_end(claim(belongings, run_id, token, [body]))
         stored.append((digest, len(chunk)))
@@ -111,11 +113,11 @@ async def _encoded(belongings: Belongings, rows: Iterable[Any] | AsyncIterable[A
     number = 0
     async for row in _each(rows):
         try:
-            body = encode_values(row, (), {}, codec)
-        except Exception as error:
-            error.add_note(f"in row {number}, counted from 0")
-            raise
-        yield body[_START:-1] if row is not None else b"null"
+            # In a list, as deep as in its chunk, and as large as a chunk of it alone
+            body = codec.encode_fields({_FIELD: [row]})
+        except NotSerializable as error:
+            raise as_said(error, f"rows[{number}]", f"{_FIELD}[0]", _FIELD) from None
+        yield body[len(_BEFORE) : -len(_BEHIND)]
         number += 1
 
 
@@ -128,15 +130,16 @@ async def _each(rows: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:
             yield row
 
 
-async def _chunks(rows: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+async def _chunks(rows: AsyncIterator[bytes], most: int) -> AsyncIterator[list[bytes]]:
+    """``most``: bytes of the rows of a chunk, unless it is one."""
     chunk: list[bytes] = []
     size = 0
     async for row in rows:
-        if chunk and (len(chunk) == _ROWS or size + len(row) > _BYTES):
+        if chunk and (len(chunk) == _ROWS or size + len(row) > most):
             yield chunk
             chunk, size = [], 0
         chunk.append(row)
-        size += len(row)
+        size += len(row) + len(b",")
     if chunk:
         yield chunk
 
@@ -179,7 +182,7 @@ def _manifest(
         None,
         owner=standing_run(run_id),
         if_version=0 if standing is None else standing.version,
-        body=belongings.core.records.codec.encode_fields({"result": value}),
+        body=belongings.core.records.codec.encode_fields({_FIELD: value}),
     )
 
 

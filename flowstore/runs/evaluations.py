@@ -13,10 +13,11 @@ from flowstore._core.listing import results, walk
 from flowstore._core.viewing import View
 from flowstore._values.cache_keys import cache_key
 from flowstore.engine import Owner, Verdict, Write
-from flowstore.errors import UnknownRun
+from flowstore.errors import NotSerializable, UnknownRun
 from flowstore.models import TaskResult, TaskStatus
 from flowstore.runs.belongings import Belongings, children_of, standing_run
 from flowstore.runs.ids import (
+    as_said,
     check_key,
     check_run,
     evaluation_id,
@@ -36,7 +37,11 @@ _OPEN: Final = TaskStatus.RUNNING
 def set_id(run_id: str, eval_id: str, config: Any) -> str:
     """The id of an evaluation: equal configs, however they are written, are one."""
     check_run(run_id)
-    return evaluation_id(run_id, cache_key(check_key(eval_id, "eval_id"), config))
+    check_key(eval_id, "eval_id")
+    try:
+        return evaluation_id(run_id, cache_key(eval_id, config))
+    except NotSerializable as error:
+        raise as_said(error, "config", "parts[1]") from None
 
 
 async def evaluate(

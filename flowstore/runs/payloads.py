@@ -25,10 +25,20 @@ from typing import Any, Final
 from flowstore._core.core import steps
 from flowstore._core.viewing import View
 from flowstore.engine import Entry, Owner, Query, Standing, Verdict, Write
-from flowstore.errors import UnknownDataset, UnknownRun
+from flowstore.errors import NotSerializable, UnknownDataset, UnknownRun
 from flowstore.models import TaskStatus
 from flowstore.runs.belongings import BATCH, Belongings, standing_run
-from flowstore.runs.ids import BLOBS, blob_id, check_run, claim_id, claim_of, claims_of, group_of, run_of
+from flowstore.runs.ids import (
+    BLOBS,
+    as_said,
+    blob_id,
+    check_run,
+    claim_id,
+    claim_of,
+    claims_of,
+    group_of,
+    run_of,
+)
 from flowstore.text import check_text
 
 SHARED: Final = "shared"
@@ -73,7 +83,11 @@ def _claim(
 async def share(belongings: Belongings, run_id: str, value: Any) -> str:
     check_run(run_id)
     codec = belongings.core.records.codec
-    [digest] = await claim(belongings, run_id, SHARED, [codec.encode_fields({"result": value})])
+    try:
+        body = codec.encode_fields({"result": value})
+    except NotSerializable as error:
+        raise as_said(error, "value", "result") from None
+    [digest] = await claim(belongings, run_id, SHARED, [body])
     return digest
 
 

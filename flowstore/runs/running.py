@@ -133,8 +133,13 @@ class RunningRun:
         if self._running is not None:
             raise RuntimeError(f"run {self.run_id!r}: entered twice; call run() for each block")
         self._running = await start(self._core, self._beginning, self._resume)
-        if self.attempt:
-            self.checkpoint = await Checkpoints(self._core).latest(self.run_id)
+        try:
+            if self.attempt:
+                self.checkpoint = await Checkpoints(self._core).latest(self.run_id)
+        except BaseException as error:
+            # It is running, and without a block nothing else would ever end it
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     async def __aexit__(

@@ -315,10 +315,15 @@ class Runs:
         await evaluations.evaluate(self._belongings, run_id, [(key, value)], eval_id, config)
 
     async def evaluate_many(
-        self, run_id: str, values: Mapping[str, Any], *, eval_id: str = "default", config: Any = None
+        self,
+        run_id: str,
+        values: Mapping[str, Any] | Iterable[tuple[str, Any]],
+        *,
+        eval_id: str = "default",
+        config: Any = None,
     ) -> None:
         """``evaluate`` each key with its value. All are encoded before the first is sent."""
-        await evaluations.evaluate(self._belongings, run_id, values.items(), eval_id, config)
+        await evaluations.evaluate(self._belongings, run_id, records.pairs(values, "values"), eval_id, config)
 
     def evaluations(
         self, run_id: str, eval_id: str = "default", config: Any = None, *, as_: TypeForm[T] = None

@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from flowstore import BaseResultBackend, RunExists, RunNotOpen, TaskStatus
+from flowstore import BaseResultBackend, RunExists, RunNotOpen, StorageUnavailable, TaskStatus
 from flowstore.testing.contract.base import Contract
+from flowstore.testing.insides import faulty_runs
 
 
 class RunBlocksContract(Contract):
@@ -100,6 +101,21 @@ class RunBlocksContract(Contract):
         await backend.runs.start("r")
         seqs = await asyncio.gather(*(backend.runs.checkpoint("r", n) for n in range(50)))
         assert sorted(seqs) == [*range(1, 51)]
+
+    async def test_a_block_that_does_not_get_in(self, backend: BaseResultBackend) -> None:
+        """Its attempt had begun, and has failed with that: nobody would end it otherwise."""
+        await backend.runs.start("r")
+        await backend.runs.checkpoint("r", 1)
+        faults = faulty_runs(backend)
+        faults.fail("items", error=StorageUnavailable("injected"))
+        with pytest.raises(StorageUnavailable):
+            async with backend.runs.run("r", resume=True):
+                pytest.fail("the block was entered")
+        failed = await backend.runs.get("r")
+        assert failed is not None
+        assert (failed.status, failed.attempt) == (TaskStatus.FAILED, 1)
+        assert failed.error is not None
+        assert failed.error.message == "injected"
 
     async def test_another_attempt_takes_over(self, backend: BaseResultBackend) -> None:
         """The block of before is refused, and does not end the run of its successor."""

@@ -20,6 +20,13 @@ async def loaded(backend: BaseResultBackend, run_id: str, name: str = "default")
     return [row async for row in backend.runs.datasets.load(run_id, name)]
 
 
+def nested(levels: int) -> list[Any]:
+    row: list[Any] = []
+    for _ in range(levels - 1):
+        row = [row]
+    return row
+
+
 async def payloads(backend: BaseResultBackend) -> int:
     """How many payloads are stored."""
     core = core_of_runs(backend)
@@ -107,7 +114,10 @@ class RunDatasetsContract(Contract):
         await backend.runs.datasets.save("r", ["good"])
         with pytest.raises(NotSerializable) as caught:
             await backend.runs.datasets.save("r", [*range(1_200), object()])
-        assert caught.value.__notes__ == ["in row 1200, counted from 0"]
+        assert caught.value.path == "rows[1200]"
+        with pytest.raises(NotSerializable) as caught:
+            await backend.runs.datasets.save("r", [0, {"a": [object()]}])
+        assert caught.value.path == "rows[1]['a'][0]"
 
         def broken() -> Iterator[int]:
             yield from range(600)
@@ -169,6 +179,18 @@ class RunDatasetsContract(Contract):
         assert await backend.runs.datasets.delete("r")
         assert await backend.runs.datasets.all("r") == []
         assert await payloads(backend) == 0
+
+    async def test_rows_at_the_limits(self, make_backend: MakeBackend) -> None:
+        """What is saved can be loaded: chunks are no larger than values may be, and no deeper."""
+        async with make_backend(max_result_bytes=2_000) as backend:
+            await backend.runs.start("r")
+            for rows in (["x" * 90] * 100, ["x" * (2_000 - len('{"result":[""]}'))] * 3, [nested(99)]):
+                await backend.runs.datasets.save("r", rows)
+                assert await loaded(backend, "r") == rows
+            for row in ("x" * (2_000 - len('{"result":""}')), nested(100)):
+                with pytest.raises(NotSerializable, match=r"^rows\[1\]"):
+                    await backend.runs.datasets.save("r", [0, row])
+            assert await payloads(backend) == 1
 
     async def test_redact_is_not_for_manifests(self, make_backend: MakeBackend) -> None:
         """It is for values of users, and may well hide what looks like a secret."""

@@ -180,8 +180,13 @@ class RunRecordsContract(Contract):
         for arguments, message in bad_calls:
             with pytest.raises((TypeError, ValueError), match=message):
                 await backend.runs.append("r", 1, **arguments)
-        with pytest.raises(NotSerializable):
-            await backend.runs.append_many("r", {"a": 1, "b": object()})
+        with pytest.raises(NotSerializable, match=r"^value\['x'\]: "):
+            await backend.runs.append_many("r", {"a": 1, "b": {"x": object()}})
+        nothing: Any = None
+        with pytest.raises(TypeError, match="records: expected a mapping or pairs"):
+            await backend.runs.append_many("r", nothing)
+        with pytest.raises(TypeError, match="keys: expected several str"):
+            await backend.runs.missing("r", nothing)
         with pytest.raises(TypeError, match=r"records\[0\]: expected a pair"):
             await backend.runs.append_many("r", ["ab"])  # type: ignore[list-item]
         with pytest.raises(ValueError, match="batch_size: expected"):
