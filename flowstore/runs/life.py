@@ -136,8 +136,9 @@ async def end(
         following = ended(run, at)
         return following
 
-    if await step_one(core, check_run(run_id), step, patience=patience) is None or following is None:
+    if not await step_one(core, check_run(run_id), step, patience=patience, is_outcome=True):
         raise UnknownRun(run_id)
+    assert following is not None
     return following
 
 

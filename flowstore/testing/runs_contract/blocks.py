@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 
 from flowstore import BaseResultBackend, RunExists, RunNotOpen, StorageUnavailable, TaskStatus
 from flowstore.testing.contract.base import Contract
-from flowstore.testing.insides import faulty_runs
+from flowstore.testing.insides import core_of_runs, faulty_runs
 
 
 class RunBlocksContract(Contract):
@@ -116,6 +117,25 @@ class RunBlocksContract(Contract):
         assert (failed.status, failed.attempt) == (TaskStatus.FAILED, 1)
         assert failed.error is not None
         assert failed.error.message == "injected"
+
+    @pytest.mark.parametrize("result", [None, "done"])
+    async def test_an_end_whose_answer_is_lost(self, backend: BaseResultBackend, result: Any) -> None:
+        """It was stored all the same, and is known again, though somebody has pinned the run since."""
+        core = core_of_runs(backend)
+        write = core.engine.write
+
+        async def lost(*given: Any, **named: Any) -> Any:
+            core.engine.write = write  # type: ignore[method-assign]
+            await write(*given, **named)
+            await backend.runs.pin("r")
+            raise StorageUnavailable("injected")
+
+        async with backend.runs.run("r", patience=30) as run:
+            run.result = result
+            core.engine.write = lost  # type: ignore[method-assign]
+        ended = await backend.runs.get("r")
+        assert ended is not None
+        assert (ended.status, ended.result, ended.is_pinned) == (TaskStatus.SUCCESS, result, True)
 
     async def test_another_attempt_takes_over(self, backend: BaseResultBackend) -> None:
         """The block of before is refused, and does not end the run of its successor."""

@@ -23,7 +23,7 @@ from flowstore.models import StatusName
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.contract.values import is_same
-from flowstore.testing.insides import damage_record
+from flowstore.testing.insides import damage_record, faulty_runs
 from flowstore.testing.runs_contract.base import VALUES
 from flowstore.testing.support import START
 
@@ -108,6 +108,15 @@ class RunRecordsContract(Contract):
                 of_status = [r.key async for r in backend.runs.records("r", status=status)]
                 assert progress.counts[status] == len(of_status)
                 assert of_status == [r.key for r in records if r.status is status]
+
+    async def test_an_append_is_one_trip(self, backend: BaseResultBackend) -> None:
+        """With its counter, and with the look at the run."""
+        await backend.runs.start("r")
+        faults = faulty_runs(backend)
+        await backend.runs.append("r", 1)
+        await backend.runs.append("r", 1, key="k", keep="first", attempt=0)
+        await backend.runs.append_many("r", {str(n): n for n in range(500)})
+        assert faults.calls == {"write": 3}
 
     async def test_done_are_finished_ones(self, backend: BaseResultBackend) -> None:
         await backend.runs.start("r")

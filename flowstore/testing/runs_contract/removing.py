@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from flowstore import BaseResultBackend, RunInProgress, RunNotOpen, TaskStatus, UnknownRun
+from flowstore import NOT_LOADED, BaseResultBackend, Run, RunInProgress, RunNotOpen, TaskStatus, UnknownRun
 from flowstore.testing.contract.base import Contract
 from flowstore.testing.insides import core_of_runs
 from flowstore.testing.runs_contract.base import stored
@@ -78,6 +79,30 @@ class RunRemovalContract(Contract):
         await asyncio.gather(*(add(n) for n in range(20)), backend.runs.delete("r"), backend.runs.delete("r"))
         assert await backend.runs.get("r") is None
         assert await stored(backend) == 0
+
+    @pytest.mark.parametrize("is_removed", [True, False])
+    async def test_ended_and_out_of_date_at_once(self, backend: BaseResultBackend, is_removed: bool) -> None:
+        """Who ends a run learns how it ended, though it is removed or resumed before it is read."""
+        core = core_of_runs(backend)
+        write = core.engine.write
+
+        async def overtaken(*given: Any, **named: Any) -> Any:
+            core.engine.write = write  # type: ignore[method-assign]
+            outcomes = await write(*given, **named)
+            await (backend.runs.delete("r") if is_removed else backend.runs.start("r", resume=True))
+            return outcomes
+
+        ends: list[tuple[Callable[[], Awaitable[Run]], TaskStatus]] = [
+            (lambda: backend.runs.complete("r"), TaskStatus.SUCCESS),
+            (lambda: backend.runs.fail("r", ValueError("x")), TaskStatus.FAILED),
+            (lambda: backend.runs.cancel("r", "why"), TaskStatus.CANCELLED),
+        ]
+        for end, status in ends:
+            begun = await backend.runs.start("r", config=1, resume=True)
+            core.engine.write = overtaken  # type: ignore[method-assign]
+            ended = await end()
+            assert (ended.status, ended.attempt, ended.config) == (status, begun.attempt, NOT_LOADED)
+            assert ended.finished_at is not None
 
     @pytest.mark.parametrize("steps", range(30))
     async def test_overtaken_by_another_deletion(self, backend: BaseResultBackend, steps: int) -> None:
