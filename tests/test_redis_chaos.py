@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -10,7 +11,7 @@ from contextlib import AsyncExitStack
 import pytest
 import redis
 
-from flowstore import RedisBackend
+from flowstore import RedisBackend, StorageError
 from flowstore.testing.faults import History, Proxy, Recorder, crowd
 from flowstore.testing.support import IS_STRESS
 from tests.redis_whole import check_whole
@@ -90,3 +91,33 @@ async def test_an_order_of_all_calls_explains_them(server: Server, seed: int) ->
         check_whole(view)
     history.check()
     assert len(history) > 1_000
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_no_record_of_a_run_is_lost_or_doubled(server: Server, seed: int) -> None:
+    """Four clients append to one run: what was acknowledged is there, and what was not at most once."""
+    acknowledged: set[tuple[int, int]] = set()
+
+    async def append(number: int, backend: RedisBackend, trouble: Trouble) -> None:
+        for n in range(80):
+            with contextlib.suppress(StorageError):
+                await backend.runs.append("r", (number, n), key=f"{number} {n}" if n % 2 else None)
+                acknowledged.add((number, n))
+            if n % 20 == 5 * number:
+                await trouble()
+
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(Proxy("127.0.0.1", server.port))
+        urls = [server.url, f"redis://127.0.0.1:{proxy.port}/0"] * 2
+        backends = [RedisBackend(url, op_timeout=TIMEOUT) for url in urls]
+        opened = [await stack.enter_async_context(each) for each in backends]
+        await opened[0].runs.start("r")
+        trouble = Trouble(server, proxy, seed)
+        await asyncio.gather(*(append(number, each, trouble) for number, each in enumerate(opened)))
+        found = [record.value async for record in opened[0].runs.records("r")]
+        assert (await opened[0].runs.progress("r")).done == len(found)
+    assert len({*found}) == len(found)
+    assert {*found} >= acknowledged
+    assert len(acknowledged) > 100
+    with redis.Redis.from_url(server.url, decode_responses=True) as view:
+        check_whole(view, "flowstore:{default/runs}:")

@@ -31,6 +31,10 @@ class TestOnSQLite(RunsContract):
 
         return make
 
+    @pytest.fixture
+    def shared_url(self, tmp_path: Path) -> str:
+        return f"sqlite:///{tmp_path}/shared.db"
+
 
 class TestOnRedis(RunsContract):
     @pytest.fixture(params=KINDS)
@@ -45,3 +49,7 @@ class TestOnRedis(RunsContract):
             return RedisBackend(redis_url, namespace=f"test {next(numbers)}", **options)
 
         return make
+
+    @pytest.fixture
+    def shared_url(self, redis_url: str) -> str:
+        return redis_url

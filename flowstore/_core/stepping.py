@@ -56,13 +56,15 @@ async def step_one(
     *,
     with_body: bool = False,
     patience: float = 0.0,
+    is_outcome: bool = False,
 ) -> bool | None:
     """Whether the task was changed; None if there is none. ``step`` is called anew for each version read.
 
-    ``with_body``: see ``stepped``. ``patience``: for how many seconds to ride out an outage.
+    ``with_body``: see ``stepped``. ``patience``: for how many seconds to ride out an outage. ``is_outcome``:
+    see ``Sent``.
     """
     check_text("task_id", task_id)
-    sent = Sent()
+    sent = Sent(is_outcome=is_outcome)
 
     async def attempt() -> bool | None:
         while True:

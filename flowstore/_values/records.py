@@ -63,6 +63,11 @@ if hasattr(os, "register_at_fork"):  # or a storage would take the writes of two
     os.register_at_fork(after_in_child=_begin_tokens)
 
 
+def new_token() -> str:
+    """A text that nobody else has made, or will."""
+    return next(_tokens)
+
+
 class DefaultTtl:
     """The type of ``DEFAULT_TTL``: the result's own ``expires_at``, or else the backend's ttl."""
 

@@ -7,9 +7,7 @@ its counters are the sizes of its listings, which the same write changes.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator, Sequence
-from itertools import count
 from typing import Any, Final
 
 from flowstore._core.core import Core, steps
@@ -18,9 +16,10 @@ from flowstore._core.writing import applied
 from flowstore._values.facets import Where
 from flowstore._values.reading import unvalidated
 from flowstore._values.records import stages_of_attempt
-from flowstore.engine import ANY_STAGE, Entry, Outcome, Owner, Verdict, Write
+from flowstore.engine import ANY_STAGE, Entry, Outcome, Owner, Standing, Verdict, Write
+from flowstore.errors import NotSerializable
 from flowstore.models import MAX_RETRIES, TaskResult, TaskStatus
-from flowstore.runs.ids import group_of
+from flowstore.runs.ids import as_said, group_of
 from flowstore.task_error import TaskError
 from flowstore.times import from_micros
 
@@ -36,11 +35,6 @@ class Belongings:
         self.core = core
         self._last = 0
         self._records = core.records.bare()
-        self._keys = map(f"{secrets.token_hex(8)}-%08d".__mod__, count(1))
-
-    def new_key(self) -> str:
-        """A key that nobody else has, for a record without one."""
-        return next(self._keys)
 
     def now(self) -> int:
         """Later than ever before here: what this process appends one after another is listed so."""
@@ -68,15 +62,18 @@ class Belongings:
         result = unvalidated({**_TEMPLATE, **own, "parent_id": parent, "root_id": parent})
         if body is None:
             result = self._records.redacted(result)
-        write = self._records.write(
-            result,
-            now,
-            None,
-            overwrite=not is_first and if_version is None,
-            if_version=0 if is_first else if_version,
-            body=body,
-            more_facets=facets,
-        )
+        try:
+            write = self._records.write(
+                result,
+                now,
+                None,
+                overwrite=not is_first and if_version is None,
+                if_version=0 if is_first else if_version,
+                body=body,
+                more_facets=facets,
+            )
+        except NotSerializable as error:
+            raise as_said(error, "value", "result") from None
         return write._replace(owner=owner)
 
     async def write(self, writes: Sequence[Write]) -> list[Outcome]:
@@ -98,6 +95,16 @@ class Belongings:
                 found += await self.core.engine.read(step, with_body=with_body)
         now = self.core.clock()
         return [None if entry is None or entry.is_expired(now) else entry for entry in found]
+
+    async def remove(self, ids: Sequence[str], standing: Sequence[Standing]) -> int:
+        """Remove those that still stand as they were read; how many."""
+        removed = 0
+        async with self.core.life:
+            for step in steps(list(zip(ids, standing, strict=True))):
+                await self.core.engine.room()
+                some, as_read = zip(*step, strict=True)
+                removed += sum(await self.core.engine.remove(some, self.core.clock(), as_read))
+        return removed
 
     async def result(self, entry_id: str) -> TaskResult | None:
         [entry] = await self.read([entry_id])

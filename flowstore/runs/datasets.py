@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from typing import Any, Final, cast
 
 from pydantic import Field
@@ -16,20 +24,22 @@ from pydantic import Field
 from flowstore._core.listing import results, walk
 from flowstore._core.viewing import view_of
 from flowstore._trips.lifecycle import to_its_end
-from flowstore._values.encoding import encode_values
 from flowstore._values.typed import TypeForm
-from flowstore.engine import Outcome, Verdict
-from flowstore.errors import CorruptRecord, DatasetReplaced, UnknownDataset, UnknownRun
+from flowstore.engine import Standing, Verdict, Write
+from flowstore.errors import CorruptRecord, DatasetReplaced, NotSerializable, UnknownDataset, UnknownRun
 from flowstore.fields import Record, Timestamp
 from flowstore.models import T, TaskResult
 from flowstore.runs.belongings import Belongings, children_of, standing_run
-from flowstore.runs.ids import blob_id, check_key, check_run, dataset_id, datasets_of, key_of
+from flowstore.runs.ids import as_said, blob_id, check_key, check_run, dataset_id, datasets_of, key_of
 from flowstore.runs.payloads import claim, release, share, shared
 
 _ROWS: Final = 500
 _BYTES: Final = 256 * 1024
 _AHEAD: Final = 4
-_START: Final = len(b'{"result":')
+_NO_VERSION: Final = 2**53 - 1
+_FIELD: Final = "result"
+_BEFORE: Final = b'{"result":['
+_BEHIND: Final = b"]}"
 
 
 class DatasetInfo(Record):
@@ -40,6 +50,7 @@ class DatasetInfo(Record):
     digest: str
     saved_at: Timestamp
     token: str = Field(repr=False)
+    replaced: list[str] = Field(repr=False)
     chunks: list[tuple[str, int]] = Field(repr=False)
 
 
@@ -48,29 +59,50 @@ async def save(
 ) -> DatasetInfo:
     check_run(run_id)
     check_key(name, "name")
+    _check_rows(rows)
     token = secrets.token_hex(8)
     try:
         chunks = await _store_chunks(belongings, run_id, token, rows)
-        return await _replace(belongings, run_id, name, token, chunks)
+        await _replace(belongings, run_id, name, token, chunks)
     except BaseException as error:
-        await _give_up(belongings, run_id, token, error)
+        try:
+            await to_its_end(_settle(belongings, run_id, name, token))
+        except Exception as trouble:
+            # It goes with the run. An exception of the save goes first.
+            error.add_note(f"what it had stored was not removed: {type(trouble).__name__}: {trouble}")
         raise
+    return await info(belongings, run_id, name)
 
 
-async def _give_up(belongings: Belongings, run_id: str, token: str, error: BaseException) -> None:
-    """What was stored so far is of no use to anybody. If it cannot be removed, a verification finds it."""
-    try:
-        await to_its_end(release(belongings, run_id, token))
-    except Exception as trouble:
-        error.add_note(f"what was stored so far is still there: {type(trouble).__name__}: {trouble}")
+def _check_rows(rows: object) -> None:
+    if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable | AsyncIterable):
+        raise TypeError(
+            f"rows: expected an iterable of rows, or an asynchronous one, got {type(rows).__name__}"
+        )
+
+
+async def _settle(belongings: Belongings, run_id: str, name: str, token: str) -> None:
+    """Let what was stored under a token, and is not the dataset, go; or what was it before, if it is."""
+    # An answer may have been lost, and its write still be under way. None comes behind a later one of its
+    # backend, such as this, which never applies.
+    never = _manifest(belongings, run_id, name, token, [], None)._replace(if_version=_NO_VERSION)
+    await belongings.write([never])
+    standing = await belongings.result(dataset_id(run_id, name))
+    if standing is not None and info_of(standing).token == token:
+        await release(belongings, run_id, info_of(standing).replaced)
+    else:
+        await release(belongings, run_id, [token])
 
 
 async def _store_chunks(
     belongings: Belongings, run_id: str, token: str, rows: Iterable[Any] | AsyncIterable[Any]
 ) -> list[tuple[str, int]]:
     stored: list[tuple[str, int]] = []
-    async for chunk in _chunks(_encoded(belongings, rows)):
-        [digest] = await claim(belongings, run_id, token, [b'{"result":[' + b",".join(chunk) + b"]}"])
+    most = min(_BYTES, belongings.core.records.codec.max_bytes - len(_BEFORE + _BEHIND))
+    async for chunk in _chunks(_encoded(belongings, rows), most):
+        body = _BEFORE + b",".join(chunk) + _BEHIND
+        # To its end, or it would be under way while it is being settled
+        [digest] = await to_its_end(claim(belongings, run_id, token, [body]))
         stored.append((digest, len(chunk)))
     return stored
 
@@ -81,11 +113,11 @@ async def _encoded(belongings: Belongings, rows: Iterable[Any] | AsyncIterable[A
     number = 0
     async for row in _each(rows):
         try:
-            body = encode_values(row, (), {}, codec)
-        except Exception as error:
-            error.add_note(f"in row {number}, counted from 0")
-            raise
-        yield body[_START:-1] if row is not None else b"null"
+            # In a list, as deep as in its chunk, and as large as a chunk of it alone
+            body = codec.encode_fields({_FIELD: [row]})
+        except NotSerializable as error:
+            raise as_said(error, f"rows[{number}]", f"{_FIELD}[0]", _FIELD) from None
+        yield body[len(_BEFORE) : -len(_BEHIND)]
         number += 1
 
 
@@ -93,53 +125,65 @@ async def _each(rows: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:
     if isinstance(rows, AsyncIterable):
         async for row in rows:
             yield row
-    elif isinstance(rows, Iterable) and not isinstance(rows, str | bytes):
+    else:
         for row in rows:
             yield row
-    else:
-        raise TypeError(f"rows: expected an iterable or an asynchronous one, got {type(rows).__name__}")
 
 
-async def _chunks(rows: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+async def _chunks(rows: AsyncIterator[bytes], most: int) -> AsyncIterator[list[bytes]]:
+    """``most``: bytes of the rows of a chunk, unless it is one."""
     chunk: list[bytes] = []
     size = 0
     async for row in rows:
-        if chunk and (len(chunk) == _ROWS or size + len(row) > _BYTES):
+        if chunk and (len(chunk) == _ROWS or size + len(row) > most):
             yield chunk
             chunk, size = [], 0
         chunk.append(row)
-        size += len(row)
+        size += len(row) + len(b",")
     if chunk:
         yield chunk
 
 
 async def _replace(
     belongings: Belongings, run_id: str, name: str, token: str, chunks: list[tuple[str, int]]
-) -> DatasetInfo:
-    digest = hashlib.sha256("".join(each for each, _ in chunks).encode()).hexdigest()
-    value = {"token": token, "digest": digest, "chunks": [[each, rows] for each, rows in chunks]}
+) -> None:
     while True:
-        before = await belongings.result(dataset_id(run_id, name))
-        version = 0 if before is None else before.version
-        write = belongings.written(
-            dataset_id(run_id, name),
-            datasets_of(run_id),
-            value,
-            owner=standing_run(run_id),
-            if_version=version,
-        )
-        [outcome] = await belongings.write([write])
-        if _is_replaced(run_id, outcome):
+        standing = await belongings.result(dataset_id(run_id, name))
+        if standing is not None:  # whoever replaced that may not have got round to it
+            await release(belongings, run_id, info_of(standing).replaced)
+        write = _manifest(belongings, run_id, name, token, chunks, standing)
+        [outcome] = await to_its_end(belongings.write([write]))
+        if outcome.verdict is Verdict.OWNERLESS:
+            raise UnknownRun(run_id)
+        if outcome.is_applied:
             break
-    if before is not None:
-        await release(belongings, run_id, info_of(before).token)
-    return await info(belongings, run_id, name)
+    if standing is not None:
+        await release(belongings, run_id, [info_of(standing).token])
 
 
-def _is_replaced(run_id: str, outcome: Outcome) -> bool:
-    if outcome.verdict is Verdict.OWNERLESS:
-        raise UnknownRun(run_id)
-    return outcome.is_applied
+def _manifest(
+    belongings: Belongings,
+    run_id: str,
+    name: str,
+    token: str,
+    chunks: list[tuple[str, int]],
+    standing: TaskResult | None,
+) -> Write:
+    """What replaces ``standing``. Not by way of ``redact``, to which it would be a value like any other."""
+    value = {
+        "token": token,
+        "replaced": [] if standing is None else [info_of(standing).token],
+        "digest": hashlib.sha256("".join(each for each, _ in chunks).encode()).hexdigest(),
+        "chunks": [[each, rows] for each, rows in chunks],
+    }
+    return belongings.written(
+        dataset_id(run_id, name),
+        datasets_of(run_id),
+        None,
+        owner=standing_run(run_id),
+        if_version=0 if standing is None else standing.version,
+        body=belongings.core.records.codec.encode_fields({_FIELD: value}),
+    )
 
 
 async def info(belongings: Belongings, run_id: str, name: str) -> DatasetInfo:
@@ -160,6 +204,7 @@ def info_of(result: TaskResult) -> DatasetInfo:
         digest=said["digest"],
         saved_at=result.submitted_at,
         token=said["token"],
+        replaced=said["replaced"],
         chunks=chunks,
     )
 
@@ -190,13 +235,16 @@ async def _raise_missing(belongings: Belongings, run_id: str, name: str, dataset
 
 async def remove(belongings: Belongings, run_id: str, name: str) -> bool:
     """Remove it, and its chunks that nobody else claims; False if there is none."""
-    result = await belongings.result(dataset_id(check_run(run_id), check_key(name, "name")))
-    if result is None:
-        return False
-    async with belongings.core.life:
-        [is_removed] = await belongings.core.engine.remove([result.task_id], belongings.core.clock())
-    await release(belongings, run_id, info_of(result).token)
-    return is_removed
+    entry_id = dataset_id(check_run(run_id), check_key(name, "name"))
+    while True:
+        [entry] = await belongings.read([entry_id])
+        if entry is None:
+            return False
+        standing = info_of(belongings.core.records.decode(entry))
+        if await belongings.remove([entry_id], [Standing(entry.version, entry.check)]):
+            break
+    await release(belongings, run_id, [standing.token, *standing.replaced])
+    return True
 
 
 async def all_of(belongings: Belongings, run_id: str) -> list[DatasetInfo]:

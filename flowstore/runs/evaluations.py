@@ -12,28 +12,36 @@ from typing import Any, Final
 from flowstore._core.listing import results, walk
 from flowstore._core.viewing import View
 from flowstore._values.cache_keys import cache_key
-from flowstore.engine import Owner, Verdict
-from flowstore.errors import UnknownRun
-from flowstore.models import TaskResult
+from flowstore.engine import Owner, Verdict, Write
+from flowstore.errors import NotSerializable, UnknownRun
+from flowstore.models import TaskResult, TaskStatus
 from flowstore.runs.belongings import Belongings, children_of, standing_run
 from flowstore.runs.ids import (
+    as_said,
     check_key,
     check_run,
     evaluation_id,
     evaluations_of,
     group_of,
     key_of,
+    run_of,
     value_id,
 )
 from flowstore.runs.models import EvaluatedValue, Evaluation
 
 DEFAULT_EVALUATION: Final = "default"
+_OPEN: Final = TaskStatus.RUNNING
+"""The status of an evaluation, whose values need one that is not finished. It ends with its run."""
 
 
 def set_id(run_id: str, eval_id: str, config: Any) -> str:
     """The id of an evaluation: equal configs, however they are written, are one."""
     check_run(run_id)
-    return evaluation_id(run_id, cache_key(check_key(eval_id, "eval_id"), config))
+    check_key(eval_id, "eval_id")
+    try:
+        return evaluation_id(run_id, cache_key(eval_id, config))
+    except NotSerializable as error:
+        raise as_said(error, "config", "parts[1]") from None
 
 
 async def evaluate(
@@ -41,8 +49,9 @@ async def evaluate(
 ) -> None:
     """Write the values; those of a key that has one are replaced. Raises UnknownRun."""
     evaluation = set_id(run_id, eval_id, config)
+    owner = Owner(evaluation, is_open=True)
     writes = [
-        belongings.written(value_id(evaluation, check_key(key)), evaluation, value, owner=Owner(evaluation))
+        belongings.written(value_id(evaluation, check_key(key)), evaluation, value, owner=owner)
         for key, value in values
     ]
     while writes:
@@ -62,11 +71,18 @@ async def _begin(belongings: Belongings, run_id: str, evaluation: str, eval_id: 
         evaluations_of(run_id),
         {"eval_id": eval_id, "config": config},
         owner=standing_run(run_id),
+        status=_OPEN,
         is_first=True,
     )
     [outcome] = await belongings.write([begun])
     if outcome.verdict is Verdict.OWNERLESS:
         raise UnknownRun(run_id)
+
+
+def closed(belongings: Belongings, evaluation: str, owner: Owner) -> Write:
+    """What lets nobody add a value from now on."""
+    parent = evaluations_of(run_of(evaluation))
+    return belongings.written(evaluation, parent, None, owner=owner, status=TaskStatus.CANCELLED, body=b"{}")
 
 
 async def values(
@@ -85,7 +101,7 @@ async def value(belongings: Belongings, evaluation: str, key: str, view: View) -
 async def all_of(belongings: Belongings, run_id: str) -> list[Evaluation]:
     """The evaluations of a run, the oldest first."""
     core = belongings.core
-    listing = children_of(evaluations_of(check_run(run_id)))
+    listing = children_of(evaluations_of(check_run(run_id)), (_OPEN,))
     found = [result async for result in results(core, walk(core, listing))]
     if not found:
         return []

@@ -8,9 +8,11 @@ range of ids. Payloads are shared between runs, and named by their content.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from flowstore._values.facets import fixed_of
+from flowstore.errors import NotSerializable
 from flowstore.text import check_text
 
 MAX_RUN_BYTES: Final = 200
@@ -38,6 +40,22 @@ def check_group(group: str) -> str:
 
 def check_key(key: str, name: str = "key") -> str:
     return check_text(name, key, MAX_KEY_BYTES)
+
+
+def check_several(name: str, texts: Iterable[str]) -> Iterable[str]:
+    if isinstance(texts, str):
+        raise TypeError(f"{name}: expected several str, got the str {texts!r:.80}")
+    if not isinstance(texts, Iterable):
+        raise TypeError(f"{name}: expected several str, got {type(texts).__name__}")
+    return texts
+
+
+def as_said(error: NotSerializable, argument: str, *stored: str) -> NotSerializable:
+    """The error with the path from the argument of the caller, in place of one from where it is stored."""
+    for prefix in stored:
+        if error.path.startswith(prefix):
+            return type(error)(argument + error.path[len(prefix) :], error.reason)
+    return error
 
 
 def within(run_id: str) -> str:

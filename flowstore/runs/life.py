@@ -20,9 +20,9 @@ from flowstore._core.writing import applied
 from flowstore._trips.patience import patiently
 from flowstore._values.arguments import check_int
 from flowstore._values.records import DEFAULT_TTL
-from flowstore.errors import RunExists, RunInProgress, RunNotOpen, UnknownRun
+from flowstore.errors import NotSerializable, RunExists, RunInProgress, RunNotOpen, UnknownRun
 from flowstore.models import MAX_RETRIES, CancelRequest, TaskResult, as_error
-from flowstore.runs.ids import check_group, check_run
+from flowstore.runs.ids import as_said, check_group, check_run, check_several
 from flowstore.runs.models import MARK, PINNED, REMOVING, TOTAL
 from flowstore.task_error import TaskError
 from flowstore.text import MAX_NOTE_BYTES, check_text
@@ -42,9 +42,7 @@ class Beginning:
         self.group = None if group is None else check_group(group)
         self.config = config
         self.total = None if total is None else check_int("total", total, 0, 2**53)
-        if isinstance(labels, str):
-            raise TypeError(f"labels: expected several str, got the str {labels!r:.80}")
-        self.labels = frozenset(labels)
+        self.labels = frozenset(check_text("labels", label) for label in check_several("labels", labels))
         if MARK in self.labels:
             raise ValueError(f"labels: {MARK!r} is what flowstore itself marks runs with")
 
@@ -59,23 +57,32 @@ class Beginning:
             at=at,
         )
 
-    def differs_from(self, run: TaskResult) -> str | None:
+    def differs_from(self, standing: TaskResult, core: Core) -> str | None:
         """The argument that says something else than the run, if it says anything."""
-        stored = run.args[0] if run.args else None
-        if self.group is not None and self.group != run.task_name:
+        own = core.records.redacted(self.record(from_micros(core.clock())))
+        if self.group is not None and own.task_name != standing.task_name:
             return "group"
-        if self.config is not None and self.config != stored:
+        if self.config is not None and not _is_same(core, own.args, standing.args):
             return "config"
-        if self.labels and self.labels != run.labels - {MARK}:
+        if self.labels and own.labels != standing.labels:
             return "labels"
         return None
+
+
+def _is_same(core: Core, own: tuple[Any, ...], stored: tuple[Any, ...]) -> bool:
+    """Equal, or stored as the same bytes, as a NaN is."""
+    encode = core.records.codec.encode_fields
+    return own == stored or encode({"config": own}) == encode({"config": stored})
 
 
 async def start(core: Core, beginning: Beginning, resume: bool) -> TaskResult:
     """The record of the run, which is running now, in its first attempt or another one."""
     while True:
         run = beginning.record(from_micros(core.clock()))
-        [is_new] = await store_many(core, [run], DEFAULT_TTL, overwrite=False, create=True)
+        try:
+            [is_new] = await store_many(core, [run], DEFAULT_TTL, overwrite=False, create=True)
+        except NotSerializable as error:
+            raise as_said(error, "config", "args[0]", "args") from None
         if is_new:
             return run
         standing = await get(core, beginning.run_id)
@@ -83,7 +90,7 @@ async def start(core: Core, beginning: Beginning, resume: bool) -> TaskResult:
             continue  # removed in the meantime
         if not resume:
             raise RunExists(beginning.run_id, standing.status)
-        if (differs := beginning.differs_from(standing)) is not None:
+        if (differs := beginning.differs_from(standing, core)) is not None:
             raise RunExists(beginning.run_id, standing.status, differs)
         if (resumed := await _resume(core, beginning, standing)) is not None:
             return resumed
@@ -93,9 +100,11 @@ async def _resume(core: Core, beginning: Beginning, standing: TaskResult) -> Tas
     """Begin the attempt after the standing one; None if the run is not there any more."""
     begun: TaskResult | None = None
 
-    def step(run: TaskResult, at: datetime) -> TaskResult:
+    def step(run: TaskResult, at: datetime) -> TaskResult | None:
         nonlocal begun
         check_staying(run)
+        if run.submitted_at != standing.submitted_at:
+            return None  # removed, and started anew by somebody else, perhaps with another config
         if run.retries == MAX_RETRIES - 1:  # the last one is that of runs which are being removed
             raise RunNotOpen(run.task_id, run.status, run.retries)
         meta = {**run.meta} if beginning.total is None else {**run.meta, TOTAL: beginning.total}
@@ -104,8 +113,9 @@ async def _resume(core: Core, beginning: Beginning, standing: TaskResult) -> Tas
         )
         return begun
 
-    if not await step_one(core, beginning.run_id, step, with_body=True) or begun is None:
+    if not await step_one(core, beginning.run_id, step, with_body=True):
         return None
+    assert begun is not None
     return begun.model_copy(update={"args": standing.args})
 
 
@@ -117,6 +127,7 @@ async def end(
     core: Core, run_id: str, ended: Ended, attempt: int | None, patience: float = 0.0
 ) -> TaskResult:
     """End the run as ``ended`` says. Raises UnknownRun, and RunNotOpen if it is finished already."""
+    check_attempt(attempt)
     following: TaskResult | None = None
 
     def step(run: TaskResult, at: datetime) -> TaskResult:
@@ -125,9 +136,9 @@ async def end(
         following = ended(run, at)
         return following
 
-    check_run(run_id)
-    if await step_one(core, run_id, step, patience=patience) is None or following is None:
+    if not await step_one(core, check_run(run_id), step, patience=patience, is_outcome=True):
         raise UnknownRun(run_id)
+    assert following is not None
     return following
 
 
@@ -155,6 +166,7 @@ async def complete_with(
 ) -> TaskResult:
     """The same with a value, which has to be written together with the config."""
     check_run(run_id)
+    check_attempt(attempt)
     sent = Sent(is_outcome=True)
 
     async def complete() -> TaskResult:
@@ -209,6 +221,11 @@ async def mark_removing(core: Core, run_id: str, check: Callable[[TaskResult], N
 
 def is_removing(run: TaskResult) -> bool:
     return REMOVING in run.meta
+
+
+def check_attempt(attempt: int | None) -> None:
+    if attempt is not None:
+        check_int("attempt", attempt, 0, MAX_RETRIES - 1)  # the last one is no attempt: see ``_resume``
 
 
 def check_open(run: TaskResult, attempt: int | None) -> None:

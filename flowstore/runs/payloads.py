@@ -25,10 +25,20 @@ from typing import Any, Final
 from flowstore._core.core import steps
 from flowstore._core.viewing import View
 from flowstore.engine import Entry, Owner, Query, Standing, Verdict, Write
-from flowstore.errors import UnknownDataset, UnknownRun
+from flowstore.errors import NotSerializable, UnknownDataset, UnknownRun
 from flowstore.models import TaskStatus
 from flowstore.runs.belongings import BATCH, Belongings, standing_run
-from flowstore.runs.ids import BLOBS, blob_id, check_run, claim_id, claim_of, claims_of, group_of, run_of
+from flowstore.runs.ids import (
+    BLOBS,
+    as_said,
+    blob_id,
+    check_run,
+    claim_id,
+    claim_of,
+    claims_of,
+    group_of,
+    run_of,
+)
 from flowstore.text import check_text
 
 SHARED: Final = "shared"
@@ -53,11 +63,20 @@ async def claim(belongings: Belongings, run_id: str, token: str, bodies: Sequenc
     return digests
 
 
-def _claim(belongings: Belongings, claim: str, status: TaskStatus, owner: Owner) -> Write:
+def _claim(
+    belongings: Belongings, claim: str, status: TaskStatus, owner: Owner, if_version: int | None = None
+) -> Write:
     _, digest = claim_of(claim)
     facets = (claims_of(run_of(claim)),)
     return belongings.written(
-        claim, blob_id(digest), None, owner=owner, status=status, facets=facets, body=b"{}"
+        claim,
+        blob_id(digest),
+        None,
+        owner=owner,
+        status=status,
+        if_version=if_version,
+        facets=facets,
+        body=b"{}",
     )
 
 
@@ -69,7 +88,11 @@ async def claim_again(belongings: Belongings, claim: str) -> None:
 async def share(belongings: Belongings, run_id: str, value: Any) -> str:
     check_run(run_id)
     codec = belongings.core.records.codec
-    [digest] = await claim(belongings, run_id, SHARED, [codec.encode_fields({"result": value})])
+    try:
+        body = codec.encode_fields({"result": value})
+    except NotSerializable as error:
+        raise as_said(error, "value", "result") from None
+    [digest] = await claim(belongings, run_id, SHARED, [body])
     return digest
 
 
@@ -80,18 +103,13 @@ async def shared(belongings: Belongings, digest: str, view: View) -> Any:
     return view.decoded(belongings.core, entry).result
 
 
-async def claims(belongings: Belongings, run_id: str, token: str | None = None) -> AsyncIterator[list[str]]:
-    """The ids of the claims of a run, or of those with a token, in steps."""
-    async for entries in all_claims(belongings, run_id):
-        found = [entry.id for entry in entries]
-        yield [each for each in found if token is None or claim_of(each)[0] == token]
-
-
-async def all_claims(belongings: Belongings, run_id: str) -> AsyncIterator[list[Entry]]:
-    """Those that were given up as well, and should be gone."""
+async def claims(
+    belongings: Belongings, run_id: str, tokens: Collection[str] | None = None
+) -> AsyncIterator[list[Entry]]:
+    """The claims of a run, or of those with a token, in steps."""
     query = Query((_HELD, _GIVEN_UP), BATCH, ((claims_of(run_id),),), with_body=False)
     async for entries in scanned(belongings, query):
-        yield entries
+        yield [entry for entry in entries if tokens is None or claim_of(entry.id)[0] in tokens]
 
 
 def is_held(claim: Entry) -> bool:
@@ -118,16 +136,49 @@ async def scanned(belongings: Belongings, query: Query) -> AsyncIterator[list[En
         query = replace(query, after=entries[-1].position)
 
 
-async def release(belongings: Belongings, run_id: str, token: str | None = None) -> None:
-    """Give up the claims of a run, or of those with a token, and the payloads that nobody else claims."""
-    core = belongings.core
-    owner = Owner(run_id)  # in whatever state, but somebody else may have removed it together with the claims
-    async for found in claims(belongings, run_id, token):
-        await belongings.write([_claim(belongings, each, _GIVEN_UP, owner) for each in found])
-        await remove_unclaimed(belongings, {claim_of(each)[1] for each in found})
-        async with core.life:
-            for step in steps(found):
-                await core.engine.remove(step, core.clock())
+async def release(
+    belongings: Belongings,
+    run_id: str,
+    tokens: Collection[str] | None = None,
+    owner: Owner | None = None,
+) -> None:
+    """Give up the claims of a run, or of those with a token, and the payloads that nobody else claims.
+
+    ``owner``: the state in which the run has to stand; None: any. It ends once no such claim is left, or the
+    run is not there any more.
+    """
+    owner = Owner(run_id) if owner is None else owner
+    is_done = False
+    while not is_done:
+        is_done = True
+        async for found in claims(belongings, run_id, tokens):
+            given_up = await _give_up(belongings, found, owner)
+            if given_up is None:
+                return
+            is_done &= len(given_up) == len(found)
+            await remove_unclaimed(belongings, {claim_of(each)[1] for each in given_up})
+            await belongings.remove([*given_up], [*given_up.values()])
+
+
+async def _give_up(
+    belongings: Belongings, found: Sequence[Entry], owner: Owner
+) -> dict[str, Standing] | None:
+    """Those that are given up now, and as what they stand; None: their owner is gone.
+
+    Left out are those that somebody else has changed since they were read. Nothing else may be done to a
+    claim: it may be one of the next run of that id by now.
+    """
+    given_up = {
+        entry.id: Standing(entry.version, entry.check) for entry in found if entry.status == _GIVEN_UP
+    }
+    held = [entry for entry in found if entry.id not in given_up]
+    writes = [_claim(belongings, entry.id, _GIVEN_UP, owner, entry.version) for entry in held]
+    for entry, write, outcome in zip(held, writes, await belongings.write(writes), strict=True):
+        if outcome.verdict is Verdict.OWNERLESS:
+            return None
+        if outcome.is_applied:
+            given_up[entry.id] = Standing(entry.version + 1, write.entry.check)
+    return given_up
 
 
 async def remove_unclaimed(belongings: Belongings, digests: Collection[str]) -> int:
@@ -141,9 +192,7 @@ async def remove_unclaimed(belongings: Belongings, digests: Collection[str]) -> 
             continue
         async with core.life:
             counts = await core.engine.count([group_of(entry.id) for entry in entries])
-            free = [entry for entry, each in zip(entries, counts, strict=True) if not each.get(_HELD)]
-            if free:
-                standing = [Standing(entry.version, entry.check) for entry in free]
-                ids = [entry.id for entry in free]
-                removed += sum(await core.engine.remove(ids, core.clock(), standing))
+        free = [entry for entry, each in zip(entries, counts, strict=True) if not each.get(_HELD)]
+        standing = [Standing(entry.version, entry.check) for entry in free]
+        removed += await belongings.remove([entry.id for entry in free], standing)
     return removed

@@ -9,15 +9,16 @@ from typing import Any, Final, Literal
 from flowstore._core.core import Core
 from flowstore._core.listing import page, results, walk
 from flowstore._core.viewing import View
-from flowstore._values.arguments import check_int, check_status
+from flowstore._values.arguments import check_status
+from flowstore._values.records import new_token
 from flowstore._values.typed import TypeForm, typed_of
 from flowstore.engine import Owner, Verdict, Write
 from flowstore.errors import UnknownRun, UnknownTask
 from flowstore.features.checkpoints import Checkpoints
 from flowstore.models import StatusName, T, TaskStatus, Unreadable, as_error
 from flowstore.runs.belongings import Belongings, children_of, open_run
-from flowstore.runs.ids import check_key, check_run, key_of, record_id
-from flowstore.runs.life import refusal
+from flowstore.runs.ids import check_key, check_run, check_several, key_of, record_id
+from flowstore.runs.life import check_attempt, refusal
 from flowstore.runs.models import RecordPage, RunRecord, UnreadableItem, record_of
 from flowstore.task_error import TaskError
 
@@ -38,7 +39,7 @@ class Appending:
     owner: Owner
 
     def written(self, belongings: Belongings, key: str | None, value: Any) -> Write:
-        own = belongings.new_key() if key is None else check_key(key)
+        own = new_token() if key is None else check_key(key)
         return belongings.written(
             record_id(self.run_id, own),
             self.run_id,
@@ -60,8 +61,7 @@ def appending(
     check_run(run_id)
     if keep not in _KEPT:
         raise ValueError(f"keep: expected 'last' or 'first', got {keep!r:.80}")
-    if attempt is not None:
-        check_int("attempt", attempt, 0)
+    check_attempt(attempt)
     stored = None if error is None else as_error(error)
     return Appending(
         run_id, check_status("status", status), stored, keep == "first", open_run(run_id, attempt)
@@ -79,12 +79,14 @@ async def append(
     return [outcome.is_applied for outcome in outcomes]
 
 
-def pairs(records: Any) -> Iterator[tuple[str | None, Any]]:
+def pairs(records: Any, name: str = "records") -> Iterator[tuple[Any, Any]]:
     """Keys and values of a mapping, or of pairs. Raises TypeError for anything else."""
     found = records.items() if hasattr(records, "items") else records
+    if not isinstance(found, Iterable):
+        raise TypeError(f"{name}: expected a mapping or pairs of key and value, got {type(found).__name__}")
     for number, pair in enumerate(found):
         if not isinstance(pair, tuple) or len(pair) != 2:
-            raise TypeError(f"records[{number}]: expected a pair of key and value, got {type(pair).__name__}")
+            raise TypeError(f"{name}[{number}]: expected a pair of key and value, got {type(pair).__name__}")
         yield pair
 
 
@@ -100,15 +102,9 @@ async def existing(belongings: Belongings, run_id: str, keys: Sequence[str]) -> 
 async def missing(
     belongings: Belongings, run_id: str, keys: Iterable[str], statuses: tuple[TaskStatus, ...]
 ) -> list[str]:
-    wanted = list(dict.fromkeys(check_key(key, "keys") for key in _several(keys)))
+    wanted = list(dict.fromkeys(check_key(key, "keys") for key in check_several("keys", keys)))
     found = await existing(belongings, run_id, wanted)
     return [key for key, status in zip(wanted, found, strict=True) if status not in statuses]
-
-
-def _several(keys: Iterable[str]) -> Iterable[str]:
-    if isinstance(keys, str):
-        raise TypeError(f"keys: expected several str, got the str {keys!r:.80}")
-    return keys
 
 
 async def by_key(belongings: Belongings, run_id: str, key: str, as_: TypeForm[T]) -> RunRecord[T] | None:

@@ -3,20 +3,30 @@
 The run is marked first: it gets an attempt that no run has, and the storage refuses from then on whatever
 somebody wants to add to it. Its own record goes last. Until then a call that is repeated finds it and carries
 on, and no other run can begin under its id, whose records would be taken for those of this one.
+
+Several may remove the same run, and one of them may be so late that the others have ended and another run of
+that id has begun. So before each step one looks whether the run is still the one that was marked. What was
+listed before belonged to it then, and is removed only as it was listed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from flowstore._core.core import steps
 from flowstore._core.storing import get
-from flowstore.errors import RunNotOpen, UnknownRun
-from flowstore.models import TaskResult
+from flowstore._values.records import stages_of_attempt
+from flowstore.engine import Entry, Owner, Standing, Verdict
+from flowstore.errors import RunInProgress, RunNotOpen, UnknownRun
+from flowstore.models import MAX_RETRIES, TaskResult
 from flowstore.runs.belongings import Belongings
+from flowstore.runs.evaluations import closed
 from flowstore.runs.ids import check_run, datasets_of, evaluations_of
 from flowstore.runs.life import WITHOUT_VALUES, cancelled, check_finished, end, mark_removing
 from flowstore.runs.payloads import release
+
+_REMOVING: Final = stages_of_attempt(MAX_RETRIES)
 
 
 async def remove_run(
@@ -30,16 +40,32 @@ async def remove_run(
 
     ``check`` raises for a run, as it stands, that is to stay after all.
     """
-    core = belongings.core
-    run = await get(core, check_run(run_id), WITHOUT_VALUES)
-    if run is None:
+    if not await _mark(belongings, check_run(run_id), force, check):
         return False
-    if force and not run.is_finished:
-        await _cancel(belongings, run_id)
-    if not await mark_removing(core, run_id, check):
+    [entry] = await belongings.read([run_id], with_body=False)
+    if entry is None or not _REMOVING[0] <= entry.stage <= _REMOVING[1]:
         return False  # somebody else has removed it
-    await _sweep(belongings, run_id)
-    return bool(await _remove(belongings, [run_id]))
+    try:
+        return await _Doomed(belongings, entry).remove()
+    except _Gone:
+        return False
+
+
+async def _mark(
+    belongings: Belongings, run_id: str, force: bool, check: Callable[[TaskResult], None]
+) -> bool:
+    core = belongings.core
+    while True:
+        run = await get(core, run_id, WITHOUT_VALUES)
+        if run is None:
+            return False
+        if force and not run.is_finished:
+            await _cancel(belongings, run_id)
+        try:
+            return await mark_removing(core, run_id, check)
+        except RunInProgress:
+            if not force:  # else somebody has resumed it in between
+                raise
 
 
 async def _cancel(belongings: Belongings, run_id: str) -> None:
@@ -49,26 +75,53 @@ async def _cancel(belongings: Belongings, run_id: str) -> None:
         return
 
 
-async def _sweep(belongings: Belongings, run_id: str) -> None:
-    await remove_children(belongings, run_id)
-    async for evaluations in belongings.walk(evaluations_of(run_id)):
-        for entry in evaluations:
-            await remove_children(belongings, entry.id)
-            await _remove(belongings, [entry.id])  # it takes no more values
-            await remove_children(belongings, entry.id)
-    await remove_children(belongings, datasets_of(run_id))
-    await release(belongings, run_id)
+class _Gone(Exception):
+    """Somebody else has removed the run, and what has its id now is another one."""
 
 
-async def remove_children(belongings: Belongings, parent: str) -> None:
-    async for entries in belongings.walk(parent):
-        await _remove(belongings, [entry.id for entry in entries])
+class _Doomed:
+    """A run that was marked, whose record is ``entry``. Its methods raise _Gone."""
 
+    def __init__(self, belongings: Belongings, entry: Entry) -> None:
+        self._belongings = belongings
+        self._run_id = entry.id
+        self._standing = Standing(entry.version, entry.check)
+        self._owner = Owner(entry.id, *_REMOVING)
 
-async def _remove(belongings: Belongings, ids: list[str]) -> int:
-    core, removed = belongings.core, 0
-    async with core.life:
-        for step in steps(ids):
-            await core.engine.room()
-            removed += sum(await core.engine.remove(step, core.clock()))
-    return removed
+    async def remove(self) -> bool:
+        run_id = self._run_id
+        await self._remove_children(run_id)
+        async for evaluations in self._belongings.walk(evaluations_of(run_id)):
+            for evaluation in evaluations:
+                await self._remove_evaluation(evaluation.id)
+        await self._remove_children(datasets_of(run_id))
+        await release(self._belongings, run_id, owner=self._owner)
+        return bool(await self._belongings.remove([run_id], [self._standing]))
+
+    async def _remove_evaluation(self, evaluation: str) -> None:
+        [outcome] = await self._belongings.write([closed(self._belongings, evaluation, self._owner)])
+        if outcome.verdict is Verdict.OWNERLESS:
+            raise _Gone
+        await self._remove_children(evaluation)
+        # Last, or the values that are left after an interruption would be in no listing
+        [entry] = await self._belongings.read([evaluation], with_body=False)
+        if entry is not None:
+            await self._remove([entry])
+
+    async def _remove_children(self, parent: str) -> None:
+        async for entries in self._belongings.walk(parent):
+            await self._remove(entries)
+
+    async def _remove(self, entries: Sequence[Entry]) -> None:
+        belongings, core = self._belongings, self._belongings.core
+        [run] = await belongings.read([self._run_id], with_body=False)
+        if run is None or (run.version, run.check) != self._standing:
+            raise _Gone
+        readable = [entry for entry in entries if entry.status]
+        standing = [Standing(entry.version, entry.check) for entry in readable]
+        await belongings.remove([entry.id for entry in readable], standing)
+        # What is no record stands as nothing that one could name
+        others = [entry.id for entry in entries if not entry.status]
+        async with core.life:
+            for step in steps(others):
+                await core.engine.remove(step, core.clock())

@@ -132,10 +132,18 @@ class RunningRun:
     async def __aenter__(self) -> Self:
         if self._running is not None:
             raise RuntimeError(f"run {self.run_id!r}: entered twice; call run() for each block")
+        try:
+            await to_its_end(self._begin())
+        except BaseException as error:
+            if self._running is not None:  # without a block nothing else would ever end it
+                await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    async def _begin(self) -> None:
         self._running = await start(self._core, self._beginning, self._resume)
         if self.attempt:
             self.checkpoint = await Checkpoints(self._core).latest(self.run_id)
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -24,7 +24,7 @@ from flowstore._values.arguments import (
 )
 from flowstore._values.typed import TypeForm
 from flowstore.features.checkpoints import Checkpoint, Checkpoints
-from flowstore.models import FINISHED, Statuses, StatusName, T, TaskStatus
+from flowstore.models import FINISHED, Statuses, StatusName, T, TaskResult, TaskStatus
 from flowstore.runs import evaluations, life, records
 from flowstore.runs.archive import RunsArchive
 from flowstore.runs.belongings import Belongings
@@ -140,24 +140,21 @@ class Runs:
         core = self._core
         if result is not None:
             return run_of_result(await life.complete_with(core, run_id, result, attempt))
-        await life.end(core, run_id, life.completed, attempt)
-        return await self._standing(run_id)
+        return await self._as_ended(await life.end(core, run_id, life.completed, attempt))
 
     async def fail(self, run_id: str, error: BaseException | TaskError, *, attempt: int | None = None) -> Run:
         """End the run as failed with ``error``. Raises as ``complete`` does."""
-        await life.end(self._core, run_id, life.failed(error), attempt)
-        return await self._standing(run_id)
+        return await self._as_ended(await life.end(self._core, run_id, life.failed(error), attempt))
 
     async def cancel(self, run_id: str, reason: str | None = None, *, attempt: int | None = None) -> Run:
         """End the run as cancelled: what it still appends is refused. Raises as ``complete`` does."""
-        await life.end(self._core, run_id, life.cancelled(reason), attempt)
-        return await self._standing(run_id)
+        return await self._as_ended(await life.end(self._core, run_id, life.cancelled(reason), attempt))
 
-    async def _standing(self, run_id: str) -> Run:
-        run = await self.get(run_id)
-        if run is None:
-            raise await life.refusal(self._core, run_id)
-        return run
+    async def _as_ended(self, result: TaskResult) -> Run:
+        """With its values, unless somebody has removed or resumed it by now."""
+        ended, run = run_of_result(result), await self.get(result.task_id)
+        is_standing = run is not None and (run.attempt, run.status) == (ended.attempt, ended.status)
+        return run if run is not None and is_standing else ended
 
     async def get(self, run_id: str) -> Run | None:
         """The run; None if there is none. Raises UnreadableRecord."""
@@ -320,10 +317,15 @@ class Runs:
         await evaluations.evaluate(self._belongings, run_id, [(key, value)], eval_id, config)
 
     async def evaluate_many(
-        self, run_id: str, values: Mapping[str, Any], *, eval_id: str = "default", config: Any = None
+        self,
+        run_id: str,
+        values: Mapping[str, Any] | Iterable[tuple[str, Any]],
+        *,
+        eval_id: str = "default",
+        config: Any = None,
     ) -> None:
         """``evaluate`` each key with its value. All are encoded before the first is sent."""
-        await evaluations.evaluate(self._belongings, run_id, values.items(), eval_id, config)
+        await evaluations.evaluate(self._belongings, run_id, records.pairs(values, "values"), eval_id, config)
 
     def evaluations(
         self, run_id: str, eval_id: str = "default", config: Any = None, *, as_: TypeForm[T] = None

@@ -44,7 +44,7 @@ async def size_of(belongings: Belongings, run_ids: AsyncIterable[str]) -> RunSiz
         )
         payloads += await _sum_below(belongings, datasets_of(run_id))
         async for found in claims(belongings, run_id):
-            new = {claim_of(each)[1] for each in found} - counted
+            new = {claim_of(each.id)[1] for each in found} - counted
             counted |= new
             payloads += await _sum_of(belongings, [blob_id(digest) for digest in new])
     return RunSize(

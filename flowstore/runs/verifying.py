@@ -31,7 +31,6 @@ from flowstore.runs.ids import (
 from flowstore.runs.listing import ids_of_runs
 from flowstore.runs.payloads import (
     SHARED,
-    all_claims,
     claim_again,
     is_held,
     release,
@@ -83,7 +82,7 @@ class RunVerifier(Verifier):
         datasets = {dataset.token: dataset async for dataset in self._datasets(run_id)}
         abandoned: set[str] = set()
         claimed: set[tuple[str, str]] = set()
-        async for entries in all_claims(self._belongings, run_id):
+        async for entries in claims(self._belongings, run_id):
             there = await self._are_there([blob_id(claim_of(entry.id)[1]) for entry in entries])
             for entry, is_there in zip(entries, there, strict=True):
                 token, digest = claim_of(entry.id)
@@ -96,7 +95,7 @@ class RunVerifier(Verifier):
                     yield _finding(FlawKind.MISSING, entry.id, "payload", f"{digest} is not there")
         for token in abandoned:
             if self._repair:
-                await release(self._belongings, run_id, token)
+                await release(self._belongings, run_id, [token])
             reason = "a dataset that was never saved to its end has payloads"
             yield _finding(FlawKind.ORPHANED, run_id, f"claims {token}", reason, self._repair)
         for dataset in datasets.values():

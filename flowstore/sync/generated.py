@@ -1325,7 +1325,12 @@ class Runs(Face[AsyncRuns]):
         self._run(call)
 
     def evaluate_many(
-        self, run_id: str, values: Mapping[str, Any], *, eval_id: str = "default", config: Any = None
+        self,
+        run_id: str,
+        values: Mapping[str, Any] | Iterable[tuple[str, Any]],
+        *,
+        eval_id: str = "default",
+        config: Any = None,
     ) -> None:
         """``evaluate`` each key with its value. All are encoded before the first is sent."""
         call = self._its.evaluate_many(run_id, values, eval_id=eval_id, config=config)

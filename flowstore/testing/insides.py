@@ -172,6 +172,14 @@ def core_of_runs(backend: BaseResultBackend) -> Core:
     return backend.runs._core
 
 
+def faulty_runs(backend: BaseResultBackend) -> EngineFaults:
+    """Put faults between the runs of the backend and their engine, and return them."""
+    core = core_of_runs(backend)
+    faults = EngineFaults(core.engine)
+    core.engine = faults
+    return faults
+
+
 async def damage_record(backend: BaseResultBackend, run_id: str, key: str) -> None:
     """Change what is stored of a record of a run: it no longer has its checksum."""
     core = core_of_runs(backend)

@@ -12,7 +12,7 @@ crowd of such clients.
 
 from flowstore.testing.faults.cancelling import cancel_at_each_await
 from flowstore.testing.faults.crowd import crowd
-from flowstore.testing.faults.engine import FAILURES, EngineFaults
+from flowstore.testing.faults.engine import FAILURES, EngineFaults, ProcessDied
 from flowstore.testing.faults.hints import Mute, UnreliableHints
 from flowstore.testing.faults.history import History, NotExplained, Recorder
 from flowstore.testing.faults.proxy import Proxy
@@ -24,6 +24,7 @@ __all__ = [
     "History",
     "Mute",
     "NotExplained",
+    "ProcessDied",
     "Proxy",
     "Recorder",
     "ShuffleLoop",

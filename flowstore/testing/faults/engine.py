@@ -62,6 +62,10 @@ class _Fault:
     is_carried_out: bool
 
 
+class ProcessDied(BaseException):
+    """What every call of an engine raises after ``EngineFaults.die``: nobody can clean up any more."""
+
+
 class EngineFaults(UnreliableHints):
     """``inner``, which fails when told to by ``fail`` or ``slow``. Without that it does nothing.
 
@@ -75,6 +79,11 @@ class EngineFaults(UnreliableHints):
         super().__init__(inner, seed, lost=lost, doubled=doubled, delay=delay)
         self.calls: Counter[str] = Counter()
         self._faults: dict[str, _Fault] = {}
+        self._calls_left: int | None = None
+
+    def die(self, after: int) -> None:
+        """Let each call raise ProcessDied once ``after`` were made, until ``heal``."""
+        self._calls_left = after
 
     def fail(
         self,
@@ -97,12 +106,23 @@ class EngineFaults(UnreliableHints):
         for verb in verbs:
             self._faults[verb] = _Fault(None, delay, 0, times, is_carried_out)
 
+    @property
+    def pending(self) -> set[str]:
+        """The verbs that still have a fault before them."""
+        return {*self._faults}
+
     def heal(self, *verbs: str) -> None:
         """End the faults of ``verbs``; of all, if none is given."""
+        if not verbs:
+            self._calls_left = None
         for verb in verbs or [*self._faults]:
             self._faults.pop(verb, None)
 
     async def _call(self, verb: str, call: Callable[[], Awaitable[T]]) -> T:
+        if self._calls_left is not None:
+            if not self._calls_left:
+                raise ProcessDied
+            self._calls_left -= 1
         self.calls[verb] += 1
         fault = self._due(verb)
         if fault is None:

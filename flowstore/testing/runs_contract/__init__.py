@@ -1,7 +1,8 @@
 """The contract of runs, for authors of storages.
 
-Subclass ``RunsContract`` in a test module and give it the fixture ``make_backend`` of ``BackendContract``. It
-needs the extra ``flowstore[testing]``: pytest, pytest-asyncio and hypothesis.
+Subclass ``RunsContract`` in a test module and give it the fixture ``make_backend`` of ``BackendContract``,
+and ``shared_url`` if other processes can use the storage. It needs the extra ``flowstore[testing]``: pytest,
+pytest-asyncio and hypothesis.
 """
 
 from pkgutil import iter_modules
@@ -13,9 +14,11 @@ pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in iter_
 # Imported late (E402): pytest rewrites the asserts of a module only if told before its import.
 from flowstore.testing.runs_contract.archiving import RunArchiveContract  # noqa: E402
 from flowstore.testing.runs_contract.blocks import RunBlocksContract  # noqa: E402
+from flowstore.testing.runs_contract.breaking import RunBreakingContract  # noqa: E402
 from flowstore.testing.runs_contract.datasets import RunDatasetsContract  # noqa: E402
 from flowstore.testing.runs_contract.evaluating import RunEvaluationsContract  # noqa: E402
 from flowstore.testing.runs_contract.living import RunLifeContract  # noqa: E402
+from flowstore.testing.runs_contract.racing import RunRacingContract  # noqa: E402
 from flowstore.testing.runs_contract.recording import RunRecordsContract  # noqa: E402
 from flowstore.testing.runs_contract.removing import RunRemovalContract  # noqa: E402
 from flowstore.testing.runs_contract.retaining import RunRetentionContract  # noqa: E402
@@ -34,5 +37,10 @@ class RunsContract(
     RunRetentionContract,
     RunVerifyingContract,
     RunArchiveContract,
+    RunRacingContract,
+    RunBreakingContract,
 ):
-    """What runs promise on every storage. Override the fixture ``make_backend`` and nothing else."""
+    """What runs promise on every storage.
+
+    Override the fixture ``make_backend``, and ``shared_url`` where other processes can use the storage.
+    """

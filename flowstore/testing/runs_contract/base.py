@@ -7,6 +7,9 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
+from flowstore import BaseResultBackend
+from flowstore.testing.insides import core_of_runs
+
 VALUES: Final[list[Any]] = [
     *(None, True, 0, -1, 2**70, 1.5, -0.0, float("inf"), "", "text", "\x00\ud7ff\U0001f600", b"\x00\xff"),
     *([], {}, (), [1, (2, {3})], {"a": {"b": [None]}}, {1: "one", (2, 3): "pair"}, {"$tuple": [1]}),
@@ -15,3 +18,11 @@ VALUES: Final[list[Any]] = [
     "x" * 10_000,
 ]
 """One of each kind that can be stored."""
+
+
+async def stored(backend: BaseResultBackend) -> int:
+    """How many entries of any kind there are."""
+    core = core_of_runs(backend)
+    async with core.life:
+        [counts] = await core.engine.count([("",)])
+    return sum(counts.values())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 
-from flowstore import BaseResultBackend, RunExists, RunNotOpen, TaskStatus
+from flowstore import BaseResultBackend, RunExists, RunNotOpen, StorageUnavailable, TaskStatus
 from flowstore.testing.contract.base import Contract
+from flowstore.testing.insides import core_of_runs, faulty_runs
 
 
 class RunBlocksContract(Contract):
@@ -100,6 +102,40 @@ class RunBlocksContract(Contract):
         await backend.runs.start("r")
         seqs = await asyncio.gather(*(backend.runs.checkpoint("r", n) for n in range(50)))
         assert sorted(seqs) == [*range(1, 51)]
+
+    async def test_a_block_that_does_not_get_in(self, backend: BaseResultBackend) -> None:
+        """Its attempt had begun, and has failed with that: nobody would end it otherwise."""
+        await backend.runs.start("r")
+        await backend.runs.checkpoint("r", 1)
+        faults = faulty_runs(backend)
+        faults.fail("items", error=StorageUnavailable("injected"))
+        with pytest.raises(StorageUnavailable):
+            async with backend.runs.run("r", resume=True):
+                pytest.fail("the block was entered")
+        failed = await backend.runs.get("r")
+        assert failed is not None
+        assert (failed.status, failed.attempt) == (TaskStatus.FAILED, 1)
+        assert failed.error is not None
+        assert failed.error.message == "injected"
+
+    @pytest.mark.parametrize("result", [None, "done"])
+    async def test_an_end_whose_answer_is_lost(self, backend: BaseResultBackend, result: Any) -> None:
+        """It was stored all the same, and is known again, though somebody has pinned the run since."""
+        core = core_of_runs(backend)
+        write = core.engine.write
+
+        async def lost(*given: Any, **named: Any) -> Any:
+            core.engine.write = write  # type: ignore[method-assign]
+            await write(*given, **named)
+            await backend.runs.pin("r")
+            raise StorageUnavailable("injected")
+
+        async with backend.runs.run("r", patience=30) as run:
+            run.result = result
+            core.engine.write = lost  # type: ignore[method-assign]
+        ended = await backend.runs.get("r")
+        assert ended is not None
+        assert (ended.status, ended.result, ended.is_pinned) == (TaskStatus.SUCCESS, result, True)
 
     async def test_another_attempt_takes_over(self, backend: BaseResultBackend) -> None:
         """The block of before is refused, and does not end the run of its successor."""

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
-from flowstore import BaseResultBackend, DatasetReplaced, NotSerializable, UnknownDataset
-from flowstore.testing.contract.base import Contract
+from flowstore import BaseResultBackend, DatasetReplaced, NotSerializable, StorageUnavailable, UnknownDataset
+from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.contract.values import is_same
-from flowstore.testing.insides import core_of_runs
-from flowstore.testing.runs_contract.base import VALUES
+from flowstore.testing.insides import core_of_runs, faulty_runs
+from flowstore.testing.runs_contract.base import VALUES, stored
 
 
 async def loaded(backend: BaseResultBackend, run_id: str, name: str = "default") -> list[Any]:
     return [row async for row in backend.runs.datasets.load(run_id, name)]
+
+
+def nested(levels: int) -> list[Any]:
+    row: list[Any] = []
+    for _ in range(levels - 1):
+        row = [row]
+    return row
 
 
 async def payloads(backend: BaseResultBackend) -> int:
@@ -106,7 +114,10 @@ class RunDatasetsContract(Contract):
         await backend.runs.datasets.save("r", ["good"])
         with pytest.raises(NotSerializable) as caught:
             await backend.runs.datasets.save("r", [*range(1_200), object()])
-        assert caught.value.__notes__ == ["in row 1200, counted from 0"]
+        assert caught.value.path == "rows[1200]"
+        with pytest.raises(NotSerializable) as caught:
+            await backend.runs.datasets.save("r", [0, {"a": [object()]}])
+        assert caught.value.path == "rows[1]['a'][0]"
 
         def broken() -> Iterator[int]:
             yield from range(600)
@@ -116,6 +127,92 @@ class RunDatasetsContract(Contract):
             await backend.runs.datasets.save("r", broken())
         assert await loaded(backend, "r") == ["good"]
         assert await payloads(backend) == 1
+
+    @pytest.mark.parametrize("is_carried_out", [False, True])
+    @pytest.mark.parametrize("verb", ["write", "read", "scan", "count", "remove"])
+    async def test_a_save_that_meets_trouble(
+        self, backend: BaseResultBackend, verb: str, is_carried_out: bool
+    ) -> None:
+        """Once, at any of its calls: one dataset or the other stands, whole, and nothing else is left."""
+        await backend.runs.start("r")
+        old, new = ["same"] * 500 + ["old"], ["same"] * 500 + ["new"]
+        faults = faulty_runs(backend)
+        for skip in itertools.count():
+            await backend.runs.datasets.save("r", old)
+            trouble = StorageUnavailable("injected")
+            faults.fail(verb, error=trouble, skip=skip, is_carried_out=is_carried_out)
+            try:
+                await backend.runs.datasets.save("r", new)
+            except StorageUnavailable:
+                is_failed = True
+            else:
+                is_failed = False
+            is_met = verb not in faults.pending
+            faults.heal()
+            rows = await loaded(backend, "r")
+            assert rows in ((old, new) if is_failed else (new,)), f"call {skip}"
+            assert await payloads(backend) == 2, f"call {skip}"
+            if not is_met:
+                break
+        assert skip, f"{verb} was never called"
+        assert await backend.runs.delete("r", force=True)
+        assert await stored(backend) == 0
+
+    async def test_a_save_or_a_deletion_that_is_overtaken(self, backend: BaseResultBackend) -> None:
+        """By another save: what is removed is what was looked at, and its chunks with it."""
+        await backend.runs.start("r")
+        await backend.runs.datasets.save("r", ["old"])
+        core = core_of_runs(backend)
+        read = core.engine.read
+
+        async def overtaken(*given: Any, **named: Any) -> Any:
+            core.engine.read = read  # type: ignore[method-assign]
+            found = await read(*given, **named)
+            await backend.runs.datasets.save("r", ["other"])
+            return found
+
+        core.engine.read = overtaken  # type: ignore[method-assign]
+        await backend.runs.datasets.save("r", ["new"])
+        assert await loaded(backend, "r") == ["new"]
+        assert await payloads(backend) == 1
+        core.engine.read = overtaken  # type: ignore[method-assign]
+        assert await backend.runs.datasets.delete("r")
+        assert await backend.runs.datasets.all("r") == []
+        assert await payloads(backend) == 0
+
+    async def test_rows_at_the_limits(self, make_backend: MakeBackend) -> None:
+        """What is saved can be loaded: chunks are no larger than values may be, and no deeper."""
+        async with make_backend(max_result_bytes=2_000) as backend:
+            await backend.runs.start("r")
+            for rows in (["x" * 90] * 100, ["x" * (2_000 - len('{"result":[""]}'))] * 3, [nested(99)]):
+                await backend.runs.datasets.save("r", rows)
+                assert await loaded(backend, "r") == rows
+            for row in ("x" * (2_000 - len('{"result":""}')), nested(100)):
+                with pytest.raises(NotSerializable, match=r"^rows\[1\]"):
+                    await backend.runs.datasets.save("r", [0, row])
+            assert await payloads(backend) == 1
+
+    async def test_redact_is_not_for_manifests(self, make_backend: MakeBackend) -> None:
+        """It is for values of users, and may well hide what looks like a secret."""
+
+        def redact(result: Any) -> Any:
+            if not isinstance(result.result, dict):
+                return result
+            return result.model_copy(update={"result": dict.fromkeys(result.result, "***")})
+
+        async with make_backend(redact=redact) as backend:
+            await backend.runs.start("r")
+            await backend.runs.datasets.save("r", [1])
+            await backend.runs.datasets.save("r", [2])
+            assert await loaded(backend, "r") == [2]
+            assert await payloads(backend) == 1
+
+    @pytest.mark.parametrize("rows", ["text", b"bytes", {"a": 1}, 7, None])
+    async def test_what_is_no_rows(self, backend: BaseResultBackend, rows: Any) -> None:
+        await backend.runs.start("r")
+        with pytest.raises(TypeError, match=f"rows: expected .* got {type(rows).__name__}"):
+            await backend.runs.datasets.save("r", rows)
+        assert await stored(backend) == 1
 
     async def test_many_who_save_at_once(self, backend: BaseResultBackend) -> None:
         """One of them stands, whole, and nothing is left of the others."""

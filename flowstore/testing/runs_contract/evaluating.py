@@ -80,10 +80,13 @@ class RunEvaluationsContract(Contract):
                 await backend.runs.evaluate(*arguments)
         with pytest.raises(ValueError, match="eval_id: expected"):
             await backend.runs.evaluate("r", "k", 1, eval_id="")
-        with pytest.raises(NotSerializable):
+        with pytest.raises(NotSerializable, match=r"^value: "):
             await backend.runs.evaluate("r", "k", object())
-        with pytest.raises(NotSerializable):
-            await backend.runs.evaluate("r", "k", 1, config=object())
+        with pytest.raises(NotSerializable, match=r"^config\['a'\]: "):
+            await backend.runs.evaluate("r", "k", 1, config={"a": object()})
+        nothing: Any = None
+        with pytest.raises(TypeError, match="values: expected a mapping or pairs"):
+            await backend.runs.evaluate_many("r", nothing)
         with pytest.raises(UnknownRun):
             await backend.runs.evaluate("no", "k", 1)
         assert await backend.runs.all_evaluations("r") == []

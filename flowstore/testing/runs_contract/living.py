@@ -22,6 +22,7 @@ from flowstore import (
 )
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
+from flowstore.testing.insides import core_of_runs
 from flowstore.testing.support import START
 
 BAD_IDS: list[Any] = ["", 7, None, "x" * 201, "\ud800", "a\x1fb", "tab\t", "\x00", "del\x7f"]
@@ -114,6 +115,42 @@ class RunLifeContract(Contract):
                 await backend.runs.start("r", **other, resume=True)
         assert await backend.runs.get("r") == same
 
+    async def test_resumed_with_a_config_that_is_not_stored_as_it_is(self, make_backend: MakeBackend) -> None:
+        """As ``redact`` hides some of it; and one that is not even equal to itself."""
+
+        def redact(result: Any) -> Any:
+            return result.model_copy(update={"args": ({**result.args[0], "secret": "***"},)})
+
+        async with make_backend(redact=redact) as backend:
+            for attempt in (0, 1):
+                config = {"secret": "x", "rate": float("nan")}
+                run = await backend.runs.start("r", config=config, resume=True)
+                assert run.attempt == attempt
+            with pytest.raises(RunExists, match="another config"):
+                await backend.runs.start("r", config={"secret": "x", "rate": 1}, resume=True)
+
+    async def test_resumed_while_it_is_replaced(self, make_backend: MakeBackend) -> None:
+        """By a new run of that id, which began with something else: nobody takes it for the one before."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            await backend.runs.start("r", config="old")
+            core = core_of_runs(backend)
+            read = core.engine.read
+
+            async def replaced(*given: Any, **named: Any) -> Any:
+                core.engine.read = read  # type: ignore[method-assign]
+                found = await read(*given, **named)
+                await backend.runs.delete("r", force=True)
+                clock.advance(1)
+                await backend.runs.start("r", config="new")
+                return found
+
+            core.engine.read = replaced  # type: ignore[method-assign]
+            with pytest.raises(RunExists, match="another config"):
+                await backend.runs.start("r", config="old", resume=True)
+            [run] = [run async for run in backend.runs.iter()]
+            assert (run.config, run.attempt) == ("new", 0)
+
     async def test_nothing_after_a_finished_state(self, backend: BaseResultBackend) -> None:
         """Nothing but another attempt."""
         await backend.runs.start("r")
@@ -186,25 +223,35 @@ class RunLifeContract(Contract):
         assert record.key == run_id
         assert [run.run_id async for run in backend.runs.iter()] == [run_id]
 
-    async def test_bad_arguments_of_a_start(self, backend: BaseResultBackend) -> None:
+    async def test_bad_arguments_of_start(self, backend: BaseResultBackend) -> None:
         """They are named, and nothing is begun."""
         bad: list[tuple[dict[str, Any], str]] = [
             ({"group": ""}, "group: expected"),
             ({"total": -1}, "total: expected"),
             ({"total": 1.5}, "total: expected"),
             ({"labels": "abc"}, "labels: expected"),
+            ({"labels": None}, "labels: expected"),
+            ({"labels": [1]}, "labels: expected"),
             ({"labels": ["flowstore:run"]}, "labels: "),
             ({"resume": 1}, "resume: expected"),
         ]
         for arguments, message in bad:
             with pytest.raises((TypeError, ValueError), match=message):
                 await backend.runs.start("r", **arguments)
-        with pytest.raises(NotSerializable, match="args"):
-            await backend.runs.start("r", config=object())
+        with pytest.raises(NotSerializable, match=r"^config\['a'\]: "):
+            await backend.runs.start("r", config={"a": object()})
         assert await backend.runs.get("r") is None
         await backend.runs.start("r")
         with pytest.raises(NotSerializable):
             await backend.runs.complete("r", object())
+        for attempt in (-1, True, "0", 2**31 - 1, 2**70):
+            other: Any = attempt
+            with pytest.raises((TypeError, ValueError), match="attempt: expected"):
+                await backend.runs.complete("r", attempt=other)
+            with pytest.raises((TypeError, ValueError), match="attempt: expected"):
+                await backend.runs.complete("r", 1, attempt=other)
+            with pytest.raises((TypeError, ValueError), match="attempt: expected"):
+                await backend.runs.append("r", 1, attempt=other)
         with pytest.raises(TypeError, match="error: expected an exception"):
             await backend.runs.fail("r", "text")  # type: ignore[arg-type]
         run = await backend.runs.get("r")

@@ -23,7 +23,7 @@ from flowstore.models import StatusName
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.contract.values import is_same
-from flowstore.testing.insides import damage_record
+from flowstore.testing.insides import damage_record, faulty_runs
 from flowstore.testing.runs_contract.base import VALUES
 from flowstore.testing.support import START
 
@@ -109,6 +109,15 @@ class RunRecordsContract(Contract):
                 assert progress.counts[status] == len(of_status)
                 assert of_status == [r.key for r in records if r.status is status]
 
+    async def test_an_append_is_one_trip(self, backend: BaseResultBackend) -> None:
+        """With its counter, and with the look at the run."""
+        await backend.runs.start("r")
+        faults = faulty_runs(backend)
+        await backend.runs.append("r", 1)
+        await backend.runs.append("r", 1, key="k", keep="first", attempt=0)
+        await backend.runs.append_many("r", {str(n): n for n in range(500)})
+        assert faults.calls == {"write": 3}
+
     async def test_done_are_finished_ones(self, backend: BaseResultBackend) -> None:
         await backend.runs.start("r")
         await backend.runs.append("r", 1, key="a", status="running")
@@ -180,8 +189,13 @@ class RunRecordsContract(Contract):
         for arguments, message in bad_calls:
             with pytest.raises((TypeError, ValueError), match=message):
                 await backend.runs.append("r", 1, **arguments)
-        with pytest.raises(NotSerializable):
-            await backend.runs.append_many("r", {"a": 1, "b": object()})
+        with pytest.raises(NotSerializable, match=r"^value\['x'\]: "):
+            await backend.runs.append_many("r", {"a": 1, "b": {"x": object()}})
+        nothing: Any = None
+        with pytest.raises(TypeError, match="records: expected a mapping or pairs"):
+            await backend.runs.append_many("r", nothing)
+        with pytest.raises(TypeError, match="keys: expected several str"):
+            await backend.runs.missing("r", nothing)
         with pytest.raises(TypeError, match=r"records\[0\]: expected a pair"):
             await backend.runs.append_many("r", ["ab"])  # type: ignore[list-item]
         with pytest.raises(ValueError, match="batch_size: expected"):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from flowstore import BaseResultBackend, RunInProgress, RunNotOpen, TaskStatus, UnknownRun
+from flowstore import NOT_LOADED, BaseResultBackend, Run, RunInProgress, RunNotOpen, TaskStatus, UnknownRun
 from flowstore.testing.contract.base import Contract
 from flowstore.testing.insides import core_of_runs
+from flowstore.testing.runs_contract.base import stored
 
 
 async def fill(backend: BaseResultBackend, run_id: str, records: int = 5) -> None:
@@ -21,14 +24,6 @@ async def fill(backend: BaseResultBackend, run_id: str, records: int = 5) -> Non
     await backend.runs.datasets.share(run_id, "prompt")
     await backend.runs.checkpoint(run_id, "state")
     await backend.runs.complete(run_id, "done")
-
-
-async def stored(backend: BaseResultBackend) -> int:
-    """How many entries of any kind there are."""
-    core = core_of_runs(backend)
-    async with core.life:
-        [counts] = await core.engine.count([("",)])
-    return sum(counts.values())
 
 
 class RunRemovalContract(Contract):
@@ -85,6 +80,78 @@ class RunRemovalContract(Contract):
         assert await backend.runs.get("r") is None
         assert await stored(backend) == 0
 
+    @pytest.mark.parametrize("is_removed", [True, False])
+    async def test_ended_and_out_of_date_at_once(self, backend: BaseResultBackend, is_removed: bool) -> None:
+        """Who ends a run learns how it ended, though it is removed or resumed before it is read."""
+        core = core_of_runs(backend)
+        write = core.engine.write
+
+        async def overtaken(*given: Any, **named: Any) -> Any:
+            core.engine.write = write  # type: ignore[method-assign]
+            outcomes = await write(*given, **named)
+            await (backend.runs.delete("r") if is_removed else backend.runs.start("r", resume=True))
+            return outcomes
+
+        ends: list[tuple[Callable[[], Awaitable[Run]], TaskStatus]] = [
+            (lambda: backend.runs.complete("r"), TaskStatus.SUCCESS),
+            (lambda: backend.runs.fail("r", ValueError("x")), TaskStatus.FAILED),
+            (lambda: backend.runs.cancel("r", "why"), TaskStatus.CANCELLED),
+        ]
+        for end, status in ends:
+            begun = await backend.runs.start("r", config=1, resume=True)
+            core.engine.write = overtaken  # type: ignore[method-assign]
+            ended = await end()
+            assert (ended.status, ended.attempt, ended.config) == (status, begun.attempt, NOT_LOADED)
+            assert ended.finished_at is not None
+
+    @pytest.mark.parametrize("steps", range(30))
+    async def test_overtaken_by_another_deletion(self, backend: BaseResultBackend, steps: int) -> None:
+        """Which ends, and a run of that id begins: the late one leaves all of it alone."""
+        await fill(backend, "r")
+        core = core_of_runs(backend)
+        left = steps
+
+        async def overtake() -> None:
+            nonlocal left
+            left -= 1
+            if left != -1:
+                return
+            await backend.runs.delete("r")
+            await fill(backend, "r")
+
+        def behind(call: Any) -> Any:
+            async def called(*given: Any, **named: Any) -> Any:
+                answer = await call(*given, **named)
+                await overtake()
+                return answer
+
+            return called
+
+        verbs = {verb: getattr(core.engine, verb) for verb in ("read", "write", "scan", "count", "remove")}
+        for verb, call in verbs.items():
+            setattr(core.engine, verb, behind(call))
+        try:
+            await backend.runs.delete("r")
+        finally:
+            for verb, call in verbs.items():
+                setattr(core.engine, verb, call)
+        if left >= 0:
+            assert await stored(backend) == 0
+            return
+        if await backend.runs.get("r") is None:  # it was about to begin, and has removed the new one
+            assert await stored(backend) == 0
+            return
+        assert (await backend.runs.progress("r")).done == 5
+        assert [row async for row in backend.runs.datasets.load("r")] == [*range(10)]
+        [default, judge] = await backend.runs.all_evaluations("r")
+        assert (default.values, judge.values) == (3, 1)
+        latest = await backend.runs.latest_checkpoint("r")
+        assert latest is not None
+        digest = await backend.runs.datasets.share("r", "prompt")
+        assert await backend.runs.datasets.shared(digest) == "prompt"
+        assert await backend.runs.delete("r")
+        assert await stored(backend) == 0
+
     @pytest.mark.parametrize("steps", range(1, 12))
     async def test_interrupted_and_repeated(self, backend: BaseResultBackend, steps: int) -> None:
         """After any number of removals: nobody can go on with the run, and another call ends it."""
@@ -111,6 +178,10 @@ class RunRemovalContract(Contract):
                 await backend.runs.start("r", resume=True)
             with pytest.raises((RunNotOpen, UnknownRun)):
                 await backend.runs.evaluate("r", "k", 1, eval_id="new")
+            with contextlib.suppress(UnknownRun):  # else it goes as well
+                await backend.runs.evaluate("r", "k", 1, eval_id="judge", config=1)
+            left_over = await backend.runs.all_evaluations("r")
+            assert {each.eval_id for each in left_over} <= {"default", "judge"}
             assert await backend.runs.delete("r")
         assert await stored(backend) == 0
 

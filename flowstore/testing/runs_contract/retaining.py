@@ -11,7 +11,8 @@ from flowstore import BaseResultBackend, RetentionBusy, RetentionPolicy, RunNotO
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.insides import core_of_runs
-from flowstore.testing.runs_contract.removing import fill, stored
+from flowstore.testing.runs_contract.base import stored
+from flowstore.testing.runs_contract.removing import fill
 
 
 async def ids(backend: BaseResultBackend) -> set[str]:

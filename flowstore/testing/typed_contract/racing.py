@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
+from flowstore.testing.racing import racers
 from flowstore.testing.support import EFFORT
 from flowstore.testing.typed_contract.base import Place, Report, TypedContractBase
 from flowstore.testing.typed_racer import create_each
@@ -17,55 +14,6 @@ from flowstore.typed import AsyncResultsManager, WriteBehavior
 RACERS = 8
 KILLED = 4
 _PROGRAM = "flowstore.testing.typed_racer"
-
-
-class Racer:
-    """A child process that has opened the place, and waits for a line."""
-
-    def __init__(self, place: Place, job: str, number: int) -> None:
-        program = [sys.executable, "-m", _PROGRAM, job, str(number), json.dumps(place.arguments)]
-        self._process = subprocess.Popen(program, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-    def read_lines(self, count: int) -> list[str]:
-        assert self._process.stdout is not None
-        return [self._process.stdout.readline() for _ in range(count)]
-
-    def go(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-
-    def end(self) -> list[str]:
-        """The other lines of a process that ends, or was killed."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        with self._process.stdout as lines:  # not ``communicate``: read_lines has read ahead
-            rest = lines.readlines()
-        self._process.wait()
-        return rest
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    def close(self) -> None:
-        with self._process:
-            pass
-
-
-@asynccontextmanager
-async def racers(place: Place, job: str, count: int) -> AsyncIterator[list[Racer]]:
-    started: list[Racer] = []
-    try:
-        for number in range(count):
-            started += [await asyncio.to_thread(Racer, place, job, number)]  # each, should one of them fail
-        for racer in started:
-            assert await asyncio.to_thread(racer.read_lines, 1) == ["ready\n"]
-        yield started
-    finally:
-        for racer in started:
-            racer.kill()
-            await asyncio.to_thread(racer.close)
 
 
 class EntryRacingContract(TypedContractBase):
@@ -93,7 +41,7 @@ class EntryRacingContract(TypedContractBase):
 
 
 async def _won_by_processes(place: Place) -> list[list[bool]]:
-    async with racers(place, "create", RACERS) as processes:
+    async with racers(_PROGRAM, "create", RACERS, place.arguments) as processes:
         for process in processes:
             await asyncio.to_thread(process.go)
         outputs = [await asyncio.to_thread(process.end) for process in processes]
@@ -106,7 +54,7 @@ async def _won_by_tasks(manager: AsyncResultsManager) -> list[list[bool]]:
 
 async def _stored_until_killed(place: Place) -> list[int]:
     """For each of the killed processes the last count that it said it had stored."""
-    async with racers(place, "write", KILLED) as processes:
+    async with racers(_PROGRAM, "write", KILLED, place.arguments) as processes:
         for process in processes:
             await asyncio.to_thread(process.go)
         said = [
