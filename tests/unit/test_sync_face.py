@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import flowstore
-from flowstore import features, sync, typed
+from flowstore import features, runs, sync, typed
 from scripts import make_sync, sync_words
 
 PAIRS: dict[str, tuple[type, type]] = {
@@ -22,6 +22,9 @@ PAIRS: dict[str, tuple[type, type]] = {
     "workflows": (features.Workflows, sync.Workflows),
     "workers": (features.Workers, sync.Workers),
     "app": (features.App, sync.App),
+    "runs": (runs.Runs, sync.Runs),
+    "datasets": (runs.Datasets, sync.Datasets),
+    "run": (runs.RunningRun, sync.RunningRun),
     "typed results": (typed.AsyncResultsManager, typed.ResultsManager),
 }
 
