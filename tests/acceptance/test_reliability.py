@@ -18,6 +18,7 @@ TOPICS = {
     "Every backend",
     "Without await",
     "Typed results",
+    "Runs",
     "Hostile input",
     "Secrets",
 }
