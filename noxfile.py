@@ -33,7 +33,7 @@ def _group(name: str) -> list[str]:
 
 
 def _install(session: nox.Session) -> None:
-    session.install("-e", ".[redis,testing,examples]", *_group("test"))
+    session.install("-e", ".[redis,zstd,testing,examples]", *_group("test"))
 
 
 def _newest_python() -> str:

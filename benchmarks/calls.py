@@ -13,9 +13,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
-from flowstore import BaseResultBackend, TaskResult, TaskStatus
+from flowstore import PINNED, BaseResultBackend, RetentionPolicy, TaskResult, TaskStatus
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 DAY: Final = 86_400.0
@@ -29,6 +30,7 @@ NAMES: Final = ("import", *["fetch"] * 4, *["parse"] * 4, "report")
 BIG: Final = "big"
 """The root of a family of a tenth of all tasks."""
 ROOT, RUNNING, DONE = "t0000000", "t0000001", "t0000003"
+_FOLDER: Final = TemporaryDirectory(prefix="flowstore-")  # removed at exit
 DONE_IDS: Final = [f"t{10 * n:07}" for n in range(50)]
 FILTERS: Final[dict[str, dict[str, Any]]] = {
     "any": {},
@@ -40,6 +42,7 @@ FILTERS: Final[dict[str, dict[str, Any]]] = {
     "root_id": {"root_id": BIG},
     "worker_id and name": {"worker_id": "w1", "name": "fetch"},
 }
+KEEP: Final = RetentionPolicy(max_per_group=100)
 SMALL: Final[dict[str, dict[str, Any]]] = {
     "small parent_id": {"parent_id": ROOT},
     "small root_id": {"root_id": ROOT},
@@ -52,6 +55,7 @@ class Filled:
 
     backend: BaseResultBackend
     tasks: int
+    few: list[str] = field(default_factory=list)
     used: list[str] = field(default_factory=list)
     """The ids of what calls have stored."""
     cursors: dict[str, str] = field(default_factory=dict)
@@ -234,6 +238,21 @@ async def _at_work(filled: Filled, _: object) -> None:
         pass
 
 
+async def _few(filled: Filled) -> None:
+    """A name that no other task has, and as many of it as the policy keeps."""
+    if not filled.few:
+        filled.few = await stored(filled, 100, task_name="few", labels=())
+
+
+async def _too_many(filled: Filled) -> None:
+    await _few(filled)
+    await stored(filled, 5, task_name="few", labels=())
+
+
+async def _pinned(filled: Filled) -> list[str]:
+    return await stored(filled, labels=(PINNED,))
+
+
 async def _worker(filled: Filled) -> str:
     await filled.backend.workers.register("gone")
     return "gone"
@@ -252,6 +271,10 @@ def _page(name: str, wanted: dict[str, Any], *, is_deep: bool) -> Case:
 
 def _count(wanted: dict[str, Any]) -> Case:
     return Case(lambda filled, _: filled.backend.count_by_status(**wanted))
+
+
+def _some(filled: Filled) -> dict[str, Any]:
+    return {"path": f"{_FOLDER.name}/{id(filled)}", "task_ids": DONE_IDS, "overwrite": True}
 
 
 CASES: Final[dict[str, Case]] = {
@@ -333,6 +356,10 @@ CASES: Final[dict[str, Case]] = {
     "app.register": Case(lambda f, _: f.backend.app.register({"name": "benchmark"})),
     "app.info": Case(lambda f, _: f.backend.app.info()),
     "workers.sweep": Case(lambda f, _: f.backend.workers.sweep()),
+    "retention.plan, 100 of a name": Case(lambda f, _: f.backend.retention.plan(KEEP, name="few"), _few),
+    "retention.apply, 5 of a name": Case(lambda f, _: f.backend.retention.apply(KEEP, name="few"), _too_many),
+    "retention.pin": Case(lambda f, ids: f.backend.retention.pin(ids[0]), stored),
+    "retention.unpin": Case(lambda f, ids: f.backend.retention.unpin(ids[0]), _pinned),
     "app.data.set": Case(lambda f, _: f.backend.app.data.set("k", 1)),
     "app.data.get": Case(lambda f, _: f.backend.app.data.get("k")),
     "app.data.entry": Case(lambda f, _: f.backend.app.data.entry("k")),
@@ -340,6 +367,15 @@ CASES: Final[dict[str, Case]] = {
     "app.data.delete": Case(
         lambda f, _: f.backend.app.data.delete("gone"), lambda f: f.backend.app.data.set("gone", 1)
     ),
+    "archive.export, 50": Case(lambda f, _: f.backend.archive.export(**_some(f))),
+    "archive.load, 50 that are there": Case(
+        lambda f, _: f.backend.archive.load(_some(f)["path"]), lambda f: f.backend.archive.export(**_some(f))
+    ),
+    "archive.copy_to, 50 that are there": Case(
+        lambda f, _: f.backend.archive.copy_to(f.backend, task_ids=DONE_IDS)
+    ),
+    "archive.digest, 50": Case(lambda f, _: f.backend.archive.digest(task_ids=DONE_IDS)),
+    "archive.table, 50": Case(lambda f, _: f.backend.archive.table(**_some(f), format="csv")),
     "app.namespaces": Case(lambda f, _: f.backend.app.namespaces()),
 }
 CLEAR: Final = "clear, for each 1,000"

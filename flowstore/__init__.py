@@ -6,11 +6,19 @@ from typing import TYPE_CHECKING, Any
 from flowstore._core.attempts import TrackOptions
 from flowstore._core.filters import Filters, Selection
 from flowstore._core.options import BackendOptions
+from flowstore._core.policies import (
+    PINNED,
+    RetentionItem,
+    RetentionOutcome,
+    RetentionPlan,
+    RetentionPolicy,
+)
 from flowstore._core.tracking import TrackedTask
 from flowstore._trips.shared import SharedTrips
 from flowstore._values.cache_keys import cache_key
 from flowstore.base import BaseResultBackend
 from flowstore.connecting import ConnectOptions, connect, discover_apps
+from flowstore.engine import FlawKind
 from flowstore.errors import (
     AccessDenied,
     BackendClosed,
@@ -27,6 +35,7 @@ from flowstore.errors import (
     FamilyConflict,
     FlowstoreError,
     ForeignEntry,
+    InvalidArchive,
     InvalidCursor,
     InvalidEntry,
     LateWrite,
@@ -38,9 +47,11 @@ from flowstore.errors import (
     PayloadTooLarge,
     RemoteError,
     RemoteTraceback,
+    RestoreConflict,
     ResultDeleted,
     ResultExpired,
     ResultGone,
+    RetentionBusy,
     RunExists,
     RunInProgress,
     RunNotOpen,
@@ -68,7 +79,22 @@ from flowstore.errors import (
     WrongLoop,
     WrongProcess,
 )
-from flowstore.features import AppInfo, Checkpoint, DataEntry, RunningWorker, Swept, SweptTask, Worker
+from flowstore.features import (
+    AppInfo,
+    Checkpoint,
+    Copied,
+    DataEntry,
+    Exported,
+    Finding,
+    ImportConflict,
+    Imported,
+    RunningWorker,
+    Swept,
+    SweptTask,
+    Tabled,
+    Verification,
+    Worker,
+)
 from flowstore.frames import to_frame
 from flowstore.jsonable import to_jsonable
 from flowstore.models import (
@@ -110,6 +136,7 @@ if TYPE_CHECKING:
 __all__ = [
     # without RedisBackend, as a star import would need its driver
     "NOT_LOADED",
+    "PINNED",
     "AccessDenied",
     "AppInfo",
     "BackendClosed",
@@ -119,6 +146,7 @@ __all__ = [
     "CancelRequest",
     "Checkpoint",
     "ConnectOptions",
+    "Copied",
     "CorruptRecord",
     "CorruptStore",
     "DamagedEntry",
@@ -133,11 +161,17 @@ __all__ = [
     "EvaluatedValue",
     "Evaluation",
     "Excerpt",
+    "Exported",
     "FamilyConflict",
     "Filters",
+    "Finding",
+    "FlawKind",
     "FlowstoreError",
     "ForeignEntry",
+    "ImportConflict",
+    "Imported",
     "InMemoryBackend",
+    "InvalidArchive",
     "InvalidCursor",
     "InvalidEntry",
     "LateWrite",
@@ -153,9 +187,15 @@ __all__ = [
     "RecordPage",
     "RemoteError",
     "RemoteTraceback",
+    "RestoreConflict",
     "ResultDeleted",
     "ResultExpired",
     "ResultGone",
+    "RetentionBusy",
+    "RetentionItem",
+    "RetentionOutcome",
+    "RetentionPlan",
+    "RetentionPolicy",
     "Run",
     "RunExists",
     "RunInProgress",
@@ -179,6 +219,7 @@ __all__ = [
     "StoredType",
     "Swept",
     "SweptTask",
+    "Tabled",
     "TaskCancelled",
     "TaskError",
     "TaskFailed",
@@ -199,6 +240,7 @@ __all__ = [
     "UnreadableRecords",
     "Unresolved",
     "UnresolvedValue",
+    "Verification",
     "VersionConflict",
     "WaitTimeout",
     "WaitsEnded",

@@ -37,10 +37,13 @@ from flowstore._values.typed import TypeForm, typed_of
 from flowstore._values.types import Types
 from flowstore.engine import Engine
 from flowstore.features.app import App
+from flowstore.features.archive import Archive
 from flowstore.features.checkpoints import Checkpoints
 from flowstore.features.data import Data
 from flowstore.features.families import Families
 from flowstore.features.history import History
+from flowstore.features.integrity import Integrity
+from flowstore.features.retention import Retention
 from flowstore.features.running_worker import RunningWorker
 from flowstore.features.workers import Workers
 from flowstore.features.workflows import Workflows
@@ -73,8 +76,11 @@ class BaseResultBackend:
         self.history = History(self._core)
         self.families = Families(self._core)
         self.workflows = Workflows(self._core)
+        self.integrity = Integrity(self._core)
         self.workers = Workers(self._core)
         self.app = App(self._core)
+        self.archive = Archive(self._core)
+        self.retention = Retention(self._core)
         self.runs = Runs(Place(self._core, options, self._beside))
 
     def _beside(self, options: BackendOptions) -> BaseResultBackend:

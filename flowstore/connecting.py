@@ -112,6 +112,7 @@ PLAIN_OPTIONS: Final[Mapping[str, Callable[[str], object]]] = {
     "unfinished_ttl": float,
     "raw": _truth,
     "max_result_bytes": int,
+    "compress_over": int,
     "recheck_interval": float,
     "op_timeout": float,
     "purge_interval": float,
@@ -128,7 +129,10 @@ _EXPECTED: Final[Mapping[Callable[[str], object], str]] = {
     _octal: "octal digits such as 660",
 }
 _TAKE_NONE: Final = frozenset(
-    {"ttl", "failure_ttl", "unfinished_ttl", "purge_interval", "history_limit", "mode", "max_results"}
+    {
+        *("ttl", "failure_ttl", "unfinished_ttl", "purge_interval"),
+        *("history_limit", "compress_over", "mode", "max_results"),
+    }
 )
 
 

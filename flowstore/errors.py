@@ -18,6 +18,7 @@ FlowstoreError
 ├── UnknownTask           LookupError       data or checkpoints for a task that is not stored
 ├── UnknownWorker         LookupError       a worker that is not registered
 ├── WorkerStopped         RuntimeError      a task for a worker that takes no more
+├── RetentionBusy         RuntimeError      another process applies a retention policy at the moment
 ├── NotSerializable       TypeError         a value that would not come back as it went in
 │   └── PayloadTooLarge   ValueError        a value over the size limit
 ├── UnreadableRecord      ValueError        what is stored under an id cannot be read here
@@ -40,6 +41,8 @@ FlowstoreError
 ├── UnknownDataset        LookupError       a run has no such dataset, or nobody shares such a value
 ├── DatasetReplaced       RuntimeError      a dataset was saved anew while it was being loaded
 ├── InvalidCursor         ValueError        a cursor that was not made by this query
+├── InvalidArchive        ValueError        a file of exported records is not what was written
+├── RestoreConflict       RuntimeError      another record has the id of one that is to be restored
 ├── MissingDriver         ImportError       the storage needs a package that is not installed, or a newer one
 ├── BackendMisuse         RuntimeError
 │   ├── BackendClosed                       used after close()
@@ -63,6 +66,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from flowstore._errors.archives import InvalidArchive as InvalidArchive
+from flowstore._errors.archives import RestoreConflict as RestoreConflict
 from flowstore._errors.entries import DamagedEntry as DamagedEntry
 from flowstore._errors.entries import EntryExists as EntryExists
 from flowstore._errors.entries import EntryMismatch as EntryMismatch
@@ -71,6 +76,7 @@ from flowstore._errors.entries import ForeignEntry as ForeignEntry
 from flowstore._errors.entries import InvalidEntry as InvalidEntry
 from flowstore._errors.entries import ModelConflict as ModelConflict
 from flowstore._errors.entries import ModelNotRegistered as ModelNotRegistered
+from flowstore._errors.leases import RetentionBusy as RetentionBusy
 from flowstore._errors.root import FlowstoreError as FlowstoreError
 from flowstore._errors.root import RemoteError as RemoteError
 from flowstore._errors.root import RemoteTraceback as RemoteTraceback

@@ -14,9 +14,9 @@ Library = Literal["pandas", "polars"]
 
 _LIBRARIES: Final = ("pandas", "polars")
 _TEXTS: Final = ("task_id", "status", "task_name", "error", "worker_id", "parent_id", "root_id")
-_TIMES: Final = ("submitted_at", "started_at", "finished_at", "due_at", "expires_at", "updated_at")
-_COUNTS: Final = ("retries", "version")
-_OBJECTS: Final = ("result", "args", "kwargs", "labels", "meta", "progress", "cancel_request")
+TIMES: Final = ("submitted_at", "started_at", "finished_at", "due_at", "expires_at", "updated_at")
+COUNTS: Final = ("retries", "version")
+VALUES: Final = ("result", "args", "kwargs", "labels", "meta", "progress", "cancel_request")
 
 Columns = Mapping[str, list[Any]]
 
@@ -60,9 +60,9 @@ def _columns(items: list[TaskResult[Any]]) -> Columns:
 
 def _of_pandas(pandas: Any, columns: Columns) -> Any:
     def series(name: str, values: list[Any]) -> Any:
-        if name in _TIMES:
+        if name in TIMES:
             return pandas.Series(values, dtype="datetime64[us, UTC]")
-        return pandas.Series(values, dtype="int64" if name in _COUNTS else object)
+        return pandas.Series(values, dtype="int64" if name in COUNTS else object)
 
     return pandas.DataFrame({name: series(name, values) for name, values in columns.items()})
 
@@ -70,9 +70,9 @@ def _of_pandas(pandas: Any, columns: Columns) -> Any:
 def _of_polars(polars: Any, columns: Columns) -> Any:
     kinds = {
         **dict.fromkeys(_TEXTS, polars.String),
-        **dict.fromkeys(_TIMES, polars.Datetime("us", "UTC")),
-        **dict.fromkeys(_COUNTS, polars.Int64),
-        **dict.fromkeys(_OBJECTS, polars.Object),
+        **dict.fromkeys(TIMES, polars.Datetime("us", "UTC")),
+        **dict.fromkeys(COUNTS, polars.Int64),
+        **dict.fromkeys(VALUES, polars.Object),
     }
     return polars.DataFrame(
         [polars.Series(name, values, dtype=kinds[name]) for name, values in columns.items()]

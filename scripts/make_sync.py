@@ -22,8 +22,9 @@ WIDTH: Final = 110
 
 TARGETS: Final = {
     "sync/generated.py": [
-        *("AppData", "App", "Checkpoints", "Data", "Families", "History", "Workers", "Workflows"),
-        *("TrackedTask", "RunningWorker", "RunningRun", "Datasets", "Runs", "BaseResultBackend"),
+        *("AppData", "App", "Archive", "Checkpoints", "Data", "Families", "History", "Integrity"),
+        *("Retention", "Workers", "Workflows", "TrackedTask", "RunningWorker", "RunningRun", "Datasets"),
+        *("RunsRetention", "RunsArchive", "Runs", "BaseResultBackend"),
     ],
     "typed/generated.py": ["AsyncResultsManager"],
 }
@@ -31,16 +32,21 @@ TARGETS: Final = {
 CLASSES: Final = {
     "AppData": "features/data.py",
     "App": "features/app.py",
+    "Archive": "features/archive.py",
     "Checkpoints": "features/checkpoints.py",
     "Data": "features/data.py",
     "Families": "features/families.py",
     "History": "features/history.py",
+    "Retention": "features/retention.py",
+    "Integrity": "features/integrity.py",
     "Workers": "features/workers.py",
     "Workflows": "features/workflows.py",
     "TrackedTask": "_core/tracking.py",
     "RunningWorker": "features/running_worker.py",
     "RunningRun": "runs/running.py",
     "Datasets": "runs/datasets.py",
+    "RunsArchive": "runs/archive.py",
+    "RunsRetention": "runs/retaining.py",
     "Runs": "runs/runs.py",
     "BaseResultBackend": "base.py",
     "AsyncResultsManager": "typed/manager.py",
@@ -65,13 +71,37 @@ BODIES: Final = {
     "AsyncResultsManager.close": ["self._close()"],
     "AsyncResultsManager.use": ["self._use(target, base_dir, options)"],
     "Datasets.save": ["return fed(self._link, rows, lambda given: self._its.save(run_id, given, name))"],
+    "RunsArchive.copy_to": [
+        "call = self._its.copy_to(",
+        "    runs_across(other), run_id, group=group, on_conflict=on_conflict, progress=progress",
+        ")",
+        "return self._run(call)",
+    ],
+    "Archive.copy_to": [
+        "call = self._its.copy_to(",
+        "    across(other),",
+        "    statuses,",
+        "    task_ids=taken(task_ids),",
+        "    on_conflict=on_conflict,",
+        "    progress=progress,",
+        "    **selection,",
+        ")",
+        "return self._run(call)",
+    ],
     "TrackedTask.progress": [
         "report = awaited(lambda: self._its.progress(done, total, note))",
         "return self._run(report)",
     ],
 }
 """What is more than a call of the same method in the loop."""
-HELPERS: Final = {("flowstore.sync.faces", "awaited"), ("flowstore.sync.feeding", "fed")}
+OF_BODIES: Final = {
+    "taken(": ("flowstore.sync.feeding", "taken"),
+    "fed(": ("flowstore.sync.feeding", "fed"),
+    "awaited(": ("flowstore.sync.faces", "awaited"),
+    "    across(": ("flowstore.sync.copying", "across"),
+    "runs_across(": ("flowstore.sync.copying", "runs_across"),
+}
+"""The functions that BODIES call, and where they are."""
 TAKEN: Final = re.compile(r"\bIterable\[")
 """What is handed over as an iterable: it is gone through in the thread of the caller."""
 ATTRIBUTES: Final = {
@@ -80,7 +110,9 @@ ATTRIBUTES: Final = {
     "RunningRun": {"result": "Any", "checkpoint": "Checkpoint[Any] | None"},
     "RunningWorker": {"worker_id": "str", "is_draining": "bool", "is_lost": "bool"},
 }
-OTHERWISE: Final = {"Target": "flowstore.typed.face"}
+OTHERWISE: Final = {"Target": "flowstore.typed.face", "Destination": "flowstore.sync.copying"} | {
+    "RunsDestination": "flowstore.sync.copying"
+}
 """Types that a synchronous class has another one for, of the same name, and where that is."""
 ASSIGNED: Final = {"result"}
 
@@ -234,7 +266,7 @@ class Face:
         self, node: ast.FunctionDef | ast.AsyncFunctionDef, key: str, decorators: list[str], made: str
     ) -> Iterator[str]:
         if key in BODIES:
-            self._imports |= {each for each in HELPERS if f"{each[1]}(" in BODIES[key][0]}
+            self._imports |= {origin for name, origin in OF_BODIES.items() if name in "".join(BODIES[key])}
             yield from (f"        {line}" for line in BODIES[key])
         elif "property" in decorators:
             yield f"        return self._its.{node.name}"

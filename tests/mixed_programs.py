@@ -71,6 +71,8 @@ VALUES: dict[str, Any] = {
 }
 """What every flowstore stores."""
 
+LARGE: Any = [{"row": n, "name": "x" * 20} for n in range(500)]
+
 
 def new_values() -> dict[str, Any]:
     """What only a newer one than that of the archive reads: new tags, and a second version of a type."""
@@ -164,6 +166,22 @@ class Program:
             for found in (read.result, *unfinished.args, data):
                 assert is_same(found, value), found
             assert unfinished.status == status, unfinished
+
+    async def fill_compressed(self, url: str) -> None:
+        """Large values, plain ones, as a program stores them that compresses."""
+        options: dict[str, Any] = {"compress_over": 100}
+        async with flowstore.connect(url, **options) as backend:
+            await backend.store("c done", TaskResult.success("c done", LARGE))
+            await backend.store("c running", TaskResult.running("c running", args=(LARGE,), worker_id="c"))
+            await backend.data.set("c done", "k", LARGE)
+            await backend.store("c small", TaskResult.success("c small", 1))
+
+    async def check_compressed(self, status: str) -> None:
+        """``status``: that of the task which is not finished."""
+        done, running = await self.read("c done"), await self.read("c running")
+        assert (done.result, running.args) == (LARGE, (LARGE,)), (done, running)
+        assert await self.backend.data.get("c done", "k") == LARGE
+        assert running.status == status, running
 
     async def read(self, task_id: str) -> TaskResult:
         found = await self.backend.get(task_id)

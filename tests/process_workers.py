@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import flowstore
-from flowstore import TaskResult
+from flowstore import RetentionBusy, RetentionOutcome, RetentionPolicy, TaskResult
 
 
 async def race(url: str, first: int, writers: int) -> None:
@@ -40,7 +40,37 @@ async def finish(url: str, count: int) -> None:
         await backend.delete("doomed")
 
 
+async def retain(url: str, most: int) -> None:
+    """Apply a policy; after the first step print how many went, and do nothing until another line comes."""
+
+    def stop(outcome: RetentionOutcome) -> None:
+        print(outcome.removed, flush=True)
+        sys.stdin.readline()
+
+    async with flowstore.connect(url) as backend:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        await backend.retention.apply(RetentionPolicy(max_per_group=most), progress=stop)
+
+
+async def retain_all(url: str, most: int) -> None:
+    """Apply a policy; print how many went, or that another process is at it."""
+    async with flowstore.connect(url) as backend:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        try:
+            print((await backend.retention.apply(RetentionPolicy(max_per_group=most))).removed, flush=True)
+        except RetentionBusy:
+            print("busy", flush=True)
+
+
 if __name__ == "__main__":
     _, job, url, *numbers = sys.argv
-    jobs: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {"race": race, "take": take, "finish": finish}
+    jobs: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
+        "race": race,
+        "take": take,
+        "finish": finish,
+        "retain": retain,
+        "retain-all": retain_all,
+    }
     asyncio.run(jobs[job](url, *map(int, numbers)))

@@ -203,3 +203,20 @@ async def test_the_old_one_deletes_what_it_cannot_read(programs: Programs) -> No
         for wait in waits:
             with pytest.raises(Told, match="ResultDeleted"):
                 await wait
+
+
+async def test_the_old_one_meets_what_is_compressed(url: str, programs: Programs) -> None:
+    """It says of each such value that it cannot read it, moves and removes it, and reads all others."""
+    old, new = programs.old, programs.new
+    await new.order("fill_compressed", url)
+    await refused(old.order("get", "c done"), "c done")
+    await refused(old.order("data", "c done"), "c done")
+    await refused(await old.wait("c done"), "c done")
+    items, unreadable = await old.order("pages", 5, None)
+    assert (items, sorted(unreadable)) == ({"c small": "success"}, ["c done", "c running"])
+    assert await old.order("progress", "c running", 1)
+    assert await old.order("requeue", "c") == ["c running"]
+    for program in (new, programs.third):
+        await program.order("check_compressed", "pending")
+    assert await old.order("delete", "c done")
+    assert sorted((await new.order("pages", 5, None))[0]) == ["c running", "c small"]

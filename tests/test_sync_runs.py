@@ -15,8 +15,17 @@ import pytest
 
 import flowstore
 import flowstore.sync
-from flowstore import LoopIsRunning, NotSerializable, RunExists, RunNotOpen, TaskStatus, UnknownRun
+from flowstore import (
+    LoopIsRunning,
+    NotSerializable,
+    RetentionPolicy,
+    RunExists,
+    RunNotOpen,
+    TaskStatus,
+    UnknownRun,
+)
 from flowstore.runs import DatasetInfo, Datasets, RunningRun, Runs
+from flowstore.runs.retaining import RunsRetention
 from flowstore.sync import ResultBackend
 from flowstore.testing.clock import ManualClock
 from scripts import make_sync
@@ -59,6 +68,8 @@ STEPS: list[tuple[str, Callable[[Any], Any]]] = [
     ("datasets.shared", lambda runs: runs.datasets.shared("no")),
     ("datasets.delete", lambda runs: runs.datasets.delete("r", "d")),
     ("size", lambda runs: runs.size("r")),
+    ("verify", lambda runs: runs.verify("r")),
+    ("verify", lambda runs: runs.verify("no")),
     ("pin", lambda runs: runs.pin("r")),
     ("complete", lambda runs: runs.complete("r", {"mean": 1.5})),
     ("append", lambda runs: runs.append("r", 1)),
@@ -71,10 +82,12 @@ STEPS: list[tuple[str, Callable[[Any], Any]]] = [
     ("cancel", lambda runs: runs.cancel("s", "why")),
     ("list", lambda runs: runs.list(limit=1)),
     ("iter", lambda runs: runs.iter(status=["failed", "cancelled"], load_values=False)),
+    ("retention.plan", lambda runs: runs.retention.plan(RetentionPolicy(max_per_group=1), group="g")),
+    ("retention.apply", lambda runs: runs.retention.apply(RetentionPolicy(max_bytes=1), group="default")),
     ("delete", lambda runs: runs.delete("r")),
     ("list", lambda runs: runs.list(label="x")),
 ]
-"""Calls of all methods of runs and datasets, each with what those before have left; some are refused."""
+"""Calls of all methods, each with what those before have left; some are refused."""
 
 
 def told(outcome: Any) -> Any:
@@ -133,9 +146,10 @@ async def test_methods_return_the_same(tmp_path: Path) -> None:
 
 
 def test_every_method_is_among_them() -> None:
-    """Of runs and datasets; ``run`` is a block, and has tests of its own below."""
+    """Of runs, datasets and retention; ``run`` is a block, and has tests of its own below."""
     names = {name for name, _ in vars(Runs).items() if make_sync.is_public(name)}
     names |= {f"datasets.{name}" for name in vars(Datasets) if make_sync.is_public(name)}
+    names |= {f"retention.{name}" for name in vars(RunsRetention) if make_sync.is_public(name)}
     assert {name for name, _ in STEPS} == names - {"run"}
 
 

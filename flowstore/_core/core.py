@@ -11,6 +11,7 @@ from flowstore._core.crews import Crew
 from flowstore._core.options import (
     BackendOptions,
     check_known,
+    compress_over,
     kept_facets,
     kept_transitions,
     observers,
@@ -67,6 +68,7 @@ class Core:
             history=self.kept_transitions,
             redact=None if redact is None else check_callable("redact", redact),
             facets=kept_facets(options),
+            compress_over=compress_over(options),
             unreadable=self._tell_unreadable,
         )
         self.op_timeout = op_timeout(options)

@@ -11,6 +11,7 @@ from flowstore._core.creating import create
 from flowstore._values.checks import is_whole_item, item_check
 from flowstore._values.codec import DecodeError
 from flowstore._values.reading import DAMAGED
+from flowstore._values.refusals import Unsupported
 from flowstore._values.typed import Typed
 from flowstore.engine import NAMESPACE, Asked, Item, Outcome, Put, Section, Verdict
 from flowstore.errors import CorruptRecord, UnknownTask, UnreadableRecord
@@ -71,8 +72,9 @@ class Keeping:
         return found
 
     def encode(self, value: object, name: str = "value") -> bytes:
-        """The bytes of a value. Raises NotSerializable with a path that begins with ``name``."""
-        return self._core.records.codec.encode_fields({name: value})
+        """The bytes to store for a value. Raises NotSerializable with a path that begins with ``name``."""
+        records = self._core.records
+        return records.packed(records.codec.encode_fields({name: value}))
 
     def decode(
         self, owner: str, item: Item, name: str = "value", typed: Typed[Any] | None = None
@@ -89,7 +91,11 @@ class Keeping:
         try:
             if not is_whole_item(self._section, item):
                 raise DecodeError(DAMAGED)
-            return self._core.records.codec.decode_fields(item.value, {name})[name], from_micros(item.at)
+            records = self._core.records
+            fields = records.codec.decode_fields(records.unpacked(item.value), {name})
+            return fields[name], from_micros(item.at)
+        except Unsupported as error:
+            raise self.unreadable(UnreadableRecord, owner, item.key, str(error)) from error
         except KeyError as error:
             raise self.unreadable(CorruptRecord, owner, item.key, f"it has no {name}") from error
         except (DecodeError, OverflowError) as error:

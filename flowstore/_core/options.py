@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, TypedDict
 
 from flowstore._values.arguments import Redact, Seconds, check_bool, check_duration, check_int
+from flowstore._values.compression import best
 from flowstore._values.facets import FIELDS, OPTIONAL
 from flowstore._values.records import Ttl
 from flowstore._values.types import Types
@@ -25,7 +26,10 @@ class BackendOptions(TypedDict, total=False):
     pydantic models that values may hold, and StoredTypes; or a mapping of stable names to them. ``raw``: read
     values as the JSON that is stored, in which ``{"$tuple": [...]}`` is data (False), for tools that show any
     record and know none of its types. ``max_result_bytes``: the limit on result, args and kwargs together,
-    encoded (64 MiB). ``recheck_interval``: every how many seconds all awaited ids are read again, even
+    encoded (64 MiB); also of what is compressed. ``compress_over``: results, args and kwargs, data and
+    checkpoints that take more bytes than this, encoded, are stored compressed where that makes them smaller,
+    by zstd if Python or the extra ``flowstore[zstd]`` has it, otherwise by zlib; None (default): none. In
+    memory nothing is. ``recheck_interval``: every how many seconds all awaited ids are read again, even
     without a notification (15). ``op_timeout``: how many seconds a call may take at most, including its wait
     for a round trip (10). ``purge_interval``: every how many seconds an open backend removes what has
     expired, give or take a half (60); None: never. The three are numbers or timedeltas, a week at most.
@@ -48,6 +52,7 @@ class BackendOptions(TypedDict, total=False):
     types: Types
     raw: bool
     max_result_bytes: int
+    compress_over: int | None
     recheck_interval: Seconds
     op_timeout: Seconds
     purge_interval: Seconds | None
@@ -101,6 +106,15 @@ def purge_interval(options: BackendOptions) -> float | None:
     """Seconds; None: never."""
     interval = options.get("purge_interval", 60.0)
     return None if interval is None else check_duration("purge_interval", interval)
+
+
+def compress_over(options: BackendOptions) -> int | None:
+    """Bytes; None: nothing is compressed."""
+    over = options.get("compress_over")
+    if over is None:
+        return None
+    best()  # loads what it takes now, as the event loop should not have to read files for it
+    return check_int("compress_over", over, 0)
 
 
 def kept_transitions(options: BackendOptions) -> int | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from time import perf_counter
 from typing import TypeVar
 
 from flowstore._observing.observers import Observers
 from flowstore.engine import (
     Asked,
+    Audited,
     Engine,
     EngineWrapper,
     Entry,
@@ -97,3 +98,7 @@ class ObservedCalls(EngineWrapper):
 
     async def namespaces(self) -> list[str]:
         return await self._timed("namespaces", 1, self.inner.namespaces())
+
+    async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
+        audit = self.inner.audit(prefix, after, limit, repair=repair)
+        return await self._timed("audit", limit, audit)

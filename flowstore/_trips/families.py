@@ -145,14 +145,16 @@ def in_order(writes: Sequence[Write]) -> Iterator[Sequence[Write]]:
     """The writes in order, divided where one depends on how an earlier one has ended.
 
     That is a second write of an id, a child whose parent is written before it, a write whose owner is, and
-    the write of an owner that those before it need.
+    the write of an owner that those before it need. One that says what must be ``standing`` follows that in
+    any call, and nothing else.
     """
     start = 0
     ids: set[str] = set()
     owners: set[str] = set()
     for place, write in enumerate(writes):
         entry, owner = write.entry, write.owner
-        is_child = entry.id in ids or (is_open(entry.fixed) and _parent(entry.fixed) in ids)
+        is_second = entry.id in ids and write.standing is None
+        is_child = is_second or (is_open(entry.fixed) and _parent(entry.fixed) in ids)
         if is_child or entry.id in owners or (owner is not None and owner.id in ids):
             yield writes[start:place]
             start, ids, owners = place, set(), set()

@@ -8,7 +8,7 @@ batch already. Listings share none because no two of them are alike.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -18,6 +18,7 @@ from flowstore._trips.lanes import Lane, Verb, portions
 from flowstore._values.arguments import Seconds, check_duration
 from flowstore.engine import (
     Asked,
+    Audited,
     Engine,
     EngineWrapper,
     Entry,
@@ -161,6 +162,10 @@ class SharedTrips(EngineWrapper):
     async def vacuum(self, *, full: bool = False) -> int:
         step = self.inner.vacuum(full=full)
         return await (step if full else in_time(step, self._timeout))
+
+    async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
+        step = self.inner.audit(prefix, after, limit, repair=repair)
+        return await (step if repair else in_time(step, self._timeout))  # indexes may be made anew
 
     def _lane(self, task_id: str) -> Lane:
         return self._writes[hash(task_id) % len(self._writes)]

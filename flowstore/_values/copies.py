@@ -15,12 +15,14 @@ from itertools import count
 from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
+from pydantic_core import to_json
+
 from flowstore._values.brief import brief
 from flowstore._values.codec import Codec
-from flowstore._values.encoding import encode_body, encode_values
+from flowstore._values.encoding import encode_body, encode_head, encode_progress, encode_values
 from flowstore._values.reading import decoded, read_progress, result_of, values_of
 from flowstore._values.records import Records
-from flowstore.engine import Entry, Expiry, Logged, Write
+from flowstore.engine import Entry, Expiry, Item, Logged, Section, Write
 from flowstore.fields import NO_META, FrozenMeta, check_meta
 from flowstore.models import CancelRequest, TaskResult
 from flowstore.task_error import TaskError
@@ -175,6 +177,9 @@ class CopiedRecords(Records):
         value: Any = (write.entry.status, write.entry.stage, worker, None, event)
         return write if write.logged is None else write._replace(logged=Logged(value, 0, self._history))
 
+    def packed(self, data: bytes) -> bytes:
+        return data
+
     def arguments_of(self, body: bytes) -> bytes:
         kept: Any = body
         if type(kept) is Copied:
@@ -188,6 +193,23 @@ class CopiedRecords(Records):
 
     def is_whole(self, entry: Entry) -> bool:
         return type(entry.head) is not bytes or super().is_whole(entry)
+
+    def as_bytes(self, entry: Entry) -> Entry:
+        if type(entry.head) is bytes:
+            return super().as_bytes(entry)
+        head = encode_head(_copied_out(entry._replace(body=None), self.codec))
+        body: Any = entry.body
+        if type(body) is Copied:
+            body = encode_values(*body, self.codec)
+        progress: Any = entry.progress
+        if progress is not None and type(progress) is not bytes:
+            progress = encode_progress(progress)
+        return super().as_bytes(entry._replace(head=head, body=body, progress=progress))
+
+    def item_as_bytes(self, section: Section, item: Item) -> Item:
+        if type(item.value) is not bytes:
+            return item._replace(value=to_json(item.value))
+        return super().item_as_bytes(section, item)
 
     def cut(self, entry: Entry, max_body: int) -> Entry:
         body: Any = entry.body

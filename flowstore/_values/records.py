@@ -25,15 +25,17 @@ from flowstore._values.checks import (
     entry_check,
     expiry_check,
     is_whole,
+    is_whole_item,
     item_check,
     joined_check,
 )
-from flowstore._values.codec import Codec
+from flowstore._values.codec import Codec, DecodeError
+from flowstore._values.compression import compress, decompress, is_compressed
 from flowstore._values.encoding import NOTHING, encode_body, encode_head, encode_progress
 from flowstore._values.facets import FIELDS, FINISH, facets_of, fixed_of
-from flowstore._values.json_text import without_unknown
-from flowstore._values.reading import DAMAGED, STAGES_PER_ATTEMPT, decode, decoded
-from flowstore.engine import ANY_STAGE, FINAL, Entry, Expiry, Logged, Section, Write
+from flowstore._values.json_text import without_first
+from flowstore._values.reading import DAMAGED, STAGES_PER_ATTEMPT, cut_short, decode, decoded
+from flowstore.engine import ANY_STAGE, FINAL, Entry, Expiry, Item, Logged, Section, Write
 from flowstore.errors import CorruptRecord, UnreadableRecord
 from flowstore.models import FINISHED, TaskResult, TaskStatus
 from flowstore.task_error import TaskError
@@ -75,7 +77,8 @@ class Records:
 
     ``ttl`` and ``failure_ttl`` are those of finished records, ``unfinished_ttl`` that of all others.
     ``history``: how many transitions to keep of each task, None: all. ``facets``: those of OPTIONAL to index;
-    the fields among the others are kept in the head. ``unreadable``: called with what ``decode`` raises.
+    the fields among the others are kept in the head. ``compress_over``: values whose JSON has more bytes are
+    compressed; None: none. ``unreadable``: called with what ``decode`` raises.
     """
 
     _read = staticmethod(decoded)
@@ -90,6 +93,7 @@ class Records:
         history: int | None = 0,
         redact: Redact | None = None,
         facets: Collection[str] = FIELDS,
+        compress_over: int | None = None,
         unreadable: Callable[[UnreadableRecord], None] = lambda error: None,
     ) -> None:
         self.codec = codec
@@ -98,6 +102,7 @@ class Records:
         self._failure_ttl = failure_ttl
         self.unfinished_ttl = unfinished_ttl
         self._redact = redact
+        self.compress_over = compress_over
         self._list_by(facets)
         self._unreadable = unreadable
 
@@ -196,6 +201,7 @@ class Records:
         head = encode_head(result, unlisted)
         if body is None:
             body = encode_body(result, self.codec)
+        body = self.packed(body)
         check = joined_check(columns_check(columns, fixed, facets, head), body)
         return check, head, body, None if result.progress is None else encode_progress(result.progress)
 
@@ -219,6 +225,15 @@ class Records:
             value = to_json((status, stage, worker))
         return Logged(value, item_check(Section.HISTORY, task_id, None, at, value), self._history)
 
+    def packed(self, data: bytes) -> bytes:
+        """The encoded values as they are stored: compressed, if they are JSON above ``compress_over``."""
+        over = self.compress_over
+        return data if over is None or len(data) <= over else compress(data)
+
+    def unpacked(self, data: bytes) -> bytes:
+        """The JSON again. Raises DecodeError."""
+        return decompress(data, self.codec.max_bytes)
+
     @property
     def is_redacting(self) -> bool:
         return self._redact is not None
@@ -235,7 +250,28 @@ class Records:
 
     def arguments_of(self, body: bytes) -> bytes:
         """The body without a result, for the next attempt. Nothing in it is decoded."""
-        return without_unknown(body, {"args", "kwargs"}) or body
+        try:
+            plain = self.unpacked(body)
+        except DecodeError:  # it is whole, and another program may read it
+            return body
+        return without_first(plain, "result", {"args", "kwargs"})
+
+    def rewrite(self, entry: Entry, version: int, standing: int | None, logged: Logged | None) -> Write:
+        """The write that makes ``entry`` that version of its record, over the check of the one before."""
+        return Write(entry, next(_tokens), ANY_STAGE, version - 1, logged, standing)
+
+    def as_bytes(self, entry: Entry) -> Entry:
+        """The entry with the bytes that are the same in every storage, whatever this one keeps.
+
+        Its check is that of what is stored. Raises DecodeError.
+        """
+        return entry if entry.body is None else entry._replace(body=self.unpacked(entry.body))
+
+    def item_as_bytes(self, section: Section, item: Item) -> Item:
+        """Likewise the item. Raises CorruptRecord for one that is damaged, and DecodeError."""
+        if not is_whole_item(section, item):
+            raise CorruptRecord(item.owner, f"{section} {item.key!r}: {DAMAGED}")
+        return item if section is Section.HISTORY else item._replace(value=self.unpacked(item.value))
 
     def is_whole(self, entry: Entry) -> bool:
         """Whether the entry is what was written: asked before its body is passed on without a look."""
@@ -255,14 +291,14 @@ class Records:
             raise
 
     def cut(self, entry: Entry, max_body: int) -> Entry:
-        """The entry with the bytes of its body, at most so many, as ``Engine.read`` returns it.
+        """The entry with the JSON of its body, at most so many bytes, and how many there are in all.
 
-        One that was read so comes back as it is, but for the objects that CopiedRecords keeps.
+        One that ``Engine.read`` has returned so comes back as it is, but for a compressed body, and for the
+        objects that CopiedRecords keeps.
         """
-        body = entry.body
-        if body is None or len(body) <= max_body:
-            return entry
-        return entry._replace(body=body[:max_body], body_size=entry.body_size or len(body))
+        if entry.body is not None and is_compressed(entry.body) and not self.is_whole(entry):
+            return entry  # for ``decode`` to say so
+        return cut_short(entry, max_body)
 
     def _expiry(self, result: TaskResult, now: int, ttl: Ttl | DefaultTtl) -> int | None:
         if ttl is not DEFAULT_TTL:

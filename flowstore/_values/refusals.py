@@ -32,6 +32,10 @@ class DecodeError(ValueError):
     """Bytes that this codec did not write."""
 
 
+class Unsupported(DecodeError):
+    """Bytes that are whole, as far as can be told, and that this program has not what it takes to read."""
+
+
 class Unfit(Exception):
     """A value that is whole, but that the types of this program cannot take."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from flowstore._values.compression import plain_size
 from flowstore.engine import Entry
 
 _FIRST: Final = 32
@@ -28,7 +29,7 @@ class Portions:
         self._in_time = 0
 
     def answered(self, entries: Iterable[Entry | None]) -> None:
-        weights = [len(entry.body) for entry in entries if entry is not None and entry.body is not None]
+        weights = [_weight(entry.body) for entry in entries if entry is not None and entry.body is not None]
         average = sum(weights) // max(1, len(weights))
         self._in_time += 1
         if self._in_time % _TRIPS_PER_SIZE == 0:
@@ -39,3 +40,8 @@ class Portions:
         """Perhaps there were too many for one trip."""
         self.size = self._most = max(1, asked // 2)
         self._in_time = 0
+
+
+def _weight(body: bytes) -> int:
+    """What it takes once it is read. Storages in memory keep objects, which are small."""
+    return plain_size(body) if isinstance(body, bytes) else len(body)

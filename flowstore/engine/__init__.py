@@ -1,6 +1,7 @@
 """The interface for authors of storages: the verbs, the data that they take and return, and a wrapper."""
 
-from flowstore.engine.items import NAMESPACE, OWNED, Asked, Expiry, Item, Put, Report, Section, Span
+from flowstore.engine.audits import WHOLE_STORE, Audited, AuditedRecord, Flaw, FlawKind
+from flowstore.engine.items import NAMESPACE, OWNED, Asked, Expiry, Item, Put, Report, Section, Span, Stamp
 from flowstore.engine.orphans import let_go
 from flowstore.engine.polling import Polling
 from flowstore.engine.rows import (
@@ -39,12 +40,17 @@ __all__ = [
     "STATUSES",
     "SWEPT_PER_WRITE",
     "UNSORTED",
+    "WHOLE_STORE",
     "Asked",
+    "Audited",
+    "AuditedRecord",
     "Change",
     "Engine",
     "EngineWrapper",
     "Entry",
     "Expiry",
+    "Flaw",
+    "FlawKind",
     "Hints",
     "Item",
     "Logged",
@@ -58,6 +64,7 @@ __all__ = [
     "Report",
     "Section",
     "Span",
+    "Stamp",
     "Standing",
     "Verdict",
     "Write",

@@ -42,13 +42,22 @@ class Item(NamedTuple):
     value: bytes
 
 
+class Stamp(NamedTuple):
+    """The version and the time of an item that was read elsewhere, to be stored as it was there."""
+
+    version: int
+    at: int
+
+
 class Put(NamedTuple):
     """An item to store, or to remove. It goes with its owner, which must be a live record or NAMESPACE.
 
     ``key`` None: the number after the highest key there is now, from 1, in 16 digits; then every key of the
     section of this owner is such a number. ``value`` None removes the key; one that is absent is removed in
     vain: STANDING, version 0. ``if_version`` as in Write, for this key. ``keep``: only so many of the section
-    of this owner are kept, those with the highest keys; None: all. Section.HISTORY is written by writes only.
+    of this owner are kept, those with the highest keys; None: all. ``stamp``: the version and the time that
+    the item has then, whatever stood there; None: the next version, and the ``now`` of the call.
+    Section.HISTORY is written by writes only.
     """
 
     section: Section
@@ -58,6 +67,7 @@ class Put(NamedTuple):
     check: int = 0
     if_version: int | None = None
     keep: int | None = None
+    stamp: Stamp | None = None
 
 
 class Asked(NamedTuple):

@@ -7,11 +7,11 @@ and never interprets; it reads no clock: times come from the caller, as int micr
 around the engine puts concurrent calls together and gives each a deadline: of the writing verbs (write,
 remove, report, expire, put) it makes one call at a time, or one per lane, with all items of an id in one
 lane, though not with the owner of a write; ``read``, ``count`` and ``items`` have a lane each; watch, scan,
-facets, timeline, purge, vacuum, namespaces and drop_namespace are called as they come. At most 500 items
-travel in a call. Any call may be cancelled: a write that has begun may then be applied or not, but never by
-half, and what it has locked or borrowed is given back. ``open`` comes first and ``close`` last; both once,
-with no other verb in flight. A failed ``open`` may be repeated. If the event loop is closed before the
-engine is, ``abandon`` takes the place of ``close``, and ``open`` may follow in another.
+facets, timeline, purge, vacuum, namespaces, drop_namespace and audit are called as they come. At most 500
+items travel in a call. Any call may be cancelled: a write that has begun may then be applied or not, but
+never by half, and what it has locked or borrowed is given back. ``open`` comes first and ``close`` last;
+both once, with no other verb in flight. A failed ``open`` may be repeated. If the event loop is closed
+before the engine is, ``abandon`` takes the place of ``close``, and ``open`` may follow in another.
 
 **Text.** Ids, keys, owners and facets are any text without lone surrogates, of 1 to about 600 UTF-8 bytes,
 NUL included, and have no meaning: ``*``, ``/`` and ``%`` are characters. Order is by code point.
@@ -46,10 +46,21 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
+from flowstore.engine.audits import Audited, AuditedRecord
 from flowstore.engine.items import NAMESPACE, OF_NAMESPACE, Asked, Expiry, Item, Put, Report, Span
-from flowstore.engine.rows import EVERYTHING, STATUSES, Entry, Outcome, Purged, Query, Standing, Write
+from flowstore.engine.rows import (
+    EVERYTHING,
+    STATUSES,
+    Entry,
+    Outcome,
+    Position,
+    Purged,
+    Query,
+    Standing,
+    Write,
+)
 
 
 class Change(StrEnum):
@@ -253,3 +264,22 @@ class Engine(ABC):
         ]
         await self.put(puts[:limit], now)
         return len(puts) <= limit
+
+    async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
+        """One bounded step over all that is stored of the records whose ids begin with ``prefix``.
+
+        It tells which records it met, in any order and some perhaps twice, and where records, indexes, items
+        and counts disagree. ``after``: None at first, then ``Audited.next``, which only means something to
+        this engine while it is open. ``limit``: about how many records or entries of indexes to look at.
+        ``repair``: the ids whose flaws are to be mended by what their records say, WHOLE_STORE among them for
+        what is of no record; records themselves are never changed. A step may be repeated with other ids.
+
+        Each record is compared with its entries at one moment, so that one that is written meanwhile is never
+        reported. What is of no record, counts among it, is only looked at with the prefix "". Where part of
+        the storage cannot be read, that is a flaw, and the step goes on behind it as far as it can. The
+        default walks the listing of all records, and finds nothing.
+        """
+        query = Query(STATUSES, limit, after=cast("Position | None", after), with_body=False)
+        entries = await self.scan(query, 0)
+        found = tuple(AuditedRecord(entry.id) for entry in entries if entry.id.startswith(prefix))
+        return Audited(found, (), entries[-1].position if len(entries) == limit else None)

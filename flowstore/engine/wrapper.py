@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from flowstore.engine.audits import Audited
 from flowstore.engine.items import Asked, Expiry, Item, Put, Report, Span
 from flowstore.engine.rows import Entry, Outcome, Purged, Query, Standing, Write
 from flowstore.engine.verbs import Engine, Hints
@@ -78,3 +79,6 @@ class EngineWrapper(Engine):
 
     async def drop_namespace(self, limit: int, now: int) -> bool:
         return await self.inner.drop_namespace(limit, now)
+
+    async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
+        return await self.inner.audit(prefix, after, limit, repair=repair)

@@ -52,10 +52,17 @@ async def save(
     try:
         chunks = await _store_chunks(belongings, run_id, token, rows)
         return await _replace(belongings, run_id, name, token, chunks)
-    except BaseException:
-        # What was stored so far is of no use to anybody
-        await to_its_end(release(belongings, run_id, token))
+    except BaseException as error:
+        await _give_up(belongings, run_id, token, error)
         raise
+
+
+async def _give_up(belongings: Belongings, run_id: str, token: str, error: BaseException) -> None:
+    """What was stored so far is of no use to anybody. If it cannot be removed, a verification finds it."""
+    try:
+        await to_its_end(release(belongings, run_id, token))
+    except Exception as trouble:
+        error.add_note(f"what was stored so far is still there: {type(trouble).__name__}: {trouble}")
 
 
 async def _store_chunks(
@@ -125,7 +132,7 @@ async def _replace(
         if _is_replaced(run_id, outcome):
             break
     if before is not None:
-        await release(belongings, run_id, _info(before).token)
+        await release(belongings, run_id, info_of(before).token)
     return await info(belongings, run_id, name)
 
 
@@ -140,10 +147,10 @@ async def info(belongings: Belongings, run_id: str, name: str) -> DatasetInfo:
     result = await belongings.result(dataset_id(run_id, check_key(name, "name")))
     if result is None:
         raise UnknownDataset(name, run_id)
-    return _info(result)
+    return info_of(result)
 
 
-def _info(result: TaskResult) -> DatasetInfo:
+def info_of(result: TaskResult) -> DatasetInfo:
     said: Any = result.result
     assert result.submitted_at is not None
     chunks = [(digest, rows) for digest, rows in said["chunks"]]
@@ -188,7 +195,7 @@ async def remove(belongings: Belongings, run_id: str, name: str) -> bool:
         return False
     async with belongings.core.life:
         [is_removed] = await belongings.core.engine.remove([result.task_id], belongings.core.clock())
-    await release(belongings, run_id, _info(result).token)
+    await release(belongings, run_id, info_of(result).token)
     return is_removed
 
 
@@ -196,7 +203,7 @@ async def all_of(belongings: Belongings, run_id: str) -> list[DatasetInfo]:
     """The datasets of a run, the one that was saved first comes first."""
     core = belongings.core
     listing = children_of(datasets_of(check_run(run_id)))
-    return [_info(result) async for result in results(core, walk(core, listing))]
+    return [info_of(result) async for result in results(core, walk(core, listing))]
 
 
 class Datasets:

@@ -93,6 +93,14 @@ def blob_id(digest: str) -> str:
     return _BLOB + digest
 
 
+def digest_of(blob: str) -> str:
+    return blob[len(_BLOB) :]
+
+
+def is_blob(entry_id: str) -> bool:
+    return entry_id.startswith(_BLOB)
+
+
 def claim_id(run_id: str, token: str, digest: str) -> str:
     return f"{run_id}{SEPARATOR}c{SEPARATOR}{token}{SEPARATOR}{digest}"
 

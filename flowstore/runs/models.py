@@ -7,6 +7,7 @@ from typing import Annotated, Any, Generic
 from flowstore.fields import Record, Timestamp
 from flowstore.jsonable import AsJson
 from flowstore.models import T, TaskResult, TaskStatus
+from flowstore.runs.ids import key_of
 from flowstore.tables import Tabular
 from flowstore.task_error import TaskError
 
@@ -134,6 +135,18 @@ def run_of_result(result: TaskResult) -> Run:
 def _attempt_of(result: TaskResult) -> int:
     attempt = result.meta.get(REMOVING, result.retries)
     return attempt if isinstance(attempt, int) else result.retries
+
+
+def record_of(result: TaskResult) -> RunRecord[Any]:
+    """Not validated: what was stored was validated then."""
+    return RunRecord.model_construct(
+        key=key_of(result.task_id),
+        value=result.result,
+        status=result.status,
+        error=result.error,
+        at=result.submitted_at,
+        version=result.version,
+    )
 
 
 def total_of(result: TaskResult) -> int | None:

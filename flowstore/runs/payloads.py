@@ -61,6 +61,11 @@ def _claim(belongings: Belongings, claim: str, status: TaskStatus, owner: Owner)
     )
 
 
+async def claim_again(belongings: Belongings, claim: str) -> None:
+    """Write a claim that was lost, of a payload that is there. Nothing if its run is not."""
+    await belongings.write([_claim(belongings, claim, _HELD, standing_run(run_of(claim)))])
+
+
 async def share(belongings: Belongings, run_id: str, value: Any) -> str:
     check_run(run_id)
     codec = belongings.core.records.codec
@@ -77,10 +82,27 @@ async def shared(belongings: Belongings, digest: str, view: View) -> Any:
 
 async def claims(belongings: Belongings, run_id: str, token: str | None = None) -> AsyncIterator[list[str]]:
     """The ids of the claims of a run, or of those with a token, in steps."""
-    query = Query((_HELD, _GIVEN_UP), BATCH, ((claims_of(run_id),),), with_body=False)
-    async for entries in scanned(belongings, query):
+    async for entries in all_claims(belongings, run_id):
         found = [entry.id for entry in entries]
         yield [each for each in found if token is None or claim_of(each)[0] == token]
+
+
+async def all_claims(belongings: Belongings, run_id: str) -> AsyncIterator[list[Entry]]:
+    """Those that were given up as well, and should be gone."""
+    query = Query((_HELD, _GIVEN_UP), BATCH, ((claims_of(run_id),),), with_body=False)
+    async for entries in scanned(belongings, query):
+        yield entries
+
+
+def is_held(claim: Entry) -> bool:
+    return claim.status == _HELD
+
+
+async def held(belongings: Belongings, run_id: str) -> AsyncIterator[tuple[list[Entry], list[str]]]:
+    """The claims of a run that were not given up, in steps, and the digests of what they claim."""
+    query = Query((_HELD,), BATCH, ((claims_of(run_id),),), newest_first=False)
+    async for entries in scanned(belongings, query):
+        yield entries, [claim_of(entry.id)[1] for entry in entries]
 
 
 async def scanned(belongings: Belongings, query: Query) -> AsyncIterator[list[Entry]]:

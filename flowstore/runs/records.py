@@ -14,11 +14,11 @@ from flowstore._values.typed import TypeForm, typed_of
 from flowstore.engine import Owner, Verdict, Write
 from flowstore.errors import UnknownRun, UnknownTask
 from flowstore.features.checkpoints import Checkpoints
-from flowstore.models import StatusName, T, TaskResult, TaskStatus, Unreadable, as_error
+from flowstore.models import StatusName, T, TaskStatus, Unreadable, as_error
 from flowstore.runs.belongings import Belongings, children_of, open_run
 from flowstore.runs.ids import check_key, check_run, key_of, record_id
 from flowstore.runs.life import refusal
-from flowstore.runs.models import RecordPage, RunRecord, UnreadableItem
+from flowstore.runs.models import RecordPage, RunRecord, UnreadableItem, record_of
 from flowstore.task_error import TaskError
 
 Keep = Literal["last", "first"]
@@ -151,18 +151,6 @@ async def one_page(
 
 def unreadable_of(found: Iterable[Unreadable]) -> list[UnreadableItem]:
     return [UnreadableItem(key=key_of(each.task_id), reason=each.reason) for each in found]
-
-
-def record_of(result: TaskResult) -> RunRecord[Any]:
-    """Not validated: what was stored was validated then."""
-    return RunRecord.model_construct(
-        key=key_of(result.task_id),
-        value=result.result,
-        status=result.status,
-        error=result.error,
-        at=result.submitted_at,
-        version=result.version,
-    )
 
 
 async def checkpoint(core: Core, run_id: str, value: Any, keep: int | None) -> int:

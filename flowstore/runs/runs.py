@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 from flowstore._core.awaiting import wait_for
 from flowstore._core.core import Core
-from flowstore._core.listing import Listing, listing_of, page, results, walk, within
+from flowstore._core.findings import Verification
+from flowstore._core.listing import Listing, page, results, walk
 from flowstore._core.storing import get
+from flowstore._core.verifying import Progress, summed_up
 from flowstore._core.viewing import WHOLE, view_of
 from flowstore._values.arguments import (
     MAX_PAGE,
     Seconds,
     check_bool,
+    check_callable,
     check_int,
     check_patience,
     check_statuses,
 )
-from flowstore._values.facets import Where
 from flowstore._values.typed import TypeForm
 from flowstore.features.checkpoints import Checkpoint, Checkpoints
 from flowstore.models import FINISHED, Statuses, StatusName, T, TaskStatus
 from flowstore.runs import evaluations, life, records
+from flowstore.runs.archive import RunsArchive
 from flowstore.runs.belongings import Belongings
 from flowstore.runs.datasets import Datasets
-from flowstore.runs.ids import check_group, check_key, check_run
+from flowstore.runs.ids import check_key, check_run
 from flowstore.runs.life import Beginning
+from flowstore.runs.listing import ids_of_runs, listing_of_runs
 from flowstore.runs.models import (
-    MARK,
     EvaluatedValue,
     Evaluation,
     RecordPage,
@@ -45,10 +47,11 @@ from flowstore.runs.models import (
 from flowstore.runs.place import Place
 from flowstore.runs.records import Keep
 from flowstore.runs.removing import remove_run
+from flowstore.runs.retaining import RunsRetention
 from flowstore.runs.running import RunningRun
 from flowstore.runs.sizes import RunSize, size_of
+from flowstore.runs.verifying import RunVerifier
 from flowstore.task_error import TaskError
-from flowstore.text import check_text
 
 _BATCH: Final = 500
 
@@ -66,6 +69,8 @@ class Runs:
         self._place = place
         self._of: Belongings | None = None
         self.datasets = Datasets(lambda: self._belongings)
+        self.retention = RunsRetention(lambda: self._belongings)
+        self.archive = RunsArchive(lambda: self._belongings)
 
     @property
     def _core(self) -> Core:
@@ -178,7 +183,7 @@ class Runs:
         load_values: bool = True,
     ) -> AsyncGenerator[Run, None]:
         """All runs that ``list`` would show. UnreadableRecords names the others at the end."""
-        return self._runs_of(_listing(group, status, label, since, until, newest_first, load_values))
+        return self._runs_of(listing_of_runs(group, label, status, since, until, newest_first, load_values))
 
     async def _runs_of(self, wanted: Listing) -> AsyncGenerator[Run, None]:
         core, view = self._core, view_of(None, wanted.with_body)
@@ -366,12 +371,33 @@ class Runs:
             raise await life.refusal(self._core, run_id)
         return await size_of(self._belongings, self._ids_of(run_id, group))
 
+    async def verify(
+        self, run_id: str | None = None, *, repair: bool = False, progress: Progress | None = None
+    ) -> Verification:
+        """Read a run, or all, with all that belongs to them, and sum up what is not as it was written.
+
+        As ``backend.integrity.verify`` does, and besides: what belongs to no run, datasets without payloads
+        and payloads without datasets. ``repair`` mends indexes and claims, and removes payloads that nobody
+        has; a record that is damaged, or whose run is gone, stays. Raises UnknownRun.
+        """
+        verifier = await self._verifier(run_id, repair, progress)
+        return await summed_up(verifier, verifier.findings())
+
+    async def _verifier(self, run_id: str | None, repair: bool, progress: Progress | None) -> RunVerifier:
+        check_bool("repair", repair)
+        if progress is not None:
+            check_callable("progress", progress)
+        if run_id is not None and not (await self._belongings.read([check_run(run_id)], with_body=False))[0]:
+            raise await life.refusal(self._core, run_id)
+        return RunVerifier(self._belongings, run_id, repair=repair, progress=progress)
+
     async def _ids_of(self, run_id: str | None, group: str | None) -> AsyncGenerator[str, None]:
         if run_id is not None:
             yield run_id
             return
-        async for run in self.iter(group=group, load_values=False):
-            yield run.run_id
+        async for run_ids in ids_of_runs(self._core, group):
+            for each in run_ids:
+                yield each
 
     # At the end, as it is what the annotations of what follows would mean by list
     async def list(
@@ -392,28 +418,10 @@ class Runs:
         ``since``, ``until``: bounds of that start, the first included. ``limit``, ``cursor``: as in
         ``backend.page``. ``load_values=False``: config and result are NOT_LOADED.
         """
-        wanted = _listing(group, status, label, since, until, newest_first, load_values)
+        wanted = listing_of_runs(group, label, status, since, until, newest_first, load_values)
         found = await page(self._core, wanted, limit, cursor, view_of(None, load_values))
         return RunPage(
             items=[run_of_result(result) for result in found.items],
             next_cursor=found.next_cursor,
             unreadable=[UnreadableItem(key=each.task_id, reason=each.reason) for each in found.unreadable],
         )
-
-
-def _listing(
-    group: str | None,
-    status: Statuses,
-    label: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    newest_first: bool,
-    load_values: bool,
-) -> Listing:
-    """Groups and labels are indexes of runs alone; where neither is asked for, all runs have a mark."""
-    if group is not None:
-        check_group(group)
-    label = check_text("label", label) if label is not None else MARK if group is None else None
-    where = Where(group, labels=() if label is None else (label,), is_root=None if group is None else True)
-    listing = listing_of(status, where, _BATCH, newest_first, load_values)
-    return replace(listing, within=within(since, until))

@@ -8,8 +8,14 @@ from typing import Any, Generic, Literal, Unpack, overload
 
 from flowstore._core.attempts import TrackOptions
 from flowstore._core.filters import Filters, Selection
+from flowstore._core.findings import Finding, Verification
+from flowstore._core.policies import RetentionOutcome, RetentionPlan, RetentionPolicy
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask as AsyncTrackedTask
+from flowstore._core.verifying import Progress
+from flowstore._dumping.outcomes import Copied, Exported, Imported, OnConflict
+from flowstore._dumping.packing import Compression
+from flowstore._dumping.tables import Format
 from flowstore._values.arguments import Seconds
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore._values.typed import TypeForm
@@ -17,6 +23,8 @@ from flowstore._values.types import Types
 from flowstore.base import BaseResultBackend
 from flowstore.features.app import App as AsyncApp
 from flowstore.features.app import AppInfo
+from flowstore.features.archive import Archive as AsyncArchive
+from flowstore.features.archive import FilePath, Tabled
 from flowstore.features.checkpoints import Checkpoint
 from flowstore.features.checkpoints import Checkpoints as AsyncCheckpoints
 from flowstore.features.data import AppData as AsyncAppData
@@ -25,7 +33,9 @@ from flowstore.features.data import DataEntry
 from flowstore.features.families import Families as AsyncFamilies
 from flowstore.features.history import Events
 from flowstore.features.history import History as AsyncHistory
+from flowstore.features.integrity import Integrity as AsyncIntegrity
 from flowstore.features.registered import Worker
+from flowstore.features.retention import Retention as AsyncRetention
 from flowstore.features.running_worker import RunningWorker as AsyncRunningWorker
 from flowstore.features.sweeping import Policy, Swept
 from flowstore.features.workers import Workers as AsyncWorkers
@@ -43,14 +53,17 @@ from flowstore.models import (
     Transition,
     Workflow,
 )
+from flowstore.runs.archive import RunsArchive as AsyncRunsArchive
 from flowstore.runs.datasets import DatasetInfo
 from flowstore.runs.datasets import Datasets as AsyncDatasets
 from flowstore.runs.models import EvaluatedValue, Evaluation, RecordPage, Run, RunPage, RunProgress, RunRecord
 from flowstore.runs.records import Keep
+from flowstore.runs.retaining import RunsRetention as AsyncRunsRetention
 from flowstore.runs.running import RunningRun as AsyncRunningRun
 from flowstore.runs.runs import _BATCH
 from flowstore.runs.runs import Runs as AsyncRuns
 from flowstore.runs.sizes import RunSize
+from flowstore.sync.copying import Destination, RunsDestination, across, runs_across
 from flowstore.sync.faces import BlockFace, Face, awaited, check_options
 from flowstore.sync.feeding import fed, taken
 from flowstore.sync.links import Link
@@ -116,6 +129,143 @@ class App(Face[AsyncApp]):
         A memory backend has no other. ``flowstore.discover_apps`` returns the info of each.
         """
         call = self._its.namespaces()
+        return self._run(call)
+
+
+class Archive(Face[AsyncArchive]):
+    """Records out of this backend and into it, exactly as they are: ``backend.archive``.
+
+    With a record go its version, its times and its place in a family, its history, its data and its
+    checkpoints. Workers, the app and its data do not belong to a record, and stay. Values are not decoded, so
+    their types need not be known here. Calls take what they select as ``page`` does, the oldest first, or
+    ``task_ids``, in their order. They go through any number of records in bounded memory: 500 at a time, and
+    4 MiB of values or one record. ``progress`` is called with the number of records so far after each of
+    these steps, in the event loop. What is written meanwhile is there as it was at some time of the call.
+    """
+
+    def export(
+        self,
+        path: FilePath,
+        statuses: Statuses = None,
+        *,
+        task_ids: Iterable[str] | None = None,
+        compress: Compression | None = None,
+        overwrite: bool = False,
+        resume: bool = False,
+        progress: Callable[[int], object] | None = None,
+        **selection: Unpack[Selection],
+    ) -> Exported:
+        """Write records to a file, a line of JSON for each. See docs/formats.md.
+
+        ``compress``: "gzip", "zstd" or "none"; None: as the name says, which may end in .gz or .zst. zstd
+        needs Python 3.14 or ``flowstore[zstd]``. The file has its name once it is whole and on disk; before
+        that there is one beside it whose name ends in .part. That of an export that was killed, or failed, is
+        carried on by the same call with ``resume=True``, behind its last whole line, and is written anew
+        without. A record that is damaged is named, in the file and in what is returned, and hides no other.
+        Raises FileExistsError for a file that is there, unless with ``overwrite``, and other OSErrors.
+        """
+        call = self._its.export(
+            path,
+            statuses,
+            task_ids=taken(task_ids),
+            compress=compress,
+            overwrite=overwrite,
+            resume=resume,
+            progress=progress,
+            **selection,
+        )
+        return self._run(call)
+
+    def load(
+        self,
+        path: FilePath,
+        *,
+        on_conflict: OnConflict = "raise",
+        partial: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> Imported:
+        """Restore the records of a file that ``export`` has written, from any backend.
+
+        What is there already and the same is left alone, so a call that was killed can be repeated, and
+        completes. ``on_conflict``, where another record has the id: "raise" RestoreConflict, before anything
+        of that step is written; "keep" it, and name it in ``conflicts``; or "replace" it with all that
+        belongs to it. Records that have expired are left out. Waits for what is restored end; observers are
+        told nothing, and ``redact`` sees nothing. What a record is listed by is what it was written with:
+        ``facets`` of this backend do not change it. A version is written as often as it says.
+
+        The file is read to its end first. Raises InvalidArchive with the line, and nothing is restored, if it
+        was cut off, changed, or written by a newer flowstore; with ``partial`` the lines before that are
+        restored. Raises PayloadTooLarge for values above ``max_result_bytes``.
+        """
+        call = self._its.load(path, on_conflict=on_conflict, partial=partial, progress=progress)
+        return self._run(call)
+
+    def copy_to(
+        self,
+        other: Destination,
+        statuses: Statuses = None,
+        *,
+        task_ids: Iterable[str] | None = None,
+        on_conflict: OnConflict = "raise",
+        progress: Callable[[int], object] | None = None,
+        **selection: Unpack[Selection],
+    ) -> Copied:
+        """Copy records into another backend, as ``export`` and ``load`` would, without a file.
+
+        What was copied is read again there: ``is_verified`` says that it is the same to the last byte, unless
+        somebody writes to it meanwhile. A call that was interrupted can be repeated, and completes.
+        """
+        call = self._its.copy_to(
+            across(other),
+            statuses,
+            task_ids=taken(task_ids),
+            on_conflict=on_conflict,
+            progress=progress,
+            **selection,
+        )
+        return self._run(call)
+
+    def digest(
+        self,
+        statuses: Statuses = None,
+        *,
+        task_ids: Iterable[str] | None = None,
+        progress: Callable[[int], object] | None = None,
+        **selection: Unpack[Selection],
+    ) -> str:
+        """The SHA-256 of records, with all that ``export`` writes of them: 64 hexadecimal digits.
+
+        It is the same for the same records on every backend, and that of the file that they are exported to.
+        """
+        call = self._its.digest(statuses, task_ids=taken(task_ids), progress=progress, **selection)
+        return self._run(call)
+
+    def table(
+        self,
+        path: FilePath,
+        statuses: Statuses = None,
+        *,
+        task_ids: Iterable[str] | None = None,
+        format: Format | None = None,
+        overwrite: bool = False,
+        progress: Callable[[int], object] | None = None,
+        **selection: Unpack[Selection],
+    ) -> Tabled:
+        """Write tasks to a table for other programs, with a row for each and the columns of ``to_frame``.
+
+        ``format``: "csv" or "parquet"; None: as the name says. Parquet needs ``flowstore[parquet]``. Values,
+        labels, meta, progress and cancel requests are texts of JSON, as ``to_jsonable`` shows them. Nothing
+        reads a table back: for that use ``export``. Raises FileExistsError as ``export`` does.
+        """
+        call = self._its.table(
+            path,
+            statuses,
+            task_ids=taken(task_ids),
+            format=format,
+            overwrite=overwrite,
+            progress=progress,
+            **selection,
+        )
         return self._run(call)
 
 
@@ -288,6 +438,87 @@ class History(Face[AsyncHistory]):
         """
         items = self._its.iter_ids(start, end, batch_size=batch_size, statuses=statuses, events=events)
         return self._walk(items)
+
+
+class Integrity(Face[AsyncIntegrity]):
+    """Verifies a whole namespace: ``backend.integrity``.
+
+    Every record is read whole, with its history, data and checkpoints, and so are workers, app and data of
+    the namespace: their checksums are verified, and their values decoded. Each record is compared with the
+    indexes that list it, and each entry of an index with its record. Others may read and write meanwhile.
+    It takes two to three times as long as reading everything, and no more memory than a listing.
+
+    ``repair``: indexes, counts and values whose record is gone are made to agree with the records. What is
+    damaged is left as it is, and so are the entries of its record. ``progress`` is called after each step
+    with the number of records that were read and the number that there are.
+    """
+
+    def verify(self, *, repair: bool = False, progress: Progress | None = None) -> Verification:
+        """Verify all of it, and sum up what was found. A type that is not registered is no damage."""
+        call = self._its.verify(repair=repair, progress=progress)
+        return self._run(call)
+
+    def findings(
+        self, *, repair: bool = False, progress: Progress | None = None
+    ) -> Generator[Finding, None, None]:
+        """Each finding as soon as it is made, however many there are. Whoever stops asking stops the walk."""
+        items = self._its.findings(repair=repair, progress=progress)
+        return self._walk(items)
+
+
+class Retention(Face[AsyncRetention]):
+    """What to keep of finished tasks, by a policy: ``backend.retention``.
+
+    A group are the tasks of one name; those without a name are one, too. The newest are those that were
+    submitted last. Tasks with the label "pinned" (``flowstore.PINNED``) stay. The size of a task is that of
+    its result and its arguments, as they are stored.
+    """
+
+    def plan(
+        self, policy: RetentionPolicy, *, name: str | None = None, label: str | None = None
+    ) -> RetentionPlan:
+        """What ``apply`` would remove now, and why. Nothing is changed.
+
+        ``name``, ``label``: only among the tasks of that name, or with that label. It reads every finished
+        task among them, but for the values.
+        """
+        call = self._its.plan(policy, name=name, label=label)
+        return self._run(call)
+
+    def apply(
+        self,
+        policy: RetentionPolicy,
+        *,
+        name: str | None = None,
+        label: str | None = None,
+        progress: Callable[[RetentionOutcome], object] | None = None,
+    ) -> RetentionOutcome:
+        """Remove what the policy does not keep, with all that belongs to it, in steps of 200; what was done.
+
+        A task goes only if it is still in the state that was judged: one that is requeued, pinned or stored
+        in any way meanwhile stays. Its children stay. Waiters of a task that goes are woken as by ``delete``.
+        ``progress`` is called after each step, with what was done so far.
+
+        One call at a time applies a policy to a namespace, in whatever process; others raise RetentionBusy.
+        After an error, or if the process dies, call it again: it goes on with what is left, half a minute
+        after the last sign of the process that has died.
+        """
+        call = self._its.apply(policy, name=name, label=label, progress=progress)
+        return self._run(call)
+
+    def pin(self, task_id: str) -> bool:
+        """Give the task the label "pinned", so that it stays; False if there is no such task.
+
+        That is an event of its history, "pinned". Nothing else changes, and values are not decoded. Raises
+        UnreadableRecord.
+        """
+        call = self._its.pin(task_id)
+        return self._run(call)
+
+    def unpin(self, task_id: str) -> bool:
+        """Take the label "pinned" away; False if there is no such task. Otherwise like ``pin``."""
+        call = self._its.unpin(task_id)
+        return self._run(call)
 
 
 class Workers(Face[AsyncWorkers]):
@@ -713,6 +944,139 @@ class Datasets(Face[AsyncDatasets]):
         return self._run(call)
 
 
+class RunsRetention(Face[AsyncRunsRetention]):
+    """What to keep of finished runs, by a policy: ``backend.runs.retention``.
+
+    The newest are those that were started last. A run that is going on, or is pinned, never goes, and does
+    not count. The size of a run is ``runs.size(run_id).total``: a payload that it shares is part of it.
+    """
+
+    def plan(
+        self, policy: RetentionPolicy, *, group: str | None = None, label: str | None = None
+    ) -> RetentionPlan:
+        """What ``apply`` would remove now, and why. Nothing is changed.
+
+        ``group``, ``label``: only among the runs of that group, or with that label.
+        """
+        call = self._its.plan(policy, group=group, label=label)
+        return self._run(call)
+
+    def apply(
+        self,
+        policy: RetentionPolicy,
+        *,
+        group: str | None = None,
+        label: str | None = None,
+        progress: Callable[[RetentionOutcome], object] | None = None,
+    ) -> RetentionOutcome:
+        """Remove the runs that the policy does not keep, each with all that belongs to it; what was done.
+
+        A run goes only if it is still as it was judged: one that is resumed, pinned or ended anew meanwhile
+        stays. One call at a time, in whatever process; others raise RetentionBusy. After an error, or if the
+        process dies, call it again: it first ends what was begun, whatever the policy says, and goes on.
+        ``progress`` is called after each step, with what was done so far.
+        """
+        call = self._its.apply(policy, group=group, label=label, progress=progress)
+        return self._run(call)
+
+
+class RunsArchive(Face[AsyncRunsArchive]):
+    """Runs out of this backend and into it, exactly as they are: ``backend.runs.archive``.
+
+    With a run go its records, evaluations, datasets, shared values, checkpoints and history. Calls take one
+    run, those of a ``group``, or by default all runs. Otherwise they are like those of ``backend.archive``.
+    """
+
+    def export(
+        self,
+        path: FilePath,
+        run_id: str | None = None,
+        *,
+        group: str | None = None,
+        compress: Compression | None = None,
+        overwrite: bool = False,
+        resume: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> Exported:
+        """Write runs to a file, a line of JSON for each record of any kind. Raises UnknownRun.
+
+        ``compress``, ``overwrite``, ``resume``, ``progress``: as in ``backend.archive.export``.
+        """
+        call = self._its.export(
+            path,
+            run_id,
+            group=group,
+            compress=compress,
+            overwrite=overwrite,
+            resume=resume,
+            progress=progress,
+        )
+        return self._run(call)
+
+    def load(
+        self,
+        path: FilePath,
+        *,
+        on_conflict: OnConflict = "raise",
+        partial: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> Imported:
+        """Restore the runs of a file, as ``backend.archive.load`` does tasks, whose errors it raises.
+
+        What is there already and the same is left alone, so a call that was killed can be repeated.
+        """
+        call = self._its.load(path, on_conflict=on_conflict, partial=partial, progress=progress)
+        return self._run(call)
+
+    def copy_to(
+        self,
+        other: RunsDestination,
+        run_id: str | None = None,
+        *,
+        group: str | None = None,
+        on_conflict: OnConflict = "raise",
+        progress: Callable[[int], object] | None = None,
+    ) -> Copied:
+        """Copy runs into the ``runs`` of another backend, and read them there again to compare.
+
+        A call that was interrupted can be repeated, and completes. Raises UnknownRun.
+        """
+        call = self._its.copy_to(
+            runs_across(other), run_id, group=group, on_conflict=on_conflict, progress=progress
+        )
+        return self._run(call)
+
+    def digest(
+        self,
+        run_id: str | None = None,
+        *,
+        group: str | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> str:
+        """The SHA-256 of runs, with all that ``export`` writes of them: 64 hexadecimal digits.
+
+        It is the same for the same runs on every backend, and that of the file they are exported to.
+        """
+        call = self._its.digest(run_id, group=group, progress=progress)
+        return self._run(call)
+
+    def table(
+        self,
+        path: FilePath,
+        run_id: str,
+        *,
+        format: Format | None = None,
+        overwrite: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> Tabled:
+        """Write the records of a run to a table for other programs: key, status, at, value, error, version.
+
+        ``format``, and what becomes of values: as in ``backend.archive.table``.
+        """
+        call = self._its.table(path, run_id, format=format, overwrite=overwrite, progress=progress)
+        return self._run(call)
+
+
 class Runs(Face[AsyncRuns]):
     """Runs and what belongs to them: ``backend.runs``.
 
@@ -725,6 +1089,8 @@ class Runs(Face[AsyncRuns]):
     def __init__(self, link: Link[Any], of: Callable[[BaseResultBackend], AsyncRuns]) -> None:
         super().__init__(link, of)
         self.datasets = Datasets(self._link, lambda backend: of(backend).datasets)
+        self.retention = RunsRetention(self._link, lambda backend: of(backend).retention)
+        self.archive = RunsArchive(self._link, lambda backend: of(backend).archive)
 
     def start(
         self,
@@ -1009,6 +1375,18 @@ class Runs(Face[AsyncRuns]):
         call = self._its.size(run_id, group=group)
         return self._run(call)
 
+    def verify(
+        self, run_id: str | None = None, *, repair: bool = False, progress: Progress | None = None
+    ) -> Verification:
+        """Read a run, or all, with all that belongs to them, and sum up what is not as it was written.
+
+        As ``backend.integrity.verify`` does, and besides: what belongs to no run, datasets without payloads
+        and payloads without datasets. ``repair`` mends indexes and claims, and removes payloads that nobody
+        has; a record that is damaged, or whose run is gone, stays. Raises UnknownRun.
+        """
+        call = self._its.verify(run_id, repair=repair, progress=progress)
+        return self._run(call)
+
     def list(
         self,
         *,
@@ -1064,8 +1442,11 @@ class ResultBackend(Store):
         self.history = History(self._link, lambda backend: backend.history)
         self.families = Families(self._link, lambda backend: backend.families)
         self.workflows = Workflows(self._link, lambda backend: backend.workflows)
+        self.integrity = Integrity(self._link, lambda backend: backend.integrity)
         self.workers = Workers(self._link, lambda backend: backend.workers)
         self.app = App(self._link, lambda backend: backend.app)
+        self.archive = Archive(self._link, lambda backend: backend.archive)
+        self.retention = Retention(self._link, lambda backend: backend.retention)
         self.runs = Runs(self._link, lambda backend: backend.runs)
 
     @property

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
+from hashlib import sha256
+from pathlib import Path
+from secrets import token_hex
+from tempfile import TemporaryDirectory
+from typing import Any, Final
 
-from flowstore import BaseResultBackend, TaskResult, TaskStatus
+from flowstore import BaseResultBackend, RetentionPolicy, TaskResult, TaskStatus
 from flowstore.runs import Runs
+
+_FOLDER: Final = TemporaryDirectory(prefix="flowstore-")  # removed at exit
+_EXPORTED: Final = f"{_FOLDER.name}/exported.jsonl"
+_LINE: Final = '{"id":"restored","status":"success","stage":2,"version":2,"updated_at":1}\n'
+_END: Final = f'{{"end":{{"records":1,"digest":"{sha256(_LINE.encode()).hexdigest()}"}}}}\n'
+Path(_EXPORTED).write_text(f'{{"flowstore":"records","format":1}}\n{_LINE}{_END}', "utf-8")
 
 Call = Callable[[BaseResultBackend], Coroutine[Any, Any, object]]
 
@@ -29,6 +39,10 @@ async def _tracked(backend: BaseResultBackend) -> None:
 async def _worked(backend: BaseResultBackend) -> None:
     async with backend.worker("w"):
         await asyncio.sleep(0)
+
+
+def _new_file(suffix: str = "") -> str:
+    return f"{_FOLDER.name}/{token_hex(8)}{suffix}"
 
 
 CALLS: dict[str, Call] = {
@@ -89,6 +103,11 @@ CALLS: dict[str, Call] = {
     "app.data.entry": lambda backend: backend.app.data.entry("k"),
     "app.data.all": lambda backend: backend.app.data.all(),
     "app.data.delete": lambda backend: backend.app.data.delete("k"),
+    "archive.export": lambda backend: backend.archive.export(_new_file()),
+    "archive.load": lambda backend: backend.archive.load(_EXPORTED),
+    "archive.copy_to": lambda backend: backend.archive.copy_to(backend),
+    "archive.digest": lambda backend: backend.archive.digest(),
+    "archive.table": lambda backend: backend.archive.table(_new_file(".csv")),
     "families.children": lambda backend: _drain(backend.families.children("t0")),
     "families.descendants": lambda backend: _drain(backend.families.descendants("t0")),
     "delete with descendants": lambda backend: backend.delete("t1", descendants=True),
@@ -102,6 +121,13 @@ CALLS: dict[str, Call] = {
     "history.iter": lambda backend: _drain(backend.history.iter(batch_size=3)),
     "history.iter_ids": lambda backend: _drain(backend.history.iter_ids(batch_size=3)),
     "history.record": lambda backend: backend.history.record("t9", "seen", {"by": "me"}),
+    "retention.plan": lambda backend: backend.retention.plan(RetentionPolicy(max_per_group=5)),
+    "retention.apply": lambda backend: backend.retention.apply(RetentionPolicy(max_per_group=9)),
+    "retention.pin": lambda backend: backend.retention.pin("t0"),
+    "retention.unpin": lambda backend: backend.retention.unpin("t0"),
+    "integrity.verify": lambda backend: backend.integrity.verify(),
+    "integrity.verify, repair": lambda backend: backend.integrity.verify(repair=True),
+    "integrity.findings": lambda backend: _drain(backend.integrity.findings()),
     "track": lambda backend: _tracked(backend),
 }
 """Every public method of a backend and its features except open, close and end_waits, for a backend that
@@ -174,6 +200,14 @@ CALLS_OF_RUNS: dict[str, Call] = {
     "runs.latest_checkpoint": lambda backend: backend.runs.latest_checkpoint("r"),
     "runs.checkpoints": lambda backend: backend.runs.checkpoints("r"),
     "runs.size": lambda backend: backend.runs.size(),
+    "runs.verify": lambda backend: backend.runs.verify(),
+    "runs.retention.plan": lambda backend: backend.runs.retention.plan(RetentionPolicy(max_per_group=5)),
+    "runs.retention.apply": lambda backend: backend.runs.retention.apply(RetentionPolicy(max_per_group=5)),
+    "runs.archive.export": lambda backend: backend.runs.archive.export(_new_file()),
+    "runs.archive.load": lambda backend: backend.runs.archive.load(_EXPORTED),
+    "runs.archive.table": _of_run(lambda runs: runs.archive.table(_new_file(".csv"), "r")),
+    "runs.archive.copy_to": lambda backend: backend.runs.archive.copy_to(backend.runs),
+    "runs.archive.digest": lambda backend: backend.runs.archive.digest(),
     "runs.datasets.save": _of_run(lambda runs: runs.datasets.save("r", range(3))),
     "runs.datasets.load": _of_run(lambda runs: _saved_and_loaded(runs)),
     "runs.datasets.info": _of_run(lambda runs: _saved_and_loaded(runs)),
@@ -198,5 +232,9 @@ IDLE_CALLS: dict[str, Call] = {
     "iter_by_status": lambda backend: _drain(backend.iter_by_status([])),
     "iter_ids": lambda backend: _drain(backend.iter_ids([])),
     "watch_status": lambda backend: _drain(backend.watch_status([])),
+    "archive.export": lambda backend: backend.archive.export(_new_file(), []),
+    "archive.copy_to": lambda backend: backend.archive.copy_to(backend, task_ids=[]),
+    "archive.digest": lambda backend: backend.archive.digest([]),
+    "archive.table": lambda backend: backend.archive.table(_new_file(), task_ids=[], format="csv"),
 }
 """Those calls that can ask for nothing, doing so."""

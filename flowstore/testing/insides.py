@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from flowstore import BaseResultBackend, TaskResult
+from flowstore import BaseResultBackend, TaskResult, Verification
 from flowstore._core.core import Core
+from flowstore._core.verifying import verify
 from flowstore._values.checks import item_check
 from flowstore._values.codec import Codec
 from flowstore._values.encoding import encode_body
@@ -131,6 +132,11 @@ async def plant_kept(
     assert outcome.is_applied, f"the storage refused it: {outcome}"
 
 
+async def verified(backend: BaseResultBackend, prefix: str, *, repair: bool = False) -> Verification:
+    """Verify the records whose ids begin with ``prefix``, and no others."""
+    return await verify(backend._core, prefix, repair=repair)
+
+
 def know_only(backend: BaseResultBackend, types: Types = (), raw: bool = False) -> None:
     """As if the backend had been made with these types."""
     backend._core.records.codec = Codec(types, raw=raw)
@@ -175,6 +181,12 @@ async def damage_record(backend: BaseResultBackend, run_id: str, key: str) -> No
         damaged = entry._replace(check=entry.check ^ 1, head=b"{}", body=b"{}")
         [outcome] = await core.engine.write([Write(damaged, "damage", ANY_STAGE)], core.clock())
     assert outcome.is_applied, f"the storage refused it: {outcome}"
+
+
+async def remove_entries(core: Core, ids: list[str]) -> None:
+    """Remove entries behind the back of whoever keeps account of them."""
+    async with core.life:
+        assert all(await core.engine.remove(ids, core.clock()))
 
 
 async def damage_entry(manager: AsyncResultsManager, id: str) -> None:

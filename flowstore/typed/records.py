@@ -23,6 +23,8 @@ from flowstore._core.watching import watch_status
 from flowstore._core.writing import applied
 from flowstore._trips.patience import Pauses
 from flowstore._values.checks import is_whole
+from flowstore._values.codec import DecodeError
+from flowstore._values.compression import HEADER_BYTES, is_compressed, plain_size
 from flowstore._values.reading import DAMAGED, unvalidated
 from flowstore.base import BaseResultBackend
 from flowstore.engine import BY_FINISH, UNSORTED, Entry, Position, Query, Standing, Verdict, Write, sort_key
@@ -109,12 +111,21 @@ class RecordStorage(EntryStorage):
         found: list[Stored | None] = []
         for step in steps(list(ids)):
             entries = await self._entries(step, with_data=with_data)
-            found += [None if entry is None else _stored(entry, with_data=with_data) for entry in entries]
+            found += [None if entry is None else self._read(entry, with_data) for entry in entries]
         return found
+
+    def _read(self, entry: Entry, with_data: bool) -> Stored:
+        stored = _stored(entry)
+        if not with_data or stored.trouble is not None:
+            return stored
+        try:
+            return stored._replace(data=self._records.unpacked(entry.body or b""))
+        except DecodeError as error:
+            return unusable(entry.id, Trouble.DAMAGED, str(error), stored.kind)
 
     async def _entries(self, ids: Sequence[str], *, with_data: bool = False) -> list[Entry | None]:
         async with self._core.life:
-            entries = await self._core.engine.read(ids, max_body=None if with_data else 0)
+            entries = await self._core.engine.read(ids, max_body=None if with_data else HEADER_BYTES)
         now = self._core.clock()
         return [None if entry is None or entry.is_expired(now) else entry for entry in entries]
 
@@ -159,7 +170,7 @@ class RecordStorage(EntryStorage):
             (tuple(f"{_KIND}{kind.namespace}:{kind.name}" for kind in kinds),),
             wanted.after and Position(sort_key(wanted.after.updated_at), wanted.after.id),
             within=(first, last),
-            max_body=0,
+            max_body=HEADER_BYTES,
         )
         return [] if first > last else [_placed(entry) for entry in await self._scan(query)]
 
@@ -211,9 +222,9 @@ class RecordStorage(EntryStorage):
 
 
 def _by_id(behind: str, limit: int) -> Query:
-    """The records in the range of entries whose ids follow ``behind``, without their bodies."""
+    """The records in the range of entries whose ids follow ``behind``, without more of bodies than a size."""
     after = Position(_SORT, behind) if behind else None
-    return Query(_STATUSES, limit, after=after, within=(_SORT, _SORT), max_body=0)
+    return Query(_STATUSES, limit, after=after, within=(_SORT, _SORT), max_body=HEADER_BYTES)
 
 
 def _result(id: str, kind: Kind, now: int, **fields: Any) -> TaskResult:
@@ -223,7 +234,8 @@ def _result(id: str, kind: Kind, now: int, **fields: Any) -> TaskResult:
     return unvalidated({**_RESULT, **own})
 
 
-def _stored(entry: Entry, *, with_data: bool = False) -> Stored:
+def _stored(entry: Entry) -> Stored:
+    """Without its data."""
     if not entry.status:
         return unusable(entry.id, Trouble.DAMAGED, f"not a record of this format: {entry.head[:80]!r}")
     kinds = _kinds_of(entry)
@@ -236,7 +248,6 @@ def _stored(entry: Entry, *, with_data: bool = False) -> Stored:
         created_at = entry.updated_at if entry.version == 1 else _created_at(entry.head)
     except (ValueError, LookupError, TypeError):
         return unusable(entry.id, Trouble.DAMAGED, "it does not say when it was created", kind)
-    body = entry.body or b""
     return Stored(
         entry.id,
         kind,
@@ -244,9 +255,14 @@ def _stored(entry: Entry, *, with_data: bool = False) -> Stored:
         created_at,
         entry.updated_at,
         entry.expires_at,
-        len(body) if entry.body_size is None else entry.body_size,
-        body if with_data else None,
+        _size_of(entry),
     )
+
+
+def _size_of(entry: Entry) -> int:
+    """Of the encoded value, also where it is compressed."""
+    body = entry.body or b""
+    return plain_size(body) if entry.body_size is None or is_compressed(body) else entry.body_size
 
 
 def _placed(entry: Entry) -> Stored:

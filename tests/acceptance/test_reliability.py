@@ -16,6 +16,7 @@ TOPICS = {
     "Redis and Valkey",
     "SQLite",
     "Every backend",
+    "Integrity",
     "Without await",
     "Typed results",
     "Runs",

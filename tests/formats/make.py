@@ -6,6 +6,7 @@ Run it when a format got a new number, and commit what it writes. Fixtures that 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import sqlite3
 from contextlib import closing
@@ -15,17 +16,21 @@ from typing import Any
 
 import redis
 
-from flowstore import BaseResultBackend, RedisBackend, SQLiteBackend, TaskResult
+from flowstore import BaseResultBackend, InMemoryBackend, RedisBackend, SQLiteBackend, TaskResult
+from flowstore._dumping.files import FORMAT as ARCHIVE_FORMAT
+from flowstore._values.codec import Codec
+from flowstore._values.compression import ZLIB, ZSTD, compress
 from flowstore.backends.redis.format import FORMAT as REDIS_FORMAT
 from flowstore.backends.sqlite.format import FORMAT as SQLITE_FORMAT
 from flowstore.testing import ManualClock
 from flowstore.typed.tree.content import FORMAT as TREE_FORMAT
 from flowstore.typed.tree.files import OWN
-from tests.formats.sample import TYPES, at, results
+from tests.formats.sample import TYPES, VALUE, at, results
 from tests.formats.tree_sample import fill_tree
 from tests.servers import start_server
 
 FOLDER = Path(__file__).parent
+COMPRESSED = FOLDER / "compressed.json"
 
 
 async def fill(backend: BaseResultBackend, clock: ManualClock) -> None:
@@ -108,13 +113,32 @@ def load(client: Any, path: Path) -> None:
             client.zadd(key, dict(value))
 
 
+def compressed() -> dict[str, str]:
+    """The body of a sample as each algorithm compresses it, in base64."""
+    plain = Codec(TYPES).encode_fields({"result": [VALUE] * 9})
+    made = {name: compress(plain, how) for name, how in {"zlib": ZLIB, "zstd": ZSTD}.items()}
+    return {name: base64.b64encode(data).decode() for name, data in made.items()}
+
+
+async def export(path: Path) -> None:
+    clock = ManualClock()
+    async with InMemoryBackend(types=TYPES, clock=clock, namespace="app") as backend:
+        await fill(backend, clock)
+        await backend.archive.export(path)
+
+
 def main() -> None:
+    lines = FOLDER / f"archive-{ARCHIVE_FORMAT}.lines"
+    if not lines.exists():
+        asyncio.run(export(lines))
     sqlite, dumped = FOLDER / f"sqlite-{SQLITE_FORMAT}.db", FOLDER / f"redis-{REDIS_FORMAT}.jsonl"
     tree = FOLDER / f"tree-{TREE_FORMAT}"
     if not tree.exists():
         asyncio.run(fill_tree(str(tree)))
         for lock in (tree / OWN).glob("*.lock"):
             lock.unlink()
+    if not COMPRESSED.exists():
+        COMPRESSED.write_text(f"{json.dumps(compressed(), indent=1)}\n", "ascii")
     if not sqlite.exists():
         with TemporaryDirectory() as folder:
             made = Path(folder) / "made.db"

@@ -36,7 +36,8 @@ def test_every_public_method_is_held_to_the_rules() -> None:
     public = methods(BaseResultBackend)
     of_features = set().union(*(methods(kind, f"{name}.") for name, kind in features.items()))
     of_features |= methods(type(InMemoryBackend().app.data), "app.data.")
-    of_features |= methods(type(InMemoryBackend().runs.datasets), "runs.datasets.")
+    for name in ("datasets", "retention", "archive"):
+        of_features |= methods(type(getattr(InMemoryBackend().runs, name)), f"runs.{name}.")
     assert {re.split("[, ]", name)[0] for name in [*CALLS, *CALLS_OF_RUNS]} == (
         public | of_features
     ) - ELSEWHERE
@@ -83,7 +84,7 @@ def test_connect_takes_plain_options_in_the_url() -> None:
         "redis://h:1/2?",
         "valkey://h?",
     ):
-        more = "&history=false&history_limit=7&unfinished_ttl=1.5&purge_interval=none"
+        more = "&history=false&history_limit=7&unfinished_ttl=1.5&purge_interval=none&compress_over=9"
         backend = flowstore.connect(f"{url}{every}{more}", namespace="mine")
         core = core_of(backend)
         assert (backend.namespace, core.op_timeout) == ("mine", 2.5)
@@ -91,6 +92,8 @@ def test_connect_takes_plain_options_in_the_url() -> None:
         assert core.records.__dict__["_failure_ttl"] is None
         assert core.records.unfinished_ttl == 1_500_000
         assert core.records.__dict__["_history"] == 0
+        assert core.records.compress_over == 9
+        assert core_of(flowstore.connect(f"{url}compress_over=none")).records.compress_over is None
         assert flowstore.connect(f"{url}{every}").namespace == "a b"
 
 
@@ -105,6 +108,8 @@ def test_connect_takes_plain_options_in_the_url() -> None:
         ("history=perhaps", ValueError),
         ("history_limit=1.5", ValueError),
         ("max_result_bytes=", ValueError),
+        ("compress_over=1e3", ValueError),
+        ("compress_over=-1", ValueError),
         ("namespace=", ValueError),
         ("ttl=1&ttl=2", ValueError),
         ("redact=x", ValueError),
@@ -171,6 +176,7 @@ BAD_OPTIONS: list[tuple[str, Any]] = [
     *itertools.product(("op_timeout", "recheck_interval"), (timedelta(0), timedelta(days=8))),
     *itertools.product(("ttl", "failure_ttl", "unfinished_ttl"), (timedelta(0), timedelta.max)),
     *itertools.product(["max_result_bytes"], (0, -1, 1.0, True, "1", None)),
+    *itertools.product(["compress_over"], (-1, 1.0, True, "1")),
     *itertools.product(["purge_interval"], (*NO_TIME, timedelta(0), 7 * 86_400 + 1, timedelta(days=8))),
     ("redact", "mask"),
     *itertools.product(["clock"], (5, None)),

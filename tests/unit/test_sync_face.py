@@ -9,6 +9,8 @@ import pytest
 
 import flowstore
 from flowstore import features, runs, sync, typed
+from flowstore.runs.archive import RunsArchive
+from flowstore.runs.retaining import RunsRetention
 from scripts import make_sync, sync_words
 
 PAIRS: dict[str, tuple[type, type]] = {
@@ -20,10 +22,14 @@ PAIRS: dict[str, tuple[type, type]] = {
     "history": (features.History, sync.History),
     "families": (features.Families, sync.Families),
     "workflows": (features.Workflows, sync.Workflows),
+    "retention": (features.Retention, sync.Retention),
     "workers": (features.Workers, sync.Workers),
+    "integrity": (features.Integrity, sync.Integrity),
     "app": (features.App, sync.App),
     "runs": (runs.Runs, sync.Runs),
     "datasets": (runs.Datasets, sync.Datasets),
+    "retention of runs": (RunsRetention, sync.RunsRetention),
+    "archive of runs": (RunsArchive, sync.RunsArchive),
     "run": (runs.RunningRun, sync.RunningRun),
     "typed results": (typed.AsyncResultsManager, typed.ResultsManager),
 }

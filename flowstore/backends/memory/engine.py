@@ -7,7 +7,7 @@ verb would let other calls see half a write. Hints are given in that same step, 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import compress, groupby, islice
 from math import inf
 from operator import itemgetter
@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from sortedcontainers import SortedDict
 
+from flowstore.backends.memory.audit import Parts, audit
 from flowstore.backends.memory.entries import is_over, shortened
 from flowstore.backends.memory.indexes import Index, Listings
 from flowstore.engine import (
@@ -24,6 +25,7 @@ from flowstore.engine import (
     STATUSES,
     SWEPT_PER_WRITE,
     Asked,
+    Audited,
     Change,
     Engine,
     Entry,
@@ -170,6 +172,12 @@ class MemoryEngine(Engine):
     async def namespaces(self) -> list[str]:
         return [self._namespace]
 
+    async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
+        parts = Parts(
+            *(self._entries, self._listings, self._histories, self._timeline, self._items, self._expiries)
+        )
+        return audit(parts, prefix, after, limit, repair)
+
     def _live(self, task_id: str, now: int) -> Entry | None:
         entry = self._entries.get(task_id)
         return None if entry is None or is_over(entry, now) else entry
@@ -258,10 +266,11 @@ class MemoryEngine(Engine):
         if put.value is None:
             del items[key]
             return Outcome(Verdict.APPLIED, 0, key)
-        items[key] = Item(put.owner, key, version + 1, now, put.check, put.value)
+        version, at = put.stamp or (version + 1, now)
+        items[key] = Item(put.owner, key, version, at, put.check, put.value)
         while put.keep is not None and len(items) > put.keep:
             items.popitem(0)
-        return Outcome(Verdict.APPLIED, version + 1, key)
+        return Outcome(Verdict.APPLIED, version, key)
 
     def _asked(self, asked: Asked, now: int) -> list[Item]:
         if asked.owner != NAMESPACE and self._live(asked.owner, now) is None:

@@ -35,6 +35,11 @@ class Index(Generic[Key]):
     def __len__(self) -> int:
         return len(self._sorted or ()) + len(self._added) - len(self._removed)
 
+    def __contains__(self, key: Key) -> bool:
+        if self._sorted is None or key in self._added:
+            return key in self._added
+        return key not in self._removed and key in self._sorted
+
     def add(self, key: Key) -> None:
         if key in self._removed:
             self._removed.remove(key)
@@ -63,6 +68,8 @@ class Index(Generic[Key]):
     def _settle(self) -> SortedList[Key]:
         if self._sorted is None:
             self._sorted = SortedList()
+        elif not self._added and not self._removed:
+            return self._sorted
         for key in self._removed:
             self._sorted.remove(key)
         self._removed.clear()
@@ -83,6 +90,39 @@ class Listings:
         self._indexes: dict[str, dict[str, Index[Place]]] = {status: {} for status in STATUSES}
         self._register: Index[tuple[str, str]] = Index()
         """Facet and status of each index, so that those with a prefix are found without the rest."""
+
+    def missing(self, entry: Entry) -> list[tuple[str, Place]]:
+        """Facet and place of each index that should list it, and does not."""
+        indexes, places = self._indexes[entry.status], _places(entry)
+        return [
+            (facet, place)
+            for facet, place in places
+            if (index := indexes.get(facet)) is None or place not in index
+        ]
+
+    def names(self) -> list[tuple[str, str]]:
+        """Status and facet of each index."""
+        return [(status, facet) for status, indexes in self._indexes.items() for facet in indexes]
+
+    def walk(self, status: str, facet: str, after: Place | None) -> Iterator[Place]:
+        index = self._indexes[status].get(facet)
+        return iter(()) if index is None else index.between(after, None)
+
+    def put(self, status: str, facet: str, place: Place) -> None:
+        """List what is not listed there."""
+        index = self._indexes[status].get(facet)
+        if index is None:
+            index = self._indexes[status][facet] = Index()
+            self._register.add((facet, status))
+        index.add(place)
+
+    def take(self, status: str, facet: str, place: Place) -> None:
+        """The reverse of ``put``."""
+        index = self._indexes[status][facet]
+        index.remove(place)
+        if not len(index):
+            del self._indexes[status][facet]
+            self._register.remove((facet, status))
 
     def add(self, entry: Entry) -> None:
         indexes = self._indexes[entry.status]
@@ -165,6 +205,21 @@ def _place(entry: Entry) -> Place:
     """Its ``position``, for any time that there can be."""
     at = entry.submitted_at
     return (UNSORTED if at is None else -at, entry.id)
+
+
+def _places(entry: Entry) -> list[tuple[str, Place]]:
+    place = _place(entry)
+    return [
+        (facet, entry.position_in(facet) if facet[:1] == BY_FINISH else place)
+        for facet in EVERYTHING + entry.fixed + entry.facets
+    ]
+
+
+def belongs(entry: Entry, status: str, facet: str, place: Place) -> bool:
+    """Whether the index of this status and facet has to list the entry at this place."""
+    if entry.status != status or not (not facet or facet in entry.facets or facet in entry.fixed):
+        return False
+    return place == (entry.position_in(facet) if facet[:1] == BY_FINISH else _place(entry))
 
 
 def _has_one_of_each(entry: Entry, groups: Iterable[Iterable[str]]) -> bool:

@@ -116,10 +116,13 @@ class Calls:
         found: list[Value] = await self.read("heads", most, *ids)
         return found
 
-    async def write(self, script: str, now: int, *arguments: str | bytes | int) -> Any:
-        """The answer of ``script``, which begins with line.lua."""
+    def check_writable(self) -> None:
         if self.refusal is not None:
             raise copy_of(self.refusal)
+
+    async def write(self, script: str, now: int, *arguments: str | bytes | int) -> Any:
+        """The answer of ``script``, which begins with line.lua."""
+        self.check_writable()
 
         async def run(line: Line) -> Any:
             named = (self._remembered_ms, now, after(now), *arguments)
@@ -195,6 +198,7 @@ _PARTS: Final = {
     "report": ("line", "answer", "record", "telling", "expiry", "report"),
     "expire": ("line", "answer", "record", "telling", "expiry", "expire"),
     "put": ("line", "answer", "record", "put"),
+    "audit": ("record", "audit"),
     **{
         name: (name,)
         for name in (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from itertools import chain
 from typing import Final, TypeVar
 
@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from flowstore.backends.redis import format as stored
+from flowstore.backends.redis.audit import Auditing
 from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.client import storage_error
 from flowstore.backends.redis.commits import outcome_of, packed
@@ -27,6 +28,7 @@ from flowstore.engine import (
     STATUSES,
     SWEPT_PER_WRITE,
     Asked,
+    Audited,
     Engine,
     Entry,
     Expiry,
@@ -255,6 +257,11 @@ class RedisEngine(Engine):
         if ghosts:
             await self.calls.read("forget", *ghosts)
         return [known[place] for place in places if place in known]
+
+    async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
+        if repair:
+            self.calls.check_writable()
+        return await Auditing(self.calls, self._prefix, prefix, limit, repair).step(after)
 
     async def namespaces(self) -> list[str]:
         return await self._namespace.all_of_them(self.calls)

@@ -15,7 +15,8 @@ def put_arguments(put: Put) -> tuple[Any, ...]:
     """The arguments of put.lua for one item."""
     value = b"" if put.value is None else pack(">q", put.check) + put.value
     bounds = ["" if bound is None else bound for bound in (put.if_version, put.keep)]
-    return put.section, put.owner, put.key or "", int(put.value is not None), value, *bounds
+    stamp = b"" if put.stamp is None else pack(">QQ", put.stamp.version, put.stamp.at + OFFSET)
+    return put.section, put.owner, put.key or "", int(put.value is not None), value, *bounds, stamp
 
 
 def put_outcome(reply: list[Any]) -> Outcome:

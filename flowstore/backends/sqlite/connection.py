@@ -88,6 +88,11 @@ def translated(path: Path) -> Iterator[None]:
         raise kind(f"{path}: cannot be opened: {error.strerror}") from error
 
 
+def is_damage(error: sqlite3.Error, path: Path) -> bool:
+    """Whether it means that what is in the file cannot be read."""
+    return _kind(error, path) is CorruptStore
+
+
 def _kind(error: sqlite3.Error, path: Path) -> type[StorageError]:
     if "Could not decode to UTF-8" in str(error) or "malformed JSON" in str(error):  # these have no code
         return CorruptStore

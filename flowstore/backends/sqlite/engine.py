@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from flowstore._trips.lanes import copy_of
 from flowstore.backends.sqlite import reads, vacuum, writes
+from flowstore.backends.sqlite.audit import audit, disordered
 from flowstore.backends.sqlite.backup import back_up
 from flowstore.backends.sqlite.changes import Changes
-from flowstore.backends.sqlite.connection import Connection, transaction, translated
+from flowstore.backends.sqlite.connection import Connection, snapshot, transaction, translated
 from flowstore.backends.sqlite.format import NO_NAMESPACE, namespace_number, open_namespace
 from flowstore.backends.sqlite.statements import (
     LEFT_OUT,
@@ -31,6 +32,7 @@ from flowstore.engine import (
     APPLIED,
     SWEPT_PER_WRITE,
     Asked,
+    Audited,
     Change,
     Engine,
     Entry,
@@ -199,7 +201,7 @@ class SQLiteEngine(Engine):
         return await self._write(work)
 
     async def items(self, asked: Sequence[Asked], now: int) -> list[list[Item]]:
-        return await self._read(lambda raw, ns: [reads.items(raw, ns, each, now) for each in asked])
+        return await self._read(lambda raw, ns: reads.items(raw, ns, asked, now))
 
     async def timeline(self, span: Span, now: int) -> list[Item]:
         after = span.after
@@ -219,6 +221,18 @@ class SQLiteEngine(Engine):
                 return writes.drop_namespace(raw, self._ns, limit, now)
 
         return await self._write(work)
+
+    async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
+        def work(raw: sqlite3.Connection, ns: int) -> Audited:
+            with snapshot(raw):
+                return audit(raw, self._path, ns, prefix, after, limit)
+
+        def mend(raw: sqlite3.Connection) -> Audited:
+            tables = disordered(raw, after)
+            with transaction(raw):
+                return audit(raw, self._path, self._ns, prefix, after, limit, repair, tables)
+
+        return await (self._write(mend) if repair else self._read(work))
 
     async def remove(
         self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None

@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 
 from flowstore.backends.sqlite import writes
-from flowstore.backends.sqlite.statements import SECTIONS, SQL, item_of, items_statement
-from flowstore.engine import EVERYTHING, STATUSES, Asked, Item, Section
+from flowstore.backends.sqlite.statements import SECTIONS, SQL, item_of, items_statement, read_items
+from flowstore.engine import EVERYTHING, NAMESPACE, STATUSES, Asked, Item, Section
 
 
 def count(raw: sqlite3.Connection, ns: int, group: tuple[str, ...]) -> dict[str, int]:
@@ -22,7 +22,24 @@ def count(raw: sqlite3.Connection, ns: int, group: tuple[str, ...]) -> dict[str,
     return counts
 
 
-def items(raw: sqlite3.Connection, ns: int, asked: Asked, now: int) -> list[Item]:
+def items(raw: sqlite3.Connection, ns: int, asked: Sequence[Asked], now: int) -> list[list[Item]]:
+    """All items of several records by one statement for each section, and whatever else one by one."""
+    owners: dict[Section, list[str]] = {}
+    for each in asked:
+        if each.owner != NAMESPACE and each.keys is None and each.last is None:
+            owners.setdefault(each.section, []).append(each.owner)
+    found = {
+        section: read_items(raw, ns, section, ids, now) for section, ids in owners.items() if len(ids) > 1
+    }
+    return [
+        found[each.section].get(each.owner, [])
+        if each.owner != NAMESPACE and each.keys is None and each.last is None and each.section in found
+        else _items(raw, ns, each, now)
+        for each in asked
+    ]
+
+
+def _items(raw: sqlite3.Connection, ns: int, asked: Asked, now: int) -> list[Item]:
     task = writes.owner(raw, ns, asked.owner, now)
     if task is None:
         return []

@@ -261,6 +261,22 @@ def _rows(
 
 
 @cache
+def owned_statement(size: int, section: str) -> str:
+    return SQL["owned"].format(section=section, ids=", ".join("?" * size))
+
+
+def read_items(
+    raw: sqlite3.Connection, ns: int, section: Section, owners: Sequence[str], now: int
+) -> dict[str, list[Item]]:
+    """All items of a section by their owner, of those that are live and have any."""
+    found: dict[str, list[Item]] = {}
+    for owner, expires_at, *row in _rows(raw, ns, owners, owned_statement, str(SECTIONS[section])):
+        if expires_at is None or expires_at > now:
+            found.setdefault(owner, []).append(item_of(section, owner, row))
+    return found
+
+
+@cache
 def items_statement(keys: int | None) -> str:
     """For so many keys; None: for all."""
     return SQL["items"].format(and_key="" if keys is None else f"AND key IN ({', '.join('?' * keys)})")

@@ -164,6 +164,11 @@ SELECT task FROM task WHERE ns = ? AND id = ? AND (expires_at IS NULL OR expires
 SELECT key, version, at, checksum, CAST(value AS BLOB) FROM item
 WHERE ns = ? AND task = ? AND section = ? {and_key} ORDER BY key DESC LIMIT ?;
 
+-- name: owned
+SELECT id, expires_at, key, item.version, at, item.checksum, CAST(value AS BLOB)
+FROM task CROSS JOIN item ON item.ns = task.ns AND item.task = task.task AND section = {section}
+WHERE task.ns = ? AND id IN ({ids}) ORDER BY id, key;
+
 -- name: timeline
 SELECT timeline.id, timeline.key, version, timeline.at, checksum, CAST(value AS BLOB)
 FROM timeline CROSS JOIN item  -- the sign: else the types of the two keys keep the fourth column from the search

@@ -259,8 +259,13 @@ def put(raw: sqlite3.Connection, ns: int, wanted: Put, now: int) -> Outcome:
     if wanted.value is None:
         raw.execute(SQL["drop_item"], place)
         return Outcome(Verdict.APPLIED, 0, key)
-    values = (*place, now, wanted.check, value_of(wanted.value))
-    [(version,)] = raw.execute(SQL["put"], values).fetchall()
+    if wanted.stamp is None:
+        values = (*place, now, wanted.check, value_of(wanted.value))
+        [(version,)] = raw.execute(SQL["put"], values).fetchall()
+    else:
+        version, at = wanted.stamp
+        raw.execute(SQL["drop_item"], place)
+        raw.execute(SQL["add_item"], (*place, version, at, wanted.check, value_of(wanted.value)))
     if wanted.keep is not None:
         raw.execute(SQL["trim"], (*section, wanted.keep))
     return Outcome(Verdict.APPLIED, version, key)

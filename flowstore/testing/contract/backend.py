@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from flowstore.testing.contract.apps import AppsContract
+from flowstore.testing.contract.archive_files import ArchiveFilesContract
+from flowstore.testing.contract.archiving import ArchiveContract
 from flowstore.testing.contract.attempts import AttemptsContract, RequeueContract
 from flowstore.testing.contract.beginnings import BeginningsContract
 from flowstore.testing.contract.cancelling import CancelContract
 from flowstore.testing.contract.checking import CheckingContract
 from flowstore.testing.contract.checkpoints import CheckpointsContract
+from flowstore.testing.contract.compressing import CompressionContract
 from flowstore.testing.contract.creating import OrStoreContract
 from flowstore.testing.contract.crews import CrewContract
 from flowstore.testing.contract.crowds import CrowdsContract
@@ -45,6 +48,8 @@ from flowstore.testing.contract.reader_types import ReaderTypesContract
 from flowstore.testing.contract.redacting import RedactingContract
 from flowstore.testing.contract.registering import WorkersContract
 from flowstore.testing.contract.registering_types import RegisterTypesContract
+from flowstore.testing.contract.retaining import RetentionContract
+from flowstore.testing.contract.retaining_alone import RetentionRacesContract
 from flowstore.testing.contract.roundtrips import ValuesContract
 from flowstore.testing.contract.sharing import ConcurrencyContract
 from flowstore.testing.contract.storing import StoringContract
@@ -54,6 +59,7 @@ from flowstore.testing.contract.taking import TakeContract
 from flowstore.testing.contract.tracking import TrackContract
 from flowstore.testing.contract.updating import UpdateContract
 from flowstore.testing.contract.vacuuming import VacuumContract
+from flowstore.testing.contract.verifying import VerifyingContract
 from flowstore.testing.contract.waits import WaitingContract
 from flowstore.testing.contract.waits_of_many import ManyWaitsContract
 from flowstore.testing.contract.watching import ProgressContract, WatchContract, WatchStatusContract
@@ -92,6 +98,7 @@ class BackendContract(
     ReaderTypesContract,
     RegisterTypesContract,
     BeginningsContract,
+    CompressionContract,
     MetaContract,
     SubclassContract,
     DataContract,
@@ -102,7 +109,11 @@ class BackendContract(
     CrewContract,
     DrainContract,
     SweepContract,
+    RetentionContract,
+    RetentionRacesContract,
     AppsContract,
+    ArchiveContract,
+    ArchiveFilesContract,
     ProgressContract,
     WatchContract,
     WatchStatusContract,
@@ -119,6 +130,7 @@ class BackendContract(
     ErrorsContract,
     HostileContract,
     ForgedContract,
+    VerifyingContract,
     GrowingContract,
     RedactingContract,
     MachineContract,

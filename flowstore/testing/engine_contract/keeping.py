@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowstore.engine import NAMESPACE, Asked, Engine, Item, Put, Section, Verdict
+from flowstore.engine import NAMESPACE, Asked, Engine, Item, Put, Section, Stamp, Verdict
 from flowstore.testing.engine_contract.base import (
     EngineContractBase,
     expiring,
@@ -29,6 +29,20 @@ class ItemsContract(EngineContractBase):
             [outcome] = await engine.put([put], NOW + version)
             assert (outcome.verdict, outcome.key, outcome.version) == (APPLIED, "k", version)
             assert await items_of(engine, "t") == [Item("t", "k", version, NOW + version, -(2**63), value)]
+
+    async def test_an_item_is_put_as_it_was_elsewhere(self, engine: Engine) -> None:
+        """With the version and the time of its stamp, whatever stood there; the next put counts on."""
+        await store(engine, "t")
+        await put_one(engine, "t", "k")
+        for version, key in ((7, "k"), (1, "k"), (2**40, "new"), (3, f"{9:016}")):
+            put = Put(Section.DATA, "t", key, b"w", check=5, stamp=Stamp(version, NOW - version))
+            [outcome] = await engine.put([put], NOW)
+            assert (outcome.verdict, outcome.key, outcome.version) == (APPLIED, key, version)
+            assert await items_of(engine, "t", keys=[key]) == [
+                Item("t", key, version, NOW - version, 5, b"w")
+            ]
+        assert await put_one(engine, "t", "new") == (APPLIED, "new", 2**40 + 1)
+        assert await put_one(engine, "t", "k", if_version=2) == (STANDING, "k", 1)
 
     async def test_keys_are_in_the_order_of_code_points(self, engine: Engine) -> None:
         """Whatever the order of writing; any text is a key."""

@@ -56,6 +56,22 @@ class PatchingContract(EngineContractBase):
         assert await listed(engine, ["x"]) == await listed(engine, ["y"]) == []
         assert sorted(await listed(engine, ["f"])) == sorted(STATUSES)
 
+    async def test_one_over_the_other_in_one_call(self, engine: Engine) -> None:
+        """Versions that follow each other, with the first body; where one is refused, so is the rest."""
+        for task_id, first in (("new", 0), ("stands", 1)):
+            if first:
+                await stored(engine, sample_write(task_id, body=b"other"))
+            chain = [sample_write(task_id, body=b"first", if_version=0, check=10, logged=Logged(b"1", 1))]
+            chain += [
+                patch(task_id, version=n, standing=9 + n, check=10 + n, logged=Logged(b"%d" % n, n))
+                for n in range(1, 300)
+            ]
+            verdicts = {each.verdict for each in await engine.write(chain, NOW)}
+            assert verdicts == {Verdict.STANDING if first else Verdict.APPLIED}
+            entry = await found(engine, task_id)
+            assert (entry.version, entry.body) == ((1, b"other") if first else (300, b"first"))
+            assert len(await items_of(engine, task_id, Section.HISTORY)) == (0 if first else 300)
+
     async def test_only_over_what_was_read(self, engine: Engine) -> None:
         """Not another version, nor one with another check; nor what is absent or expired."""
         await stored(engine, sample_write("t"), sample_write("t"), expiring("expired", NOW + 1))

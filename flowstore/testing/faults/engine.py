@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from flowstore.engine import (
     Asked,
+    Audited,
     Engine,
     Entry,
     Expiry,
@@ -177,3 +178,6 @@ class EngineFaults(UnreliableHints):
 
     async def drop_namespace(self, limit: int, now: int) -> bool:
         return await self._call("drop_namespace", lambda: self.inner.drop_namespace(limit, now))
+
+    async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
+        return await self._call("audit", lambda: self.inner.audit(prefix, after, limit, repair=repair))

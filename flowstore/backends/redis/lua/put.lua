@@ -1,8 +1,9 @@
 -- ARGV from 5: the time as it is stored, then for each item: section, owner, key or "" for the next number,
--- "1" to store or "0" to remove, check and value, the version that must stand or "", how many to keep or "".
+-- "1" to store or "0" to remove, check and value, the version that must stand or "", how many to keep or "",
+-- version and time as they are stored, or "" for the next version and the time before.
 -- Returns for each 1 applied, 0 not, -1 no owner, or the reason as text; the key; the version that stands.
 local is_removal = true
-for at = 6, #ARGV, 7 do is_removal = is_removal and ARGV[at + 3] == '0' end
+for at = 6, #ARGV, 8 do is_removal = is_removal and ARGV[at + 3] == '0' end
 if refusal and not (is_removal and call('PEXPIRE', KEYS[2], ARGV[2])) then return refusal end
 
 -- Puts keys in order that were stored without: only numbered ones, and those that are to be cut, need it.
@@ -11,7 +12,7 @@ local function put_in_order(values, order)
     for _, key in ipairs(call('HKEYS', values)) do call('ZADD', order, '0', key) end
 end
 
-local function put(section, owner, key, is_put, stored, if_version, keep)
+local function put(section, owner, key, is_put, stored, if_version, keep, stamp)
     local values, order = prefix .. 'e:' .. section .. ':' .. owner, prefix .. 'k:' .. section .. ':' .. owner
     local extras, expires
     if owner ~= '' then
@@ -52,7 +53,9 @@ local function put(section, owner, key, is_put, stored, if_version, keep)
         return {call('HDEL', values, key), key, 0}
     end
     if extras and extras < 2 then call('SETRANGE', prefix .. 'r:' .. owner, '15', string.char(extras + 2)) end
-    call('HSET', values, key, struct.pack('>I8', version + 1) .. ARGV[5] .. stored)
+    version = version + 1
+    if stamp == '' then stamp = struct.pack('>I8', version) .. ARGV[5] else version = unpacked('>I8', stamp) end
+    call('HSET', values, key, stamp .. stored)
     if is_ordered then call('ZADD', order, '0', key) end
     if keep ~= '' then
         put_in_order(values, order)
@@ -65,9 +68,9 @@ local function put(section, owner, key, is_put, stored, if_version, keep)
     if left > 0 then  -- as long as the record
         for _, name in ipairs({values, order}) do call('PEXPIRE', name, string.format('%.0f', left)) end
     end
-    return {1, key, version + 1}
+    return {1, key, version}
 end
 
 local outcomes = {}
-for at = 6, #ARGV, 7 do outcomes[#outcomes + 1] = put(unpack(ARGV, at, at + 6)) end
+for at = 6, #ARGV, 8 do outcomes[#outcomes + 1] = put(unpack(ARGV, at, at + 7)) end
 return answer(outcomes)

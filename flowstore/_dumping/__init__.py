@@ -1,0 +1,1 @@
+"""Records on their way out of a storage and into one: files, copies, digests and tables."""
