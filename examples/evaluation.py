@@ -2,7 +2,8 @@
 
 The docstrings of the standard library are a dataset. One run keeps the first paragraph of each, another one
 the whole text; both are scored by two metrics and compared. The second run is killed in the midst of its work
-and resumed: what it had recorded is there, and nothing is done twice.
+and resumed: what it had recorded is there, and nothing is done twice. In the end all runs are verified,
+written to a file, and the oldest are removed.
 
     pip install '.[examples]'  # installs rich; nox -s demo -- evaluation does both steps
     python examples/evaluation.py [--db runs.db | --url redis://localhost:6379/0] [--modules 120 | --all]
@@ -20,7 +21,7 @@ import secrets
 import signal
 import sysconfig
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -32,7 +33,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import flowstore
-from flowstore import BaseResultBackend, InMemoryBackend, RunningRun, StorageError, TaskStatus, UnknownRun
+from flowstore import (
+    BaseResultBackend,
+    InMemoryBackend,
+    RetentionPolicy,
+    RunningRun,
+    StorageError,
+    TaskStatus,
+    UnknownRun,
+)
 
 LIBRARY = Path(sysconfig.get_path("stdlib"))
 LEFT_OUT = {"site-packages", "test", "tests", "idle_test"}
@@ -40,6 +49,7 @@ GROUP = "docstrings"
 NAMESPACE = "evaluation"
 BEGINNING, WHOLE = {"paragraphs": 1}, {"paragraphs": 1_000}
 METRICS = {"readability": {"formula": "Flesch reading ease"}, "coverage": {"of": "parameters"}}
+POLICY = RetentionPolicy(max_per_group=10)
 AT_ONCE = 16
 LOOKS_PER_SECOND = 10
 WORD = re.compile(r"[A-Za-z][A-Za-z']*")
@@ -54,6 +64,10 @@ class Docstring(TypedDict):
     name: str
     text: str
     parameters: list[str]
+
+
+Rows = Iterable[Docstring] | AsyncIterable[Docstring]
+Done = Callable[[], None]
 
 
 # What is evaluated
@@ -108,15 +122,17 @@ def coverage(text: str, names: list[str]) -> float:
 # The runs
 
 
-async def work(backend: BaseResultBackend, run: RunningRun, found: list[Docstring] | None = None) -> None:
+async def work(
+    backend: BaseResultBackend, run: RunningRun, rows: Rows | None = None, done: Done = lambda: None
+) -> None:
     """One attempt at a run. The first one saves the dataset that all of them read."""
     async with run:
-        if found is not None:
-            await backend.runs.datasets.save(run.run_id, found)
-        await shorten_all(backend, run, int)
+        if rows is not None:
+            await backend.runs.datasets.save(run.run_id, rows)
+        await shorten_all(backend, run, done)
 
 
-async def shorten_all(backend: BaseResultBackend, run: RunningRun, advance: Callable[[], object]) -> None:
+async def shorten_all(backend: BaseResultBackend, run: RunningRun, done: Done) -> None:
     """A record for each docstring that has none yet: that is all it takes to resume."""
     rows = {row["name"]: row async for row in backend.runs.datasets.load(run.run_id)}
     missing = iter(await run.missing(rows))
@@ -129,7 +145,7 @@ async def shorten_all(backend: BaseResultBackend, run: RunningRun, advance: Call
                 await run.append(None, key=name, status="failed", error=error)
             else:
                 await run.append(text, key=name)
-            advance()
+            done()
 
     async with asyncio.TaskGroup() as group:
         for _ in range(AT_ONCE):
@@ -155,16 +171,15 @@ def crash(url: str, run_id: str, other_id: str) -> None:
 
 async def work_until_half(url: str, run_id: str, other_id: str) -> None:
     async with flowstore.connect(url, namespace=NAMESPACE) as backend:
-        datasets, done = backend.runs.datasets, count(1)
-        rows = (await datasets.info(other_id)).rows
+        datasets, number = backend.runs.datasets, count(1)
+        total = (await datasets.info(other_id)).rows
 
-        def advance() -> None:
-            if next(done) >= rows / 2:
+        def done() -> None:
+            if next(number) >= total / 2:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        async with backend.runs.run(run_id, group=GROUP, config=WHOLE, total=rows) as run:
-            await datasets.save(run_id, datasets.load(other_id))
-            await shorten_all(backend, run, advance)
+        run = backend.runs.run(run_id, group=GROUP, config=WHOLE, total=total)
+        await work(backend, run, datasets.load(other_id), done)
 
 
 async def follow(
@@ -241,6 +256,24 @@ async def compare(backend: BaseResultBackend, run_ids: list[str], chart: Path, c
     console.print(f"How the scores are spread is drawn in {chart}", highlight=False)
 
 
+async def look_after(backend: BaseResultBackend, file: Path, console: Console) -> None:
+    """Verify all runs, write them to a file, and remove the oldest."""
+    with progress_bar(console) as bars:
+        verify, export = bars.add_task("verify", total=None), bars.add_task(f"write {file.name}", total=None)
+        verified = await backend.runs.verify(
+            progress=lambda done, total: bars.update(verify, completed=done, total=total)
+        )
+        exported = await backend.runs.archive.export(
+            file, group=GROUP, overwrite=True, progress=lambda done: bars.update(export, completed=done)
+        )
+        bars.update(export, total=exported.records)
+    console.print(f"{verified.records} records of all kinds were read again, {verified.found} are damaged.")
+    for finding in verified.findings[:10]:
+        console.print(f"  {finding.kind} {finding.task_id!r}: {finding.reason}", markup=False)
+    outcome = await backend.runs.retention.apply(POLICY, group=GROUP)
+    console.print(f"By the policy {outcome.removed} older runs went, and {outcome.kept} stay.")
+
+
 # The chart
 
 STYLE = """text { font: 12px system-ui, sans-serif; fill: #1f2328 } .title { font-size: 15px }
@@ -300,6 +333,7 @@ async def evaluation(url: str, limit: int | None, chart: Path, console: Console)
         for run_id in (first, second):
             await evaluate(backend, run_id, console)
         await compare(backend, [first, second], chart, console)
+        await look_after(backend, chart.with_suffix(".jsonl.gz"), console)
 
 
 async def read(paths: list[Path], console: Console) -> list[Docstring]:
@@ -323,7 +357,9 @@ def main() -> None:
     store.add_argument("--db", help="path of the SQLite file, which is kept (default: a temporary file)")
     size.add_argument("--modules", type=positive, default=120, help="so many modules (default: %(default)s)")
     size.add_argument("--all", action="store_true", help="all modules of the standard library")
-    parser.add_argument("--chart", type=Path, default="evaluation.svg", help="(default: %(default)s)")
+    parser.add_argument(
+        "--chart", type=Path, default="evaluation.svg", help="beside it .jsonl.gz (default: %(default)s)"
+    )
     options = parser.parse_args()
     if options.chart.is_dir() or not options.chart.absolute().parent.is_dir():
         parser.error(f"--chart: {options.chart} cannot be a file")

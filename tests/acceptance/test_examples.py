@@ -206,6 +206,9 @@ async def test_evaluation(tmp_path: Path) -> None:
     await check_evaluation(url, shown)
     drawing = ElementTree.parse(tmp_path / "evaluation.svg").getroot()
     assert len(drawing.findall(".//{*}rect")) == 1 + 2 + 2 * 2 * 10
+    async with flowstore.connect(url, namespace="evaluation") as old, flowstore.connect("memory://") as new:
+        await new.runs.archive.load(tmp_path / "evaluation.jsonl.gz")
+        assert await new.runs.archive.digest() == await old.runs.archive.digest()
 
 
 async def test_evaluation_on_redis(redis_url: str, tmp_path: Path) -> None:
@@ -214,11 +217,18 @@ async def test_evaluation_on_redis(redis_url: str, tmp_path: Path) -> None:
         run, "evaluation.py", "--modules", "25", "--url", redis_url, "--chart", "e.svg", cwd=tmp_path
     )
     await check_evaluation(redis_url, shown)
-    assert os.listdir(tmp_path) == ["e.svg"]
+    assert sorted(os.listdir(tmp_path)) == ["e.jsonl.gz", "e.svg"]
 
 
 async def check_evaluation(url: str, shown: str) -> None:
-    for text in ("Killed on purpose", "attempts", "readability, mean", "coverage, mean"):
+    for text in (
+        "Killed on purpose",
+        "attempts",
+        "readability, mean",
+        "coverage, mean",
+        "were read again, 0 are damaged",
+        "0 older runs went, and 2 stay",
+    ):
         assert text in shown
     async with flowstore.connect(url, namespace="evaluation") as backend:
         second, first = (await backend.runs.list()).items
