@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,7 @@ BODIES: Final = {
     "BaseResultBackend.register_types": ["self._link.register_types(types)"],
     "AsyncResultsManager.close": ["self._close()"],
     "AsyncResultsManager.use": ["self._use(target, base_dir, options)"],
+    "Datasets.save": ["return fed(self._link, rows, lambda given: self._its.save(run_id, given, name))"],
     "RunsArchive.copy_to": [
         "call = self._its.copy_to(",
         "    runs_across(other), run_id, group=group, on_conflict=on_conflict, progress=progress",
@@ -79,7 +81,7 @@ BODIES: Final = {
         "call = self._its.copy_to(",
         "    across(other),",
         "    statuses,",
-        "    task_ids=task_ids,",
+        "    task_ids=taken(task_ids),",
         "    on_conflict=on_conflict,",
         "    progress=progress,",
         "    **selection,",
@@ -93,11 +95,15 @@ BODIES: Final = {
 }
 """What is more than a call of the same method in the loop."""
 OF_BODIES: Final = {
+    "taken(": ("flowstore.sync.feeding", "taken"),
+    "fed(": ("flowstore.sync.feeding", "fed"),
     "awaited(": ("flowstore.sync.faces", "awaited"),
     "    across(": ("flowstore.sync.copying", "across"),
     "runs_across(": ("flowstore.sync.copying", "runs_across"),
 }
 """The functions that BODIES call, and where they are."""
+TAKEN: Final = re.compile(r"\bIterable\[")
+"""What is handed over as an iterable: it is gone through in the thread of the caller."""
 ATTRIBUTES: Final = {
     "BaseResultBackend": {"namespace": "str"},
     "TrackedTask": {"result": "T", "outcome": "TaskResult[T] | None", "is_stored": "bool"},
@@ -270,13 +276,15 @@ class Face:
             if node.args.kwarg is not None:
                 self._imports.add(("flowstore.sync.faces", "check_options"))
                 yield "        check_options(options)"
-            yield from laid_out(f"        block = self._its.{node.name}(", [*_passed(node)], ")")
+            self._note_taken(passed := [*_passed(node)])
+            yield from laid_out(f"        block = self._its.{node.name}(", passed, ")")
             yield f"        return {made}(self._link, block)"
         else:
             yield from self._call(node, made)
 
     def _call(self, node: ast.FunctionDef | ast.AsyncFunctionDef, made: str) -> Iterator[str]:
         call, passed = f"self._its.{node.name}(", [*_passed(node)]
+        self._note_taken(passed)
         if made == "iterator":
             yield from laid_out(f"        items = {call}", passed, ")")
             yield f"        return self._{'stream' if node.name in STREAMS else 'walk'}(items)"
@@ -285,6 +293,10 @@ class Face:
             yield f"        {'' if made == 'None' else 'return '}self._run(call)"
         else:
             yield from laid_out(f"        {'' if made == 'None' else 'return '}{call}", passed, ")")
+
+    def _note_taken(self, passed: list[str]) -> None:
+        if any("taken(" in each for each in passed):
+            self._imports.add(("flowstore.sync.feeding", "taken"))
 
     def _returned(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[str, str]:
         """The return annotation, and what kind of thing that is."""
@@ -341,10 +353,15 @@ def is_public(name: str) -> bool:
 
 
 def _passed(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
-    yield from (each.arg for each in node.args.args[1:])
-    yield from (f"{each.arg}={each.arg}" for each in node.args.kwonlyargs)
+    yield from (_handed_over(each) for each in node.args.args[1:])
+    yield from (f"{each.arg}={_handed_over(each)}" for each in node.args.kwonlyargs)
     if node.args.kwarg is not None:
         yield f"**{node.args.kwarg.arg}"
+
+
+def _handed_over(each: ast.arg) -> str:
+    is_taken = each.annotation is not None and TAKEN.search(ast.unparse(each.annotation))
+    return f"taken({each.arg})" if is_taken else each.arg
 
 
 def laid_out(start: str, items: list[str], end: str) -> Iterator[str]:

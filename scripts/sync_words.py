@@ -37,6 +37,19 @@ WORDS: Final = {
             "There is no timeout: an id that is never stored is watched for ever.",
         ),
     ),
+    "RunningRun.checkpoint_with": (
+        (
+            "after every ``checkpoint_every`` records.",
+            "after every ``checkpoint_every`` records. It is called in the thread of the event loop, and "
+            "must not call this backend.",
+        ),
+    ),
+    "Datasets.save": (
+        (
+            "as they come, in chunks.",
+            "as they come, in chunks. They are gone through in the thread of the caller.",
+        ),
+    ),
     "Runs.run": (
         ("``async with backend", "``with backend"),
         ("after asyncio.CancelledError", "after KeyboardInterrupt"),

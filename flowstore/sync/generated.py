@@ -65,6 +65,7 @@ from flowstore.runs.runs import Runs as AsyncRuns
 from flowstore.runs.sizes import RunSize
 from flowstore.sync.copying import Destination, RunsDestination, across, runs_across
 from flowstore.sync.faces import BlockFace, Face, awaited, check_options
+from flowstore.sync.feeding import fed, taken
 from flowstore.sync.links import Link
 from flowstore.sync.store import Store
 from flowstore.task_error import TaskError
@@ -166,7 +167,7 @@ class Archive(Face[AsyncArchive]):
         call = self._its.export(
             path,
             statuses,
-            task_ids=task_ids,
+            task_ids=taken(task_ids),
             compress=compress,
             overwrite=overwrite,
             resume=resume,
@@ -217,7 +218,7 @@ class Archive(Face[AsyncArchive]):
         call = self._its.copy_to(
             across(other),
             statuses,
-            task_ids=task_ids,
+            task_ids=taken(task_ids),
             on_conflict=on_conflict,
             progress=progress,
             **selection,
@@ -236,7 +237,7 @@ class Archive(Face[AsyncArchive]):
 
         It is the same for the same records on every backend, and that of the file that they are exported to.
         """
-        call = self._its.digest(statuses, task_ids=task_ids, progress=progress, **selection)
+        call = self._its.digest(statuses, task_ids=taken(task_ids), progress=progress, **selection)
         return self._run(call)
 
     def table(
@@ -259,7 +260,7 @@ class Archive(Face[AsyncArchive]):
         call = self._its.table(
             path,
             statuses,
-            task_ids=task_ids,
+            task_ids=taken(task_ids),
             format=format,
             overwrite=overwrite,
             progress=progress,
@@ -544,7 +545,7 @@ class Workers(Face[AsyncWorkers]):
         mapping like ``TaskResult.meta``. ``backend.worker`` does all of this, and sends the heartbeats.
         """
         call = self._its.register(
-            worker_id, host=host, pid=pid, parent_id=parent_id, labels=labels, info=info
+            worker_id, host=host, pid=pid, parent_id=parent_id, labels=taken(labels), info=info
         )
         return self._run(call)
 
@@ -852,7 +853,9 @@ class RunningRun(BlockFace[AsyncRunningRun]):
         return self._its.run
 
     def checkpoint_with(self, state: Callable[[], Any]) -> None:
-        """Save what ``state`` returns as a checkpoint after every ``checkpoint_every`` records."""
+        """Save what ``state`` returns as a checkpoint after every ``checkpoint_every`` records. It is called
+        in the thread of the event loop, and must not call this backend.
+        """
         self._its.checkpoint_with(state)
 
     def save_checkpoint(self, value: Any) -> int:
@@ -881,12 +884,12 @@ class RunningRun(BlockFace[AsyncRunningRun]):
         keep: Keep = "last",
     ) -> list[bool]:
         """``runs.append_many`` to this run, in this attempt."""
-        call = self._its.append_many(records, status=status, keep=keep)
+        call = self._its.append_many(taken(records), status=status, keep=keep)
         return self._run(call)
 
     def missing(self, keys: Iterable[str], *, status: Statuses = None) -> list[str]:
         """``runs.missing`` of this run: what is still to be done."""
-        call = self._its.missing(keys, status=status)
+        call = self._its.missing(taken(keys), status=status)
         return self._run(call)
 
 
@@ -896,13 +899,13 @@ class Datasets(Face[AsyncDatasets]):
     def save(
         self, run_id: str, rows: Iterable[Any] | AsyncIterable[Any], name: str = "default"
     ) -> DatasetInfo:
-        """Store the rows, any values, in place of those that have this name; as they come, in chunks.
+        """Store the rows, any values, in place of those that have this name; as they come, in chunks. They
+        are gone through in the thread of the caller.
 
         Until all are there, those of before are what ``load`` reads, and they stay if anything fails. Rows
         that another run has as well are stored once. Raises UnknownRun, and NotSerializable with the row.
         """
-        call = self._its.save(run_id, rows, name)
-        return self._run(call)
+        return fed(self._link, rows, lambda given: self._its.save(run_id, given, name))
 
     def load(self, run_id: str, name: str = "default") -> Generator[Any, None, None]:
         """The rows in order, a few chunks in memory at a time. Raises UnknownDataset at the first step.
@@ -1106,7 +1109,9 @@ class Runs(Face[AsyncRuns]):
         ``total``; those that are given again must be as they were, or RunExists is raised. Whatever its state
         was, it is running then, and what the attempt before still appends as such is refused.
         """
-        call = self._its.start(run_id, group=group, config=config, labels=labels, total=total, resume=resume)
+        call = self._its.start(
+            run_id, group=group, config=config, labels=taken(labels), total=total, resume=resume
+        )
         return self._run(call)
 
     def run(
@@ -1134,7 +1139,7 @@ class Runs(Face[AsyncRuns]):
             run_id,
             group=group,
             config=config,
-            labels=labels,
+            labels=taken(labels),
             total=total,
             resume=resume,
             checkpoint_every=checkpoint_every,
@@ -1256,7 +1261,7 @@ class Runs(Face[AsyncRuns]):
 
         All are checked and encoded before the first is sent. Each is atomic, the whole is not.
         """
-        call = self._its.append_many(run_id, values, status=status, keep=keep, attempt=attempt)
+        call = self._its.append_many(run_id, taken(values), status=status, keep=keep, attempt=attempt)
         return self._run(call)
 
     def exists(self, run_id: str, key: str) -> bool:
@@ -1310,7 +1315,7 @@ class Runs(Face[AsyncRuns]):
 
         ``status``: only records in these statuses count, so ``status="success"`` also has those that failed.
         """
-        call = self._its.missing(run_id, keys, status=status)
+        call = self._its.missing(run_id, taken(keys), status=status)
         return self._run(call)
 
     def evaluate(
@@ -1546,7 +1551,7 @@ class ResultBackend(Store):
         StorageError some of them may have been stored; after FamilyConflict or CorruptRecord, which names the
         first that failed, all the others have been.
         """
-        call = self._its.store_many(results, ttl=ttl, overwrite=overwrite, create=create)
+        call = self._its.store_many(taken(results), ttl=ttl, overwrite=overwrite, create=create)
         return self._run(call)
 
     def update(
@@ -1600,7 +1605,7 @@ class ResultBackend(Store):
         max_value: int | None = None,
     ) -> dict[str, TaskResult[T]]:
         """``get`` each; those that exist, by id, in the order of ``task_ids``. Raises UnreadableRecord."""
-        call = self._its.get_many(task_ids, as_=as_, load_result=load_result, max_value=max_value)
+        call = self._its.get_many(taken(task_ids), as_=as_, load_result=load_result, max_value=max_value)
         return self._run(call)
 
     def exists(self, task_id: str) -> bool:
@@ -1666,7 +1671,7 @@ class ResultBackend(Store):
         At the deadline a WaitTimeout names one of the tasks that are late, and has the others in ``settled``.
         """
         call = self._its.wait_for_many(
-            task_ids, timeout, raise_first=raise_first, as_=as_, load_result=load_result
+            taken(task_ids), timeout, raise_first=raise_first, as_=as_, load_result=load_result
         )
         return self._run(call)
 
@@ -1706,7 +1711,7 @@ class ResultBackend(Store):
         All that have ended by the deadline are yielded before WaitTimeout is raised.
         """
         items = self._its.as_completed(
-            task_ids, timeout, raise_first=raise_first, as_=as_, load_result=load_result
+            taken(task_ids), timeout, raise_first=raise_first, as_=as_, load_result=load_result
         )
         return self._stream(items)
 
@@ -1723,7 +1728,7 @@ class ResultBackend(Store):
 
     def delete_many(self, task_ids: Iterable[str]) -> int:
         """``delete`` each; returns the number of records removed."""
-        call = self._its.delete_many(task_ids)
+        call = self._its.delete_many(taken(task_ids))
         return self._run(call)
 
     def take(self, task_id: str, *, as_: TypeForm[T] = None) -> TaskResult[T] | None:
@@ -1968,7 +1973,7 @@ class ResultBackend(Store):
         ``labels``, ``parent_id``: see Worker.
         """
         block = self._its.worker(
-            worker_id, every=every, slots=slots, info=info, labels=labels, parent_id=parent_id
+            worker_id, every=every, slots=slots, info=info, labels=taken(labels), parent_id=parent_id
         )
         return RunningWorker(self._link, block)
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from flowstore._values.arguments import Seconds
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore.connecting import ConnectOptions
+from flowstore.sync.feeding import taken
 from flowstore.typed.behaviors import WriteBehavior
 from flowstore.typed.entries import EntryInfo, EntryPage
 from flowstore.typed.face import ManagerFace, Target
@@ -98,7 +99,7 @@ class ResultsManager(ManagerFace):
         All are encoded before the first is sent. Each write is atomic, the whole is not: if some raise, the
         first of these errors is raised when all others have been stored.
         """
-        call = self._its.set_many(models, behavior, namespace, strict_namespace, ttl=ttl)
+        call = self._its.set_many(taken(models), behavior, namespace, strict_namespace, ttl=ttl)
         return self._run(call)
 
     @overload
@@ -132,7 +133,7 @@ class ResultsManager(ManagerFace):
         self, ids: Iterable[Id], model_class: Any = None, namespace: str | None = None
     ) -> dict[str, Any]:
         """``get`` each; those that exist, by id, in the order of ``ids``."""
-        call = self._its.get_many(ids, model_class, namespace)
+        call = self._its.get_many(taken(ids), model_class, namespace)
         return self._run(call)
 
     @overload

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
@@ -194,3 +195,98 @@ def test_arguments_that_the_pipeline_cannot_use(arguments: list[str], why: str, 
     assert [text for text in usage if not text.startswith("usage: ")] == []
     assert line.startswith("pipeline.py: ")
     assert why in line
+
+
+async def test_evaluation(tmp_path: Path) -> None:
+    """One run ends, the other is killed, resumed and ends; both are scored, compared, and drawn."""
+    url = f"sqlite:///{tmp_path}/e.db"
+    shown = await asyncio.to_thread(
+        run, "evaluation.py", "--modules", "25", "--db", f"{tmp_path}/e.db", cwd=tmp_path
+    )
+    await check_evaluation(url, shown)
+    drawing = ElementTree.parse(tmp_path / "evaluation.svg").getroot()
+    assert len(drawing.findall(".//{*}rect")) == 1 + 2 + 2 * 2 * 10
+    async with flowstore.connect(url, namespace="evaluation") as old, flowstore.connect("memory://") as new:
+        await new.runs.archive.load(tmp_path / "evaluation.jsonl.gz")
+        assert await new.runs.archive.digest() == await old.runs.archive.digest()
+
+
+async def test_evaluation_on_redis(redis_url: str, tmp_path: Path) -> None:
+    """The same, in a real server."""
+    shown = await asyncio.to_thread(
+        run, "evaluation.py", "--modules", "25", "--url", redis_url, "--chart", "e.svg", cwd=tmp_path
+    )
+    await check_evaluation(redis_url, shown)
+    assert sorted(os.listdir(tmp_path)) == ["e.jsonl.gz", "e.svg"]
+
+
+async def check_evaluation(url: str, shown: str) -> None:
+    for text in (
+        "Killed on purpose",
+        "attempts",
+        "readability, mean",
+        "coverage, mean",
+        "were read again, 0 are damaged",
+        "0 older runs went, and 2 stay",
+    ):
+        assert text in shown
+    async with flowstore.connect(url, namespace="evaluation") as backend:
+        second, first = (await backend.runs.list()).items
+        assert [(each.status, each.attempt) for each in (first, second)] == [("success", 0), ("success", 1)]
+        far = [await backend.runs.progress(each.run_id) for each in (first, second)]
+        assert [each.done for each in far] == [each.total for each in far]
+        killed_at = re.search(rf"{second.run_id} .* (\d+)/{far[1].total} ", shown)
+        assert killed_at
+        assert far[1].done / 2 <= int(killed_at[1]) < far[1].done
+        for each in (first, second):
+            said = await backend.runs.all_evaluations(each.run_id)
+            assert [one.eval_id for one in said] == ["readability", "coverage"]
+            assert said[0].values > said[1].values > 100
+
+
+def test_evaluation_on_a_terminal(tmp_path: Path) -> None:
+    """The bars move while another process works; no line is wider than the terminal."""
+    shown = CONTROL.sub("", run_on_a_terminal("evaluation.py", "--modules", "60", cwd=tmp_path))
+    assert len(set(re.findall(r"whole \w+ +\S* +(\d+)/\d+ ", shown))) > 3
+    assert max(map(len, re.split(r"[\r\n]+", shown))) <= 80
+
+
+async def test_stopped_evaluation(tmp_path: Path) -> None:
+    """Ctrl-C ends it with the usual code, and its run as cancelled."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
+    url = f"sqlite:///{tmp_path}/e.db"
+    async with flowstore.connect(url, namespace="evaluation") as backend:
+        program = await asyncio.create_subprocess_exec(
+            *command("evaluation.py", "--db", f"{tmp_path}/e.db"),
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        while not (found := (await backend.runs.list()).items):
+            assert program.returncode is None
+        os.killpg(program.pid, signal.SIGINT)
+        _, errors = await program.communicate()
+        assert (program.returncode, errors) == (130, b"")
+        stopped = await backend.runs.get(found[0].run_id)
+        assert stopped is not None
+        assert stopped.status is TaskStatus.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--modules", "0"], "0 is less than 1"),
+        (["--url", "memory://"], "memory:// ends with its process"),
+        (["--url", "nonsense"], "url: this form is not known"),
+        (["--db", "/nowhere/p.db"], "/nowhere/p.db: cannot be opened"),
+        (["--url", "redis://127.0.0.1:1/0"], "connecting to 127.0.0.1:1"),
+        (["--chart", "/nowhere/e.svg"], "--chart: /nowhere/e.svg cannot be a file"),
+    ],
+)
+def test_arguments_that_the_evaluation_cannot_use(arguments: list[str], why: str, tmp_path: Path) -> None:
+    """One line says why, before anything is done, and no traceback."""
+    done = subprocess.run(command("evaluation.py", *arguments), cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert why in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

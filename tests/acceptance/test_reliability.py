@@ -19,6 +19,7 @@ TOPICS = {
     "Integrity",
     "Without await",
     "Typed results",
+    "Runs",
     "Hostile input",
     "Secrets",
 }

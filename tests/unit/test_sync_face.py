@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 import flowstore
-from flowstore import features, sync, typed
+from flowstore import features, runs, sync, typed
+from flowstore.runs.archive import RunsArchive
+from flowstore.runs.retaining import RunsRetention
 from scripts import make_sync, sync_words
 
 PAIRS: dict[str, tuple[type, type]] = {
@@ -22,7 +24,13 @@ PAIRS: dict[str, tuple[type, type]] = {
     "workflows": (features.Workflows, sync.Workflows),
     "retention": (features.Retention, sync.Retention),
     "workers": (features.Workers, sync.Workers),
+    "integrity": (features.Integrity, sync.Integrity),
     "app": (features.App, sync.App),
+    "runs": (runs.Runs, sync.Runs),
+    "datasets": (runs.Datasets, sync.Datasets),
+    "retention of runs": (RunsRetention, sync.RunsRetention),
+    "archive of runs": (RunsArchive, sync.RunsArchive),
+    "run": (runs.RunningRun, sync.RunningRun),
     "typed results": (typed.AsyncResultsManager, typed.ResultsManager),
 }
 
