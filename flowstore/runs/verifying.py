@@ -32,6 +32,7 @@ from flowstore.runs.listing import ids_of_runs
 from flowstore.runs.payloads import (
     SHARED,
     claim_again,
+    claims,
     is_held,
     release,
     remove_unclaimed,

@@ -1338,7 +1338,7 @@ class Runs(Face[AsyncRuns]):
         config: Any = None,
     ) -> None:
         """``evaluate`` each key with its value. All are encoded before the first is sent."""
-        call = self._its.evaluate_many(run_id, values, eval_id=eval_id, config=config)
+        call = self._its.evaluate_many(run_id, taken(values), eval_id=eval_id, config=config)
         self._run(call)
 
     def evaluations(

@@ -205,7 +205,7 @@ class VerifyingContract(Contract):
         assert found.records == len(inside) + 1
         assert [finding.task_id for finding in found.findings] == [f"{prefix}bad"]
 
-    async def test_bad_arguments(self, backend: BaseResultBackend) -> None:
+    async def test_misused_verification(self, backend: BaseResultBackend) -> None:
         """They are named at the call; what ``progress`` raises passes."""
         bad: Any = 1
         for call in (backend.integrity.verify, backend.integrity.findings):
