@@ -60,6 +60,7 @@ async def save(
     check_run(run_id)
     check_key(name, "name")
     _check_rows(rows)
+    belongings.core.life.check()  # before there is a task, which needs a loop
     token = secrets.token_hex(8)
     try:
         chunks = await _store_chunks(belongings, run_id, token, rows)

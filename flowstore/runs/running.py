@@ -132,6 +132,7 @@ class RunningRun:
     async def __aenter__(self) -> Self:
         if self._running is not None:
             raise RuntimeError(f"run {self.run_id!r}: entered twice; call run() for each block")
+        self._core.life.check()  # before there is a task, which needs a loop
         try:
             await to_its_end(self._begin())
         except BaseException as error:
