@@ -120,4 +120,4 @@ async def test_no_record_of_a_run_is_lost_or_doubled(server: Server, seed: int) 
     assert {*found} >= acknowledged
     assert len(acknowledged) > 100
     with redis.Redis.from_url(server.url, decode_responses=True) as view:
-        check_whole(view, "flowstore:{default/runs}:")
+        check_whole(view, "flowstore:{default\x1fruns}:")

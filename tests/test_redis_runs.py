@@ -15,7 +15,7 @@ from flowstore.runs.ids import record_id
 from flowstore.testing.faults import Proxy
 from flowstore.testing.runs_contract.base import stored
 
-PREFIX = "flowstore:{default/runs}:"
+PREFIX = "flowstore:{default\x1fruns}:"
 
 
 @asynccontextmanager

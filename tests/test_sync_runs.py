@@ -71,6 +71,7 @@ STEPS: list[tuple[str, Callable[[Any], Any]]] = [
     ("verify", lambda runs: runs.verify("r")),
     ("verify", lambda runs: runs.verify("no")),
     ("pin", lambda runs: runs.pin("r")),
+    ("unpin", lambda runs: runs.unpin("r")),
     ("complete", lambda runs: runs.complete("r", {"mean": 1.5})),
     ("append", lambda runs: runs.append("r", 1)),
     ("get", lambda runs: runs.get("r")),
@@ -292,9 +293,8 @@ def test_rows_that_nobody_wants(store: ResultBackend) -> None:
         store.runs.datasets.save("no", rows())
     assert taken < 5_000
     store.runs.start("a")
-    with pytest.raises(NotSerializable) as raised:
+    with pytest.raises(NotSerializable, match=r"rows\[250\]"):
         store.runs.datasets.save("a", ([object()] if n == 250 else n for n in range(1_000)))
-    assert raised.value.__notes__ == ["in row 250, counted from 0"]
 
 
 def test_walks_that_are_left(store: ResultBackend) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, TypedDict
+from typing import Final, Literal, TypedDict
 
 from flowstore._values.arguments import Redact, Seconds, check_bool, check_duration, check_int
 from flowstore._values.compression import best
@@ -11,6 +11,9 @@ from flowstore._values.facets import FIELDS, OPTIONAL
 from flowstore._values.records import Ttl
 from flowstore._values.types import Types
 from flowstore.observing import Observer
+
+OF_RUNS: Final = "\x1fruns"
+"""Behind the name of a namespace: that of its runs. Nobody types it, so it is no namespace of tasks."""
 
 FacetName = Literal["name", "worker_id", "label", "finished"]
 

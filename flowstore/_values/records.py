@@ -2,8 +2,7 @@
 
 A field in a column or a facet is stored nowhere else. The head is a JSON object of ``error`` and ``meta``;
 the body is one of result, args and kwargs, written by the codec; progress is one of its own, and so is each
-transition, a list of status, stage, worker, the error of the attempt in short, and an event. Fields that are
-None or empty are left out.
+transition, a list of status, stage, worker, error in short, and event. What is None or empty is left out.
 """
 
 from __future__ import annotations

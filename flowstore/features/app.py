@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from flowstore._core.core import Core
 from flowstore._core.keeping import Keeping
+from flowstore._core.options import OF_RUNS
 from flowstore.engine import NAMESPACE, Section
 from flowstore.errors import CorruptRecord
 from flowstore.features.data import AppData
@@ -61,7 +62,9 @@ class App:
     async def namespaces(self) -> list[str]:
         """All namespaces of the storage, sorted. This one is among them even if it is empty.
 
-        A memory backend has no other. ``flowstore.discover_apps`` returns the info of each.
+        A memory backend has no other. Those of runs, which belong to one of these, are left out.
+        ``flowstore.discover_apps`` returns the info of each.
         """
         async with self._core.life:
-            return sorted(await self._core.engine.namespaces())
+            found = await self._core.engine.namespaces()
+        return sorted(name for name in found if not name.endswith(OF_RUNS))

@@ -11,12 +11,9 @@ from typing import Final, Protocol
 from weakref import WeakMethod
 
 from flowstore._core.core import Core
-from flowstore._core.options import BackendOptions
+from flowstore._core.options import OF_RUNS, BackendOptions
 from flowstore._core.removing import drop_namespace
 from flowstore.errors import BackendClosed
-
-SUFFIX: Final = "/runs"
-"""What is added to the name of the namespace of the tasks."""
 
 _NOT_OF_RUNS: Final = ("ttl", "failure_ttl", "unfinished_ttl", "history_limit", "history", "facets", "types")
 """Options about tasks: runs stay until somebody removes them, and are found by group and label."""
@@ -56,7 +53,7 @@ class Place:
         options = self._options.copy()
         for name in _NOT_OF_RUNS:
             options.pop(name, None)  # type: ignore[misc]  # they are not required
-        options["namespace"] = self.tasks.namespace + SUFFIX
+        options["namespace"] = self.tasks.namespace + OF_RUNS
         beside = self._beside()
         if beside is None:
             raise BackendClosed("the backend of these runs is gone")
@@ -68,7 +65,7 @@ class Place:
     async def drop(self) -> None:
         """Remove all runs and their namespace, if there are any."""
         async with self.tasks.life:
-            is_there = self.tasks.namespace + SUFFIX in await self.tasks.engine.namespaces()
+            is_there = self.tasks.namespace + OF_RUNS in await self.tasks.engine.namespaces()
         if is_there or self._made is not None:
             await drop_namespace(self.core)
 

@@ -79,9 +79,9 @@ async def append(
     return [outcome.is_applied for outcome in outcomes]
 
 
-def pairs(records: Any, name: str = "records") -> Iterator[tuple[Any, Any]]:
+def pairs(values: Any, name: str = "values") -> Iterator[tuple[Any, Any]]:
     """Keys and values of a mapping, or of pairs. Raises TypeError for anything else."""
-    found = records.items() if hasattr(records, "items") else records
+    found = values.items() if hasattr(values, "items") else values
     if not isinstance(found, Iterable):
         raise TypeError(f"{name}: expected a mapping or pairs of key and value, got {type(found).__name__}")
     for number, pair in enumerate(found):

@@ -108,14 +108,14 @@ class RunningRun:
 
     async def append_many(
         self,
-        records: Mapping[str, Any] | Iterable[tuple[str | None, Any]],
+        values: Mapping[str, Any] | Iterable[tuple[str | None, Any]],
         *,
         status: TaskStatus | StatusName = TaskStatus.SUCCESS,
         keep: Keep = "last",
     ) -> list[bool]:
         """``runs.append_many`` to this run, in this attempt."""
         how = appending(self.run_id, status, None, keep, self.attempt)
-        kept = await append(self._belongings(), how, pairs(records))
+        kept = await append(self._belongings(), how, pairs(values))
         await self._count(len(kept))
         return kept
 

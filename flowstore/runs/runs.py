@@ -59,8 +59,8 @@ _BATCH: Final = 500
 class Runs:
     """Runs and what belongs to them: ``backend.runs``.
 
-    They are kept in a namespace of their own beside the tasks, named like that of the backend with ``/runs``
-    behind it: no listing, count or ``clear`` of tasks has anything to do with them, and no ttl. A run id is a
+    They are kept in a namespace of their own beside the tasks: no listing, count or ``clear`` of tasks has
+    anything to do with them, and no ttl. A run id is a
     str of 1 to 200 UTF-8 bytes without control characters, a key one of 1 to 200 bytes. Values are encoded
     like results: what comes back equals what went in.
     """
@@ -199,9 +199,13 @@ class Runs:
         done = sum(count for status, count in counts.items() if status in FINISHED)
         return RunProgress(done=done, total=total_of(run), counts=counts)
 
-    async def pin(self, run_id: str, is_pinned: bool = True) -> bool:
-        """Let retention leave the run alone, or no longer; False if it was so before. Raises UnknownRun."""
-        return await life.pin(self._core, run_id, check_bool("is_pinned", is_pinned))
+    async def pin(self, run_id: str) -> bool:
+        """Let retention leave the run alone; False if it was so before. Raises UnknownRun."""
+        return await life.pin(self._core, run_id, True)
+
+    async def unpin(self, run_id: str) -> bool:
+        """Take that back; False if the run was not pinned. Raises UnknownRun."""
+        return await life.pin(self._core, run_id, False)
 
     async def delete(self, run_id: str, *, force: bool = False) -> bool:
         """Remove the run and all that belongs to it, in bounded steps; False if there is none.

@@ -126,7 +126,8 @@ class App(Face[AsyncApp]):
     def namespaces(self) -> list[str]:
         """All namespaces of the storage, sorted. This one is among them even if it is empty.
 
-        A memory backend has no other. ``flowstore.discover_apps`` returns the info of each.
+        A memory backend has no other. Those of runs, which belong to one of these, are left out.
+        ``flowstore.discover_apps`` returns the info of each.
         """
         call = self._its.namespaces()
         return self._run(call)
@@ -878,13 +879,13 @@ class RunningRun(BlockFace[AsyncRunningRun]):
 
     def append_many(
         self,
-        records: Mapping[str, Any] | Iterable[tuple[str | None, Any]],
+        values: Mapping[str, Any] | Iterable[tuple[str | None, Any]],
         *,
         status: TaskStatus | StatusName = TaskStatus.SUCCESS,
         keep: Keep = "last",
     ) -> list[bool]:
         """``runs.append_many`` to this run, in this attempt."""
-        call = self._its.append_many(taken(records), status=status, keep=keep)
+        call = self._its.append_many(taken(values), status=status, keep=keep)
         return self._run(call)
 
     def missing(self, keys: Iterable[str], *, status: Statuses = None) -> list[str]:
@@ -1080,8 +1081,8 @@ class RunsArchive(Face[AsyncRunsArchive]):
 class Runs(Face[AsyncRuns]):
     """Runs and what belongs to them: ``backend.runs``.
 
-    They are kept in a namespace of their own beside the tasks, named like that of the backend with ``/runs``
-    behind it: no listing, count or ``clear`` of tasks has anything to do with them, and no ttl. A run id is a
+    They are kept in a namespace of their own beside the tasks: no listing, count or ``clear`` of tasks has
+    anything to do with them, and no ttl. A run id is a
     str of 1 to 200 UTF-8 bytes without control characters, a key one of 1 to 200 bytes. Values are encoded
     like results: what comes back equals what went in.
     """
@@ -1210,9 +1211,14 @@ class Runs(Face[AsyncRuns]):
         call = self._its.progress(run_id)
         return self._run(call)
 
-    def pin(self, run_id: str, is_pinned: bool = True) -> bool:
-        """Let retention leave the run alone, or no longer; False if it was so before. Raises UnknownRun."""
-        call = self._its.pin(run_id, is_pinned)
+    def pin(self, run_id: str) -> bool:
+        """Let retention leave the run alone; False if it was so before. Raises UnknownRun."""
+        call = self._its.pin(run_id)
+        return self._run(call)
+
+    def unpin(self, run_id: str) -> bool:
+        """Take that back; False if the run was not pinned. Raises UnknownRun."""
+        call = self._its.unpin(run_id)
         return self._run(call)
 
     def delete(self, run_id: str, *, force: bool = False) -> bool:

@@ -185,6 +185,7 @@ CALLS_OF_RUNS: dict[str, Call] = {
     "runs.iter": lambda backend: _drain(backend.runs.iter()),
     "runs.progress": _of_run(lambda runs: runs.progress("r")),
     "runs.pin": _of_run(lambda runs: runs.pin("r")),
+    "runs.unpin": _of_run(lambda runs: runs.unpin("r")),
     "runs.delete": lambda backend: backend.runs.delete("r", force=True),
     "runs.append": _of_run(lambda runs: runs.append("r", 1, key="k")),
     "runs.append_many": _of_run(lambda runs: runs.append_many("r", {"a": 1, "b": 2})),

@@ -192,11 +192,11 @@ class RunRecordsContract(Contract):
         with pytest.raises(NotSerializable, match=r"^value\['x'\]: "):
             await backend.runs.append_many("r", {"a": 1, "b": {"x": object()}})
         nothing: Any = None
-        with pytest.raises(TypeError, match="records: expected a mapping or pairs"):
+        with pytest.raises(TypeError, match="values: expected a mapping or pairs"):
             await backend.runs.append_many("r", nothing)
         with pytest.raises(TypeError, match="keys: expected several str"):
             await backend.runs.missing("r", nothing)
-        with pytest.raises(TypeError, match=r"records\[0\]: expected a pair"):
+        with pytest.raises(TypeError, match=r"values\[0\]: expected a pair"):
             await backend.runs.append_many("r", ["ab"])  # type: ignore[list-item]
         with pytest.raises(ValueError, match="batch_size: expected"):
             backend.runs.records("r", batch_size=0)

@@ -192,7 +192,7 @@ class RunRemovalContract(Contract):
         assert not await backend.runs.pin("r")
         pinned = await backend.runs.get("r")
         assert pinned == before.model_copy(update={"is_pinned": True})
-        assert await backend.runs.pin("r", False)
+        assert await backend.runs.unpin("r")
         assert await backend.runs.get("r") == before
 
     async def test_sizes(self, backend: BaseResultBackend) -> None:
