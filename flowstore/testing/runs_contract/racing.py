@@ -49,7 +49,8 @@ class RunRacingContract(Contract):
         """What was acknowledged, the records and the counters are the same; shared keys stand once."""
         async with _opened(make_backend, shared_url) as backend:
             await backend.runs.start(RUN)
-            readers = [asyncio.create_task(_read_on(backend)), asyncio.create_task(_page_on(backend))]
+            reading = (_read_on(backend), _page_on(backend), _verify_on(backend))
+            readers = [asyncio.create_task(each) for each in reading]
             won = await (_won_by_processes(shared_url) if shared_url else _won_by_tasks(backend))
             await backend.runs.complete(RUN)  # which ends the readers
             await asyncio.gather(*readers)
@@ -142,6 +143,13 @@ async def _page_on(backend: BaseResultBackend) -> None:
         return found
 
     await _until_finished(backend, read)
+
+
+async def _verify_on(backend: BaseResultBackend) -> None:
+    """What is being written is no finding."""
+    while not (run := await backend.runs.get(RUN)) or not run.is_finished:
+        assert (await backend.runs.verify(RUN)).findings == ()
+        await asyncio.sleep(0)
 
 
 async def _check_all(backend: BaseResultBackend, won: list[list[bool]]) -> None:

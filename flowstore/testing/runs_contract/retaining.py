@@ -13,6 +13,7 @@ from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.insides import core_of_runs
 from flowstore.testing.runs_contract.base import stored
 from flowstore.testing.runs_contract.removing import fill
+from flowstore.testing.support import IS_STRESS
 
 
 async def ids(backend: BaseResultBackend) -> set[str]:
@@ -97,7 +98,7 @@ class RunRetentionContract(Contract):
 
     async def test_many_go_while_others_start(self, backend: BaseResultBackend) -> None:
         """None of those that start is lost, and of each group the newest stay."""
-        count = 60
+        count = 1_000 if IS_STRESS else 300
         for number in range(count):
             await backend.runs.start(f"old{number:03}", group=f"g{number % 3}")
             await backend.runs.append_many(f"old{number:03}", {"a": 1, "b": 2})
