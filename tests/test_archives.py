@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given, settings
@@ -28,7 +28,7 @@ from flowstore import InMemoryBackend, InvalidArchive, SQLiteBackend, TaskResult
 from flowstore._dumping.lines import line_of, read_line
 from flowstore.errors import MissingDriver
 from flowstore.testing.contract.values import SAMPLE_TYPES, native_values
-from flowstore.testing.support import START
+from flowstore.testing.support import EFFORT, START
 
 FOLDER = TemporaryDirectory(prefix="flowstore-")
 EXPORT = """
@@ -69,16 +69,21 @@ async def _fill(path: Path, count: int) -> str:
         return await backend.archive.digest()
 
 
+KILLS: Final = 4 * EFFORT
+
+
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_exports_and_imports_that_are_killed(tmp_path: Path, suffix: str) -> None:
     """kill -9 at any time, again and again: once one gets through, all is there, each record once."""
-    digest = asyncio.run(_fill(tmp_path / "from.db", 5_000))
+    digest = asyncio.run(_fill(tmp_path / "from.db", 2_500))
     file, target = tmp_path / f"x{suffix}", tmp_path / "to.db"
     chance = random.Random(1)
-    kills = sum(_killed(EXPORT, tmp_path / "from.db", file, after=chance.uniform(0, 0.3)) for _ in range(6))
+    kills = sum(
+        _killed(EXPORT, tmp_path / "from.db", file, after=chance.uniform(0, 0.2)) for _ in range(KILLS)
+    )
     if not file.exists():
         subprocess.run([sys.executable, "-c", EXPORT, tmp_path / "from.db", file], check=True, timeout=60)
-    kills += sum(_killed(IMPORT, target, file, after=chance.uniform(0, 0.6)) for _ in range(6))
+    kills += sum(_killed(IMPORT, target, file, after=chance.uniform(0, 0.4)) for _ in range(KILLS))
     subprocess.run([sys.executable, "-c", IMPORT, target, file], check=True, timeout=60)
 
     async def found() -> str:
@@ -86,7 +91,7 @@ def test_exports_and_imports_that_are_killed(tmp_path: Path, suffix: str) -> Non
             return await backend.archive.digest()
 
     assert asyncio.run(found()) == digest
-    assert kills > 3
+    assert kills >= KILLS // 2
 
 
 async def test_flipped_bits_of_a_file(tmp_path: Path) -> None:
