@@ -28,7 +28,10 @@ from flowstore.times import from_micros
 LASTS: Final = 30_000_000
 """Microseconds from a renewal until others may take over."""
 
-_FIELD: Final = "lease"
+PREFIX: Final = "lease:"
+"""How the keys of leases begin, among those of Section.APP."""
+FIELD: Final = "lease"
+"""What their values hold."""
 _NO_VERSION: Final = 2**53
 
 
@@ -51,7 +54,7 @@ class Lease:
         self._core = core
         # Not among the data, where ``app.data.all`` would show it.
         self._keeping = Keeping(core, Section.APP)
-        self._key = f"lease:{name}"
+        self._key = f"{PREFIX}{name}"
         self._busy = busy
         self._token = token_hex(8)
         self._version = 0
@@ -105,7 +108,7 @@ class Lease:
     async def _write(self, version: int) -> bool:
         now = self._core.clock()
         held = Held(f"{socket.gethostname()}:{os.getpid()}", self._token, now + LASTS)
-        value = self._keeping.encode(held._asdict(), _FIELD)
+        value = self._keeping.encode(held._asdict(), FIELD)
         outcome = await self._keeping.put(NAMESPACE, self._key, value, if_version=version)
         if outcome.is_applied:
             self._version, self._renewed_at = outcome.version, now
@@ -127,7 +130,7 @@ class Lease:
     def _read(self, item: Item) -> Held | None:
         """None if it cannot be read: then it keeps nobody out."""
         try:
-            value: Any = self._keeping.decode(NAMESPACE, item, _FIELD)[0]
+            value: Any = self._keeping.decode(NAMESPACE, item, FIELD)[0]
             holder, token, until = value["holder"], value["token"], value["until"]
         except (UnreadableRecord, KeyError, TypeError):
             return None

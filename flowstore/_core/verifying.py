@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic_core import from_json
 
+from flowstore._core import leases
 from flowstore._core.core import STEP, Core
 from flowstore._core.findings import MOST_FINDINGS, Finding, Verification
 from flowstore._core.keeping import Keeping
@@ -184,6 +185,8 @@ class Verifier:
                 raise CorruptRecord(item.key, DAMAGED, section)
             return from_json(item.value)
         name = "info" if section is Section.APP else "value"
+        if section is Section.APP and item.key.startswith(leases.PREFIX):  # of a process that was killed
+            name = leases.FIELD
         return self._keeping[section].decode(item.owner, item, name)
 
     async def _of_namespace(self) -> list[Finding]:

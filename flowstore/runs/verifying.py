@@ -97,7 +97,7 @@ class RunVerifier(Verifier):
         for token in abandoned:
             if self._repair:
                 await release(self._belongings, run_id, [token])
-            reason = "a dataset that was never saved to its end has payloads"
+            reason = "they claim payloads for what was never saved to its end, or was given up"
             yield _finding(FlawKind.ORPHANED, run_id, f"claims {token}", reason, self._repair)
         for dataset in datasets.values():
             lost = [digest for digest, _ in dataset.chunks if (dataset.token, digest) not in claimed]

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
-from flowstore import BaseResultBackend, TaskResult, Verification
+from flowstore import BaseResultBackend, FlowstoreError, TaskResult, Verification
 from flowstore._core.core import Core
+from flowstore._core.leases import Lease
 from flowstore._core.verifying import verify
 from flowstore._values.checks import item_check
 from flowstore._values.codec import Codec
@@ -166,6 +168,11 @@ def count_decodes(backend: BaseResultBackend) -> list[str]:
 
     waiters._decode = counted
     return decoded
+
+
+def leased(backend: BaseResultBackend, name: str, busy: Callable[[str, datetime], FlowstoreError]) -> Lease:
+    """The lease of that name, for an ``async with``."""
+    return Lease(backend._core, name, busy)
 
 
 def core_of_runs(backend: BaseResultBackend) -> Core:

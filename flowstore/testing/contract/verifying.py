@@ -9,10 +9,18 @@ from typing import Any
 
 import pytest
 
-from flowstore import BaseResultBackend, CorruptRecord, Finding, TaskResult, UnknownTask, Unresolved
+from flowstore import (
+    BaseResultBackend,
+    CorruptRecord,
+    Finding,
+    RetentionBusy,
+    TaskResult,
+    UnknownTask,
+    Unresolved,
+)
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
-from flowstore.testing.insides import plant, plant_kept, verified
+from flowstore.testing.insides import leased, plant, plant_kept, verified
 from flowstore.testing.support import EFFORT, failed, stored
 
 PREFIXES = ["run", "run\x1f", "a*", "a[b]", "a%_", "\0", "a\0", "é", "\U0010ffff", "a\U0010ffff", "\ud7ff"]
@@ -58,6 +66,11 @@ class VerifyingContract(Contract):
         assert found.records == sum((await backend.count_by_status()).values()) == 53
         assert found.items >= 4 + 3 + 3  # the data, the checkpoints, and what is the namespace's
         assert await backend.integrity.verify(repair=True) == found
+
+    async def test_a_lease_is_sound(self, backend: BaseResultBackend) -> None:
+        """While a policy is applied, and after the process that did it was killed."""
+        async with leased(backend, "retention", RetentionBusy):
+            assert (await backend.integrity.verify()).findings == ()
 
     async def test_nothing_is_sound(self, backend: BaseResultBackend) -> None:
         """An empty namespace; verifying may be the first call of all."""
