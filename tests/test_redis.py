@@ -6,7 +6,9 @@ import asyncio
 import itertools
 import re
 import struct
+from collections.abc import Callable
 from typing import Any
+from zlib import crc32
 
 import pytest
 import redis
@@ -48,7 +50,14 @@ class OnRedis:
 
 
 class TestRedis(OnRedis, BackendContract, SharedTripsContract):
-    """The contract, on each kind of server."""
+    """The contract: each test on one kind of server, as its name decides, and in the session stress on each.
+
+    The contract of engines and that of runs are held on each kind every time.
+    """
+
+    @pytest.fixture(params=KINDS if IS_STRESS else [""])
+    def redis_url(self, request: pytest.FixtureRequest, empty_database: Callable[[str], str]) -> str:
+        return empty_database(request.param or KINDS[crc32(request.node.name.encode()) % len(KINDS)])
 
 
 @pytest.mark.parametrize("redis_url", KINDS if IS_STRESS else KINDS[:1], indirect=True)

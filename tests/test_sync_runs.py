@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,11 @@ STEPS: list[tuple[str, Callable[[Any], Any]]] = [
     ("list", lambda runs: runs.list(label="x")),
 ]
 """Calls of all methods, each with what those before have left; some are refused."""
+
+
+@dataclass
+class Config:
+    digits: int
 
 
 def told(outcome: Any) -> Any:
@@ -319,3 +325,28 @@ async def test_in_a_running_loop(url: str) -> None:
         with pytest.raises(LoopIsRunning, match="to_thread"):
             call()
     await asyncio.to_thread(store.close)
+
+
+def test_copies_between_stores(tmp_path: Path) -> None:
+    """Each has a loop of its own."""
+    with (
+        flowstore.sync.connect(f"sqlite:///{tmp_path / 'a.db'}") as source,
+        flowstore.sync.connect("memory://") as target,
+    ):
+        source.runs.start("r")
+        source.runs.append_many("r", {"a": 1, "b": 2})
+        assert source.runs.archive.copy_to(target.runs).is_verified
+        assert target.runs.archive.digest() == source.runs.archive.digest()
+
+
+def test_completed_by_a_program_without_the_type(tmp_path: Path) -> None:
+    """The config stays as it is, whoever ends the run."""
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    with flowstore.sync.connect(url, types=[Config]) as store:
+        store.runs.start("r", config=Config(3))
+    with flowstore.sync.connect(url) as store:
+        store.runs.complete("r", 5)
+    with flowstore.sync.connect(url, types=[Config]) as store:
+        done = store.runs.get("r")
+        assert done is not None
+        assert (done.config, done.result) == (Config(3), 5)

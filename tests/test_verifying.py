@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 import pytest_asyncio
+import redis
 
 from flowstore import (
     BaseResultBackend,
@@ -403,3 +404,16 @@ async def test_beside_a_process_that_is_killed(tmp_path: Path) -> None:
 def test_sections_are_those_of_records() -> None:
     """An audit names the sections that a record may have, so a new one belongs there as well."""
     assert {"history", "data", "checkpoint", "worker", "app"} == {section.value for section in Section}
+
+
+async def test_a_damaged_count_hides_nothing(redis_url: str) -> None:
+    """It is a finding, and everything else is looked at all the same."""
+    async with RedisBackend(redis_url, namespace="n") as backend:
+        await backend.store_many(TaskResult.success(f"t{n}", n) for n in range(5))
+        with redis.Redis.from_url(redis_url) as client:
+            client.delete("flowstore:{n}:i:success:")
+            client.set("flowstore:{n}:i:success:", "no index")
+        found = await backend.integrity.verify()
+        assert found.records == 5
+        assert "counts" in {finding.where for finding in found.findings}
+        assert {finding.task_id for finding in found.findings} > {f"t{n}" for n in range(5)}

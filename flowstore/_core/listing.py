@@ -6,6 +6,7 @@ raises UnreadableRecords once it has yielded the rest.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import nullcontext
@@ -176,6 +177,7 @@ async def walk(
             listing = replace(listing, after=behind(entries[-1], listing))
         if len(entries) < limit:
             return
+        await asyncio.sleep(0)  # others may run between two steps, also where the storage never waits
         most = None if most is None else most - len(entries)
 
 

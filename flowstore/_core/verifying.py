@@ -10,6 +10,7 @@ is not what was written. So a step that has found something is repeated with the
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -75,7 +76,9 @@ class Verifier:
 
     async def findings(self) -> AsyncGenerator[Finding, None]:
         """Each as soon as it is found. Every step is a call of its own, like those of a listing."""
-        total = await self._total()
+        total, found = await self._total()
+        for finding in found:
+            yield finding
         after: object = None
         is_end = False
         while not is_end:
@@ -87,13 +90,18 @@ class Verifier:
                 self._progress(self.records, total)
             for finding in found:
                 yield finding
+            await asyncio.sleep(0)  # others may run between two steps, also where the storage never waits
 
-    async def _total(self) -> int | None:
+    async def _total(self) -> tuple[int | None, list[Finding]]:
+        """How many records there are, as far as that can be told: a damaged count must not hide the rest."""
         if self._prefix:
-            return None
+            return None, []
         async with self._core.life:
-            [counts] = await self._core.engine.count((EVERYTHING,))
-        return sum(counts.values())
+            try:
+                [counts] = await self._core.engine.count((EVERYTHING,))
+            except (CorruptStore, CorruptRecord) as error:
+                return None, [_damaged(None, "counts", _reason(error))]
+        return sum(counts.values()), []
 
     async def _step(self, after: object) -> tuple[list[Finding], object]:
         async with self._core.life:

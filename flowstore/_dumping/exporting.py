@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from flowstore._core.core import Core
-from flowstore._dumping.files import FORMAT, KIND, Writer
+from flowstore._dumping.files import FORMAT, KIND, RECORDS, Writer
 from flowstore._dumping.lines import line_of
 from flowstore._dumping.outcomes import Exported
 from flowstore._dumping.packing import Compression
@@ -31,14 +31,16 @@ class Target:
     resume: bool = False
 
 
-async def export(core: Core, source: Source, target: Target, progress: Progress | None = None) -> Exported:
+async def export(
+    core: Core, source: Source, target: Target, progress: Progress | None = None, kind: str = RECORDS
+) -> Exported:
     """Write the records of ``source`` to a file, in its order.
 
     Raises FileExistsError, other errors of the file system, and ValueError if what was begun is another
     export. What has been written when it fails or is cancelled stays beside the file, for ``resume``.
     """
     header = {
-        KIND: "records",
+        KIND: kind,
         "format": FORMAT,
         "namespace": core.namespace,
         "at": from_micros(core.clock()).isoformat(),

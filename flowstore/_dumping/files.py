@@ -23,6 +23,9 @@ from flowstore.errors import InvalidArchive
 
 FORMAT: Final = 1
 KIND: Final = "flowstore"
+RECORDS: Final = "records"
+RUNS: Final = "runs"
+"""What is in a file: tasks, or runs with what belongs to them."""
 _END: Final = b'{"end":'
 _UNREADABLE: Final = b'"unreadable":['
 """Inside of a text its quotes would be escaped."""
@@ -81,7 +84,7 @@ class Writer:
         return (read_line(last) if last else None), end
 
     def _check_header(self, line: bytes) -> None:
-        found = header_of(str(self._part), line)
+        found = header_of(str(self._part), line, self._header[KIND])
         if found.get("of") != self._header["of"] or found["format"] != FORMAT:
             raise ValueError(f"resume: {self._part} was begun with other arguments, or by another program")
 
@@ -119,8 +122,17 @@ class Writer:
         self._file.flush()
 
     def _check_target(self) -> None:
-        if not self._overwrite and os.path.lexists(self._path):
-            raise FileExistsError(f"path: {self._path} exists; with overwrite=True it is replaced")
+        check_target(self._path, self._overwrite)
+
+
+def check_target(path: Path, overwrite: bool) -> None:
+    """Raise FileExistsError where something is that is not to be replaced: a device or a pipe never is."""
+    if not os.path.lexists(path):
+        return
+    if path.is_symlink() or not path.is_file():
+        raise FileExistsError(f"path: {path} exists, and is no regular file; it is never replaced")
+    if not overwrite:
+        raise FileExistsError(f"path: {path} exists; with overwrite=True it is replaced")
 
 
 class End:
@@ -135,15 +147,18 @@ def is_end(line: bytes) -> bool:
     return line.startswith(_END)
 
 
-def header_of(path: str, line: bytes) -> dict[str, Any]:
+def header_of(path: str, line: bytes, kind: str) -> dict[str, Any]:
     """What the first line says. Raises InvalidArchive if it is none, or of a newer format."""
     try:
         found = from_json(line)
-        number = found["format"] if found[KIND] == "records" else None
+        number, other = found["format"], found[KIND]
     except (ValueError, LookupError, TypeError):
-        number = None
+        number = other = None
     if type(number) is not int or number < 1:
         raise InvalidArchive(path, 1, "not a file of exported records")
+    if other != kind:
+        what = {RECORDS: "tasks, for backend.archive", RUNS: "runs, for backend.runs.archive"}
+        raise InvalidArchive(path, 1, f"a file of {what.get(str(other), 'something else')}")
     if number > FORMAT:
         reason = f"format {number}; this flowstore reads up to {FORMAT}, a newer one wrote it"
         raise InvalidArchive(path, 1, reason)

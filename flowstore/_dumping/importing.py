@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 
 from flowstore._core.core import STEP, Core
 from flowstore._dumping.exporting import Progress
-from flowstore._dumping.files import End, header_of, is_end
+from flowstore._dumping.files import RECORDS, End, header_of, is_end
 from flowstore._dumping.lines import Dumped, read_line
 from flowstore._dumping.outcomes import Imported, OnConflict, Tally
 from flowstore._dumping.packing import torn, unpacking
@@ -35,12 +35,13 @@ async def load(
     partial: bool,
     progress: Progress | None = None,
     restoring: Restore = restore,
+    kind: str = RECORDS,
 ) -> Imported:
     """Restore the records of the file. Raises InvalidArchive, and nothing was written, if it is not whole.
 
     ``partial``: all lines in front of what is missing or wrong are restored.
     """
-    reader = Reader(path)
+    reader = Reader(path, kind)
     try:
         is_whole = await in_thread(reader.check, partial, stop=reader.stop)
         tally = Tally()
@@ -70,7 +71,8 @@ def _check(core: Core, reader: Reader, place: int, each: Dumped) -> None:
 class Reader:
     """Reads one file in batches, in whatever thread. Raises InvalidArchive, which names the line."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: str = RECORDS) -> None:
+        self._kind = kind
         self.name = str(path)
         self._path = path
         self._file: BufferedReader | None = None
@@ -173,7 +175,7 @@ class Reader:
                 if place > 1:
                     yield place, line
                 else:
-                    header_of(self.name, line)
+                    header_of(self.name, line, self._kind)
         except torn() as error:
             reason = f"cannot be decompressed: it is damaged, or was cut off ({error})"
             raise InvalidArchive(self.name, place + 1, reason) from error

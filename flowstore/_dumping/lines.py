@@ -11,6 +11,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple
+from zlib import crc32
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
@@ -18,7 +19,7 @@ from pydantic_core import to_json
 from flowstore._values.checks import entry_check, item_check
 from flowstore._values.facets import is_open
 from flowstore._values.reading import STAGES_PER_ATTEMPT, first_of
-from flowstore.engine import ANY_STAGE, Entry, Item, Section
+from flowstore.engine import Entry, Item, Section
 from flowstore.models import MAX_RETRIES, StatusName
 from flowstore.text import check_text
 from flowstore.times import OF_NO_TASK, to_micros
@@ -33,10 +34,15 @@ _OPTIONAL: Final = ("expires_at", "fixed", "facets")
 _NAMES: Final = {Section.HISTORY: "history", Section.DATA: "data", Section.CHECKPOINT: "checkpoints"}
 
 Time = Annotated[int, Field(ge=OF_NO_TASK, le=_LAST)]
-Version = Annotated[int, Field(ge=1, lt=ANY_STAGE)]
+MOST_VERSIONS: Final = 10_000_000
+"""Each is written when a record is restored, and no task has as many."""
+Version = Annotated[int, Field(ge=1, le=MOST_VERSIONS)]
 Facets = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=_MOST_FACETS)]
 Text = str | dict[Literal["base64"], str]
 """Bytes: the text that they are, or in base64."""
+
+
+_CRC_BYTES: Final = len(b'{"crc":"00000000",')
 
 
 class _Model(BaseModel):
@@ -133,11 +139,24 @@ def line_of(dumped: Dumped) -> bytes:
                 fields[_NAMES[section]] = [_item(section, item) for item in items]
     if dumped.unreadable:
         fields["unreadable"] = dumped.unreadable
-    return to_json(fields) + b"\n"
+    return with_crc(to_json(fields)) + b"\n"
+
+
+def with_crc(document: bytes) -> bytes:
+    """The JSON object with the CRC-32 of it as it is here as its first field."""
+    return b'{"crc":"%08x",%b' % (crc32(document), document[1:])
+
+
+def _check_crc(line: bytes) -> None:
+    """Which tells by itself that it was changed, where the digest of all says nothing yet."""
+    said, rest = line[:_CRC_BYTES], line[_CRC_BYTES:].rstrip(b"\n")
+    if with_crc(b"{" + rest)[:_CRC_BYTES] != said:
+        raise ValueError("its checksum is not that of what it says: it was changed")
 
 
 def read_line(line: bytes) -> Dumped:
     """Raises ValueError, which says what is wrong."""
+    _check_crc(line)
     try:
         return _read(_Line.model_validate_json(line))
     except ValidationError as error:

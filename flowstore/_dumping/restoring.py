@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from enum import Enum
+from itertools import islice
 from typing import Final, NamedTuple
 
-from flowstore._core.core import Core, steps
+from flowstore._core.core import STEP, Core, steps
 from flowstore._dumping.lines import Dumped, line_of
 from flowstore._dumping.outcomes import OnConflict, Tally
 from flowstore._dumping.reading import read_again
@@ -157,8 +158,7 @@ async def _carry_out(core: Core, todo: Sequence[_Step]) -> set[str]:
     replaced = [step for step in todo if step.way is _Way.REPLACE]
     lost = await _make_room(core, replaced) if replaced else set()
     left = [step for step in todo if step.wanted.id not in lost]
-    writes = [write for step in left for write in _writes(core.records, step)]
-    lost |= await _send_writes(core, writes)
+    lost |= await _send_writes(core, (write for step in left for write in _writes(core.records, step)))
     puts = [put for step in left if step.wanted.id not in lost for put in _puts(core.records, step)]
     return lost | await _send_puts(core, puts)
 
@@ -179,9 +179,10 @@ def _version_and_check(step: _Step) -> tuple[int, int]:
     return step.standing.entry.version, step.standing.entry.check
 
 
-async def _send_writes(core: Core, writes: Sequence[Write]) -> set[str]:
+async def _send_writes(core: Core, writes: Iterator[Write]) -> set[str]:
+    """Made as they are sent, as a record may have any number of versions."""
     lost: set[str] = set()
-    for some in steps([*writes]):
+    while some := [*islice(writes, STEP)]:
         await core.engine.room()
         outcomes = await core.engine.write(some, core.clock())
         lost |= _refused([write.entry.id for write in some], outcomes)

@@ -14,6 +14,7 @@ from json import dumps
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, Protocol
 
+from flowstore._dumping.files import check_target
 from flowstore._dumping.threads import in_thread
 from flowstore.errors import MissingDriver
 from flowstore.jsonable import to_jsonable
@@ -108,8 +109,7 @@ class _File:
                 self._part.unlink()
 
     def _check_target(self) -> None:
-        if not self._overwrite and os.path.lexists(self._path):
-            raise FileExistsError(f"path: {self._path} exists; with overwrite=True it is replaced")
+        check_target(self._path, self._overwrite)
 
 
 class _Csv:

@@ -18,6 +18,7 @@ from flowstore._core.core import Core
 from flowstore._core.listing import Reading, walk
 from flowstore._dumping.copying import CoreReceiver, Receiver, copy
 from flowstore._dumping.exporting import Progress, Target, digest, export
+from flowstore._dumping.files import RUNS
 from flowstore._dumping.importing import load
 from flowstore._dumping.lines import Dumped, Last
 from flowstore._dumping.outcomes import Copied, Exported, Imported, OnConflict, Tally
@@ -94,7 +95,7 @@ class RunsArchive:
             check_bool("resume", resume),
         )
         source = await self._source(run_id, group)
-        return await export(self._core, source, target, progress_of(progress))
+        return await export(self._core, source, target, progress_of(progress), RUNS)
 
     async def load(
         self,
@@ -111,9 +112,8 @@ class RunsArchive:
         wanted = conflict_of(on_conflict)
         check_bool("partial", partial)
         await self._core.life.open()
-        return await load(
-            self._core, path_of(path), wanted, partial, progress_of(progress), restoring=restore_runs
-        )
+        told = progress_of(progress)
+        return await load(self._core, path_of(path), wanted, partial, told, restore_runs, RUNS)
 
     async def copy_to(
         self,
@@ -184,22 +184,31 @@ class RunsArchive:
         [entry] = await belongings.read([check_run(run_id)], with_body=False)
         if entry is None:
             raise UnknownRun(run_id)
-        return Source(name, lambda last: _behind(last, _one(belongings, run_id, set())), shown)
+        return Source(name, lambda last: _behind(last, _one(belongings, run_id)), shown)
 
 
 async def _all_of(belongings: Belongings, group: str | None) -> AsyncGenerator[Sequence[Entry], None]:
+    async for run_ids in ids_of_runs(belongings.core, group):
+        for run_id in run_ids:
+            async for entries in _own(belongings, run_id):
+                yield entries
     seen: set[str] = set()
     async for run_ids in ids_of_runs(belongings.core, group):
         for run_id in run_ids:
-            async for entries in _one(belongings, run_id, seen):
+            async for entries in _payloads(belongings, run_id, seen):
                 yield entries
 
 
-async def _one(belongings: Belongings, run_id: str, seen: set[str]) -> AsyncGenerator[Sequence[Entry], None]:
-    """A run and what belongs to it, in an order that is the same on every storage.
+async def _one(belongings: Belongings, run_id: str) -> AsyncGenerator[Sequence[Entry], None]:
+    """A run with its payloads."""
+    async for entries in _own(belongings, run_id):
+        yield entries
+    async for entries in _payloads(belongings, run_id, set()):
+        yield entries
 
-    ``seen``: the digests of payloads that were there before.
-    """
+
+async def _own(belongings: Belongings, run_id: str) -> AsyncGenerator[Sequence[Entry], None]:
+    """A run and what belongs to it alone, in an order that is the same on every storage."""
     yield await _read(belongings, [run_id])
     async for entries in _children(belongings, run_id):
         yield entries
@@ -210,8 +219,15 @@ async def _one(belongings: Belongings, run_id: str, seen: set[str]) -> AsyncGene
                 yield entries
     async for entries in _children(belongings, datasets_of(run_id)):
         yield entries
-    async for claims, digests in held(belongings, run_id):
+    async for claims, _ in held(belongings, run_id):
         yield claims
+
+
+async def _payloads(
+    belongings: Belongings, run_id: str, seen: set[str]
+) -> AsyncGenerator[Sequence[Entry], None]:
+    """Those that a run claims, each once: behind the claims of all runs. ``seen``: the digests so far."""
+    async for _, digests in held(belongings, run_id):
         new = [digest for digest in dict.fromkeys(digests) if digest not in seen]
         seen.update(new)
         yield await _read(belongings, [blob_id(digest) for digest in new])
@@ -234,13 +250,18 @@ async def _behind(
     is_behind = last is None
     async with aclosing(found) as steps:
         async for entries in steps:
-            if is_behind:
+            if is_behind or last is None:
                 yield entries
                 continue
-            ids = [entry.id for entry in entries]
-            if last is not None and last.id in ids:
-                is_behind = True
-                yield entries[ids.index(last.id) + 1 :]
+            places = [entry.id for entry in entries]
+            if last.id in places:
+                place = places.index(last.id)
+                is_behind = is_blob(last.id) or entries[place].submitted_at == last.submitted_at
+                if not is_behind:
+                    break
+                yield entries[place + 1 :]
+    if not is_behind:  # it was appended again, or is gone, and nobody can tell what else has changed
+        raise ValueError("resume: the runs have changed since; without it the file is written anew")
 
 
 def shown(dumped: Dumped) -> Dumped:

@@ -26,11 +26,12 @@ from flowstore._core.viewing import view_of
 from flowstore._trips.lifecycle import to_its_end
 from flowstore._values.typed import TypeForm
 from flowstore.engine import Standing, Verdict, Write
-from flowstore.errors import CorruptRecord, DatasetReplaced, NotSerializable, UnknownDataset, UnknownRun
+from flowstore.errors import CorruptRecord, DatasetReplaced, NotSerializable, UnknownDataset
 from flowstore.fields import Record, Timestamp
 from flowstore.models import T, TaskResult
 from flowstore.runs.belongings import Belongings, children_of, standing_run
 from flowstore.runs.ids import as_said, blob_id, check_key, check_run, dataset_id, datasets_of, key_of
+from flowstore.runs.life import refusal
 from flowstore.runs.payloads import claim, release, share, shared
 
 _ROWS: Final = 500
@@ -43,7 +44,8 @@ _BEHIND: Final = b"]}"
 
 
 class DatasetInfo(Record):
-    """A dataset of a run. ``digest``: the same for the same rows, whatever the run and the backend."""
+    """A dataset of a run. ``digest``: the same for the same rows, whatever the run and the backend, for
+    those with one ``max_result_bytes``."""
 
     name: str
     rows: int
@@ -155,7 +157,7 @@ async def _replace(
         write = _manifest(belongings, run_id, name, token, chunks, standing)
         [outcome] = await to_its_end(belongings.write([write]))
         if outcome.verdict is Verdict.OWNERLESS:
-            raise UnknownRun(run_id)
+            raise await refusal(belongings.core, run_id)
         if outcome.is_applied:
             break
     if standing is not None:
@@ -236,7 +238,15 @@ async def _raise_missing(belongings: Belongings, run_id: str, name: str, dataset
 
 async def remove(belongings: Belongings, run_id: str, name: str) -> bool:
     """Remove it, and its chunks that nobody else claims; False if there is none."""
-    entry_id = dataset_id(check_run(run_id), check_key(name, "name"))
+    check_run(run_id)
+    check_key(name, "name")
+    belongings.core.life.check()  # before there is a task, which needs a loop
+    # To its end: without its manifest nobody would find what is left
+    return await to_its_end(_remove(belongings, run_id, name))
+
+
+async def _remove(belongings: Belongings, run_id: str, name: str) -> bool:
+    entry_id = dataset_id(run_id, name)
     while True:
         [entry] = await belongings.read([entry_id])
         if entry is None:

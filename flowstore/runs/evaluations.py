@@ -13,7 +13,7 @@ from flowstore._core.listing import results, walk
 from flowstore._core.viewing import View
 from flowstore._values.cache_keys import cache_key
 from flowstore.engine import Owner, Verdict, Write
-from flowstore.errors import NotSerializable, UnknownRun
+from flowstore.errors import NotSerializable
 from flowstore.models import TaskResult, TaskStatus
 from flowstore.runs.belongings import Belongings, children_of, standing_run
 from flowstore.runs.ids import (
@@ -27,6 +27,7 @@ from flowstore.runs.ids import (
     run_of,
     value_id,
 )
+from flowstore.runs.life import refusal
 from flowstore.runs.models import EvaluatedValue, Evaluation
 
 DEFAULT_EVALUATION: Final = "default"
@@ -54,6 +55,7 @@ async def evaluate(
         belongings.written(value_id(evaluation, check_key(key)), evaluation, value, owner=owner)
         for key, value in values
     ]
+    is_begun = False
     while writes:
         outcomes = await belongings.write(writes)
         writes = [
@@ -62,10 +64,14 @@ async def evaluate(
             if outcome.verdict is Verdict.OWNERLESS
         ]
         if writes:  # the first value makes the evaluation
-            await _begin(belongings, run_id, evaluation, eval_id, config)
+            is_new = await _begin(belongings, run_id, evaluation, eval_id, config)
+            if is_begun and not is_new:
+                raise await refusal(belongings.core, run_id)  # it stands, and takes no values all the same
+            is_begun = True
 
 
-async def _begin(belongings: Belongings, run_id: str, evaluation: str, eval_id: str, config: Any) -> None:
+async def _begin(belongings: Belongings, run_id: str, evaluation: str, eval_id: str, config: Any) -> bool:
+    """Whether there was none."""
     begun = belongings.written(
         evaluation,
         evaluations_of(run_id),
@@ -76,7 +82,8 @@ async def _begin(belongings: Belongings, run_id: str, evaluation: str, eval_id: 
     )
     [outcome] = await belongings.write([begun])
     if outcome.verdict is Verdict.OWNERLESS:
-        raise UnknownRun(run_id)
+        raise await refusal(belongings.core, run_id)
+    return outcome.is_applied
 
 
 def closed(belongings: Belongings, evaluation: str, owner: Owner) -> Write:

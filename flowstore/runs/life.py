@@ -19,7 +19,9 @@ from flowstore._core.viewing import View
 from flowstore._core.writing import applied
 from flowstore._trips.patience import patiently
 from flowstore._values.arguments import check_int
+from flowstore._values.cache_keys import cache_key
 from flowstore._values.records import DEFAULT_TTL
+from flowstore.engine import Entry, Write
 from flowstore.errors import NotSerializable, RunExists, RunInProgress, RunNotOpen, UnknownRun
 from flowstore.models import MAX_RETRIES, CancelRequest, TaskResult, as_error
 from flowstore.runs.ids import as_said, check_group, check_run, check_several
@@ -29,6 +31,7 @@ from flowstore.text import MAX_NOTE_BYTES, check_text
 from flowstore.times import from_micros
 
 DEFAULT_GROUP: Final = "default"
+BEING_REMOVED: Final = "it is being removed"
 WITHOUT_VALUES: Final = View(with_body=False)
 
 
@@ -70,9 +73,12 @@ class Beginning:
 
 
 def _is_same(core: Core, own: tuple[Any, ...], stored: tuple[Any, ...]) -> bool:
-    """Equal, or stored as the same bytes, as a NaN is."""
-    encode = core.records.codec.encode_fields
-    return own == stored or encode({"config": own}) == encode({"config": stored})
+    """Alike to the last type: 1 is not True."""
+    try:
+        return cache_key(own) == cache_key(stored)
+    except NotSerializable:  # a class that has no form of its own, but a StoredType
+        encode = core.records.codec.encode_fields
+        return own == stored or encode({"config": own}) == encode({"config": stored})
 
 
 async def start(core: Core, beginning: Beginning, resume: bool) -> TaskResult:
@@ -88,6 +94,7 @@ async def start(core: Core, beginning: Beginning, resume: bool) -> TaskResult:
         standing = await get(core, beginning.run_id)
         if standing is None:
             continue  # removed in the meantime
+        check_staying(standing)
         if not resume:
             raise RunExists(beginning.run_id, standing.status)
         if (differs := beginning.differs_from(standing, core)) is not None:
@@ -179,8 +186,8 @@ async def complete_with(
             if sent.includes(entry):
                 return run
             check_open(run, attempt)
-            done = core.records.redacted(TaskResult.success(run, result, at=from_micros(now)))
-            write = core.records.write(done, now, if_version=entry.version)
+            done = TaskResult.success(run, result, at=from_micros(now))
+            write = _completing(core, entry, done, now)
             outcome = await sent.send(core, write, now)
             if applied(core, write, outcome):
                 return done
@@ -188,6 +195,19 @@ async def complete_with(
     async with core.life:
         await core.engine.room()
         return await patiently(complete, patience, core.op_timeout)
+
+
+def _completing(core: Core, entry: Entry, done: TaskResult, now: int) -> Write:
+    """With the config as it stands: it was redacted before, and may be of a type that is not known."""
+    records = core.records
+    bare = records.redacted(done.model_copy(update={"args": ()}))
+    config = records.arguments_of(entry.body) if isinstance(entry.body, bytes) else b""
+    if not config.startswith(b"{"):  # a storage that keeps objects, or what cannot be read here
+        whole = bare.model_copy(update={"args": done.args})
+        return records.write(whole, now, if_version=entry.version)
+    result = records.codec.encode_fields({"result": bare.result})
+    body = result if config == b"{}" else b"%b,%b" % (result[:-1], config[1:])
+    return records.write(bare, now, if_version=entry.version, body=body)
 
 
 async def pin(core: Core, run_id: str, value: bool) -> bool:
@@ -235,10 +255,18 @@ def check_open(run: TaskResult, attempt: int | None) -> None:
         raise RunNotOpen(run.task_id, run.status, run.retries)
 
 
+async def check_current(core: Core, run_id: str, attempt: int) -> None:
+    """Raise RunNotOpen or UnknownRun unless that attempt is under way."""
+    run = await get(core, run_id, WITHOUT_VALUES)
+    if run is None:
+        raise UnknownRun(run_id)
+    check_open(run, attempt)
+
+
 def check_staying(run: TaskResult) -> None:
     """Raise RunNotOpen for a run that is being removed."""
     if is_removing(run):
-        raise RunNotOpen(run.task_id, run.status, run.retries, "it is being removed")
+        raise RunNotOpen(run.task_id, run.status, run.retries, BEING_REMOVED)
 
 
 def check_finished(run: TaskResult) -> None:
@@ -250,4 +278,6 @@ def check_finished(run: TaskResult) -> None:
 async def refusal(core: Core, run_id: str) -> Exception:
     """Why a run took nothing more."""
     run = await get(core, run_id, WITHOUT_VALUES)
-    return UnknownRun(run_id) if run is None else RunNotOpen(run_id, run.status, run.retries)
+    if run is None:
+        return UnknownRun(run_id)
+    return RunNotOpen(run_id, run.status, run.retries, BEING_REMOVED if is_removing(run) else None)

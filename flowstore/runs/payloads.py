@@ -17,6 +17,7 @@ and tries again, finds it.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ from typing import Any, Final
 from flowstore._core.core import steps
 from flowstore._core.viewing import View
 from flowstore.engine import Entry, Owner, Query, Standing, Verdict, Write
-from flowstore.errors import NotSerializable, UnknownDataset, UnknownRun
+from flowstore.errors import NotSerializable, UnknownDataset
 from flowstore.models import TaskStatus
 from flowstore.runs.belongings import BATCH, Belongings, standing_run
 from flowstore.runs.ids import (
@@ -39,6 +40,7 @@ from flowstore.runs.ids import (
     group_of,
     run_of,
 )
+from flowstore.runs.life import refusal
 from flowstore.text import check_text
 
 SHARED: Final = "shared"
@@ -54,7 +56,7 @@ async def claim(belongings: Belongings, run_id: str, token: str, bodies: Sequenc
     ids = [claim_id(run_id, token, digest) for digest in digests]
     outcomes = await belongings.write([_claim(belongings, each, _HELD, owner) for each in ids])
     if any(outcome.verdict is Verdict.OWNERLESS for outcome in outcomes):
-        raise UnknownRun(run_id)
+        raise await refusal(belongings.core, run_id)
     payloads = [
         belongings.written(blob_id(digest), None, None, owner=None, facets=(BLOBS,), body=body)
         for digest, body in zip(digests, bodies, strict=True)
@@ -134,6 +136,7 @@ async def scanned(belongings: Belongings, query: Query) -> AsyncIterator[list[En
         if len(entries) < query.limit:
             return
         query = replace(query, after=entries[-1].position)
+        await asyncio.sleep(0)  # as in ``walk``
 
 
 async def release(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from flowstore._core.core import steps
+from flowstore._core.creating import create
 from flowstore._core.storing import get
 from flowstore._values.records import stages_of_attempt
 from flowstore.engine import Entry, Owner, Standing, Verdict
@@ -24,7 +25,9 @@ from flowstore.runs.belongings import Belongings
 from flowstore.runs.evaluations import closed
 from flowstore.runs.ids import check_run, datasets_of, evaluations_of
 from flowstore.runs.life import WITHOUT_VALUES, cancelled, check_finished, end, mark_removing
+from flowstore.runs.models import REMOVING
 from flowstore.runs.payloads import release
+from flowstore.times import from_micros
 
 _REMOVING: Final = stages_of_attempt(MAX_RETRIES)
 
@@ -36,7 +39,7 @@ async def remove_run(
     force: bool = False,
     check: Callable[[TaskResult], None] = check_finished,
 ) -> bool:
-    """False if there is no such run. ``force``: also one that is going on, which is cancelled then.
+    """False if there is nothing of such a run. ``force``: also one that is going on, which is cancelled then.
 
     ``check`` raises for a run, as it stands, that is to stay after all.
     """
@@ -58,7 +61,7 @@ async def _mark(
     while True:
         run = await get(core, run_id, WITHOUT_VALUES)
         if run is None:
-            return False
+            return await _mark_lost(belongings, run_id)
         if force and not run.is_finished:
             await _cancel(belongings, run_id)
         try:
@@ -66,6 +69,19 @@ async def _mark(
         except RunInProgress:
             if not force:  # else somebody has resumed it in between
                 raise
+
+
+async def _mark_lost(belongings: Belongings, run_id: str) -> bool:
+    """Of a run whose record was lost there may be something left: it gets a record that is marked."""
+    counts = [await belongings.count(each) for each in (run_id, evaluations_of(run_id), datasets_of(run_id))]
+    if not any(sum(each.values()) for each in counts):
+        return False
+    at = from_micros(belongings.core.clock())
+    lost = TaskResult.cancelled(
+        run_id, at=at, started_at=at, submitted_at=at, retries=MAX_RETRIES, meta={REMOVING: 0}
+    )
+    await create(belongings.core, lost)
+    return True
 
 
 async def _cancel(belongings: Belongings, run_id: str) -> None:

@@ -15,7 +15,17 @@ from flowstore.errors import NotSerializable
 from flowstore.features.checkpoints import Checkpoint, Checkpoints
 from flowstore.models import Statuses, StatusName, TaskResult, TaskStatus
 from flowstore.runs.belongings import Belongings
-from flowstore.runs.life import Beginning, Ended, cancelled, complete_with, completed, end, failed, start
+from flowstore.runs.life import (
+    Beginning,
+    Ended,
+    cancelled,
+    check_current,
+    complete_with,
+    completed,
+    end,
+    failed,
+    start,
+)
 from flowstore.runs.models import Run, run_of_result
 from flowstore.runs.records import Keep, append, appending, checkpoint, missing, pairs
 from flowstore.task_error import TaskError
@@ -88,7 +98,11 @@ class RunningRun:
         self._state = state
 
     async def save_checkpoint(self, value: Any) -> int:
-        """``runs.checkpoint`` of this run, of which the ``keep`` latest stay; returns its seq."""
+        """``runs.checkpoint`` of this run, of which the ``keep`` latest stay; returns its seq.
+
+        Raises RunNotOpen if another attempt has begun before.
+        """
+        await check_current(self._core, self.run_id, self.attempt)
         return await checkpoint(self._core, self.run_id, value, self._keep)
 
     async def append(

@@ -275,8 +275,8 @@ class Runs:
     ) -> AsyncGenerator[RunRecord[T], None]:
         """The records in the order of appending, or its reverse, ``batch_size`` in memory at a time.
 
-        The order is that of the clocks of those who append. Records that are there all the time come exactly
-        once; those that are appended meanwhile may come. Unreadable ones are reported at the end, by
+        The order is that of the clocks of those who append. Records that keep their place come exactly once;
+        those that are appended meanwhile may come, also again. Unreadable ones are reported at the end, by
         UnreadableRecords. A run that does not exist has none. ``as_``: the type of the values.
         """
         check_int("batch_size", batch_size, 1, MAX_PAGE)

@@ -15,7 +15,7 @@ from flowstore.runs.payloads import claims
 
 
 class RunSize(Record):
-    """Bytes as stored, compressed where they are: of the values and errors, without indexes and ids.
+    """Bytes as stored, compressed where they are: of the values, without errors, indexes and ids.
 
     ``config``: configs and results of the runs themselves. ``payloads``: chunks of datasets and shared
     values; one that several runs share is counted once.

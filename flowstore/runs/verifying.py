@@ -12,8 +12,10 @@ from typing import Final
 from flowstore._core.findings import Finding
 from flowstore._core.listing import walk
 from flowstore._core.verifying import Progress, Verifier
+from flowstore._values.records import stages_of_attempt
 from flowstore.engine import STATUSES, Entry, FlawKind, Query
 from flowstore.errors import UnreadableRecord
+from flowstore.models import MAX_RETRIES
 from flowstore.runs.belongings import BATCH, Belongings, children_of
 from flowstore.runs.datasets import DatasetInfo, info_of
 from flowstore.runs.ids import (
@@ -39,6 +41,8 @@ from flowstore.runs.payloads import (
     scanned,
 )
 
+_READ_AT_ONCE: Final = 8
+"""Payloads, of a quarter of a MiB each as a rule."""
 _SETTLED_AFTER: Final = 60_000_000
 """Microseconds: a claim is written before what it claims."""
 _ABANDONED_AFTER: Final = 3_600_000_000
@@ -80,6 +84,17 @@ class RunVerifier(Verifier):
             yield finding
 
     async def _of_run(self, run_id: str) -> AsyncIterator[Finding]:
+        """What its datasets and claims say of one another; nothing if it is being removed meanwhile."""
+        found = [finding async for finding in self._found_in(run_id)]
+        if found and await self._is_staying(run_id):
+            for finding in found:
+                yield finding
+
+    async def _is_staying(self, run_id: str) -> bool:
+        [entry] = await self._belongings.read([run_id], with_body=False)
+        return entry is not None and entry.stage < stages_of_attempt(MAX_RETRIES)[0]
+
+    async def _found_in(self, run_id: str) -> AsyncIterator[Finding]:
         datasets = {dataset.token: dataset async for dataset in self._datasets(run_id)}
         abandoned: set[str] = set()
         claimed: set[tuple[str, str]] = set()
@@ -94,6 +109,9 @@ class RunVerifier(Verifier):
                         abandoned.add(token)
                 elif not is_there and not self._is_fresh(entry, _SETTLED_AFTER):
                     yield _finding(FlawKind.MISSING, entry.id, "payload", f"{digest} is not there")
+            if self._run_id is not None:  # else payloads are read like all records
+                async for finding in self._damaged([claim_of(entry.id)[1] for entry in entries]):
+                    yield finding
         for token in abandoned:
             if self._repair:
                 await release(self._belongings, run_id, [token])
@@ -104,6 +122,17 @@ class RunVerifier(Verifier):
             if lost and await self._still_stands(run_id, dataset):
                 for digest in dict.fromkeys(lost):
                     yield await self._not_claimed(run_id, dataset, digest)
+
+    async def _damaged(self, digests: Sequence[str]) -> AsyncIterator[Finding]:
+        """Those of the payloads that are not what was written."""
+        for start in range(0, len(digests), _READ_AT_ONCE):
+            some = [blob_id(digest) for digest in digests[start : start + _READ_AT_ONCE]]
+            found = await self._belongings.read(some)
+            for entry in filter(None, found):
+                try:
+                    self._belongings.core.records.decode(entry)
+                except UnreadableRecord as error:
+                    yield _finding(FlawKind.DAMAGED, entry.id, "payload", error.reason)
 
     def _is_fresh(self, entry: Entry, age: int) -> bool:
         return entry.updated_at + age > self._belongings.core.clock()

@@ -43,8 +43,10 @@ class _Across:
         return self
 
     async def receive(self, batch: Sequence[Dumped], on_conflict: OnConflict) -> Received:
-        work = self._its().receive(batch, on_conflict)
-        return await to_thread.run_sync(self._other._link.run, work)
+        async def work() -> Received:  # all of it in the loop of the other store
+            return await self._its().receive(batch, on_conflict)
+
+        return await to_thread.run_sync(lambda: self._other._link.run(work()))
 
 
 class _Tasks(_Across):

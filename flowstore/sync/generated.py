@@ -860,7 +860,10 @@ class RunningRun(BlockFace[AsyncRunningRun]):
         self._its.checkpoint_with(state)
 
     def save_checkpoint(self, value: Any) -> int:
-        """``runs.checkpoint`` of this run, of which the ``keep`` latest stay; returns its seq."""
+        """``runs.checkpoint`` of this run, of which the ``keep`` latest stay; returns its seq.
+
+        Raises RunNotOpen if another attempt has begun before.
+        """
         call = self._its.save_checkpoint(value)
         return self._run(call)
 
@@ -1291,8 +1294,8 @@ class Runs(Face[AsyncRuns]):
     ) -> Generator[RunRecord[T], None, None]:
         """The records in the order of appending, or its reverse, ``batch_size`` in memory at a time.
 
-        The order is that of the clocks of those who append. Records that are there all the time come exactly
-        once; those that are appended meanwhile may come. Unreadable ones are reported at the end, by
+        The order is that of the clocks of those who append. Records that keep their place come exactly once;
+        those that are appended meanwhile may come, also again. Unreadable ones are reported at the end, by
         UnreadableRecords. A run that does not exist has none. ``as_``: the type of the values.
         """
         items = self._its.records(

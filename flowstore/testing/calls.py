@@ -10,6 +10,7 @@ from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
 from typing import Any, Final
+from zlib import crc32
 
 from flowstore import BaseResultBackend, RetentionPolicy, TaskResult, TaskStatus
 from flowstore.runs import Runs
@@ -17,7 +18,8 @@ from flowstore.runs import Runs
 _FOLDER: Final = TemporaryDirectory(prefix="flowstore-")
 atexit.register(_FOLDER.cleanup)
 _EXPORTED: Final = f"{_FOLDER.name}/exported.jsonl"
-_LINE: Final = '{"id":"restored","status":"success","stage":2,"version":2,"updated_at":1}\n'
+_RECORD: Final = b'{"id":"restored","status":"success","stage":2,"version":2,"updated_at":1}'
+_LINE: Final = f'{{"crc":"{crc32(_RECORD):08x}",{_RECORD[1:].decode()}\n'
 _END: Final = f'{{"end":{{"records":1,"digest":"{sha256(_LINE.encode()).hexdigest()}"}}}}\n'
 Path(_EXPORTED).write_text(f'{{"flowstore":"records","format":1}}\n{_LINE}{_END}', "utf-8")
 

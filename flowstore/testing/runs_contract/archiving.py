@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import json
 from pathlib import Path
 
 import pytest
 
-from flowstore import BaseResultBackend, InMemoryBackend, InvalidArchive, RestoreConflict, UnknownRun
+from flowstore import (
+    BaseResultBackend,
+    InMemoryBackend,
+    InvalidArchive,
+    RestoreConflict,
+    TaskResult,
+    UnknownRun,
+)
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.runs_contract.base import VALUES
 from flowstore.testing.runs_contract.datasets import loaded, payloads
@@ -70,6 +78,37 @@ class RunArchiveContract(Contract):
             await backend.runs.delete("own", force=True)
             assert await loaded(backend, "b") == [*range(10)]
             assert (await backend.runs.verify()).found == 0
+
+    async def test_resumed_after_a_change(self, backend: BaseResultBackend, tmp_path: Path) -> None:
+        """Where the last record that was written is somewhere else by now, it is an error, not a gap."""
+        await backend.runs.start("r")
+        await backend.runs.append_many("r", {str(n): n for n in range(1_200)})
+        path = tmp_path / "r.jsonl"
+
+        def stop(done: int) -> None:
+            if done > 600:
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await backend.runs.archive.export(path, "r", progress=stop)
+        lines = (await asyncio.to_thread((tmp_path / "r.jsonl.part").read_bytes)).splitlines()
+        last = json.loads(lines[-1])["id"].rpartition("\x1f")[2]
+        assert 600 < len(lines) < 1_200
+        await backend.runs.append("r", "again", key=last)
+        with pytest.raises(ValueError, match="resume: the runs have changed"):
+            await backend.runs.archive.export(path, "r", resume=True)
+        assert (await backend.runs.archive.export(path, "r")).records == 1_201
+
+    async def test_tasks_are_no_runs(self, backend: BaseResultBackend, tmp_path: Path) -> None:
+        """A file of one is refused as the other."""
+        await backend.store("t", TaskResult.success("t", 1))
+        await backend.runs.start("r")
+        await backend.archive.export(tmp_path / "tasks")
+        await backend.runs.archive.export(tmp_path / "runs")
+        with pytest.raises(InvalidArchive, match="a file of tasks"):
+            await backend.runs.archive.load(tmp_path / "tasks")
+        with pytest.raises(InvalidArchive, match="a file of runs"):
+            await backend.archive.load(tmp_path / "runs")
 
     async def test_of_one_group(self, backend: BaseResultBackend) -> None:
         await full(backend)

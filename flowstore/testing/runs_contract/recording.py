@@ -215,6 +215,20 @@ class RunRecordsContract(Contract):
             assert record is not None
             assert record.value == "***"
 
+    async def test_the_config_is_redacted_once(self, make_backend: MakeBackend) -> None:
+        """What completes the run leaves it as it stands."""
+
+        def redact(result: Any) -> Any:
+            return result.model_copy(update={"args": tuple(f"h({arg})" for arg in result.args)})
+
+        async with make_backend(redact=redact) as backend:
+            await backend.runs.start("r", config="c")
+            await backend.runs.complete("r", 1)
+            done = await backend.runs.get("r")
+            assert done is not None
+            assert (done.config, done.result) == ("h(c)", 1)
+            assert (await backend.runs.start("r", config="c", resume=True)).attempt == 1
+
     async def test_types_that_are_registered_later(self, backend: BaseResultBackend) -> None:
         await backend.runs.start("r")
         backend.register_types([Score])

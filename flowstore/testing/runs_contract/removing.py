@@ -11,7 +11,7 @@ import pytest
 
 from flowstore import NOT_LOADED, BaseResultBackend, Run, RunInProgress, RunNotOpen, TaskStatus, UnknownRun
 from flowstore.testing.contract.base import Contract
-from flowstore.testing.insides import core_of_runs
+from flowstore.testing.insides import core_of_runs, remove_entries
 from flowstore.testing.runs_contract.base import stored
 
 
@@ -178,12 +178,21 @@ class RunRemovalContract(Contract):
                 await backend.runs.start("r", resume=True)
             with pytest.raises((RunNotOpen, UnknownRun)):
                 await backend.runs.evaluate("r", "k", 1, eval_id="new")
-            with contextlib.suppress(UnknownRun):  # else it goes as well
+            with contextlib.suppress(UnknownRun, RunNotOpen):  # else it goes as well
                 await backend.runs.evaluate("r", "k", 1, eval_id="judge", config=1)
             left_over = await backend.runs.all_evaluations("r")
             assert {each.eval_id for each in left_over} <= {"default", "judge"}
             assert await backend.runs.delete("r")
         assert await stored(backend) == 0
+
+    async def test_what_is_left_of_a_lost_run(self, backend: BaseResultBackend) -> None:
+        """Its own record is gone, as by damage: what belongs to it can be removed all the same."""
+        await fill(backend, "r")
+        await remove_entries(core_of_runs(backend), ["r"])
+        assert await backend.runs.get("r") is None
+        assert await backend.runs.delete("r")
+        assert await stored(backend) == 0
+        assert not await backend.runs.delete("r")
 
     async def test_pinned(self, backend: BaseResultBackend) -> None:
         """It is told, and is as it was otherwise."""
