@@ -107,7 +107,9 @@ class RunsArchive:
     ) -> Imported:
         """Restore the runs of a file, as ``backend.archive.load`` does tasks, whose errors it raises.
 
-        What is there already and the same is left alone, so a call that was killed can be repeated.
+        What is there already and the same is left alone, so a call that was killed can be repeated. A run
+        that stands there with something else is a conflict of each record that differs: "replace" replaces
+        these, and leaves what else that run has; delete it first to have none of it.
         """
         wanted = conflict_of(on_conflict)
         check_bool("partial", partial)

@@ -23,6 +23,7 @@ from flowstore._values.arguments import (
     check_statuses,
 )
 from flowstore._values.typed import TypeForm
+from flowstore.errors import UnknownRun
 from flowstore.features.checkpoints import Checkpoint, Checkpoints
 from flowstore.models import FINISHED, Statuses, StatusName, T, TaskResult, TaskStatus
 from flowstore.runs import evaluations, life, records
@@ -194,7 +195,7 @@ class Runs:
         """
         run = await get(self._core, check_run(run_id), life.WITHOUT_VALUES)
         if run is None:
-            raise await life.refusal(self._core, run_id)
+            raise UnknownRun(run_id)
         counts = await self._belongings.count(run_id)
         done = sum(count for status, count in counts.items() if status in FINISHED)
         return RunProgress(done=done, total=total_of(run), counts=counts)
@@ -374,7 +375,7 @@ class Runs:
         if run_id is not None and group is not None:
             raise ValueError("group: cannot be combined with run_id")
         if run_id is not None and await get(self._core, check_run(run_id), life.WITHOUT_VALUES) is None:
-            raise await life.refusal(self._core, run_id)
+            raise UnknownRun(run_id)
         return await size_of(self._belongings, self._ids_of(run_id, group))
 
     async def verify(
@@ -394,7 +395,7 @@ class Runs:
         if progress is not None:
             check_callable("progress", progress)
         if run_id is not None and not (await self._belongings.read([check_run(run_id)], with_body=False))[0]:
-            raise await life.refusal(self._core, run_id)
+            raise UnknownRun(run_id)
         return RunVerifier(self._belongings, run_id, repair=repair, progress=progress)
 
     async def _ids_of(self, run_id: str | None, group: str | None) -> AsyncGenerator[str, None]:

@@ -1027,7 +1027,9 @@ class RunsArchive(Face[AsyncRunsArchive]):
     ) -> Imported:
         """Restore the runs of a file, as ``backend.archive.load`` does tasks, whose errors it raises.
 
-        What is there already and the same is left alone, so a call that was killed can be repeated.
+        What is there already and the same is left alone, so a call that was killed can be repeated. A run
+        that stands there with something else is a conflict of each record that differs: "replace" replaces
+        these, and leaves what else that run has; delete it first to have none of it.
         """
         call = self._its.load(path, on_conflict=on_conflict, partial=partial, progress=progress)
         return self._run(call)

@@ -18,10 +18,15 @@ from flowstore.runs import Runs
 _FOLDER: Final = TemporaryDirectory(prefix="flowstore-")
 atexit.register(_FOLDER.cleanup)
 _EXPORTED: Final = f"{_FOLDER.name}/exported.jsonl"
-_RECORD: Final = b'{"id":"restored","status":"success","stage":2,"version":2,"updated_at":1}'
+_RECORD: Final = (
+    b'{"id":"restored","status":"success","stage":2,"version":2,"submitted_at":1,"started_at":1,'
+    b'"finished_at":1,"updated_at":1}'
+)
 _LINE: Final = f'{{"crc":"{crc32(_RECORD):08x}",{_RECORD[1:].decode()}\n'
 _END: Final = f'{{"end":{{"records":1,"digest":"{sha256(_LINE.encode()).hexdigest()}"}}}}\n'
+_EXPORTED_RUNS: Final = f"{_FOLDER.name}/runs.jsonl"
 Path(_EXPORTED).write_text(f'{{"flowstore":"records","format":1}}\n{_LINE}{_END}', "utf-8")
+Path(_EXPORTED_RUNS).write_text(f'{{"flowstore":"runs","format":1}}\n{_LINE}{_END}', "utf-8")
 
 Call = Callable[[BaseResultBackend], Coroutine[Any, Any, object]]
 
@@ -209,7 +214,7 @@ CALLS_OF_RUNS: dict[str, Call] = {
     "runs.retention.plan": lambda backend: backend.runs.retention.plan(RetentionPolicy(max_per_group=5)),
     "runs.retention.apply": lambda backend: backend.runs.retention.apply(RetentionPolicy(max_per_group=5)),
     "runs.archive.export": lambda backend: backend.runs.archive.export(_new_file()),
-    "runs.archive.load": lambda backend: backend.runs.archive.load(_EXPORTED),
+    "runs.archive.load": lambda backend: backend.runs.archive.load(_EXPORTED_RUNS),
     "runs.archive.table": _of_run(lambda runs: runs.archive.table(_new_file(".csv"), "r")),
     "runs.archive.copy_to": lambda backend: backend.runs.archive.copy_to(backend.runs),
     "runs.archive.digest": lambda backend: backend.runs.archive.digest(),
