@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Awaitable
 from datetime import datetime
 from types import TracebackType
-from typing import Final, Generic, Self, cast
+from typing import Generic, Self, cast
 
 from flowstore._core.attempts import Attempt, Retry, TrackOptions, attempt_of
 from flowstore._core.core import Core
@@ -28,7 +28,7 @@ from flowstore._core.progress import set_progress
 from flowstore._core.scopes import Scope, enclosing
 from flowstore._core.storing import get, store
 from flowstore._core.writing import store_beside_values
-from flowstore._trips.background import in_background
+from flowstore._trips.background import hand_over
 from flowstore._trips.lifecycle import running_loop, to_its_end
 from flowstore._trips.threads import from_thread
 from flowstore._values.arguments import Seconds, check_age
@@ -38,9 +38,6 @@ from flowstore.errors import LateWrite, NotSerializable, StorageError, Unexpecte
 from flowstore.models import CancelRequest, Progress, T, TaskResult
 from flowstore.observing import OutcomeLate, OutcomeLost
 from flowstore.times import from_micros
-
-_HANDED_OVER: Final[set[asyncio.Task[None]]] = set()
-"""Tasks that store the outcome of closed generators. The event loop itself keeps only weak references."""
 
 
 def track(core: Core, task_id: str, typed: Typed[T] | None, options: TrackOptions) -> TrackedTask[T]:
@@ -202,7 +199,7 @@ class TrackedTask(Generic[T]):
             self._scope.exit()
         is_interrupt = self._interrupts.end(error)
         if isinstance(error, GeneratorExit):
-            self._hand_over(error)
+            hand_over(lambda: self._finish(error), self._part)  # observers are told of what goes wrong
             return False
         try:
             await self._end(error, is_interrupt)
@@ -218,21 +215,6 @@ class TrackedTask(Generic[T]):
             if error is None or is_interrupt:
                 raise
             error.add_note(f"task {self.task_id!r}: this was not stored: {type(trouble).__name__}: {trouble}")
-
-    def _hand_over(self, error: GeneratorExit) -> None:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return  # no loop is left to store it
-        storing = in_background(self._finish(error))
-        _HANDED_OVER.add(storing)
-        storing.add_done_callback(self._handed_over)
-
-    def _handed_over(self, storing: asyncio.Task[None]) -> None:
-        _HANDED_OVER.discard(storing)
-        if not storing.cancelled():
-            storing.exception()  # nobody awaits it; observers were told
-        self._part()
 
     async def _finish(self, error: BaseException | None) -> None:
         try:

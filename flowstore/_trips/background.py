@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+
+_HANDED_OVER: Final[set[asyncio.Task[None]]] = set()
+"""Tasks that end the blocks of closed generators. The event loop itself keeps only weak references."""
 
 
 def in_background(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -17,3 +20,26 @@ def in_background(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     others, and a coroutine closed by the garbage collector would write from wherever that happens to run.
     """
     return asyncio.Task(work, loop=asyncio.get_running_loop())
+
+
+def hand_over(
+    work: Callable[[], Coroutine[Any, Any, None]], then: Callable[[], object] = lambda: None
+) -> None:
+    """Let the event loop do it soon, for a closed generator, which cannot await anything; and ``then``.
+
+    Where no loop runs, nothing is done. Nobody awaits it, so what it raises is passed over.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    working = in_background(work())
+    _HANDED_OVER.add(working)
+
+    def handed_over(working: asyncio.Task[None]) -> None:
+        _HANDED_OVER.discard(working)
+        if not working.cancelled():
+            working.exception()
+        then()
+
+    working.add_done_callback(handed_over)

@@ -30,7 +30,6 @@ from flowstore.runs.ids import (
 from flowstore.runs.life import refusal
 from flowstore.runs.models import EvaluatedValue, Evaluation
 
-DEFAULT_EVALUATION: Final = "default"
 _OPEN: Final = TaskStatus.RUNNING
 """The status of an evaluation, whose values need one that is not finished. It ends with its run."""
 

@@ -58,11 +58,6 @@ def as_said(error: NotSerializable, argument: str, *stored: str) -> NotSerializa
     return error
 
 
-def within(run_id: str) -> str:
-    """How the ids of all that belongs to a run begin."""
-    return run_id + SEPARATOR
-
-
 def record_id(run_id: str, key: str) -> str:
     return f"{run_id}{SEPARATOR}r{SEPARATOR}{key}"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
 
 from flowstore._core.core import STEP, Core
 from flowstore._core.listing import Listing, listing_of, walk, within
@@ -14,8 +13,6 @@ from flowstore.models import Statuses
 from flowstore.runs.ids import check_group
 from flowstore.runs.models import MARK
 from flowstore.text import check_text
-
-_BATCH: Final = STEP
 
 
 def listing_of_runs(
@@ -32,7 +29,7 @@ def listing_of_runs(
         check_group(group)
     label = check_text("label", label) if label is not None else MARK if group is None else None
     where = Where(group, labels=() if label is None else (label,), is_root=None if group is None else True)
-    listing = listing_of(status, where, _BATCH, newest_first, load_values)
+    listing = listing_of(status, where, STEP, newest_first, load_values)
     return replace(listing, within=within(since, until))
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from flowstore._core.core import Core
-from flowstore._trips.background import in_background
+from flowstore._trips.background import hand_over
 from flowstore._trips.lifecycle import to_its_end
 from flowstore._values.arguments import check_statuses
 from flowstore.errors import NotSerializable
@@ -29,9 +29,6 @@ from flowstore.runs.life import (
 from flowstore.runs.models import Run, run_of_result
 from flowstore.runs.records import Keep, append, appending, checkpoint, missing, pairs
 from flowstore.task_error import TaskError
-
-_HANDED_OVER: Final[set[asyncio.Task[None]]] = set()
-"""Tasks that end the runs of closed generators. The event loop itself keeps only weak references."""
 
 
 class RunningRun:
@@ -164,7 +161,7 @@ class RunningRun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, GeneratorExit):
-            self._hand_over(error)
+            hand_over(lambda: self._end(error))
             return
         try:
             await to_its_end(self._end(error))
@@ -187,22 +184,6 @@ class RunningRun:
             # The run is over all the same, and must not stay running.
             await end(core, self.run_id, failed(refused), attempt, patience)
             raise
-
-    def _hand_over(self, error: GeneratorExit) -> None:
-        """Closing a generator cannot await anything; where no loop runs, the run stays running."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        ending = in_background(self._end(error))
-        _HANDED_OVER.add(ending)
-        ending.add_done_callback(_handed_over)
-
-
-def _handed_over(ending: asyncio.Task[None]) -> None:
-    _HANDED_OVER.discard(ending)
-    if not ending.cancelled():
-        ending.exception()  # nobody awaits it
 
 
 def _ended(error: BaseException | None) -> Ended:

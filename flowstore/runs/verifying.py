@@ -65,7 +65,6 @@ class RunVerifier(Verifier):
         super().__init__(belongings.core, run_id or "", repair=repair, progress=progress, is_meant=is_meant)
         self._belongings = belongings
         self._run_id = run_id
-        self._repair = repair
 
     async def findings(self) -> AsyncGenerator[Finding, None]:
         async for finding in super().findings():
@@ -113,10 +112,10 @@ class RunVerifier(Verifier):
                 async for finding in self._damaged([claim_of(entry.id)[1] for entry in entries]):
                     yield finding
         for token in abandoned:
-            if self._repair:
+            if self._is_repairing:
                 await release(self._belongings, run_id, [token])
             reason = "they claim payloads for what was never saved to its end, or was given up"
-            yield _finding(FlawKind.ORPHANED, run_id, f"claims {token}", reason, self._repair)
+            yield _finding(FlawKind.ORPHANED, run_id, f"claims {token}", reason, self._is_repairing)
         for dataset in datasets.values():
             lost = [digest for digest, _ in dataset.chunks if (dataset.token, digest) not in claimed]
             if lost and await self._still_stands(run_id, dataset):
@@ -155,10 +154,10 @@ class RunVerifier(Verifier):
         entry_id = dataset_id(run_id, dataset.name)
         if not (await self._are_there([blob_id(digest)]))[0]:
             return _finding(FlawKind.MISSING, entry_id, "payload", f"{digest} is not there")
-        if self._repair:
+        if self._is_repairing:
             await claim_again(self._belongings, claim_id(run_id, dataset.token, digest))
         reason = f"nothing claims {digest} for this dataset"
-        return _finding(FlawKind.MISSING, entry_id, "claim", reason, self._repair)
+        return _finding(FlawKind.MISSING, entry_id, "claim", reason, self._is_repairing)
 
     async def _are_there(self, ids: Sequence[str]) -> list[bool]:
         return [entry is not None for entry in await self._belongings.read(ids, with_body=False)]
@@ -187,9 +186,10 @@ class RunVerifier(Verifier):
             async with core.life:
                 counts = await core.engine.count([group_of(entry.id) for entry in entries])
             for entry, count in zip(entries, counts, strict=True):
-                is_fresh = entry.updated_at + _ABANDONED_AFTER > core.clock()
-                if not sum(count.values()) and not is_fresh:
-                    is_gone = self._repair and await remove_unclaimed(self._belongings, [digest_of(entry.id)])
+                if not sum(count.values()) and not self._is_fresh(entry, _ABANDONED_AFTER):
+                    is_gone = self._is_repairing and await remove_unclaimed(
+                        self._belongings, [digest_of(entry.id)]
+                    )
                     yield _finding(FlawKind.ORPHANED, entry.id, "payload", "no run has it", bool(is_gone))
 
 
