@@ -1,8 +1,8 @@
-"""Tasks as rows of a table, with the columns of ``to_frame``."""
+"""Records as rows of a table; those of tasks with the columns of ``to_frame``."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 from flowstore._core.core import Core
@@ -19,11 +19,14 @@ COLUMNS: Final[dict[str, Kind]] = {
 }
 
 
-class TaskRows:
-    """The rows of the tasks of some entries, in their order; and which of them cannot be read."""
+class Rows:
+    """The rows of some entries, in order, and which of them cannot be read. ``row`` makes one of each."""
 
-    def __init__(self, core: Core, progress: Progress | None = None) -> None:
+    def __init__(
+        self, core: Core, row: Callable[[TaskResult[Any]], Row], progress: Progress | None = None
+    ) -> None:
         self._reading: Reading[Entry, TaskResult] = Reading(core.records.decode, 1_000)
+        self._row = row
         self._progress = progress
 
     @property
@@ -33,14 +36,17 @@ class TaskRows:
     async def of(self, found: AsyncIterator[Sequence[Entry]]) -> AsyncGenerator[list[Row], None]:
         done = 0
         async for entries in found:
-            yield [_row(task) for task in self._reading.decoded(entries)]
+            yield [self._row(result) for result in self._reading.decoded(entries)]
             done += len(entries)
             if self._progress is not None:
                 self._progress(done)
 
 
-def _row(task: TaskResult[Any]) -> Row:
+def error_of(result: TaskResult[Any]) -> str | None:
+    """The error in a line."""
+    return None if result.error is None else f"{result.error.type}: {result.error.message}"
+
+
+def task_row(task: TaskResult[Any]) -> Row:
     row = {name: getattr(task, name) for name in COLUMNS}
-    if task.error is not None:
-        row["error"] = f"{task.error.type}: {task.error.message}"
-    return row | {"labels": sorted(task.labels), "meta": dict(task.meta)}
+    return row | {"error": error_of(task), "labels": sorted(task.labels), "meta": dict(task.meta)}

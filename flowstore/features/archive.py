@@ -18,7 +18,7 @@ from flowstore._dumping.outcomes import Copied, Exported, ImportConflict, Import
 from flowstore._dumping.packing import Compression, compression_of
 from flowstore._dumping.reading import Source, listed, named
 from flowstore._dumping.tables import Format, format_of, write_table
-from flowstore._dumping.task_rows import COLUMNS, TaskRows
+from flowstore._dumping.task_rows import COLUMNS, Rows, task_row
 from flowstore._values.arguments import check_bool, check_callable, check_ids
 from flowstore.fields import Record
 from flowstore.models import Statuses, Unreadable
@@ -175,7 +175,7 @@ class Archive:
         kind = format_of(file, format)
         check_bool("overwrite", overwrite)
         await self._core.life.open()
-        rows = TaskRows(self._core, progress_of(progress))
+        rows = Rows(self._core, task_row, progress_of(progress))
         found = self._source(statuses, task_ids, selection, whole=True).start(None)
         async with aclosing(rows.of(found)) as steps:
             count = await write_table(file, COLUMNS, steps, kind, overwrite=overwrite)

@@ -15,9 +15,9 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from flowstore._core.core import Core
-from flowstore._core.listing import Reading, walk
+from flowstore._core.listing import walk
 from flowstore._dumping.copying import CoreReceiver, Receiver, copy
-from flowstore._dumping.exporting import Progress, Target, digest, export
+from flowstore._dumping.exporting import Target, digest, export
 from flowstore._dumping.files import RUNS
 from flowstore._dumping.importing import load
 from flowstore._dumping.lines import Dumped, Last
@@ -26,6 +26,7 @@ from flowstore._dumping.packing import Compression, compression_of
 from flowstore._dumping.reading import MOST_BYTES, Source
 from flowstore._dumping.restoring import restore
 from flowstore._dumping.tables import Format, Kind, Row, format_of, write_table
+from flowstore._dumping.task_rows import Rows, error_of
 from flowstore._values.arguments import check_bool
 from flowstore.engine import Entry, Verdict
 from flowstore.errors import CorruptRecord, UnknownRun
@@ -34,7 +35,7 @@ from flowstore.models import TaskResult
 from flowstore.runs.belongings import Belongings, children_of
 from flowstore.runs.ids import BLOBS, blob_id, check_group, check_run, datasets_of, evaluations_of, is_blob
 from flowstore.runs.listing import ids_of_runs
-from flowstore.runs.models import RunRecord, record_of
+from flowstore.runs.models import record_of
 from flowstore.runs.payloads import held
 
 COLUMNS: Final[dict[str, Kind]] = {
@@ -168,10 +169,10 @@ class RunsArchive:
         kind = format_of(file, format)
         check_bool("overwrite", overwrite)
         await self._source(run_id, None)
-        rows = _Rows(self._core, progress_of(progress))
+        rows = Rows(self._core, _row, progress_of(progress))
         async with aclosing(rows.of(walk(self._core, children_of(run_id)))) as steps:
             count = await write_table(file, COLUMNS, steps, kind, overwrite=overwrite)
-        return Tabled(rows=count, unreadable=rows.reading.unreadable)
+        return Tabled(rows=count, unreadable=rows.unreadable)
 
     async def _source(self, run_id: str | None, group: str | None) -> Source:
         """What a call is about. Raises UnknownRun."""
@@ -303,22 +304,7 @@ def _content(entry: Entry) -> bytes:
     return body
 
 
-class _Rows:
-    """The rows of the records of a run, in order."""
-
-    def __init__(self, core: Core, progress: Progress | None) -> None:
-        self.reading: Reading[Entry, TaskResult] = Reading(core.records.decode, 1_000)
-        self._progress = progress
-
-    async def of(self, found: AsyncIterator[Sequence[Entry]]) -> AsyncGenerator[list[Row], None]:
-        done = 0
-        async for entries in found:
-            yield [_row(record_of(result)) for result in self.reading.decoded(entries)]
-            done += len(entries)
-            if self._progress is not None:
-                self._progress(done)
-
-
-def _row(record: RunRecord[Any]) -> Row:
-    error = None if record.error is None else f"{record.error.type}: {record.error.message}"
-    return {name: getattr(record, name) for name in COLUMNS} | {"error": error, "status": record.status.value}
+def _row(result: TaskResult[Any]) -> Row:
+    record = record_of(result)
+    row = {name: getattr(record, name) for name in COLUMNS}
+    return row | {"error": error_of(result), "status": record.status.value}
