@@ -107,11 +107,13 @@ def _in_memory() -> dict[str, tuple[Callable[[Any], object], set[tuple[str, str 
             {("misplaced", "t03")},
         ),
         "no moment": (
-            lambda engine: engine._timeline.remove(next(engine._timeline.between(None, None))),
+            lambda engine: engine._histories.timeline.remove(
+                next(engine._histories.timeline.between(None, None))
+            ),
             {("unlisted", "t00")},
         ),
         "a moment too many": (
-            lambda engine: engine._timeline.add((5, f"{9:016}", "t03")),
+            lambda engine: engine._histories.timeline.add((5, f"{9:016}", "t03")),
             {("misplaced", "t03")},
         ),
         "does not expire": (

@@ -27,7 +27,7 @@ from flowstore.times import OF_NO_TASK, to_micros
 Items = Mapping[Section, Sequence[Item]]
 
 _LAST: Final = to_micros(datetime.max.replace(tzinfo=UTC))
-_MOST_FACETS: Final = 259
+_MOST_FACETS: Final = 261
 _MOST_FACET_BYTES: Final = 600
 _TIMES: Final = ("submitted_at", "started_at", "finished_at", "due_at")
 _OPTIONAL: Final = ("expires_at", "fixed", "facets")

@@ -10,10 +10,12 @@ from flowstore._observing.observers import Observers
 from flowstore.engine import (
     Asked,
     Audited,
+    Cell,
     Engine,
     EngineWrapper,
     Entry,
     Expiry,
+    Group,
     Item,
     Outcome,
     Purged,
@@ -22,6 +24,7 @@ from flowstore.engine import (
     Report,
     Span,
     Standing,
+    Tallied,
     Write,
 )
 from flowstore.observing import CallEnded
@@ -95,6 +98,12 @@ class ObservedCalls(EngineWrapper):
 
     async def timeline(self, span: Span, now: int) -> list[Item]:
         return await self._timed("timeline", span.limit, self.inner.timeline(span, now))
+
+    async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
+        return await self._timed("tallies", len(asked), self.inner.tallies(asked))
+
+    async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
+        return await self._timed("groups", 1 if ids is None else len(ids), self.inner.groups(ids))
 
     async def namespaces(self) -> list[str]:
         return await self._timed("namespaces", 1, self.inner.namespaces())

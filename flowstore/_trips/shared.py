@@ -19,10 +19,12 @@ from flowstore._values.arguments import Seconds, check_duration
 from flowstore.engine import (
     Asked,
     Audited,
+    Cell,
     Engine,
     EngineWrapper,
     Entry,
     Expiry,
+    Group,
     Hints,
     Item,
     Outcome,
@@ -32,6 +34,7 @@ from flowstore.engine import (
     Report,
     Span,
     Standing,
+    Tallied,
     Write,
 )
 
@@ -149,6 +152,12 @@ class SharedTrips(EngineWrapper):
 
     async def timeline(self, span: Span, now: int) -> list[Item]:
         return await in_time(self.inner.timeline(span, now), self._timeout)
+
+    async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
+        return await in_time(self.inner.tallies(asked), self._timeout)
+
+    async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
+        return await in_time(self.inner.groups(ids), self._timeout)
 
     async def namespaces(self) -> list[str]:
         return await in_time(self.inner.namespaces(), self._timeout)

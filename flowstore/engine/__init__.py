@@ -25,6 +25,17 @@ from flowstore.engine.rows import (
     Write,
     sort_key,
 )
+from flowstore.engine.tallies import (
+    GROUP_KEPT,
+    MOST_GROUPS,
+    OF_GROUP,
+    Cell,
+    Group,
+    Marks,
+    Noted,
+    Tallied,
+    Tier,
+)
 from flowstore.engine.verbs import ANY_ID, Change, Engine, Hints
 from flowstore.engine.wrapper import EngineWrapper
 
@@ -35,7 +46,10 @@ __all__ = [
     "BY_FINISH",
     "EVERYTHING",
     "FINAL",
+    "GROUP_KEPT",
+    "MOST_GROUPS",
     "NAMESPACE",
+    "OF_GROUP",
     "OWNED",
     "STATUSES",
     "SWEPT_PER_WRITE",
@@ -44,6 +58,7 @@ __all__ = [
     "Asked",
     "Audited",
     "AuditedRecord",
+    "Cell",
     "Change",
     "Engine",
     "EngineWrapper",
@@ -51,9 +66,12 @@ __all__ = [
     "Expiry",
     "Flaw",
     "FlawKind",
+    "Group",
     "Hints",
     "Item",
     "Logged",
+    "Marks",
+    "Noted",
     "Outcome",
     "Owner",
     "Polling",
@@ -66,6 +84,8 @@ __all__ = [
     "Span",
     "Stamp",
     "Standing",
+    "Tallied",
+    "Tier",
     "Verdict",
     "Write",
     "let_go",

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from flowstore.engine.tallies import Marks, Noted
+
 STATUSES: Final = ("pending", "running", "retrying", "success", "failed", "cancelled")
 FINAL: Final = frozenset({"success", "failed", "cancelled"})
 """A record in one of these is finished: nothing is reported for it, and a wait for it is over."""
@@ -57,7 +59,7 @@ class Entry(NamedTuple):
 
     ``fixed`` and ``facets`` are what it is listed by besides its status, each an index of its own. A record
     gets its ``fixed`` facets by the first write that has any, and keeps them. Both hold any text but "",
-    without duplicates, together at most 259. A facet that is fixed in one record is so wherever it occurs.
+    without duplicates, together at most 261. A facet that is fixed in one record is so wherever it occurs.
 
     ``check`` is a signed number of 64 bits that the core stores along, to find damage when it reads.
     ``body`` is None if it was not asked for, ``progress`` if there is none. A head and a progress are text in
@@ -140,6 +142,9 @@ class Write(NamedTuple):
 
     With ``standing``, which comes with an ``if_version`` of at least 1, the body of the entry is None: that
     of the standing record stays.
+
+    ``marks`` and ``noted`` are counted with it, in the same commit: see there. Whatever is told again of a
+    write that was applied before, under 1., is not counted again.
     """
 
     entry: Entry
@@ -149,6 +154,8 @@ class Write(NamedTuple):
     logged: Logged | None = None
     standing: int | None = None
     owner: Owner | None = None
+    marks: Marks | None = None
+    noted: Noted | None = None
 
 
 class Verdict(StrEnum):

@@ -61,6 +61,7 @@ from flowstore.engine.rows import (
     Standing,
     Write,
 )
+from flowstore.engine.tallies import Cell, Group, Tallied
 
 
 class Change(StrEnum):
@@ -241,6 +242,20 @@ class Engine(ABC):
     @abstractmethod
     async def timeline(self, span: Span, now: int) -> list[Item]:
         """The history of all records in a span; fewer than ``limit`` only at its end."""
+
+    counts_writes: bool = False
+    """Whether it counts the ``marks`` and ``noted`` of writes. One that does not is given none.
+
+    One that does lets ``purge`` remove what is older than it is kept, and ``drop_namespace`` all of it.
+    """
+
+    async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
+        """The counters asked for, each list in the order of (at, bucket)."""
+        return [[] for _ in asked]
+
+    async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
+        """The groups with these ids, as far as there are any, or all of them; in any order."""
+        return []
 
     @abstractmethod
     async def namespaces(self) -> list[str]:

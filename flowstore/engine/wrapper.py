@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from flowstore.engine.audits import Audited
 from flowstore.engine.items import Asked, Expiry, Item, Put, Report, Span
 from flowstore.engine.rows import Entry, Outcome, Purged, Query, Standing, Write
+from flowstore.engine.tallies import Cell, Group, Tallied
 from flowstore.engine.verbs import Engine, Hints
 
 
@@ -15,6 +16,10 @@ class EngineWrapper(Engine):
 
     def __init__(self, inner: Engine) -> None:
         self.inner = inner
+
+    @property
+    def counts_writes(self) -> bool:  # type: ignore[override]
+        return self.inner.counts_writes
 
     async def open(self, hints: Hints) -> None:
         await self.inner.open(hints)
@@ -73,6 +78,12 @@ class EngineWrapper(Engine):
 
     async def timeline(self, span: Span, now: int) -> list[Item]:
         return await self.inner.timeline(span, now)
+
+    async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
+        return await self.inner.tallies(asked)
+
+    async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
+        return await self.inner.groups(ids)
 
     async def namespaces(self) -> list[str]:
         return await self.inner.namespaces()

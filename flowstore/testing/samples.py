@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from itertools import count
 from typing import Any, Final
 
-from flowstore.engine import STATUSES, Change, Entry, Logged, Owner, Write
+from flowstore.engine import STATUSES, Change, Entry, Logged, Marks, Noted, Owner, Write
 
 NOW: Final = 1_767_225_600_000_000
 """2026-01-01, in microseconds: the ``now`` of the tests of engines, unless time passes."""
@@ -48,6 +48,8 @@ def sample_write(
     logged: Logged | None = None,
     token: str | None = None,
     owner: Owner | None = None,
+    marks: Marks | None = None,
+    noted: Noted | None = None,
     **changes: Any,
 ) -> Write:
     """A write of a sample entry. ``stage``: by default that of its status in the first attempt.
@@ -57,7 +59,8 @@ def sample_write(
     stage = changes.pop("stage", {"pending": 0, "running": 1, "retrying": 1}.get(status, 2))
     entry = sample_entry(id, status=status, stage=stage, **changes)
     own = next(_tokens) if token is None else token
-    return Write(entry, own, stage if ceiling is None else ceiling, if_version, logged, owner=owner)
+    bound = stage if ceiling is None else ceiling
+    return Write(entry, own, bound, if_version, logged, None, owner, marks, noted)
 
 
 class KeptHints:

@@ -11,10 +11,13 @@ from typing import Any
 from sortedcontainers import SortedDict
 
 from flowstore.backends.memory.engine import MemoryEngine
+from flowstore.backends.memory.statistics import Statistics
 from flowstore.engine import (
     BY_FINISH,
+    MOST_GROUPS,
     NAMESPACE,
     Asked,
+    Cell,
     Change,
     Engine,
     EngineWrapper,
@@ -22,6 +25,7 @@ from flowstore.engine import (
     Expiry,
     Hints,
     Item,
+    Noted,
     Outcome,
     Owner,
     Position,
@@ -31,6 +35,7 @@ from flowstore.engine import (
     Report,
     Section,
     Standing,
+    Tallied,
     Verdict,
     Write,
 )
@@ -584,6 +589,110 @@ class DropTakesWhatWasStored(MemoryEngine):
         return await super().drop_namespace(limit, now)
 
 
+class _Miscounting(MemoryEngine):
+    """Its statistics are those of ``counting``."""
+
+    counting: type[Statistics] = Statistics
+
+    def __init__(self, namespace: str = "default") -> None:
+        super().__init__(namespace)
+        self._statistics = self.counting()
+
+
+class _EachWrite(Statistics):
+    def add(self, write: Write, standing: Entry | None) -> None:
+        super().add(write, None if standing is None else standing._replace(stage=-1))
+
+
+class EachWriteCounts(_Miscounting):
+    counting = _EachWrite
+
+
+class _NoFirst(Statistics):
+    def add(self, write: Write, standing: Entry | None) -> None:
+        super().add(write, standing or write.entry._replace(stage=-1))
+
+
+class NoneIsTheFirst(_Miscounting):
+    counting = _NoFirst
+
+
+class _StatusAlone(Statistics):
+    def add(self, write: Write, standing: Entry | None) -> None:
+        same = standing is not None and standing.status == write.entry.status
+        super().add(write, standing._replace(stage=write.entry.stage) if same and standing else standing)
+
+
+class NextAttemptIsTheSame(_Miscounting):
+    counting = _StatusAlone
+
+
+class _LastToCome(Statistics):
+    def _note(self, noted: Noted, at: int) -> None:
+        super()._note(noted, at)
+        known = self._groups[noted.group]
+        self._groups[noted.group] = known._replace(last_at=at, example=noted.example)
+
+
+class LastToComeWasTheLast(_Miscounting):
+    counting = _LastToCome
+
+
+class RefusedWritesCount(_Miscounting):
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        outcomes = await super().write(writes, now)
+        for write, outcome in zip(writes, outcomes, strict=True):
+            if not outcome.is_applied:
+                self._statistics.add(write, None)
+        return outcomes
+
+
+class ResentWritesCount(_Miscounting):
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        again = [write for write in writes if self._tokens.get(write.entry.id) == write.token]
+        for write in again:
+            self._statistics.add(write, None)
+        return await super().write(writes, now)
+
+
+class ExpiredPredecessorStands(_Miscounting):
+    def _write(self, write: Write, now: int) -> Outcome:
+        stored = self._entries.get(write.entry.id)
+        outcome = super()._write(write._replace(marks=None), now)
+        if write.marks is not None and outcome.is_applied:
+            self._statistics.add(write, stored)
+        return outcome
+
+
+class _OverlongEnd(Statistics):
+    def tallies(self, asked: Tallied) -> list[Cell]:
+        return super().tallies(asked._replace(end=asked.end + 1))
+
+
+class EndIsIncluded(_Miscounting):
+    counting = _OverlongEnd
+
+
+class _Kept(Statistics):
+    def purge(self, now: int) -> None:
+        pass
+
+
+class StatisticsAreNeverPurged(_Miscounting):
+    counting = _Kept
+
+
+class _Cleared(Statistics):
+    def add(self, write: Write, standing: Entry | None) -> None:
+        super().add(write, standing)
+        while len(self._groups) > MOST_GROUPS - 1:
+            self._groups.popitem()
+
+
+class NewestGroupGoes(_Miscounting):
+    counting = _Cleared
+
+
 MUTANTS: dict[Callable[[], Engine], str] = {
     WatchersLookedUpBeforeTheCommit: "test_no_change_is_lost_between_registration_and_read",
     PatchesWhateverStands: "test_only_over_what_was_read",
@@ -639,6 +748,16 @@ MUTANTS: dict[Callable[[], Engine], str] = {
     PurgesWithoutBounds: "test_purge_of_expired_records",
     DropsNothing: "test_items_of_the_namespace_are_dropped",
     DropStopsAtTheLimit: "test_items_of_the_namespace_are_dropped",
+    EachWriteCounts: "test_only_a_change_counts",
+    NoneIsTheFirst: "test_a_write_counts_in_each_series_and_tier",
+    NextAttemptIsTheSame: "test_only_a_change_counts",
+    LastToComeWasTheLast: "test_groups",
+    RefusedWritesCount: "test_what_is_refused_counts_nothing",
+    ResentWritesCount: "test_a_write_that_is_sent_again_counts_once",
+    ExpiredPredecessorStands: "test_a_record_that_comes_anew_is_a_first_one",
+    EndIsIncluded: "test_spans_are_added_up",
+    StatisticsAreNeverPurged: "test_a_purge_drops_what_is_over",
+    NewestGroupGoes: "test_of_too_many_groups_the_oldest_goes",
     DropTakesWhatWasStored: "test_what_was_stored_since_stays",
 }
 """Each mistake, and the test that must find it."""

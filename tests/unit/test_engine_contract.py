@@ -12,7 +12,13 @@ from flowstore.backends.redis.client import client_from
 from flowstore.backends.redis.engine import RedisEngine
 from flowstore.backends.sqlite.engine import SQLiteEngine
 from flowstore.engine import Engine, Polling
-from flowstore.testing.engine_contract import EngineContract, MakeEngine, ResentContract
+from flowstore.testing.engine_contract import (
+    EngineContract,
+    MakeEngine,
+    ResentContract,
+    ResentTallyingContract,
+    TallyingContract,
+)
 from flowstore.testing.faults import Mute
 from flowstore.testing.samples import NOW
 from tests.support.toy import ToyEngine
@@ -21,7 +27,7 @@ TIMEOUT = 10.0
 RECHECK_INTERVAL = 15.0
 
 
-class TestMemoryEngine(EngineContract, ResentContract):
+class TestMemoryEngine(EngineContract, ResentContract, TallyingContract, ResentTallyingContract):
     is_shared = False
 
     @pytest.fixture
@@ -49,7 +55,7 @@ class TestPolledEngine(EngineContract, ResentContract):
         return lambda namespace="default": Polling(Mute(ToyEngine(namespace)), 0.001, lambda: NOW + 1)
 
 
-class TestSQLiteEngine(EngineContract):
+class TestSQLiteEngine(EngineContract, TallyingContract):
     """The driver sends a write once, so no token is looked at."""
 
     @pytest.fixture
@@ -60,7 +66,7 @@ class TestSQLiteEngine(EngineContract):
         return make
 
 
-class TestRedisEngine(EngineContract, ResentContract):
+class TestRedisEngine(EngineContract, ResentContract, TallyingContract, ResentTallyingContract):
     @pytest.fixture
     def make_engine(self, redis_url: str) -> MakeEngine:
         def make(namespace: str = "default") -> Engine:
@@ -74,7 +80,7 @@ class TestRedisEngine(EngineContract, ResentContract):
 
 def test_no_part_hides_a_test_of_another() -> None:
     """Two tests of one name would be one, and nobody would notice."""
-    parts = {*EngineContract.__mro__, *ResentContract.__mro__}
+    parts = {*TestMemoryEngine.__mro__}
     names = Counter(name for part in parts for name in vars(part) if name.startswith("test_"))
     assert [name for name, count in names.items() if count > 1] == []
     assert len(names) > 60

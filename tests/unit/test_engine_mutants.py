@@ -15,14 +15,19 @@ from flowstore.backends.memory.engine import MemoryEngine
 from flowstore.engine import Engine
 from flowstore.testing.contract.base import NO_RECHECK
 from flowstore.testing.contract.waits import WaitingContract
-from flowstore.testing.engine_contract import EngineContract, ResentContract
+from flowstore.testing.engine_contract import (
+    EngineContract,
+    ResentContract,
+    ResentTallyingContract,
+    TallyingContract,
+)
 from flowstore.testing.samples import KeptHints
 from tests.support.mutants import MUTANTS, RemovalsEndNoWait, WatchersLookedUpBeforeTheCommit
 
 PATIENCE = 0.1
 
 
-class Contract(EngineContract, ResentContract):
+class Contract(EngineContract, ResentContract, TallyingContract, ResentTallyingContract):
     """As a subclass in a test module would be, but its tests are called, not collected."""
 
     __test__ = False

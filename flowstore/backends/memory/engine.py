@@ -17,7 +17,9 @@ from sortedcontainers import SortedDict
 
 from flowstore.backends.memory.audit import Parts, audit
 from flowstore.backends.memory.entries import is_over, shortened
+from flowstore.backends.memory.histories import Histories
 from flowstore.backends.memory.indexes import Index, Listings
+from flowstore.backends.memory.statistics import Statistics
 from flowstore.engine import (
     APPLIED,
     FINAL,
@@ -26,13 +28,14 @@ from flowstore.engine import (
     SWEPT_PER_WRITE,
     Asked,
     Audited,
+    Cell,
     Change,
     Engine,
     Entry,
     Expiry,
+    Group,
     Hints,
     Item,
-    Logged,
     Outcome,
     Owner,
     Purged,
@@ -42,6 +45,7 @@ from flowstore.engine import (
     Section,
     Span,
     Standing,
+    Tallied,
     Verdict,
     Write,
 )
@@ -60,15 +64,16 @@ class MemoryEngine(Engine):
     body that is not is never cut.
     """
 
+    counts_writes = True
+
     def __init__(self, namespace: str = "default", max_results: int | None = None) -> None:
         self._namespace = namespace
         self._max_results = max_results
         self._entries: dict[str, Entry] = {}
         self._tokens: dict[str, str] = {}
         self._listings = Listings(self._entries)
-        self._histories: dict[str, dict[str, Item]] = {}
-        """The history of each record by key, in the order of keys, because versions only grow."""
-        self._timeline: Index[tuple[int, str, str]] = Index()
+        self._statistics = Statistics()
+        self._histories = Histories()
         self._items: dict[tuple[str, Section], SortedDict[str, Item]] = {}
         self._expiries: Index[tuple[int, str]] = Index()
         self._next_expiry: float = inf
@@ -81,9 +86,9 @@ class MemoryEngine(Engine):
         self._hints = hints
 
     async def close(self) -> None:
-        for part in (self._entries, self._tokens, self._listings, self._histories, self._timeline):
+        for part in (self._entries, self._tokens, self._listings, self._histories, self._items):
             part.clear()
-        for rest in (self._items, self._expiries, self._finished):
+        for rest in (self._expiries, self._finished, self._statistics):
             rest.clear()
 
     async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
@@ -136,6 +141,7 @@ class MemoryEngine(Engine):
         return [entry is not None and not is_over(entry, now) for entry in entries]
 
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
+        self._statistics.purge(now)
         if not everything:
             expired = self._sweep(limit, now) if now >= self._next_expiry else 0
             return Purged(live=0, expired=expired, is_done=now < self._next_expiry)
@@ -163,18 +169,25 @@ class MemoryEngine(Engine):
         return [self._asked(each, now) for each in asked]
 
     async def timeline(self, span: Span, now: int) -> list[Item]:
-        low, high = (span.start, "", ""), (span.end + 1, "", "")
-        if span.after is not None:
-            low = max(low, (span.after.at, span.after.key, span.after.owner))
-        keys = islice(self._timeline.between(low, high), span.limit)
-        return [self._histories[owner][key] for _, key, owner in keys]
+        return self._histories.span(span)
+
+    async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
+        return list(map(self._statistics.tallies, asked))
+
+    async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
+        return self._statistics.groups(ids)
+
+    async def drop_namespace(self, limit: int, now: int) -> bool:
+        self._statistics.clear()
+        return await super().drop_namespace(limit, now)
 
     async def namespaces(self) -> list[str]:
         return [self._namespace]
 
     async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
         parts = Parts(
-            *(self._entries, self._listings, self._histories, self._timeline, self._items, self._expiries)
+            *(self._entries, self._listings, self._histories.by_owner, self._histories.timeline),
+            *(self._items, self._expiries),
         )
         return audit(parts, prefix, after, limit, repair)
 
@@ -183,7 +196,7 @@ class MemoryEngine(Engine):
         return None if entry is None or is_over(entry, now) else entry
 
     def _write(self, write: Write, now: int) -> Outcome:
-        entry, token, ceiling, if_version, logged, check, owner = write
+        entry, token, ceiling, if_version, logged, check, owner, marks, noted = write
         stored = standing = self._entries.get(entry.id)
         if stored is not None:
             # Nothing is sent twice here, but a wrapper may lose an answer, and repeat what it answered.
@@ -205,6 +218,8 @@ class MemoryEngine(Engine):
             return Outcome(Verdict.STANDING, version)
         if standing is not None and standing.fixed and standing.fixed != entry.fixed:
             return Outcome(Verdict.FIXED, version, fixed=standing.fixed)
+        if marks is not None or noted is not None:
+            self._statistics.add(write, standing)
         if standing is not None:
             self._unlist(standing)
         elif stored is not None:  # expired: what belonged to it must not pass to the new one
@@ -213,7 +228,7 @@ class MemoryEngine(Engine):
         self._tokens[entry.id] = token
         self._list(_new(Entry, (*entry[:3], version, *entry[4:])))
         if logged is not None:
-            self._log(entry, f"{version:016}", logged)
+            self._histories.log(entry, f"{version:016}", logged)
         return APPLIED
 
     def _ownerless(self, owner: Owner, now: int) -> Outcome | None:
@@ -221,15 +236,6 @@ class MemoryEngine(Engine):
         if standing is not None and owner.admits(standing.status, standing.stage):
             return None
         return Outcome(Verdict.OWNERLESS, 0 if standing is None else standing.version)
-
-    def _log(self, entry: Entry, key: str, logged: Logged) -> None:
-        item = _new(Item, (entry.id, key, 1, entry.updated_at, logged.check, logged.value))
-        history = self._histories.setdefault(entry.id, {})
-        history[key] = item
-        self._timeline.add((item.at, key, item.owner))
-        if logged.keep is not None and len(history) > logged.keep:
-            for dropped in list(islice(history, len(history) - logged.keep)):
-                self._timeline.remove((history.pop(dropped).at, dropped, entry.id))
 
     def _report(self, report: Report, now: int) -> bool:
         entry = self._live(report.id, now)
@@ -277,7 +283,7 @@ class MemoryEngine(Engine):
             return []
         is_history = asked.section is Section.HISTORY
         items: Mapping[str, Item] = (
-            self._histories.get(asked.owner, {})
+            self._histories.by_owner.get(asked.owner, {})
             if is_history
             else self._items.get((asked.owner, asked.section), {})
         )
@@ -313,8 +319,7 @@ class MemoryEngine(Engine):
         if entry is not None:
             self._unlist(entry)
             del self._entries[task_id], self._tokens[task_id]
-            for key, item in self._histories.pop(task_id, {}).items():
-                self._timeline.remove((item.at, key, task_id))
+            self._histories.drop(task_id)
             if self._items:
                 for section in Section:
                     self._items.pop((task_id, section), None)

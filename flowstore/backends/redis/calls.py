@@ -190,7 +190,7 @@ class Calls:
 
 
 _PARTS: Final = {
-    "commit": ("line", "answer", "alone", "record", "telling", "removal", "commit"),
+    "commit": ("line", "answer", "tally", "alone", "record", "telling", "removal", "commit"),
     "remove": ("full", "line", "answer", "record", "telling", "removal", "remove"),
     "purge": ("full", "line", "answer", "record", "telling", "removal", "purge"),
     "mend": ("full", "line", "answer", "record", "telling", "removal", "mend"),
@@ -202,7 +202,7 @@ _PARTS: Final = {
     **{
         name: (name,)
         for name in (
-            *("counts", "facets", "fence", "forget", "heads", "items"),
+            *("blocks", "counts", "facets", "fence", "forget", "groups", "heads", "items"),
             *("migrate", "moves", "ranges", "read_old", "watch"),
         )
     },

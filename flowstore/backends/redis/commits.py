@@ -18,6 +18,7 @@ from flowstore.backends.redis.format import (
     transition,
 )
 from flowstore.backends.redis.lasting import kept_ms
+from flowstore.backends.redis.statistics import Marking
 from flowstore.engine import APPLIED, Outcome, Owner, Verdict, Write, sort_key
 
 _ENTRIES_PER_CALL: Final = 10_000
@@ -26,7 +27,7 @@ _ENTRIES_PER_CALL: Final = 10_000
 _KIND: Final = Struct(">BQQBBB")
 _LONG: Final = Struct(">I")
 _OWNER: Final = Struct(">QQBH")
-_NUMBERED: Final = Struct(">HH")
+_NUMBERED: Final = Struct(">HHH")
 _PLACED: Final = Struct(">HQ")
 _TIMED: Final = Struct(">HQQ")
 _CHECK: Final = Struct(">q")
@@ -35,6 +36,7 @@ _CHECK: Final = Struct(">q")
 def packed(writes: Sequence[Write], now: int) -> Iterator[tuple[int, list[bytes]]]:
     """Bounded script calls: the number of writes, and their arguments for commit.lua."""
     kinds: dict[tuple[Any, ...], int] = {}
+    marking = Marking(now)
     described: list[bytes] = []
     lines: list[bytes] = []
     records: list[bytes] = []
@@ -45,8 +47,9 @@ def packed(writes: Sequence[Write], now: int) -> Iterator[tuple[int, list[bytes]
         listed = len(entry.facets) + len(entry.fixed) + 3
         is_full = size + weight > MAX_TRIP_BYTES or entries + listed > _ENTRIES_PER_CALL
         if lines and (len(lines) == PER_CALL or is_full):
-            yield len(lines), [b"".join(described), b"".join(lines), *records]
+            yield len(lines), [b"".join(described), b"".join(lines), marking.packed(), *records]
             kinds, described, lines, records, size, entries = {}, [], [], [], 0, 0
+            marking = Marking(now)
         size += weight
         entries += listed
         logged = write.logged
@@ -58,13 +61,13 @@ def packed(writes: Sequence[Write], now: int) -> Iterator[tuple[int, list[bytes]
         if number is None:
             number = kinds[kind] = len(kinds) + 1
             described.append(_kind(write, kept))
-        lines.append(_line(number, write))
+        lines.append(_line(number, marking.number(write), write))
         items = () if logged is None else (transition(entry.updated_at, 1, logged.check, logged.value),)
         if write.standing is not None:  # in the place of the body, which is that of the standing record
             entry = entry._replace(body=_CHECK.pack(write.standing))
         records.append(record_of(entry, 1, write.token.encode(), items))
     if lines:
-        yield len(lines), [b"".join(described), b"".join(lines), *records]
+        yield len(lines), [b"".join(described), b"".join(lines), marking.packed(), *records]
 
 
 def _kind(write: Write, kept: bytes) -> bytes:
@@ -86,15 +89,15 @@ def _owner(owner: Owner) -> bytes:
     return _OWNER.pack(owner.lowest, owner.highest, owner.is_open, len(owner_id)) + owner_id
 
 
-def _line(number: int, write: Write) -> bytes:
+def _line(number: int, marks: int, write: Write) -> bytes:
     entry = write.entry
     task_id = entry.id.encode()
     size = len(task_id)
     place = _PLACED.pack(size + 8, sort_key(entry.submitted_at) + OFFSET)
     if write.logged is None:
-        return b"%b%b%b%b\0\0" % (_NUMBERED.pack(number, size), task_id, place, task_id)
+        return b"%b%b%b%b\0\0" % (_NUMBERED.pack(number, marks, size), task_id, place, task_id)
     logged = _TIMED.pack(size + 16, entry.updated_at + OFFSET, 1)
-    return b"%b%b%b%b%b%b" % (_NUMBERED.pack(number, size), task_id, place, task_id, logged, task_id)
+    return b"%b%b%b%b%b%b" % (_NUMBERED.pack(number, marks, size), task_id, place, task_id, logged, task_id)
 
 
 def outcome_of(reply: Any) -> Outcome:

@@ -22,16 +22,20 @@ from flowstore.backends.redis.listener import Listener
 from flowstore.backends.redis.listing import Listing
 from flowstore.backends.redis.namespaces import Namespace, pattern_of
 from flowstore.backends.redis.orphans import check_idle, forget, sever_all, with_the_loop
+from flowstore.backends.redis.statistics import groups, tallies
 from flowstore.engine import (
     ANY_STAGE,
     FINAL,
+    GROUP_KEPT,
     STATUSES,
     SWEPT_PER_WRITE,
     Asked,
     Audited,
+    Cell,
     Engine,
     Entry,
     Expiry,
+    Group,
     Hints,
     Item,
     Outcome,
@@ -42,6 +46,7 @@ from flowstore.engine import (
     Section,
     Span,
     Standing,
+    Tallied,
     Write,
 )
 from flowstore.errors import CorruptRecord
@@ -56,6 +61,8 @@ _BRIDGED: Final = 8
 
 class RedisEngine(Engine):
     """One namespace of a database, under one hash tag. A verb is one script call, or a few for long lists."""
+
+    counts_writes = True
 
     def __init__(self, client: Redis, namespace: str, timeout: float, recheck_interval: float) -> None:
         self._namespace = Namespace(namespace)
@@ -169,7 +176,8 @@ class RedisEngine(Engine):
 
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
         most, kind = min(limit, _REMOVED_PER_CALL), "1" if everything else ""
-        live, expired, is_done, has_ghosts = await self.calls.write("purge", now, most, kind)
+        reply = await self.calls.write("purge", now, most, kind, now - GROUP_KEPT)
+        live, expired, is_done, has_ghosts = reply
         if is_done and has_ghosts:
             is_done = await self.calls.write("mend", now, _MENDED_PER_CALL, f"{pattern_of(self._prefix)}i:*")
         return Purged(live, expired, bool(is_done))
@@ -263,13 +271,20 @@ class RedisEngine(Engine):
             self.calls.check_writable()
         return await Auditing(self.calls, self._prefix, prefix, limit, repair).step(after)
 
+    async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
+        return await tallies(self.calls, asked)
+
+    async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
+        return await groups(self.calls, ids)
+
     async def namespaces(self) -> list[str]:
         return await self._namespace.all_of_them(self.calls)
 
     async def drop_namespace(self, limit: int, now: int) -> bool:
-        if await self.calls.write("drop", now):
+        done = await self.calls.write("drop", now)
+        if done == 1:
             await self._namespace.leave(self.calls)
-        return True
+        return bool(done != 2)
 
 
 def _watched(task_id: str, value: bytes | None) -> Entry | None:

@@ -13,13 +13,15 @@ class Record:
 
     __slots__ = (
         *("check", "entry", "expires_at", "fixed", "is_anew"),
-        *("logged", "older", "stage", "stored", "version"),
+        *("counted", "logged", "older", "stage", "stored", "version"),
     )
 
     def __init__(self, stored: Stored | None, now: int) -> None:
         self.stored = stored
         self.entry: Entry | None = None
         self.logged: list[tuple[int, int, Logged]] = []
+        self.counted: list[tuple[Write, bool]] = []
+        """The writes that count, and whether each was the first of its record."""
         self.older: int | None = None
         """How many items of the history may stay of those that were there before the call; None: all."""
         self.stage = self.version = self.check = 0
@@ -33,7 +35,7 @@ class Record:
     def apply(self, write: Write, now: int) -> Outcome:
         if self.expires_at is not None and self.expires_at <= now:  # written by this very call
             self.version, self.fixed, self.expires_at, self.is_anew = 0, (), None, True
-            self.logged.clear()
+            self.logged.clear()  # what was counted stays counted
             self.older = None
         version = self.version
         if write.if_version is None:
@@ -49,6 +51,8 @@ class Record:
             if self.fixed:
                 return Outcome(Verdict.FIXED, version, fixed=self.fixed)
             self.fixed = entry.fixed
+        if write.marks is not None or write.noted is not None:
+            self._count(write, is_first=not version)
         if write.standing is not None and self.entry is not None:
             entry = entry._replace(body=self.entry.body)
         self.entry, self.check = entry, entry.check
@@ -61,6 +65,11 @@ class Record:
                 older = keep - len(self.logged)
                 self.older = older if self.older is None else min(self.older, older)
         return APPLIED
+
+    def _count(self, write: Write, *, is_first: bool) -> None:
+        entry = write.entry
+        if is_first or self.stage != entry.stage or self._status != entry.status:
+            self.counted.append((write, is_first))
 
     def ownerless(self, owner: Owner, now: int) -> Outcome | None:
         """The refusal of a write that has this record as its owner; None if it is as it has to be."""

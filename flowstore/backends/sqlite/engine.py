@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from flowstore._trips.lanes import copy_of
-from flowstore.backends.sqlite import reads, vacuum, writes
+from flowstore.backends.sqlite import reads, statistics, vacuum, writes
 from flowstore.backends.sqlite.audit import audit, disordered
 from flowstore.backends.sqlite.backup import back_up
-from flowstore.backends.sqlite.changes import Changes
+from flowstore.backends.sqlite.changes import Changes, news_of, news_of_removal
 from flowstore.backends.sqlite.connection import Connection, snapshot, transaction, translated
 from flowstore.backends.sqlite.format import NO_NAMESPACE, namespace_number, open_namespace
 from flowstore.backends.sqlite.statements import (
@@ -29,14 +29,16 @@ from flowstore.backends.sqlite.statements import (
     scan_entries,
 )
 from flowstore.engine import (
-    APPLIED,
     SWEPT_PER_WRITE,
+    UNSORTED,
     Asked,
     Audited,
+    Cell,
     Change,
     Engine,
     Entry,
     Expiry,
+    Group,
     Hints,
     Item,
     Outcome,
@@ -47,6 +49,7 @@ from flowstore.engine import (
     Section,
     Span,
     Standing,
+    Tallied,
     Write,
 )
 from flowstore.errors import AccessDenied, SchemaTooNew, StorageError
@@ -54,6 +57,7 @@ from flowstore.errors import AccessDenied, SchemaTooNew, StorageError
 T = TypeVar("T")
 
 _OLDEST_SQLITE: Final = (3, 38, 0)
+_TRIM_EVERY: Final = 600_000_000
 _MOST_WAL_BYTES: Final = 2**24
 """What a long reader made of the WAL is given back after it."""
 
@@ -63,6 +67,8 @@ class SQLiteEngine(Engine):
 
     A verb is one hop, and a write is one transaction that carries all items of the call.
     """
+
+    counts_writes = True
 
     def __init__(
         self, path: Path, durability: str, namespace: str, timeout: float, mode: int | None = None
@@ -75,6 +81,8 @@ class SQLiteEngine(Engine):
         self._connections: list[Connection] = []
         self._detector: Connection | None = None
         self._changes: Changes | None = None
+        self._next_trim = -UNSORTED
+        """When statistics are looked through again for what is over."""
         self._ns: int
         self._refusal: SchemaTooNew | AccessDenied | None
 
@@ -122,7 +130,7 @@ class SQLiteEngine(Engine):
                 swept = self._purge(raw, "expired", now, SWEPT_PER_WRITE * len(writes_))
             # After the commit, or a waiter would read the old state; and in this hop, which no cancellation
             # can cut short.
-            self._tell(_written(writes_, outcomes) | _removed(swept, now))
+            self._tell(news_of(writes_, outcomes) | news_of_removal(swept, now))
             return outcomes
 
         return await self._write(work)
@@ -209,6 +217,12 @@ class SQLiteEngine(Engine):
         rows = await self._rows(SQL["timeline"], *start, span.end, span.limit)
         return [item_of(Section.HISTORY, row[0], row[1:]) for row in rows]
 
+    async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
+        return await self._read(lambda raw, ns: statistics.tallies(raw, ns, asked))
+
+    async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
+        return await self._read(lambda raw, ns: statistics.groups(raw, ns, ids))
+
     async def namespaces(self) -> list[str]:
         def work(raw: sqlite3.Connection, _: int) -> list[str]:
             return [*{self._namespace, *(name for (name,) in raw.execute(SQL["namespaces"]).fetchall())}]
@@ -243,7 +257,7 @@ class SQLiteEngine(Engine):
                 wanted = ids if standing is None else writes.those_standing(found, ids, standing, now)
                 removed = {task_id: found[task_id] for task_id in wanted if task_id in found}
                 writes.remove(raw, self._ns, removed.values())
-            self._tell(_removed(removed.values(), now))
+            self._tell(news_of_removal(removed.values(), now))
             gone = [None if task_id is None else removed.pop(task_id, None) for task_id in wanted]
             return [stored is not None and not stored.is_expired(now) for stored in gone]
 
@@ -255,7 +269,10 @@ class SQLiteEngine(Engine):
                 removed = self._purge(raw, "anything" if everything else "expired", now, limit)
                 if everything and len(removed) < limit:
                     writes.sweep(raw, self._ns)
-            self._tell(_removed(removed, now))
+                if now >= self._next_trim:
+                    statistics.purge(raw, self._ns, now)
+            self._next_trim = now + _TRIM_EVERY
+            self._tell(news_of_removal(removed, now))
             return removed
 
         removed = await self._write(work)
@@ -330,19 +347,3 @@ class SQLiteEngine(Engine):
     def _tell(self, changes: dict[Change, list[str]]) -> None:
         assert self._changes is not None
         self._changes.tell(changes)
-
-
-def _written(writes_: Sequence[Write], outcomes: Sequence[Outcome]) -> dict[Change, list[str]]:
-    changes: dict[Change, list[str]] = {}
-    for write, outcome in zip(writes_, outcomes, strict=True):
-        if outcome is APPLIED:
-            changes.setdefault(Change(write.entry.status), []).append(write.entry.id)
-    return changes
-
-
-def _removed(rows: Iterable[Stored], now: int) -> dict[Change, list[str]]:
-    changes: dict[Change, list[str]] = {}
-    for stored in rows:
-        change = Change.EXPIRED if stored.is_expired(now) else Change.DELETED
-        changes.setdefault(change, []).append(stored.id)
-    return changes

@@ -79,7 +79,16 @@ CREATE TABLE timeline (  -- the history of all records by time
     PRIMARY KEY (ns, at, key, id)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE minute (  -- statistics; empty in this version
+CREATE TABLE minute (  -- statistics
+    ns INTEGER NOT NULL,
+    series TEXT NOT NULL,  -- '' all tasks, '=' and a name, '~' names beyond the first thousand, '!' and an error group
+    at INTEGER NOT NULL,  -- the beginning of the minute
+    bucket TEXT NOT NULL,
+    n INTEGER NOT NULL,
+    PRIMARY KEY (ns, series, at, bucket)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE hour (  -- the same by the hour
     ns INTEGER NOT NULL,
     series TEXT NOT NULL,
     at INTEGER NOT NULL,
@@ -88,16 +97,7 @@ CREATE TABLE minute (  -- statistics; empty in this version
     PRIMARY KEY (ns, series, at, bucket)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE hour (  -- statistics; empty in this version
-    ns INTEGER NOT NULL,
-    series TEXT NOT NULL,
-    at INTEGER NOT NULL,
-    bucket TEXT NOT NULL,
-    n INTEGER NOT NULL,
-    PRIMARY KEY (ns, series, at, bucket)
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE error_group (  -- errors of one kind; empty in this version
+CREATE TABLE error_group (  -- errors of one kind
     ns INTEGER NOT NULL,
     fingerprint TEXT NOT NULL,
     first_at INTEGER NOT NULL,

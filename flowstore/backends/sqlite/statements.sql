@@ -228,3 +228,79 @@ SELECT facet, fixed FROM facet WHERE ns = ? AND facet >= ? ORDER BY facet LIMIT 
 
 -- name: is_also_free
 SELECT 1 FROM facet WHERE ns = ? AND facet = ? AND NOT fixed LIMIT 1;
+
+-- name: add_minute
+INSERT INTO minute VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n;
+
+-- name: add_hour
+INSERT INTO hour VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n;
+
+-- name: add_group
+INSERT INTO error_group VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    first_at = min(first_at, excluded.first_at), n = n + excluded.n,
+    value = CASE WHEN excluded.last_at < last_at THEN value ELSE excluded.value END,
+    last_at = max(last_at, excluded.last_at);
+
+-- name: trim_groups
+DELETE FROM error_group WHERE ns = ?1 AND fingerprint IN (
+    SELECT fingerprint FROM error_group WHERE ns = ?1 ORDER BY last_at DESC, fingerprint DESC LIMIT -1 OFFSET ?2
+);
+
+-- name: minutes
+SELECT at, bucket, n FROM minute WHERE ns = ? AND series = ? AND at >= ? AND at < ? ORDER BY at, bucket;
+
+-- name: hours
+SELECT at, bucket, n FROM hour WHERE ns = ? AND series = ? AND at >= ? AND at < ? ORDER BY at, bucket;
+
+-- name: summed_minutes
+SELECT at - (at - ?3) % ?5 AS span, bucket, sum(n) FROM minute
+WHERE ns = ?1 AND series = ?2 AND at >= ?3 AND at < ?4 GROUP BY span, bucket ORDER BY span, bucket;
+
+-- name: summed_hours
+SELECT at - (at - ?3) % ?5 AS span, bucket, sum(n) FROM hour
+WHERE ns = ?1 AND series = ?2 AND at >= ?3 AND at < ?4 GROUP BY span, bucket ORDER BY span, bucket;
+
+-- name: groups
+SELECT fingerprint, n, first_at, last_at, CAST(value AS BLOB) FROM error_group WHERE ns = ?;
+
+-- name: group
+SELECT fingerprint, n, first_at, last_at, CAST(value AS BLOB) FROM error_group WHERE ns = ? AND fingerprint = ?;
+
+-- name: next_in_minute
+SELECT series FROM minute WHERE ns = ? AND series > ? ORDER BY series LIMIT 1;
+
+-- name: next_in_hour
+SELECT series FROM hour WHERE ns = ? AND series > ? ORDER BY series LIMIT 1;
+
+-- name: first_in_minute
+SELECT series FROM minute WHERE ns = ? ORDER BY series LIMIT 1;
+
+-- name: first_in_hour
+SELECT series FROM hour WHERE ns = ? ORDER BY series LIMIT 1;
+
+-- name: drop_minutes
+DELETE FROM minute WHERE ns = ? AND series = ? AND at < ?;
+
+-- name: drop_hours
+DELETE FROM hour WHERE ns = ? AND series = ? AND at < ?;
+
+-- name: drop_groups
+DELETE FROM error_group WHERE ns = ? AND last_at < ?;
+
+-- name: some_minutes
+SELECT ns, series, at, bucket FROM minute WHERE ns = ? LIMIT ?;
+
+-- name: drop_minute
+DELETE FROM minute WHERE ns = ? AND series = ? AND at = ? AND bucket = ?;
+
+-- name: some_hours
+SELECT ns, series, at, bucket FROM hour WHERE ns = ? LIMIT ?;
+
+-- name: drop_hour
+DELETE FROM hour WHERE ns = ? AND series = ? AND at = ? AND bucket = ?;
+
+-- name: some_groups
+SELECT ns, fingerprint FROM error_group WHERE ns = ? LIMIT ?;
+
+-- name: drop_group
+DELETE FROM error_group WHERE ns = ? AND fingerprint = ?;

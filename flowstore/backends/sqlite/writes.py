@@ -24,6 +24,7 @@ from flowstore.backends.sqlite.statements import (
     texts,
     value_of,
 )
+from flowstore.backends.sqlite.statistics import Counts
 from flowstore.engine import (
     ANY_STAGE,
     NAMESPACE,
@@ -85,6 +86,8 @@ def drop_namespace(raw: sqlite3.Connection, ns: int, limit: int, now: int) -> bo
     removed = _drop(raw, ns, "some_items", "drop_item", limit)
     if removed < limit:
         removed += sweep(raw, ns, limit - removed)
+    for kind in ("minute", "hour", "group"):
+        removed += _drop(raw, ns, f"some_{kind}s", f"drop_{kind}", limit - removed)
     if removed >= limit:
         return False
     raw.execute(SQL["mark_dropped"], (ns, now))
@@ -122,6 +125,7 @@ class _Step:
         self._ns = ns
         self._last_task = 0
         self._tally: defaultdict[int, int] = defaultdict(int)
+        self._counts = Counts(ns)
         self._rows: dict[str, Rows] = {name: [] for name in _ORDER}
 
     def store(self, record: Record, entry: Entry) -> None:
@@ -135,6 +139,8 @@ class _Step:
         self._tally[CODES[entry.status]] += 1
         if stored is not None:
             listed = self._replace(record, stored, listed)
+        for write, is_first in record.counted:
+            self._counts.add(write, is_first)
         rows["add_facet"] += listed
         for key, at, logged in record.logged:
             rows["log"].append((self._ns, task, key, at, logged.check, value_of(logged.value)))
@@ -154,6 +160,7 @@ class _Step:
                 self._raw.execute(SQL[name], rows[name][0])
             elif rows[name]:
                 self._raw.executemany(SQL[name], rows[name])
+        self._counts.store(self._raw)
 
     def _replace(self, record: Record, stored: Stored, listed: Rows) -> Rows:
         """Drop what the standing record leaves behind; the rows of ``listed`` that are new."""

@@ -11,7 +11,8 @@ Subclass ``EngineContract`` in a test module and give it one fixture, ``make_eng
 engine. All engines of one test use one storage, empty at its start. For a storage that lives inside its
 engine, say ``is_shared = False``.
 
-If the driver may send a write twice, the engine must know it again: ``ResentContract`` applies as well.
+If the driver may send a write twice, the engine must know it again: ``ResentContract`` applies as well. An
+engine that ``counts_writes`` has ``TallyingContract``, and then ``ResentTallyingContract``, besides.
 
 It needs the extra ``flowstore[testing]``: pytest and pytest-asyncio.
 """
@@ -25,6 +26,10 @@ pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in iter_
 # Imported late (E402): pytest rewrites the asserts of a module only if told before its import.
 from flowstore.testing.engine_contract.base import MakeEngine  # noqa: E402
 from flowstore.testing.engine_contract.engine import EngineContract  # noqa: E402
+from flowstore.testing.engine_contract.tallying import (  # noqa: E402
+    ResentTallyingContract,
+    TallyingContract,
+)
 from flowstore.testing.engine_contract.writing import ResentContract  # noqa: E402
 
-__all__ = ["EngineContract", "MakeEngine", "ResentContract"]
+__all__ = ["EngineContract", "MakeEngine", "ResentContract", "ResentTallyingContract", "TallyingContract"]

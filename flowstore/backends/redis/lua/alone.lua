@@ -1,10 +1,11 @@
 -- Stores writes. ARGV from 5: how many expired records to remove along the way, the kinds of the writes, the
--- writes, and the record of each as it is if nothing stands. A kind is what writes of a call share: 1 where a
+-- writes, what they count, and the record of each as it is if nothing stands. A kind is what writes of a call share: 1 where a
 -- version must stand, 2 where its body stays as well and the record ends with the check that must stand, else 0,
 -- and that version or the ceiling; how many transitions to keep; the status; the sum of 1 if they log a
 -- transition, 2 if they expire, 4 if they need an owner; for how many milliseconds the server keeps them if they
 -- expire, as text; bytes of the fixed facets; all facets; and of an owner its lowest and highest stage, 1 if it
--- must be open, and its id. A write: the number of its kind, id, entry of the indexes, entry of the timeline.
+-- must be open, and its id. A write: the number of its kind, that of what it counts or 0 (tally.lua), id, entry of the
+-- indexes, entry of the timeline.
 --
 -- Returns for each: -1, applied; the version that stands in its way, 0 where there is none; a list of the
 -- fixed facets that do and that version; a list of the version of an owner that is not as it has to be, 0 where
@@ -14,7 +15,7 @@
 -- never put together with anything. It prints and parses numbers that commands get, so they are texts. And
 -- closures cost more the more they capture: a write that comes alone needs only this one. It answers nil, and
 -- has written nothing, where anything is unusual.
-local KIND, WRITE, LONG = '>BI8I8BBBc0I4I4c0', '>HHc0Hc0Hc0', 2000
+local KIND, WRITE, LONG = '>BI8I8BBBc0I4I4c0', '>HHHc0Hc0Hc0', 2000
 local HEADER, OWNER = '>BI8HI4BBBI8c8c8c8HI4I4', '>I8I8BHc0'
 
 -- Lets the server keep what belongs to a record beside it, as `extras` says, as long as the record.
@@ -31,7 +32,7 @@ end
 
 local function alone()
     local call, ask, unpacked, sub = redis.call, redis.pcall, struct.unpack, string.sub
-    local prefix, value, never = KEYS[1], ARGV[8], '\255\255\255\255\255\255\255\255'
+    local prefix, value, never = KEYS[1], ARGV[9], '\255\255\255\255\255\255\255\255'
     local guarded, bound, keep, status, does, kept, fixed, listed, behind = unpacked(KIND, ARGV[6])
     if guarded == 2 then return nil end
     if does > 3 then
@@ -47,7 +48,7 @@ local function alone()
         if at ~= stop or stage < lowest or stage > highest or open == 1 and state > 2 then return nil end
         does = does - 4
     end
-    local _, id, member, entry = unpacked(WRITE, ARGV[7])
+    local _, marks, id, member, entry = unpacked(WRITE, ARGV[7])
     local key, waiters, tails, expiry = prefix .. 'r:' .. id, prefix .. 'w:' .. id, prefix .. 'w:', prefix .. 'x'
     local names = {[0] = 'pending', 'running', 'retrying', 'success', 'failed', 'cancelled'}
     local index, is_plain = prefix .. 'i:' .. names[status] .. ':', call('EXISTS', key, waiters, tails, expiry) == 0
@@ -60,7 +61,7 @@ local function alone()
         found = ask('GETRANGE', key, '0', '279')
     end
 
-    local former, old_status, old_listed, old_finish, old_expires, beside, finish, expires
+    local former, old_status, old_stage, old_listed, old_finish, old_expires, beside, finish, expires
     if found ~= '' then
         if #value > LONG or type(found) == 'table' or #found < 100 then return nil end
         local format, version, count, history_size, extras, flags, stage, sort, token_size, fixed_size, facets_size
@@ -87,6 +88,7 @@ local function alone()
             local live_high, live_low = unpacked('>I4I4', ARGV[4])
             if high < live_high or high == live_high and low < live_low then return nil end
         end
+        old_stage = stage
         if guarded == 0 and stage > bound or guarded == 1 and version ~= bound then return {version} end
         if fixed_size > 0 and (fixed_size ~= fixed or sub(old_listed, 1, fixed) ~= sub(listed, 1, fixed)) then
             return nil
@@ -176,6 +178,13 @@ local function alone()
         end
         if #inboxes > 0 and status > 2 then call('UNLINK', waiters) end
     end
+    if marks > 0 then
+        if not former then
+            tally({1}, {})
+        elseif not is_same or old_stage ~= unpacked('>I8', value, 19) then
+            tally({}, {1})
+        end
+    end
     return {-1}, is_plain
 end
 
@@ -222,10 +231,10 @@ end
 local outcomes
 if was_done then
     outcomes = {}
-    for place = 8, #ARGV do outcomes[place - 7] = -1 end
+    for place = 9, #ARGV do outcomes[place - 8] = -1 end
     return outcomes
 end
-if not refusal and #ARGV == 8 then
+if not refusal and #ARGV == 9 then
     local is_whole, is_plain
     is_whole, outcomes, is_plain = pcall(alone)
     if not is_whole then

@@ -125,12 +125,13 @@ local function work(outcomes)
         end
         kinds[#kinds + 1] = kind
     end
+    local marks, firsts, others = {}, {}, {}
     local kind_of, ids, members, entries, keys, waiters, count = {}, {}, {}, {}, {}, {prefix .. 'w:'}, 0
     local record_prefix, waiters_prefix, number = prefix .. 'r:', prefix .. 'w:', nil
     at, text = 1, ARGV[7]
     while at <= #text do
         count = count + 1
-        number, ids[count], members[count], entries[count], at = unpacked(WRITE, text, at)
+        number, marks[count], ids[count], members[count], entries[count], at = unpacked(WRITE, text, at)
         kind_of[count] = kinds[number]
         keys[count], waiters[count + 1] = record_prefix .. ids[count], waiters_prefix .. ids[count]
     end
@@ -140,7 +141,7 @@ local function work(outcomes)
 
     local plan, seen, eights, tops, bad_expiry, bad_timeline = new_plan(), {}, {}, {}, nil, nil
     for place = 1, count do
-        local id, kind, value, entry, outcome = ids[place], kind_of[place], ARGV[place + 7], entries[place], nil
+        local id, kind, value, entry, outcome = ids[place], kind_of[place], ARGV[place + 8], entries[place], nil
         if plan.has[id] then plan = flush(plan) end
         local old, stage, status, sort, finish, expires, listed, token, fixed, history, length, extras
         local version, is_live, own_finish, own_expires, front, payload = 0, false, nil, nil, nil, nil
@@ -266,6 +267,14 @@ local function work(outcomes)
                 plan.beside[#plan.beside + 1] = {id, extras, kind.kept}
             end
             plan.has[id], seen[id] = true, true
+            local counted = marks[place]
+            if counted > 0 then
+                if not is_live then
+                    firsts[counted] = (firsts[counted] or 0) + 1
+                elseif status ~= kind.status or stage ~= unpacked('>I8', value, 19) then
+                    others[counted] = (others[counted] or 0) + 1
+                end
+            end
             if owners and owners[id] ~= nil then
                 local by_now = is_expired(own_expires) and 0 or is_live and version or 1
                 owners[id] = {version = by_now, stage = unpacked('>I8', value, 19), status = kind.status}
@@ -285,6 +294,7 @@ local function work(outcomes)
         outcomes[place] = outcome
     end
     flush(plan)
+    if next(firsts) or next(others) then tally(firsts, others) end
 end
 
 if refusal then  -- what has expired is removed all the same, or it would fill the server for ever

@@ -1,8 +1,18 @@
--- ARGV from 5: how many records to remove at most, "1" for records of any kind and "" for expired ones.
+-- ARGV from 5: how many records to remove at most, "1" for records of any kind and "" for expired ones, and the time in
+-- microseconds before which a group is forgotten that was last seen then.
 -- Returns how many live and how many expired ones were removed, 1 if none was left, and 1 if there may be entries
 -- without records.
 if refusal and not was_done then return refusal end
 local limit, live, expired = tonumber(ARGV[5]), 0, 0
+
+-- Counters that are over, by the clock of the caller; by that of the server they go by themselves.
+local over = try('ZRANGEBYSCORE', prefix .. 's', '-inf', string.format('%.0f', ARGV[3] / 1000), 'LIMIT', '0', '1000') or {}
+for _, name in ipairs(over) do call('UNLINK', prefix .. 's:' .. name) end
+spread(try, 'ZREM', prefix .. 's', over)
+local forgotten = try('ZRANGEBYSCORE', prefix .. 'p:last', '-inf', '(' .. ARGV[7], 'LIMIT', '0', '1000') or {}
+spread(try, 'HDEL', prefix .. 'p', forgotten)
+spread(try, 'ZREM', prefix .. 'p:last', forgotten)
+
 if ARGV[6] == '' then
     call('ZCARD', prefix .. 'x')  -- raises for a key of the wrong type, where `sweep` would find nothing
     local seen

@@ -1,0 +1,111 @@
+"""Counters and groups in dicts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from flowstore.engine import (
+    GROUP_KEPT,
+    MOST_GROUPS,
+    OF_GROUP,
+    Cell,
+    Entry,
+    Group,
+    Noted,
+    Tallied,
+    Tier,
+    Write,
+)
+
+Series = dict[int, dict[str, int]]
+"""By the beginning of a period the buckets, and what is in them."""
+
+
+class Statistics:
+    """What the writes of a namespace have counted."""
+
+    __slots__ = ("_groups", "_series")
+
+    def __init__(self) -> None:
+        self._series: dict[Tier, dict[str, Series]] = {tier: {} for tier in Tier}
+        self._groups: dict[str, Group] = {}
+
+    def clear(self) -> None:
+        for series in self._series.values():
+            series.clear()
+        self._groups.clear()
+
+    def add(self, write: Write, standing: Entry | None) -> None:
+        """Count a write that is applied where this stands, a live record."""
+        entry = write.entry
+        if standing is not None and standing.status == entry.status and standing.stage == entry.stage:
+            return
+        if write.marks is not None:
+            marks = write.marks
+            buckets = marks.first + marks.changed if standing is None else marks.changed
+            self._count(marks.series, buckets, entry.updated_at)
+        if write.noted is not None:
+            noted = write.noted
+            self._note(noted, entry.updated_at)
+            self._count((OF_GROUP + noted.group,), (noted.bucket,), entry.updated_at)
+
+    def _count(self, series: Iterable[str], buckets: Sequence[str], at: int) -> None:
+        if not buckets:
+            return
+        for tier, of_tier in self._series.items():
+            start = tier.start(at)
+            for name in series:
+                periods = of_tier.setdefault(name, {})
+                counts = periods.setdefault(start, {})
+                for bucket in buckets:
+                    counts[bucket] = counts.get(bucket, 0) + 1
+
+    def _note(self, noted: Noted, at: int) -> None:
+        known = self._groups.get(noted.group)
+        if known is None:
+            self._groups[noted.group] = Group(noted.group, 1, at, at, noted.example)
+            if len(self._groups) > MOST_GROUPS:
+                del self._groups[min(self._groups.values(), key=_last_seen).id]
+            return
+        example = noted.example if at >= known.last_at else known.example
+        first, last = min(known.first_at, at), max(known.last_at, at)
+        self._groups[noted.group] = Group(noted.group, known.total + 1, first, last, example)
+
+    def tallies(self, asked: Tallied) -> list[Cell]:
+        periods = self._series[asked.tier].get(asked.series, {})
+        sums: defaultdict[tuple[int, str], int] = defaultdict(int)
+        for start, counts in _within(periods, asked):
+            at = start - (start - asked.start) % asked.every
+            for bucket, number in counts.items():
+                sums[at, bucket] += number
+        return [Cell(*place, number) for place, number in sorted(sums.items())]
+
+    def groups(self, ids: Iterable[str] | None) -> list[Group]:
+        if ids is None:
+            return list(self._groups.values())
+        return [self._groups[group] for group in dict.fromkeys(ids) if group in self._groups]
+
+    def purge(self, now: int) -> None:
+        for tier, of_tier in self._series.items():
+            for name, periods in list(of_tier.items()):
+                # They were added in the order of time, nearly: what is out of it goes a little later.
+                while periods and (first := next(iter(periods))) < now - tier.kept:
+                    del periods[first]
+                if not periods:
+                    del of_tier[name]
+        for group in [group for group in self._groups.values() if group.last_at < now - GROUP_KEPT]:
+            del self._groups[group.id]
+
+
+def _within(periods: Series, asked: Tallied) -> Iterator[tuple[int, dict[str, int]]]:
+    number = (asked.end - asked.start) // asked.tier.length + 1
+    if number < len(periods):  # mostly the last few of many
+        first = asked.start + -asked.start % asked.tier.length
+        starts: Sequence[int] = range(first, asked.end, asked.tier.length)
+        return ((start, periods[start]) for start in starts if start in periods)
+    return ((start, counts) for start, counts in periods.items() if asked.start <= start < asked.end)
+
+
+def _last_seen(group: Group) -> tuple[int, str]:
+    return group.last_at, group.id
