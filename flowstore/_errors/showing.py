@@ -51,6 +51,13 @@ def in_short(members: Iterable[Described], above: str = "") -> Iterator[str]:
             yield f"{above}{n}: {member.type}: {cut(member.message, _SHORT_CHARS)}\n{last}"
 
 
+def frames_alone(error: Described) -> str:
+    """The traceback, without the exceptions of a group, which it has in short."""
+    frames = error.traceback or ""
+    found = _FIRST_IN_SHORT.search(frames) if error.exceptions else None
+    return frames[: found.start()] if found else frames
+
+
 def shown(error: Described) -> str:
     """The causes first, then the error; each with its frames, its notes, and the exceptions of its group."""
     texts: list[str] = []
@@ -62,10 +69,7 @@ def shown(error: Described) -> str:
 
 
 def _lines(error: Described) -> Iterator[str]:
-    frames = error.traceback or ""
-    if error.exceptions:  # they come in full below; the traceback has them in short
-        found = _FIRST_IN_SHORT.search(frames)
-        frames = frames[: found.start()] if found else frames
+    frames = frames_alone(error)  # the exceptions of a group come in full below
     if frames:
         yield f"Traceback (most recent call last):\n{frames}"
         yield "" if frames.endswith("\n") else "\n"
