@@ -12,6 +12,7 @@ from flowstore._core.options import (
     BackendOptions,
     check_known,
     compress_over,
+    counts,
     kept_facets,
     kept_transitions,
     observers,
@@ -22,12 +23,14 @@ from flowstore._core.options import (
 from flowstore._core.purging import BACKGROUND_STEP, Purger
 from flowstore._observing.calls import ObservedCalls
 from flowstore._observing.observers import Observers
+from flowstore._trips.counting import Counting
 from flowstore._trips.families import with_families
 from flowstore._trips.lifecycle import Lifecycle
 from flowstore._trips.reporting import Reports
 from flowstore._values.arguments import check_bool, check_callable, check_int, check_ttl
 from flowstore._values.codec import Codec
 from flowstore._values.records import Records
+from flowstore._values.tallying import Tallying
 from flowstore._waiting.waiters import Waiters
 from flowstore.engine import Engine, Entry
 from flowstore.errors import StorageUnavailable, UnreadableRecord
@@ -52,6 +55,9 @@ class Core:
         self.namespace = check_text("namespace", options.get("namespace", "default"))
         self.observers = Observers(self.namespace, observers(options))
         self.engine = with_families(engine)
+        self.is_counting = counts(options) and engine.counts_writes
+        if self.is_counting:
+            self.engine = Counting(self.engine)
         if self.observers.is_active:
             self.engine = ObservedCalls(self.engine, self.observers)
         self.clock = check_callable("clock", options.get("clock", _wall_clock))
@@ -70,6 +76,8 @@ class Core:
             facets=kept_facets(options),
             compress_over=compress_over(options),
             unreadable=self._tell_unreadable,
+            tallying=Tallying() if self.is_counting else None,
+            has_groups=check_bool("error_groups", options.get("error_groups", True)),
         )
         self.op_timeout = op_timeout(options)
         self._recheck_interval = recheck_interval(options)

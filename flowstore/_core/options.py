@@ -44,8 +44,11 @@ class BackendOptions(TypedDict, total=False):
     and "label" tasks can be listed and counted; all three by default. Each is an entry in an index for every
     task that has one. Without "worker_id" the tasks of a dead worker cannot be found, without "name" no
     workflows. With "finished" besides, successful tasks too are listed by the time of their finish, as failed
-    and cancelled ones always are. All processes on a namespace should have the same. ``observers``: who is
-    told of events, in this order (see flowstore.observing); none by default.
+    and cancelled ones always are. All processes on a namespace should have the same. ``stats``: "minute",
+    to count by minute and hour what becomes of tasks, in the commit of each store (see ``stats`` of the
+    backend), or None, to count nothing. ``error_groups``: whether failed and retrying tasks are grouped by
+    their errors (see ``errors`` of the backend). ``observers``: who is told of events, in this order (see
+    flowstore.observing); none by default.
     """
 
     namespace: str
@@ -64,6 +67,8 @@ class BackendOptions(TypedDict, total=False):
     clock: Callable[[], int]
     redact: Redact | None
     facets: Iterable[FacetName]
+    stats: Literal["minute"] | None
+    error_groups: bool
     observers: Iterable[Observer]
 
 
@@ -84,6 +89,14 @@ def kept_facets(options: BackendOptions) -> frozenset[str]:
         shown = min(map(repr, unknown))
         raise ValueError(f"facets: expected some of {', '.join(OPTIONAL)}, got {shown:.80}")
     return frozenset(facets)
+
+
+def counts(options: BackendOptions) -> bool:
+    """Whether writes are counted."""
+    stats = options.get("stats", "minute")
+    if stats not in ("minute", None):
+        raise ValueError(f"stats: expected 'minute' or None, got {stats!r:.80}")
+    return stats is not None
 
 
 def observers(options: BackendOptions) -> list[Observer]:

@@ -7,7 +7,7 @@ from flowstore._core.creating import check_or_store, create
 from flowstore._trips.deadlines import in_time
 from flowstore._values.arguments import check_amount, check_int
 from flowstore._values.encoding import encode_progress
-from flowstore._values.records import stages_of_attempt
+from flowstore._values.reading import stages_of_attempt
 from flowstore.engine import Expiry, Report
 from flowstore.models import MAX_RETRIES, Progress, TaskResult
 from flowstore.text import MAX_NOTE_BYTES, check_text

@@ -22,6 +22,7 @@ from flowstore._core import leases
 from flowstore._core.core import STEP, Core
 from flowstore._core.findings import MOST_FINDINGS, Finding, Verification
 from flowstore._core.keeping import Keeping
+from flowstore._trips import counting
 from flowstore._values.checks import is_whole_item
 from flowstore._values.reading import DAMAGED, check_transition
 from flowstore._waiting.portions import Portions
@@ -195,6 +196,8 @@ class Verifier:
         name = "info" if section is Section.APP else "value"
         if section is Section.APP and item.key.startswith(leases.PREFIX):  # of a process that was killed
             name = leases.FIELD
+        elif section is Section.APP and item.key == counting.KEY:
+            name = counting.FIELD
         return self._keeping[section].decode(item.owner, item, name)
 
     async def _of_namespace(self) -> list[Finding]:

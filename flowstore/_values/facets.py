@@ -22,6 +22,11 @@ FIELDS: Final = ("name", "worker_id", "label")
 OPTIONAL: Final = (*FIELDS, "finished")
 """What a backend need not index. Families always are."""
 
+ERROR: Final = "error:"
+"""Before the fingerprint of an error: the failed and retrying tasks of a group."""
+FINISHED_ERROR: Final = BY_FINISH + ERROR
+"""The failed ones among them, by their finish."""
+
 FINISH: Final = BY_FINISH
 """The facet that lists failed and cancelled tasks, and with "finished" successful ones, by their finish."""
 

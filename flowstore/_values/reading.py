@@ -289,3 +289,9 @@ def only_known(fields: Any, names: Set[str]) -> Any:
     if not isinstance(fields, dict) or fields.keys() <= names:
         return fields
     return {name: value for name, value in fields.items() if name in names}
+
+
+def stages_of_attempt(retries: int) -> tuple[int, int]:
+    """The lowest and the highest stage of an attempt."""
+    first = retries * STAGES_PER_ATTEMPT
+    return first, first + STAGES_PER_ATTEMPT - 1

@@ -7,16 +7,14 @@ transition, a list of status, stage, worker, error in short, and event. What is 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import copy
 from datetime import timedelta
-from itertools import count
-from secrets import token_hex
 from typing import Any, Final, Self
 
 from pydantic_core import to_json
 
+from flowstore._errors.fingerprints import fingerprint
 from flowstore._values.arguments import Redact, check_ttl
 from flowstore._values.brief import brief
 from flowstore._values.checks import (
@@ -35,6 +33,8 @@ from flowstore._values.facets import FIELDS, FINISH, facets_of, fixed_of
 from flowstore._values.json_text import without_first
 from flowstore._values.reading import DAMAGED, STAGES_PER_ATTEMPT, cut_short, decode, decoded
 from flowstore._values.redacting import redacted_by
+from flowstore._values.tallying import Tallying, facets_of_error, noted
+from flowstore._values.tokens import new_token
 from flowstore.engine import ANY_STAGE, FINAL, Entry, Expiry, Item, Logged, Section, Write
 from flowstore.errors import CorruptRecord, UnreadableRecord
 from flowstore.models import FINISHED, TaskResult, TaskStatus
@@ -44,27 +44,9 @@ from flowstore.times import from_micros, to_micros
 Ttl = float | timedelta | None
 
 _FIELDS: Final = {"name": "task_name", "worker_id": "worker_id", "label": "labels"}
+_GROUPED: Final = {TaskStatus.FAILED, TaskStatus.RETRYING}
 _RANK: Final = {status: 2 if status in FINISHED else 1 for status in TaskStatus} | {TaskStatus.PENDING: 0}
 """``stage`` orders the states of a task by (retries, rank): pending < running = retrying < finished."""
-
-
-_tokens: Iterator[str]
-"""The token of each write that is made in this process; no other process makes the same."""
-
-
-def _begin_tokens() -> None:
-    global _tokens
-    _tokens = map(f"{token_hex(8)}.%x".__mod__, count())
-
-
-_begin_tokens()
-if hasattr(os, "register_at_fork"):  # or a storage would take the writes of two children for one sent twice
-    os.register_at_fork(after_in_child=_begin_tokens)
-
-
-def new_token() -> str:
-    """A text that nobody else has made, or will."""
-    return next(_tokens)
 
 
 class DefaultTtl:
@@ -83,7 +65,8 @@ class Records:
     ``ttl`` and ``failure_ttl`` are those of finished records, ``unfinished_ttl`` that of all others.
     ``history``: how many transitions to keep of each task, None: all. ``facets``: those of OPTIONAL to index;
     the fields among the others are kept in the head. ``compress_over``: values whose JSON has more bytes are
-    compressed; None: none. ``unreadable``: called with what ``decode`` raises.
+    compressed; None: none. ``unreadable``: called with what ``decode`` raises. ``tallying``: what makes the
+    marks of writes; None: they count nothing. ``has_groups``: whether errors are grouped.
     """
 
     _read = staticmethod(decoded)
@@ -100,6 +83,8 @@ class Records:
         facets: Collection[str] = FIELDS,
         compress_over: int | None = None,
         unreadable: Callable[[UnreadableRecord], None] = lambda error: None,
+        tallying: Tallying | None = None,
+        has_groups: bool = False,
     ) -> None:
         self.codec = codec
         self._history = history
@@ -110,16 +95,23 @@ class Records:
         self.compress_over = compress_over
         self._list_by(facets)
         self._unreadable = unreadable
+        self._tallying = tallying
+        self._has_groups = has_groups
 
     def unlisted(self) -> Self:
-        """The same, but for facets: none of the optional ones, so that what is written is in no listing."""
+        """The same, but for facets: none of the optional ones, so that what is written is in no listing.
+
+        Nor does it count.
+        """
         made = copy(self)
         made._list_by(())
+        made._tallying, made._has_groups = None, False
         return made
 
     def bare(self) -> Self:
-        """The same, but what is written leaves no transitions, and is in no listing by finish."""
+        """The same, but it leaves no transitions, counts nothing, and lists nothing by finish."""
         made = copy(self)
+        made._tallying, made._has_groups = None, False
         made._history = 0
         made._by_finish = frozenset()
         return made
@@ -162,6 +154,10 @@ class Records:
             unlisted = {_FIELDS[facet]: getattr(result, _FIELDS[facet]) for facet in self._unlisted}
         if status in self._by_finish:
             facets += (FINISH,)
+        group = None
+        if result.error is not None and self._has_groups and status in _GROUPED:
+            group = fingerprint(result.error)
+            facets += facets_of_error(status, group)
         facets += more_facets
         fixed = () if parent is None else fixed_of(parent, root)
         times = (
@@ -173,14 +169,21 @@ class Records:
             self._expiry(result, now, ttl),
         )
         packed = self._packed(result, (task_id, state, stage, *times), fixed, facets, body, unlisted)
+        tallying = self._tallying
         # By position, and once: keywords, or an entry that is replaced by one with its check, cost a
         # microsecond each.
         return Write(
             Entry(task_id, state, stage, 0, *times, fixed, facets, *packed),
-            next(_tokens),
+            new_token(),
             ANY_STAGE if overwrite else ceiling,
             if_version,
             None if self._history == 0 else self._logged(task_id, state, stage, worker, result.error, now),
+            None,
+            None,
+            None
+            if tallying is None
+            else tallying.marks(result.task_name, status, result.retries, *times[:3]),
+            None if group is None or tallying is None else noted(result, group),
         )
 
     def write_beside(
@@ -263,7 +266,7 @@ class Records:
 
     def rewrite(self, entry: Entry, version: int, standing: int | None, logged: Logged | None) -> Write:
         """The write that makes ``entry`` that version of its record, over the check of the one before."""
-        return Write(entry, next(_tokens), ANY_STAGE, version - 1, logged, standing)
+        return Write(entry, new_token(), ANY_STAGE, version - 1, logged, standing)
 
     def as_bytes(self, entry: Entry) -> Entry:
         """The entry with the bytes that are the same in every storage, whatever this one keeps.
@@ -332,12 +335,6 @@ class Records:
         expires_at = now + self.unfinished_ttl
         is_later = expires_at > entry.expires_at > now and entry.status not in FINAL
         return self.expiry(entry, expires_at) if is_later and self.is_whole(entry) else None
-
-
-def stages_of_attempt(retries: int) -> tuple[int, int]:
-    """The lowest and the highest stage of an attempt."""
-    first = retries * STAGES_PER_ATTEMPT
-    return first, first + STAGES_PER_ATTEMPT - 1
 
 
 def _in_future(expires_at: int, now: int) -> int:

@@ -14,8 +14,7 @@ from flowstore._core.core import Core, steps
 from flowstore._core.listing import Listing, walk
 from flowstore._core.writing import applied
 from flowstore._values.facets import Where
-from flowstore._values.reading import unvalidated
-from flowstore._values.records import stages_of_attempt
+from flowstore._values.reading import stages_of_attempt, unvalidated
 from flowstore.engine import ANY_STAGE, Entry, Outcome, Owner, Standing, Verdict, Write
 from flowstore.errors import NotSerializable
 from flowstore.models import MAX_RETRIES, TaskResult, TaskStatus

@@ -10,7 +10,7 @@ from flowstore._core.core import Core
 from flowstore._core.listing import page, results, walk
 from flowstore._core.viewing import View
 from flowstore._values.arguments import check_status
-from flowstore._values.records import new_token
+from flowstore._values.tokens import new_token
 from flowstore._values.typed import TypeForm, typed_of
 from flowstore.engine import Owner, Verdict, Write
 from flowstore.errors import UnknownRun, UnknownTask

@@ -17,7 +17,7 @@ from typing import Final
 from flowstore._core.core import steps
 from flowstore._core.creating import create
 from flowstore._core.storing import get
-from flowstore._values.records import stages_of_attempt
+from flowstore._values.reading import stages_of_attempt
 from flowstore.engine import Entry, Owner, Standing, Verdict
 from flowstore.errors import RunInProgress, RunNotOpen, UnknownRun
 from flowstore.models import MAX_RETRIES, TaskResult

@@ -12,7 +12,7 @@ from typing import Final
 from flowstore._core.findings import Finding
 from flowstore._core.listing import walk
 from flowstore._core.verifying import Progress, Verifier
-from flowstore._values.records import stages_of_attempt
+from flowstore._values.reading import stages_of_attempt
 from flowstore.engine import STATUSES, Entry, FlawKind, Query
 from flowstore.errors import UnreadableRecord
 from flowstore.models import MAX_RETRIES

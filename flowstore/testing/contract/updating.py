@@ -60,7 +60,8 @@ class UpdateContract(Contract):
             for version, step in enumerate(steps, start=1):
                 trips = count_trips(backend)
                 updated = await backend.update("t", step)
-                assert sum(trips.values()) <= {3: 4, 5: 3}.get(version, 2)
+                # The first time it meets a name, a backend learns whether that is counted by itself.
+                assert sum(trips.values()) <= {1: 4, 3: 4, 5: 3}.get(version, 2)
                 assert updated == await backend.get("t")
                 assert updated is not None
                 assert updated.version == version
