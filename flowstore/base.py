@@ -40,11 +40,13 @@ from flowstore.features.app import App
 from flowstore.features.archive import Archive
 from flowstore.features.checkpoints import Checkpoints
 from flowstore.features.data import Data
+from flowstore.features.errors import Errors
 from flowstore.features.families import Families
 from flowstore.features.history import History
 from flowstore.features.integrity import Integrity
 from flowstore.features.retention import Retention
 from flowstore.features.running_worker import RunningWorker
+from flowstore.features.statistics import Statistics
 from flowstore.features.workers import Workers
 from flowstore.features.workflows import Workflows
 from flowstore.fields import NO_META, Scalar
@@ -77,6 +79,8 @@ class BaseResultBackend:
         self.families = Families(self._core)
         self.workflows = Workflows(self._core)
         self.integrity = Integrity(self._core)
+        self.stats = Statistics(self._core)
+        self.errors = Errors(self._core)
         self.workers = Workers(self._core)
         self.app = App(self._core)
         self.archive = Archive(self._core)

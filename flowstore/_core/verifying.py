@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic_core import from_json
 
-from flowstore._core import leases
+from flowstore._core import grouping, leases
 from flowstore._core.core import STEP, Core
 from flowstore._core.findings import MOST_FINDINGS, Finding, Verification
 from flowstore._core.keeping import Keeping
@@ -194,10 +194,9 @@ class Verifier:
                 raise CorruptRecord(item.key, DAMAGED, section)
             return from_json(item.value)
         name = "info" if section is Section.APP else "value"
-        if section is Section.APP and item.key.startswith(leases.PREFIX):  # of a process that was killed
-            name = leases.FIELD
-        elif section is Section.APP and item.key == counting.KEY:
-            name = counting.FIELD
+        if section is Section.APP:
+            of_key = [field for start, field in _KEPT.items() if item.key.startswith(start)]
+            name = of_key[0] if of_key else name
         return self._keeping[section].decode(item.owner, item, name)
 
     async def _of_namespace(self) -> list[Finding]:

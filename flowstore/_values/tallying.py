@@ -24,7 +24,8 @@ OTHERS: Final = "~"
 MOST_NAMES: Final = 1_000
 
 SUBMITTED, REQUEUED, RETRYING, WAITED = "n", "q", "r", "w"
-ENDED: Final = {TaskStatus.SUCCESS: "s", TaskStatus.FAILED: "f", TaskStatus.CANCELLED: "c"}
+ENDED: Final = {"success": "s", "failed": "f", "cancelled": "c"}
+"""By status, as plain text: an enum member computes its hash in Python, each time that it is looked up."""
 
 MOST_BUCKET: Final = 120
 """Whatever takes longer than 12 days is in this one."""
@@ -60,12 +61,12 @@ class Tallying:
     """Makes the marks of writes. Those that count alike share one object, which engines make use of."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str | None, TaskStatus, bool, int | None, int | None], Marks] = {}
+        self._known: dict[tuple[str | None, str, bool, int | None, int | None], Marks] = {}
 
     def marks(
         self,
         name: str | None,
-        status: TaskStatus,
+        status: str,
         retries: int,
         submitted: int | None,
         started: int | None,
@@ -87,17 +88,15 @@ class Tallying:
         return known
 
 
-def _marks(
-    name: str | None, status: TaskStatus, is_again: bool, ran: int | None, waited: int | None
-) -> Marks:
+def _marks(name: str | None, status: str, is_again: bool, ran: int | None, waited: int | None) -> Marks:
     changed: tuple[str, ...] = ()
     if status in ENDED:
         changed = (ENDED[status] + ("" if ran is None else str(ran)),)
         if waited is not None:
             changed += (f"{WAITED}{waited}",)
-    elif status is TaskStatus.RETRYING:
+    elif status == "retrying":
         changed = (RETRYING,)
-    elif status is TaskStatus.PENDING and is_again:
+    elif status == "pending" and is_again:
         changed = (REQUEUED,)
     return Marks((ALL, series_of(name)), (SUBMITTED,), changed)
 

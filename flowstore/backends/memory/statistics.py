@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from flowstore.engine import (
     GROUP_KEPT,
@@ -12,11 +13,15 @@ from flowstore.engine import (
     Cell,
     Entry,
     Group,
+    Marks,
     Noted,
     Tallied,
     Tier,
     Write,
 )
+
+_MINUTE: Final = Tier.MINUTE.length
+_MOST_NEW: Final = 1_000
 
 Series = dict[int, dict[str, int]]
 """By the beginning of a period the buckets, and what is in them."""
@@ -25,9 +30,13 @@ Series = dict[int, dict[str, int]]
 class Statistics:
     """What the writes of a namespace have counted."""
 
-    __slots__ = ("_groups", "_series")
+    __slots__ = ("_groups", "_new", "_series")
 
     def __init__(self) -> None:
+        self._new: dict[tuple[Marks, int, bool], int] = {}
+        """How many writes are not added up yet, by what they count, in which minute, and whether each was the
+        first of its record. Mostly nobody looks at them one by one, and one object serves many.
+        """
         self._series: dict[Tier, dict[str, Series]] = {tier: {} for tier in Tier}
         self._groups: dict[str, Group] = {}
 
@@ -35,22 +44,31 @@ class Statistics:
         for series in self._series.values():
             series.clear()
         self._groups.clear()
+        self._new.clear()
 
     def add(self, write: Write, standing: Entry | None) -> None:
         """Count a write that is applied where this stands, a live record."""
         entry = write.entry
         if standing is not None and standing.status == entry.status and standing.stage == entry.stage:
             return
+        at = entry.updated_at
         if write.marks is not None:
-            marks = write.marks
-            buckets = marks.first + marks.changed if standing is None else marks.changed
-            self._count(marks.series, buckets, entry.updated_at)
+            key = (write.marks, at - at % _MINUTE, standing is None)
+            self._new[key] = self._new.get(key, 0) + 1
+            if len(self._new) > _MOST_NEW:
+                self._settle()
         if write.noted is not None:
             noted = write.noted
-            self._note(noted, entry.updated_at)
-            self._count((OF_GROUP + noted.group,), (noted.bucket,), entry.updated_at)
+            self._note(noted, at)
+            self._count((OF_GROUP + noted.group,), (noted.bucket,), at, 1)
 
-    def _count(self, series: Iterable[str], buckets: Sequence[str], at: int) -> None:
+    def _settle(self) -> None:
+        for (marks, minute, is_first), number in self._new.items():
+            buckets = marks.first + marks.changed if is_first else marks.changed
+            self._count(marks.series, buckets, minute, number)
+        self._new.clear()
+
+    def _count(self, series: Iterable[str], buckets: Sequence[str], at: int, number: int) -> None:
         if not buckets:
             return
         for tier, of_tier in self._series.items():
@@ -59,7 +77,7 @@ class Statistics:
                 periods = of_tier.setdefault(name, {})
                 counts = periods.setdefault(start, {})
                 for bucket in buckets:
-                    counts[bucket] = counts.get(bucket, 0) + 1
+                    counts[bucket] = counts.get(bucket, 0) + number
 
     def _note(self, noted: Noted, at: int) -> None:
         known = self._groups.get(noted.group)
@@ -73,6 +91,7 @@ class Statistics:
         self._groups[noted.group] = Group(noted.group, known.total + 1, first, last, example)
 
     def tallies(self, asked: Tallied) -> list[Cell]:
+        self._settle()
         periods = self._series[asked.tier].get(asked.series, {})
         sums: defaultdict[tuple[int, str], int] = defaultdict(int)
         for start, counts in _within(periods, asked):
@@ -87,6 +106,7 @@ class Statistics:
         return [self._groups[group] for group in dict.fromkeys(ids) if group in self._groups]
 
     def purge(self, now: int) -> None:
+        self._settle()
         for tier, of_tier in self._series.items():
             for name, periods in list(of_tier.items()):
                 # They were added in the order of time, nearly: what is out of it goes a little later.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import product
+from functools import lru_cache
 from struct import Struct
 from typing import Final
 
@@ -20,6 +20,7 @@ from flowstore.engine import OF_GROUP, Cell, Group, Marks, Noted, Tallied, Tier,
 _PERIODS: Final = {Tier.MINUTE: 10, Tier.HOUR: 24}
 """How many are in one hash."""
 _LETTERS: Final = {Tier.MINUTE: "m", Tier.HOUR: "h"}
+_MINUTE: Final = Tier.MINUTE.length
 _BLOCKS_PER_CALL: Final = 50
 _GROUPS_PER_CALL: Final = 500
 _SIZE: Final = Struct(">H")
@@ -28,15 +29,15 @@ _LONG: Final = Struct(">I")
 _GROUP: Final = Struct(">QQQ")
 _NO_GROUP: Final = b"\0\0\0" + bytes(8) + bytes(4)
 
-Place = tuple[Tier, int, str, str]
-"""Tier, the number of the period, series and bucket of a counter."""
+Place = tuple[bytes, bytes]
+"""A counter as it is told to the script: its hash and its field."""
 
 
 class Marking:
     """What the writes of one call count."""
 
     def __init__(self, now: int) -> None:
-        self._now = now
+        self._minute = now // _MINUTE
         self._numbers: dict[tuple[Marks | None, int, Noted | None], int] = {}
         self._cells: dict[Place, int] = {}
         self._kinds: list[bytes] = []
@@ -47,7 +48,7 @@ class Marking:
         if marks is None and noted is None:
             return 0
         at = write.entry.updated_at
-        key = (marks, at // Tier.MINUTE.length if noted is None else at, noted)
+        key = (marks, at // _MINUTE if noted is None else at, noted)
         number = self._numbers.get(key)
         if number is None:
             number = self._numbers[key] = len(self._numbers) + 1
@@ -55,38 +56,46 @@ class Marking:
         return number
 
     def _kind(self, marks: Marks | None, noted: Noted | None, at: int) -> bytes:
-        counted = [] if marks is None else [*product(marks.changed, marks.series)]
+        minute = at // _MINUTE
+        first, changed = ((), ()) if marks is None else _places(marks, minute, self._minute)
         if noted is not None:
-            counted.append((noted.bucket, OF_GROUP + noted.group))
-        own = len(counted)
-        if marks is not None:
-            counted += product(marks.first, marks.series)
-        cells = [
-            self._cells.setdefault((tier, at // tier.length, series, bucket), len(self._cells) + 1)
-            for bucket, series in counted
-            for tier in Tier
-        ]
-        sizes = _SIZES.pack(len(cells), own * len(Tier))
+            of_group = Marks((OF_GROUP + noted.group,), (), (noted.bucket,))
+            changed += _places.__wrapped__(of_group, minute, self._minute)[1]
+        known = self._cells
+        cells = [known.setdefault(place, len(known) + 1) for place in changed + first]
+        sizes = _SIZES.pack(len(cells), len(changed))
         return sizes + b"".join(map(_SIZE.pack, cells)) + _noted(noted, at)
 
     def packed(self) -> bytes:
         if not self._numbers:
             return b""
-        keys: dict[tuple[Tier, int, str], int] = {}
-        cells = []
-        for tier, period, series, bucket in self._cells:
-            block, place = divmod(period, _PERIODS[tier])
-            key = keys.setdefault((tier, block, series), len(keys) + 1)
-            field = b"%02d%b" % (place, bucket.encode())
-            cells.append(_SIZES.pack(key, len(field)) + field)
-        described = b"".join([self._described(*key) for key in keys])
-        return b"".join((_SIZE.pack(len(keys)), described, _SIZE.pack(len(cells)), *cells, *self._kinds))
+        keys: dict[bytes, int] = {}
+        cells = [_SIZE.pack(keys.setdefault(key, len(keys) + 1)) + field for key, field in self._cells]
+        return b"".join((_SIZE.pack(len(keys)), *keys, _SIZE.pack(len(cells)), *cells, *self._kinds))
 
-    def _described(self, tier: Tier, block: int, series: str) -> bytes:
-        name = _name(tier, block, series).encode()
-        end = (block + 1) * _PERIODS[tier] * tier.length
-        kept = b"%d" % max(1, (end + tier.kept - self._now) // 1_000)
-        return b"%b%b%c%b" % (_SIZE.pack(len(name)), name, len(kept), kept)
+
+@lru_cache(1_000)
+def _places(marks: Marks, minute: int, now: int) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
+    """The counters of ``first`` and of ``changed``, in the minute of a write. ``now``: that of the call."""
+    hashes = [_hash(tier, minute, now, series) for series in marks.series for tier in Tier]
+    first, changed = (
+        tuple(
+            (key, _SIZE.pack(len(bucket.encode()) + 2) + place + bucket.encode())
+            for bucket in buckets
+            for key, place in hashes
+        )
+        for buckets in (marks.first, marks.changed)
+    )
+    return first, changed
+
+
+def _hash(tier: Tier, minute: int, now: int, series: str) -> tuple[bytes, bytes]:
+    """The hash of a series in a minute: its name and for how long it is kept; and how its fields begin."""
+    block, place = divmod(minute * _MINUTE // tier.length, _PERIODS[tier])
+    name = _name(tier, block, series).encode()
+    end = (block + 1) * _PERIODS[tier] * tier.length
+    kept = b"%d" % max(1, (end + tier.kept - now * _MINUTE) // 1_000)
+    return b"%b%b%c%b" % (_SIZE.pack(len(name)), name, len(kept), kept), b"%02d" % place
 
 
 def _noted(noted: Noted | None, at: int) -> bytes:

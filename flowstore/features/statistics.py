@@ -1,0 +1,215 @@
+"""Statistics: what became of tasks by the minute and hour, and how long they took."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from flowstore._core.core import Core
+from flowstore._core.measures import TaskStats, measured, statuses_in
+from flowstore._trips.counting import KEY, names_in
+from flowstore._values.arguments import check_instant, check_status, check_texts
+from flowstore._values.tallying import ALL, OTHERS, series_of
+from flowstore.engine import NAMESPACE, Asked, Cell, Section, Tallied, Tier
+from flowstore.models import StatusName, TaskStatus
+from flowstore.text import check_text
+from flowstore.times import from_micros
+
+OTHER_NAMES: Final = "(other)"
+"""The name of all tasks whose names are beyond the first thousand of a namespace."""
+
+MOST_PERIODS: Final = 3_000
+_DAY: Final = 24 * Tier.HOUR.length
+_BY_MINUTES: Final = 6 * Tier.HOUR.length
+"""The longest time that is added up from minutes, unless that is asked for."""
+
+Every = Literal["minute", "hour", "day"] | timedelta
+Field = Literal["name", "status"]
+
+_EVERY: Final = {"minute": Tier.MINUTE.length, "hour": Tier.HOUR.length, "day": _DAY}
+
+
+class _Window:
+    """From ``start`` to before ``end``, in periods of ``every``; all in microseconds."""
+
+    __slots__ = ("end", "every", "start", "tier")
+
+    def __init__(self, tier: Tier, start: int, end: int, every: int) -> None:
+        self.tier = tier
+        self.start = start
+        self.end = end
+        self.every = every
+
+    def asked(self, series: str) -> Tallied:
+        return Tallied(self.tier, series, self.start, self.end, self.every)
+
+    @property
+    def bounds(self) -> tuple[datetime, datetime]:
+        return from_micros(self.start), from_micros(self.end)
+
+
+class Statistics:
+    """What became of tasks, over time: ``backend.stats``.
+
+    Each store counts in its own commit, so the numbers are exact, for all processes together, whatever was
+    killed or sent twice. A task counts by the time at which its change was stored, and stays counted when its
+    record is removed. Minutes are kept for a day, hours for 90 days.
+
+    ``name``, in each call: the tasks of that name; None: all; OTHER_NAMES: those beyond the first thousand
+    names. ``since``: default a day ago. ``until``: default now. Both are aware datetimes and are widened to
+    whole minutes, where the time begins within the last day and is at most six hours long, and otherwise to
+    whole hours: ``start`` and ``end`` of what is returned. Without the option ``stats`` nothing is counted.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def total(
+        self, name: str | None = None, *, since: datetime | None = None, until: datetime | None = None
+    ) -> TaskStats:
+        """All in one."""
+        window = self._window(since, until)
+        [cells] = await self._tallies([window.asked(_series(name))])
+        return measured(_summed(cells), *window.bounds, name)
+
+    async def percentiles(
+        self,
+        *shares: float,
+        name: str | None = None,
+        of: Literal["run", "wait"] = "run",
+        status: TaskStatus | StatusName | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> dict[float, float | None]:
+        """For each share, such as 0.5 or 0.99, the seconds that as many tasks ran, or waited, at most.
+
+        ``status``: only of tasks that ended in it; there is no such ``wait``. See Distribution.percentile.
+        """
+        if of not in ("run", "wait"):
+            raise ValueError(f"of: expected 'run' or 'wait', got {of!r:.80}")
+        wanted = None if status is None else check_status("status", status)
+        if wanted is not None and of == "wait":
+            raise ValueError("status: how long tasks waited is not known by how they ended")
+        window = self._window(since, until)
+        [cells] = await self._tallies([window.asked(_series(name))])
+        found = measured(_summed(cells), *window.bounds, name, wanted)
+        distribution = found.run if of == "run" else found.wait
+        return {share: distribution.percentile(share) for share in shares}
+
+    async def series(
+        self,
+        name: str | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        every: Every = "hour",
+    ) -> list[TaskStats]:
+        """The periods of a time in order, the empty ones among them; at most 3,000.
+
+        ``every``: how long each is: a multiple of a minute, and of an hour where it begins more than a day
+        ago. Periods begin at multiples of their length since the epoch, the first one at or before ``since``.
+        """
+        window = self._periods(since, until, every)
+        [cells] = await self._tallies([window.asked(_series(name))])
+        counts: dict[int, dict[str, int]] = {at: {} for at in range(window.start, window.end, window.every)}
+        for cell in cells:
+            counts[cell.at][cell.bucket] = cell.number
+        return [
+            measured(of_period, from_micros(at), from_micros(at + window.every), name)
+            for at, of_period in counts.items()
+        ]
+
+    async def by(
+        self, *fields: Field, since: datetime | None = None, until: datetime | None = None
+    ) -> list[TaskStats]:
+        """One for each name, each status in which tasks ended, or each pair of these, that there was.
+
+        ``fields``: "name", "status" or both. Those with the most ended tasks come first.
+        """
+        wanted = check_texts("fields", fields)
+        if not wanted or not {*wanted} <= {"name", "status"}:
+            raise ValueError(f"fields: expected 'name', 'status' or both, got {', '.join(wanted) or 'none'}")
+        window = self._window(since, until)
+        series = await self._names() if "name" in wanted else {ALL: None}
+        found = await self._tallies([window.asked(one) for one in series])
+        rows: list[TaskStats] = []
+        for name, cells in zip(series.values(), found, strict=True):
+            counts = _summed(cells)
+            statuses: Iterable[TaskStatus | None] = statuses_in(counts) if "status" in wanted else [None]
+            rows += [measured(counts, *window.bounds, name, status) for status in statuses if counts]
+        return sorted(rows, key=_rank)
+
+    async def names(self) -> list[str]:
+        """The task names that are counted by themselves, sorted."""
+        found = (await self._names()).values()
+        return sorted(name for name in found if name is not None and name != OTHER_NAMES)
+
+    async def _names(self) -> dict[str, str | None]:
+        """The series of all names, and what they are called."""
+        asked = Asked(Section.APP, NAMESPACE, [KEY])
+        async with self._core.life:
+            [items] = await self._core.engine.items([asked], self._core.clock())
+        named: dict[str, str | None] = {one: one[1:] for item in items for one in names_in(item)}
+        return named | {series_of(None): None, OTHERS: OTHER_NAMES}
+
+    async def _tallies(self, asked: list[Tallied]) -> list[list[Cell]]:
+        async with self._core.life:
+            return await self._core.engine.tallies(asked)
+
+    def _window(self, since: datetime | None, until: datetime | None) -> _Window:
+        now = self._core.clock()
+        start, end = _bounds(since, until, now)
+        is_fine = start >= now - _DAY and end - start <= _BY_MINUTES
+        tier = Tier.MINUTE if is_fine else Tier.HOUR
+        start, end = tier.start(start), tier.start(end - 1) + tier.length
+        return _Window(tier, start, end, end - start)
+
+    def _periods(self, since: datetime | None, until: datetime | None, every: Every) -> _Window:
+        now, length = self._core.clock(), _length(every)
+        start, end = _bounds(since, until, now)
+        is_fine = length % Tier.HOUR.length != 0
+        if is_fine and start < now - _DAY:
+            raise ValueError("every: minutes are kept for a day; expected whole hours, or a later since")
+        start -= start % length
+        end += -end % length
+        if (number := (end - start) // length) > MOST_PERIODS:
+            raise ValueError(f"every: expected at most {MOST_PERIODS} periods, got {number}")
+        return _Window(Tier.MINUTE if is_fine else Tier.HOUR, start, end, length)
+
+
+def _bounds(since: datetime | None, until: datetime | None, now: int) -> tuple[int, int]:
+    end = now + 1 if until is None else check_instant("until", until)
+    start = end - _DAY if since is None else check_instant("since", since)
+    if start >= end:
+        raise ValueError(f"since: expected a time before until, got {from_micros(start)}")
+    return start, end
+
+
+def _length(every: Every) -> int:
+    if isinstance(every, timedelta):
+        micros = every // timedelta(microseconds=1)
+        if micros <= 0 or micros % Tier.MINUTE.length:
+            raise ValueError(f"every: expected a multiple of a minute, got {every}")
+        return micros
+    if not isinstance(every, str) or every not in _EVERY:
+        raise ValueError(f"every: expected 'minute', 'hour', 'day' or a timedelta, got {every!r:.80}")
+    return _EVERY[every]
+
+
+def _series(name: str | None) -> str:
+    if name is None:
+        return ALL
+    return OTHERS if name == OTHER_NAMES else series_of(check_text("name", name))
+
+
+def _summed(cells: Iterable[Cell]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for cell in cells:
+        counts[cell.bucket] += cell.number
+    return counts
+
+
+def _rank(row: TaskStats) -> tuple[int, int, bool, str, str]:
+    return -row.ended, -row.submitted, row.name is None, row.name or "", row.status or ""
