@@ -3,7 +3,9 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from flowstore._core.advice import StorageWarning
 from flowstore._core.attempts import TrackOptions
+from flowstore._core.facts import Facts, OldestTask
 from flowstore._core.filters import Filters, Selection
 from flowstore._core.options import BackendOptions
 from flowstore._core.policies import (
@@ -162,6 +164,7 @@ __all__ = [
     "Evaluation",
     "Excerpt",
     "Exported",
+    "Facts",
     "FamilyConflict",
     "Filters",
     "Finding",
@@ -181,6 +184,7 @@ __all__ = [
     "ModelNotRegistered",
     "NotSerializable",
     "Observer",
+    "OldestTask",
     "Page",
     "PayloadTooLarge",
     "Progress",
@@ -215,6 +219,7 @@ __all__ = [
     "StorageFull",
     "StorageTimeout",
     "StorageUnavailable",
+    "StorageWarning",
     "StoreReplaced",
     "StoredType",
     "Swept",

@@ -22,6 +22,7 @@ from flowstore.engine import (
     Report,
     Span,
     Standing,
+    StorageFacts,
     Write,
 )
 from flowstore.observing import CallEnded
@@ -102,3 +103,6 @@ class ObservedCalls(EngineWrapper):
     async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
         audit = self.inner.audit(prefix, after, limit, repair=repair)
         return await self._timed("audit", limit, audit)
+
+    async def facts(self) -> StorageFacts:
+        return await self._timed("facts", 1, self.inner.facts())

@@ -1,6 +1,7 @@
 """The interface for authors of storages: the verbs, the data that they take and return, and a wrapper."""
 
 from flowstore.engine.audits import WHOLE_STORE, Audited, AuditedRecord, Flaw, FlawKind
+from flowstore.engine.facts import Fact, StorageFacts
 from flowstore.engine.items import NAMESPACE, OWNED, Asked, Expiry, Item, Put, Report, Section, Span, Stamp
 from flowstore.engine.orphans import let_go
 from flowstore.engine.polling import Polling
@@ -49,6 +50,7 @@ __all__ = [
     "EngineWrapper",
     "Entry",
     "Expiry",
+    "Fact",
     "Flaw",
     "FlawKind",
     "Hints",
@@ -66,6 +68,7 @@ __all__ = [
     "Span",
     "Stamp",
     "Standing",
+    "StorageFacts",
     "Verdict",
     "Write",
     "let_go",

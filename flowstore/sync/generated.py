@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Generic, Literal, Unpack, overload
 
 from flowstore._core.attempts import TrackOptions
+from flowstore._core.facts import Facts
 from flowstore._core.filters import Filters, Selection
 from flowstore._core.findings import Finding, Verification
 from flowstore._core.policies import RetentionOutcome, RetentionPlan, RetentionPolicy
@@ -1484,6 +1485,15 @@ class ResultBackend(Store):
         Raises what every call may raise, so StorageTimeout after ``op_timeout``.
         """
         call = self._its.ping()
+        return self._run(call)
+
+    def facts(self, *, silent_after: Seconds = 60.0) -> Facts:
+        """What an operator wants to know of the store, with warnings of what is wrong.
+
+        A worker counts as silent without a heartbeat for ``silent_after``, in seconds, or a timedelta. It
+        takes a few round trips, however much is stored. What the storage does not tell this user is None.
+        """
+        call = self._its.facts(silent_after=silent_after)
         return self._run(call)
 
     def end_waits(self) -> None:

@@ -76,6 +76,7 @@ CALLS: dict[str, Call] = {
     "requeue": lambda backend: backend.requeue("t9"),
     "cancel": lambda backend: backend.cancel("t9", "why"),
     "ping": lambda backend: backend.ping(),
+    "facts": lambda backend: backend.facts(),
     "vacuum": lambda backend: backend.vacuum(),
     "list_by_status": lambda backend: backend.list_by_status(TaskStatus.SUCCESS, offset=1),
     "page": lambda backend: backend.page(TaskStatus.SUCCESS),

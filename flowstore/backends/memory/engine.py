@@ -42,6 +42,7 @@ from flowstore.engine import (
     Section,
     Span,
     Standing,
+    StorageFacts,
     Verdict,
     Write,
 )
@@ -168,6 +169,9 @@ class MemoryEngine(Engine):
             low = max(low, (span.after.at, span.after.key, span.after.owner))
         keys = islice(self._timeline.between(low, high), span.limit)
         return [self._histories[owner][key] for _, key, owner in keys]
+
+    async def facts(self) -> StorageFacts:
+        return StorageFacts("memory", is_writable=True)
 
     async def namespaces(self) -> list[str]:
         return [self._namespace]

@@ -202,7 +202,7 @@ _PARTS: Final = {
     **{
         name: (name,)
         for name in (
-            *("counts", "facets", "fence", "forget", "heads", "items"),
+            *("counts", "facets", "facts", "fence", "forget", "heads", "items"),
             *("migrate", "moves", "ranges", "read_old", "watch"),
         )
     },

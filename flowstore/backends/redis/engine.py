@@ -16,6 +16,7 @@ from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.client import storage_error
 from flowstore.backends.redis.commits import outcome_of, packed
 from flowstore.backends.redis.expiries import change, expiry_of, guard, renewal
+from flowstore.backends.redis.facts import facts
 from flowstore.backends.redis.format import PER_CALL, entry_of, history_of
 from flowstore.backends.redis.items import item_of, put_arguments, put_outcome
 from flowstore.backends.redis.listener import Listener
@@ -42,6 +43,7 @@ from flowstore.engine import (
     Section,
     Span,
     Standing,
+    StorageFacts,
     Write,
 )
 from flowstore.errors import CorruptRecord
@@ -262,6 +264,9 @@ class RedisEngine(Engine):
         if repair:
             self.calls.check_writable()
         return await Auditing(self.calls, self._prefix, prefix, limit, repair).step(after)
+
+    async def facts(self) -> StorageFacts:
+        return await facts(self.calls)
 
     async def namespaces(self) -> list[str]:
         return await self._namespace.all_of_them(self.calls)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,8 @@ from typing import Final
 from flowstore._local.doorbell import LOOK_AT_EVERYTHING, MOST_BYTES, Doorbell
 from flowstore._trips.background import in_background
 from flowstore.backends.sqlite.connection import Connection
-from flowstore.engine import Change, Hints, let_go
+from flowstore.backends.sqlite.statements import Stored
+from flowstore.engine import APPLIED, Change, Hints, Outcome, Write, let_go
 
 _SHORTEST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.02
@@ -136,3 +137,19 @@ class Changes:
 def _data_version(raw: sqlite3.Connection) -> int:
     [(version,)] = raw.execute("PRAGMA data_version").fetchall()
     return int(version)
+
+
+def of_writes(writes: Sequence[Write], outcomes: Sequence[Outcome]) -> dict[Change, list[str]]:
+    changes: dict[Change, list[str]] = {}
+    for write, outcome in zip(writes, outcomes, strict=True):
+        if outcome is APPLIED:
+            changes.setdefault(Change(write.entry.status), []).append(write.entry.id)
+    return changes
+
+
+def of_removals(rows: Iterable[Stored], now: int) -> dict[Change, list[str]]:
+    changes: dict[Change, list[str]] = {}
+    for stored in rows:
+        change = Change.EXPIRED if stored.is_expired(now) else Change.DELETED
+        changes.setdefault(change, []).append(stored.id)
+    return changes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -13,8 +13,9 @@ from flowstore._trips.lanes import copy_of
 from flowstore.backends.sqlite import reads, vacuum, writes
 from flowstore.backends.sqlite.audit import audit, disordered
 from flowstore.backends.sqlite.backup import back_up
-from flowstore.backends.sqlite.changes import Changes
+from flowstore.backends.sqlite.changes import Changes, of_removals, of_writes
 from flowstore.backends.sqlite.connection import Connection, snapshot, transaction, translated
+from flowstore.backends.sqlite.facts import facts
 from flowstore.backends.sqlite.format import NO_NAMESPACE, namespace_number, open_namespace
 from flowstore.backends.sqlite.statements import (
     LEFT_OUT,
@@ -29,7 +30,6 @@ from flowstore.backends.sqlite.statements import (
     scan_entries,
 )
 from flowstore.engine import (
-    APPLIED,
     SWEPT_PER_WRITE,
     Asked,
     Audited,
@@ -47,6 +47,7 @@ from flowstore.engine import (
     Section,
     Span,
     Standing,
+    StorageFacts,
     Write,
 )
 from flowstore.errors import AccessDenied, SchemaTooNew, StorageError
@@ -122,7 +123,7 @@ class SQLiteEngine(Engine):
                 swept = self._purge(raw, "expired", now, SWEPT_PER_WRITE * len(writes_))
             # After the commit, or a waiter would read the old state; and in this hop, which no cancellation
             # can cut short.
-            self._tell(_written(writes_, outcomes) | _removed(swept, now))
+            self._tell(of_writes(writes_, outcomes) | of_removals(swept, now))
             return outcomes
 
         return await self._write(work)
@@ -209,6 +210,12 @@ class SQLiteEngine(Engine):
         rows = await self._rows(SQL["timeline"], *start, span.end, span.limit)
         return [item_of(Section.HISTORY, row[0], row[1:]) for row in rows]
 
+    async def facts(self) -> StorageFacts:
+        is_writable = self._refusal is None
+        return await self._read(
+            lambda raw, _: facts(raw, self._path, self._durability, is_writable=is_writable)
+        )
+
     async def namespaces(self) -> list[str]:
         def work(raw: sqlite3.Connection, _: int) -> list[str]:
             return [*{self._namespace, *(name for (name,) in raw.execute(SQL["namespaces"]).fetchall())}]
@@ -243,7 +250,7 @@ class SQLiteEngine(Engine):
                 wanted = ids if standing is None else writes.those_standing(found, ids, standing, now)
                 removed = {task_id: found[task_id] for task_id in wanted if task_id in found}
                 writes.remove(raw, self._ns, removed.values())
-            self._tell(_removed(removed.values(), now))
+            self._tell(of_removals(removed.values(), now))
             gone = [None if task_id is None else removed.pop(task_id, None) for task_id in wanted]
             return [stored is not None and not stored.is_expired(now) for stored in gone]
 
@@ -255,7 +262,7 @@ class SQLiteEngine(Engine):
                 removed = self._purge(raw, "anything" if everything else "expired", now, limit)
                 if everything and len(removed) < limit:
                     writes.sweep(raw, self._ns)
-            self._tell(_removed(removed, now))
+            self._tell(of_removals(removed, now))
             return removed
 
         removed = await self._write(work)
@@ -330,19 +337,3 @@ class SQLiteEngine(Engine):
     def _tell(self, changes: dict[Change, list[str]]) -> None:
         assert self._changes is not None
         self._changes.tell(changes)
-
-
-def _written(writes_: Sequence[Write], outcomes: Sequence[Outcome]) -> dict[Change, list[str]]:
-    changes: dict[Change, list[str]] = {}
-    for write, outcome in zip(writes_, outcomes, strict=True):
-        if outcome is APPLIED:
-            changes.setdefault(Change(write.entry.status), []).append(write.entry.id)
-    return changes
-
-
-def _removed(rows: Iterable[Stored], now: int) -> dict[Change, list[str]]:
-    changes: dict[Change, list[str]] = {}
-    for stored in rows:
-        change = Change.EXPIRED if stored.is_expired(now) else Change.DELETED
-        changes.setdefault(change, []).append(stored.id)
-    return changes
