@@ -35,7 +35,7 @@ async def facts(calls: Calls) -> StorageFacts:
         server_version=server.get("valkey_version") or server.get("redis_version"),
         driver="redis-py",
         driver_version=redis.__version__,
-        format=int(number.split()[0]) if number else None,
+        format=_format(number),
         own_format=FORMAT,
         is_writable=calls.refusal is None and server.get("role") != "slave",
         server_time=int(time[0]) * 1_000_000 + int(time[1]) if time else None,
@@ -61,6 +61,11 @@ def _fields(told: bytes | None) -> dict[str, str]:
     """Of the answer to INFO: one ``name:value`` a line, below headings."""
     lines = [] if not told else _text(told).splitlines()
     return {name: value for name, mark, value in (line.partition(":") for line in lines) if mark}
+
+
+def _format(stored: bytes | None) -> int | None:
+    number = (stored or b"").partition(b" ")[0]
+    return int(number) if number.isdigit() else None
 
 
 def _text(value: bytes | str) -> str:
