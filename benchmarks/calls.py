@@ -309,6 +309,7 @@ CASES: Final[dict[str, Case]] = {
     "worker": Case(_at_work),
     "expire": Case(lambda f, ids: f.backend.expire(ids[0], 2 * DAY), stored),
     "purge_expired, 50": Case(lambda f, _: f.backend.purge_expired(), _expired),
+    "facts": Case(lambda f, _: f.backend.facts()),
     "vacuum, nothing left": Case(lambda f, _: f.backend.vacuum()),
     "list_by_status, 50": Case(lambda f, _: f.backend.list_by_status("failed", 50)),
     **{f"page, {name}": _page(name, wanted, is_deep=False) for name, wanted in (FILTERS | SMALL).items()},

@@ -3,8 +3,12 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from flowstore._core.advice import StorageWarning
 from flowstore._core.attempts import TrackOptions
+from flowstore._core.facts import Facts, OldestTask
 from flowstore._core.filters import Filters, Selection
+from flowstore._core.grouping import ErrorGroup, ErrorState
+from flowstore._core.measures import Distribution, TaskStats
 from flowstore._core.options import BackendOptions
 from flowstore._core.policies import (
     PINNED,
@@ -95,6 +99,7 @@ from flowstore.features import (
     Verification,
     Worker,
 )
+from flowstore.features.statistics import OTHER_NAMES
 from flowstore.frames import to_frame
 from flowstore.jsonable import to_jsonable
 from flowstore.models import (
@@ -136,6 +141,7 @@ if TYPE_CHECKING:
 __all__ = [
     # without RedisBackend, as a star import would need its driver
     "NOT_LOADED",
+    "OTHER_NAMES",
     "PINNED",
     "AccessDenied",
     "AppInfo",
@@ -153,15 +159,19 @@ __all__ = [
     "DataEntry",
     "DatasetInfo",
     "DatasetReplaced",
+    "Distribution",
     "EntryConflict",
     "EntryExists",
     "EntryMismatch",
     "EntryMissing",
     "EntryTimeout",
+    "ErrorGroup",
+    "ErrorState",
     "EvaluatedValue",
     "Evaluation",
     "Excerpt",
     "Exported",
+    "Facts",
     "FamilyConflict",
     "Filters",
     "Finding",
@@ -181,6 +191,7 @@ __all__ = [
     "ModelNotRegistered",
     "NotSerializable",
     "Observer",
+    "OldestTask",
     "Page",
     "PayloadTooLarge",
     "Progress",
@@ -215,6 +226,7 @@ __all__ = [
     "StorageFull",
     "StorageTimeout",
     "StorageUnavailable",
+    "StorageWarning",
     "StoreReplaced",
     "StoredType",
     "Swept",
@@ -225,6 +237,7 @@ __all__ = [
     "TaskFailed",
     "TaskNotFinished",
     "TaskResult",
+    "TaskStats",
     "TaskStatus",
     "TrackOptions",
     "TrackedTask",

@@ -25,6 +25,7 @@ from flowstore._core import (
 )
 from flowstore._core.attempts import TrackOptions
 from flowstore._core.core import Core
+from flowstore._core.facts import Facts, facts
 from flowstore._core.filters import Filters, Selection
 from flowstore._core.listing import selected
 from flowstore._core.options import BackendOptions
@@ -126,6 +127,14 @@ class BaseResultBackend:
         Raises what every call may raise, so StorageTimeout after ``op_timeout``.
         """
         return await ping(self._core)
+
+    async def facts(self, *, silent_after: Seconds = 60.0) -> Facts:
+        """What an operator wants to know of the store, with warnings of what is wrong.
+
+        A worker counts as silent without a heartbeat for ``silent_after``, in seconds, or a timedelta. It
+        takes a few round trips, however much is stored. What the storage does not tell this user is None.
+        """
+        return await facts(self._core, silent_after)
 
     def end_waits(self) -> None:
         """End all waits and iterations over changes with WaitsEnded, as later ones will; the rest goes on.

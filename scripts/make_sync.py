@@ -22,7 +22,8 @@ WIDTH: Final = 110
 
 TARGETS: Final = {
     "sync/generated.py": [
-        *("AppData", "App", "Archive", "Checkpoints", "Data", "Families", "History", "Integrity"),
+        *("AppData", "App", "Archive", "Checkpoints", "Data", "Errors", "Families", "History"),
+        *("Integrity", "Statistics"),
         *("Retention", "Workers", "Workflows", "TrackedTask", "RunningWorker", "RunningRun", "Datasets"),
         *("RunsRetention", "RunsArchive", "Runs", "BaseResultBackend"),
     ],
@@ -35,10 +36,12 @@ CLASSES: Final = {
     "Archive": "features/archive.py",
     "Checkpoints": "features/checkpoints.py",
     "Data": "features/data.py",
+    "Errors": "features/errors.py",
     "Families": "features/families.py",
     "History": "features/history.py",
     "Retention": "features/retention.py",
     "Integrity": "features/integrity.py",
+    "Statistics": "features/statistics.py",
     "Workers": "features/workers.py",
     "Workflows": "features/workflows.py",
     "TrackedTask": "_core/tracking.py",
@@ -321,7 +324,9 @@ class Face:
         defaults = [None] * (len(given.args) - len(given.defaults)) + list(given.defaults)
         for each, default in zip(given.args, defaults, strict=True):
             yield self._parameter(each, default)
-        if given.kwonlyargs:
+        if given.vararg is not None:
+            yield f"*{self._parameter(given.vararg, None)}"
+        elif given.kwonlyargs:
             yield "*"
         for each, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
             yield self._parameter(each, default)
@@ -354,6 +359,8 @@ def is_public(name: str) -> bool:
 
 def _passed(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
     yield from (_handed_over(each) for each in node.args.args[1:])
+    if node.args.vararg is not None:
+        yield f"*{node.args.vararg.arg}"
     yield from (f"{each.arg}={_handed_over(each)}" for each in node.args.kwonlyargs)
     if node.args.kwarg is not None:
         yield f"**{node.args.kwarg.arg}"

@@ -76,7 +76,7 @@ def fill(store: Any) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("name", [name for name in CALLS if name not in ("ping", "update")])
+@pytest.mark.parametrize("name", [name for name in CALLS if name not in ("ping", "facts", "update")])
 async def test_verbs_return_the_same(name: str, tmp_path: Path) -> None:
     """Each call returns what the asynchronous one returns, an iterator its items in their order."""
     clock = ManualClock()
@@ -98,6 +98,15 @@ def _called(name: str, url: str, clock: ManualClock) -> Any:
             call.close()
             return "a helper of asynchronous code"
         return call
+
+
+def test_facts(store: ResultBackend) -> None:
+    """Those of the same store; times and free room differ from call to call."""
+    store.store("t", TaskResult.pending("t"))
+    facts = store.facts(silent_after=5)
+    assert facts.counts[TaskStatus.PENDING] == 1
+    assert facts.oldest_pending is not None
+    assert facts.oldest_pending.task_id == "t"
 
 
 def test_calls_of_many_threads(store: ResultBackend) -> None:

@@ -32,7 +32,7 @@ from flowstore._values.codec import Codec
 from flowstore._values.records import Records
 from flowstore._values.tallying import Tallying
 from flowstore._waiting.waiters import Waiters
-from flowstore.engine import Engine, Entry
+from flowstore.engine import Engine, Entry, Fact
 from flowstore.errors import StorageUnavailable, UnreadableRecord
 from flowstore.observing import CallGivenUp, RecordUnreadable
 from flowstore.text import check_text
@@ -132,6 +132,23 @@ class Core:
         """Whether something is open that ``close`` has to release, though its loop may be closed."""
         return self._life.is_open
 
+    @property
+    def options_in_effect(self) -> dict[str, Fact | tuple[str, ...]]:
+        """Those that say what is kept, and how long calls take. ``history_limit`` 0: there is no history."""
+        return {
+            "ttl": _seconds(self.records.ttl),
+            "failure_ttl": _seconds(self.records.failure_ttl),
+            "unfinished_ttl": _seconds(self.records.unfinished_ttl),
+            "history_limit": self.kept_transitions,
+            "facets": tuple(sorted(self.records.facets)),
+            "compress_over": self.records.compress_over,
+            "max_result_bytes": self.records.codec.max_bytes,
+            "raw": self.records.codec.is_raw,
+            "recheck_interval": self._recheck_interval,
+            "op_timeout": self.op_timeout,
+            "purge_interval": self._purge_interval,
+        }
+
     def end_waits(self) -> None:
         """Wake all waits in the next iteration of the loop, and refuse new ones from now on.
 
@@ -169,6 +186,10 @@ class Core:
     def live(self, entries: Iterable[Entry | None]) -> list[Entry]:
         now = self.clock()
         return [entry for entry in entries if entry is not None and not entry.is_expired(now)]
+
+
+def _seconds(micros: int | None) -> float | None:
+    return None if micros is None else micros / 1_000_000
 
 
 def _wall_clock() -> int:

@@ -47,6 +47,12 @@ Progress = Callable[[int, int | None], object]
 
 T = TypeVar("T")
 
+_KEPT: Final = {
+    leases.PREFIX: leases.FIELD,
+    grouping.PREFIX: grouping.FIELD,
+    counting.KEY: counting.FIELD,
+}
+"""What flowstore keeps for itself in Section.APP: how the keys begin, and what the values hold."""
 _OWNERS_PER_READ: Final = {Section.HISTORY: STEP, Section.DATA: 50, Section.CHECKPOINT: 50}
 """Of how many records the items are read at once. Nobody knows before how large they are."""
 

@@ -24,6 +24,7 @@ from flowstore.engine import (
     Report,
     Span,
     Standing,
+    StorageFacts,
     Tallied,
     Write,
 )
@@ -111,3 +112,6 @@ class ObservedCalls(EngineWrapper):
     async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
         audit = self.inner.audit(prefix, after, limit, repair=repair)
         return await self._timed("audit", limit, audit)
+
+    async def facts(self) -> StorageFacts:
+        return await self._timed("facts", 1, self.inner.facts())

@@ -34,6 +34,7 @@ from flowstore.engine import (
     Report,
     Span,
     Standing,
+    StorageFacts,
     Tallied,
     Write,
 )
@@ -175,6 +176,9 @@ class SharedTrips(EngineWrapper):
     async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
         step = self.inner.audit(prefix, after, limit, repair=repair)
         return await (step if repair else in_time(step, self._timeout))  # indexes may be made anew
+
+    async def facts(self) -> StorageFacts:
+        return await in_time(self.inner.facts(), self._timeout)
 
     def _lane(self, task_id: str) -> Lane:
         return self._writes[hash(task_id) % len(self._writes)]

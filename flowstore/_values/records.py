@@ -88,8 +88,8 @@ class Records:
     ) -> None:
         self.codec = codec
         self._history = history
-        self._ttl = ttl
-        self._failure_ttl = failure_ttl
+        self.ttl = ttl
+        self.failure_ttl = failure_ttl
         self.unfinished_ttl = unfinished_ttl
         self._redact = redact
         self.compress_over = compress_over
@@ -314,7 +314,7 @@ class Records:
         elif result.status not in FINISHED:
             micros = self.unfinished_ttl
         else:
-            micros = self._failure_ttl if result.status is TaskStatus.FAILED else self._ttl
+            micros = self.failure_ttl if result.status is TaskStatus.FAILED else self.ttl
         return None if micros is None else now + micros
 
     def expiry(self, entry: Entry, expires_at: int | None) -> Expiry:

@@ -1,6 +1,7 @@
 """The interface for authors of storages: the verbs, the data that they take and return, and a wrapper."""
 
 from flowstore.engine.audits import WHOLE_STORE, Audited, AuditedRecord, Flaw, FlawKind
+from flowstore.engine.facts import Fact, StorageFacts
 from flowstore.engine.items import NAMESPACE, OWNED, Asked, Expiry, Item, Put, Report, Section, Span, Stamp
 from flowstore.engine.orphans import let_go
 from flowstore.engine.polling import Polling
@@ -64,6 +65,7 @@ __all__ = [
     "EngineWrapper",
     "Entry",
     "Expiry",
+    "Fact",
     "Flaw",
     "FlawKind",
     "Group",
@@ -84,6 +86,7 @@ __all__ = [
     "Span",
     "Stamp",
     "Standing",
+    "StorageFacts",
     "Tallied",
     "Tier",
     "Verdict",

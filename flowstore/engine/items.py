@@ -120,3 +120,6 @@ class Report(NamedTuple):
     progress: bytes
     stages: tuple[int, int] | None
     expiry: Expiry | None = None
+
+    def admits(self, stage: int) -> bool:
+        return self.stages is None or self.stages[0] <= stage <= self.stages[1]

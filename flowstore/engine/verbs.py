@@ -7,8 +7,8 @@ and never interprets; it reads no clock: times come from the caller, as int micr
 around the engine puts concurrent calls together and gives each a deadline: of the writing verbs (write,
 remove, report, expire, put) it makes one call at a time, or one per lane, with all items of an id in one
 lane, though not with the owner of a write; ``read``, ``count`` and ``items`` have a lane each; watch, scan,
-facets, timeline, purge, vacuum, namespaces, drop_namespace and audit are called as they come. At most 500
-items travel in a call. Any call may be cancelled: a write that has begun may then be applied or not, but
+facets, timeline, purge, vacuum, namespaces, drop_namespace, audit and facts are called as they come. At most
+500 items travel in a call. Any call may be cancelled: a write that has begun may then be applied or not, but
 never by half, and what it has locked or borrowed is given back. ``open`` comes first and ``close`` last;
 both once, with no other verb in flight. A failed ``open`` may be repeated. If the event loop is closed
 before the engine is, ``abandon`` takes the place of ``close``, and ``open`` may follow in another.
@@ -49,6 +49,7 @@ from enum import StrEnum
 from typing import Final, Protocol, cast
 
 from flowstore.engine.audits import Audited, AuditedRecord
+from flowstore.engine.facts import StorageFacts
 from flowstore.engine.items import NAMESPACE, OF_NAMESPACE, Asked, Expiry, Item, Put, Report, Span
 from flowstore.engine.rows import (
     EVERYTHING,
@@ -298,3 +299,10 @@ class Engine(ABC):
         entries = await self.scan(query, 0)
         found = tuple(AuditedRecord(entry.id) for entry in entries if entry.id.startswith(prefix))
         return Audited(found, (), entries[-1].position if len(entries) == limit else None)
+
+    async def facts(self) -> StorageFacts:
+        """What the storage says of itself, in a few trips and bounded work, however much is stored.
+
+        What this user may not see is None, and no error. The default knows nothing but the class.
+        """
+        return StorageFacts(type(self).__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from flowstore.engine.audits import Audited
+from flowstore.engine.facts import StorageFacts
 from flowstore.engine.items import Asked, Expiry, Item, Put, Report, Span
 from flowstore.engine.rows import Entry, Outcome, Purged, Query, Standing, Write
 from flowstore.engine.tallies import Cell, Group, Tallied
@@ -93,3 +94,6 @@ class EngineWrapper(Engine):
 
     async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
         return await self.inner.audit(prefix, after, limit, repair=repair)
+
+    async def facts(self) -> StorageFacts:
+        return await self.inner.facts()

@@ -7,8 +7,11 @@ from datetime import datetime
 from typing import Any, Generic, Literal, Unpack, overload
 
 from flowstore._core.attempts import TrackOptions
+from flowstore._core.facts import Facts
 from flowstore._core.filters import Filters, Selection
 from flowstore._core.findings import Finding, Verification
+from flowstore._core.grouping import ErrorGroup, ErrorState
+from flowstore._core.measures import TaskStats
 from flowstore._core.policies import RetentionOutcome, RetentionPlan, RetentionPolicy
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask as AsyncTrackedTask
@@ -30,6 +33,8 @@ from flowstore.features.checkpoints import Checkpoints as AsyncCheckpoints
 from flowstore.features.data import AppData as AsyncAppData
 from flowstore.features.data import Data as AsyncData
 from flowstore.features.data import DataEntry
+from flowstore.features.errors import Errors as AsyncErrors
+from flowstore.features.errors import Order
 from flowstore.features.families import Families as AsyncFamilies
 from flowstore.features.history import Events
 from flowstore.features.history import History as AsyncHistory
@@ -37,6 +42,8 @@ from flowstore.features.integrity import Integrity as AsyncIntegrity
 from flowstore.features.registered import Worker
 from flowstore.features.retention import Retention as AsyncRetention
 from flowstore.features.running_worker import RunningWorker as AsyncRunningWorker
+from flowstore.features.statistics import Every, Field
+from flowstore.features.statistics import Statistics as AsyncStatistics
 from flowstore.features.sweeping import Policy, Swept
 from flowstore.features.workers import Workers as AsyncWorkers
 from flowstore.features.workflows import Workflows as AsyncWorkflows
@@ -351,6 +358,65 @@ class Data(Face[AsyncData]):
         return self._run(call)
 
 
+class Errors(Face[AsyncErrors]):
+    """The errors of failed and retrying tasks, grouped: ``backend.errors``.
+
+    A group are the failures of one type of exception with the same message, but for numbers, ids, times,
+    paths and quoted texts, in the same functions of your program, whatever the lines. Each failure is counted
+    in the commit that stores it. At most 2,000 groups are kept, those seen last, and each for 90 days after
+    its last failure. With the option ``error_groups=False`` tasks are not grouped, and with ``stats=None``
+    groups are not counted: then there are none here.
+    """
+
+    def groups(
+        self,
+        state: ErrorState | Literal["open", "resolved", "ignored"] | None = None,
+        *,
+        since: datetime | None = None,
+        order: Order = "last",
+        limit: int = 50,
+    ) -> list[ErrorGroup]:
+        """At most ``limit`` groups in this state, None: in any.
+
+        ``since``: only those with a failure from then on, which are counted as ``recent``: from the minute,
+        or if it is longer than six hours ago from the hour that it is in. ``order``: by the last failure, the
+        first one, the number of all failures, or with ``since`` that of the recent ones; the highest first.
+        """
+        call = self._its.groups(state, since=since, order=order, limit=limit)
+        return self._run(call)
+
+    def get(self, group: str) -> ErrorGroup | None:
+        """None if there is none with this id."""
+        call = self._its.get(group)
+        return self._run(call)
+
+    def resolve(self, group: str, *, by: str | None = None, reason: str | None = None) -> bool:
+        """Take the error for mended, until it comes again. False if there is no such group."""
+        call = self._its.resolve(group, by=by, reason=reason)
+        return self._run(call)
+
+    def ignore(
+        self,
+        group: str,
+        *,
+        until: datetime | None = None,
+        more: int | None = None,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> bool:
+        """Hide the error: until a time, or until there are so many ``more`` failures; by default for ever.
+
+        False if there is no such group.
+        """
+        call = self._its.ignore(group, until=until, more=more, by=by, reason=reason)
+        return self._run(call)
+
+    def reopen(self, group: str, *, by: str | None = None, reason: str | None = None) -> bool:
+        """Take back that it is resolved or ignored. False if there is no such group."""
+        call = self._its.reopen(group, by=by, reason=reason)
+        return self._run(call)
+
+
 class Families(Face[AsyncFamilies]):
     """Which task started which: ``backend.families``. ``store`` names a parent, ``track`` finds it."""
 
@@ -465,6 +531,74 @@ class Integrity(Face[AsyncIntegrity]):
         """Each finding as soon as it is made, however many there are. Whoever stops asking stops the walk."""
         items = self._its.findings(repair=repair, progress=progress)
         return self._walk(items)
+
+
+class Statistics(Face[AsyncStatistics]):
+    """What became of tasks, over time: ``backend.stats``.
+
+    Each store counts in its own commit, so the numbers are exact, for all processes together, whatever was
+    killed or sent twice. A task counts by the time at which its change was stored, and stays counted when its
+    record is removed. Minutes are kept for a day, hours for 90 days.
+
+    ``name``, in each call: the tasks of that name; None: all; OTHER_NAMES: those beyond the first thousand
+    names. ``since``: default a day ago. ``until``: default now. Both are aware datetimes and are widened to
+    whole minutes, where the time begins within the last day and is at most six hours long, and otherwise to
+    whole hours: ``start`` and ``end`` of what is returned. Without the option ``stats`` nothing is counted.
+    """
+
+    def total(
+        self, name: str | None = None, *, since: datetime | None = None, until: datetime | None = None
+    ) -> TaskStats:
+        """All in one."""
+        call = self._its.total(name, since=since, until=until)
+        return self._run(call)
+
+    def percentiles(
+        self,
+        *shares: float,
+        name: str | None = None,
+        of: Literal["run", "wait"] = "run",
+        status: TaskStatus | StatusName | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> dict[float, float | None]:
+        """For each share, such as 0.5 or 0.99, the seconds that as many tasks ran, or waited, at most.
+
+        ``status``: only of tasks that ended in it; there is no such ``wait``. See Distribution.percentile.
+        """
+        call = self._its.percentiles(*shares, name=name, of=of, status=status, since=since, until=until)
+        return self._run(call)
+
+    def series(
+        self,
+        name: str | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        every: Every = "hour",
+    ) -> list[TaskStats]:
+        """The periods of a time in order, the empty ones among them; at most 3,000.
+
+        ``every``: how long each is: a multiple of a minute, and of an hour where it begins more than a day
+        ago. Periods begin at multiples of their length since the epoch, the first one at or before ``since``.
+        """
+        call = self._its.series(name, since=since, until=until, every=every)
+        return self._run(call)
+
+    def by(
+        self, *fields: Field, since: datetime | None = None, until: datetime | None = None
+    ) -> list[TaskStats]:
+        """One for each name, each status in which tasks ended, or each pair of these, that there was.
+
+        ``fields``: "name", "status" or both. Those with the most ended tasks come first.
+        """
+        call = self._its.by(*fields, since=since, until=until)
+        return self._run(call)
+
+    def names(self) -> list[str]:
+        """The task names that are counted by themselves, sorted."""
+        call = self._its.names()
+        return self._run(call)
 
 
 class Retention(Face[AsyncRetention]):
@@ -1459,6 +1593,8 @@ class ResultBackend(Store):
         self.families = Families(self._link, lambda backend: backend.families)
         self.workflows = Workflows(self._link, lambda backend: backend.workflows)
         self.integrity = Integrity(self._link, lambda backend: backend.integrity)
+        self.stats = Statistics(self._link, lambda backend: backend.stats)
+        self.errors = Errors(self._link, lambda backend: backend.errors)
         self.workers = Workers(self._link, lambda backend: backend.workers)
         self.app = App(self._link, lambda backend: backend.app)
         self.archive = Archive(self._link, lambda backend: backend.archive)
@@ -1484,6 +1620,15 @@ class ResultBackend(Store):
         Raises what every call may raise, so StorageTimeout after ``op_timeout``.
         """
         call = self._its.ping()
+        return self._run(call)
+
+    def facts(self, *, silent_after: Seconds = 60.0) -> Facts:
+        """What an operator wants to know of the store, with warnings of what is wrong.
+
+        A worker counts as silent without a heartbeat for ``silent_after``, in seconds, or a timedelta. It
+        takes a few round trips, however much is stored. What the storage does not tell this user is None.
+        """
+        call = self._its.facts(silent_after=silent_after)
         return self._run(call)
 
     def end_waits(self) -> None:

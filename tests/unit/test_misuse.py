@@ -88,8 +88,8 @@ def test_connect_takes_plain_options_in_the_url() -> None:
         backend = flowstore.connect(f"{url}{every}{more}", namespace="mine")
         core = core_of(backend)
         assert (backend.namespace, core.op_timeout) == ("mine", 2.5)
-        assert core.records.__dict__["_ttl"] == 3_600_000_000
-        assert core.records.__dict__["_failure_ttl"] is None
+        assert core.records.ttl == 3_600_000_000
+        assert core.records.failure_ttl is None
         assert core.records.unfinished_ttl == 1_500_000
         assert core.records.__dict__["_history"] == 0
         assert core.records.compress_over == 9

@@ -45,6 +45,7 @@ from flowstore.engine import (
     Section,
     Span,
     Standing,
+    StorageFacts,
     Tallied,
     Verdict,
     Write,
@@ -181,15 +182,16 @@ class MemoryEngine(Engine):
         self._statistics.clear()
         return await super().drop_namespace(limit, now)
 
+    async def facts(self) -> StorageFacts:
+        return StorageFacts("memory", is_writable=True)
+
     async def namespaces(self) -> list[str]:
         return [self._namespace]
 
     async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
-        parts = Parts(
-            *(self._entries, self._listings, self._histories.by_owner, self._histories.timeline),
-            *(self._items, self._expiries),
-        )
-        return audit(parts, prefix, after, limit, repair)
+        own = self._histories
+        rest = (own.by_owner, own.timeline, self._items, self._expiries)
+        return audit(Parts(self._entries, self._listings, *rest), prefix, after, limit, repair)
 
     def _live(self, task_id: str, now: int) -> Entry | None:
         entry = self._entries.get(task_id)
@@ -218,7 +220,7 @@ class MemoryEngine(Engine):
             return Outcome(Verdict.STANDING, version)
         if standing is not None and standing.fixed and standing.fixed != entry.fixed:
             return Outcome(Verdict.FIXED, version, fixed=standing.fixed)
-        if marks is not None or noted is not None:
+        if marks or noted:
             self._statistics.add(write, standing)
         if standing is not None:
             self._unlist(standing)
@@ -239,9 +241,7 @@ class MemoryEngine(Engine):
 
     def _report(self, report: Report, now: int) -> bool:
         entry = self._live(report.id, now)
-        if entry is None or entry.status in FINAL:
-            return False
-        if report.stages is not None and not report.stages[0] <= entry.stage <= report.stages[1]:
+        if entry is None or entry.status in FINAL or not report.admits(entry.stage):
             return False
         self._entries[entry.id] = entry._replace(progress=report.progress)
         if report.expiry is not None:

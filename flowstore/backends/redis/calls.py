@@ -202,7 +202,7 @@ _PARTS: Final = {
     **{
         name: (name,)
         for name in (
-            *("blocks", "counts", "facets", "fence", "forget", "groups", "heads", "items"),
+            *("blocks", "counts", "facets", "facts", "fence", "forget", "groups", "heads", "items"),
             *("migrate", "moves", "ranges", "read_old", "watch"),
         )
     },

@@ -16,6 +16,7 @@ from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.client import storage_error
 from flowstore.backends.redis.commits import outcome_of, packed
 from flowstore.backends.redis.expiries import change, expiry_of, guard, renewal
+from flowstore.backends.redis.facts import facts
 from flowstore.backends.redis.format import PER_CALL, entry_of, history_of
 from flowstore.backends.redis.items import item_of, put_arguments, put_outcome
 from flowstore.backends.redis.listener import Listener
@@ -46,6 +47,7 @@ from flowstore.engine import (
     Section,
     Span,
     Standing,
+    StorageFacts,
     Tallied,
     Write,
 )
@@ -276,6 +278,9 @@ class RedisEngine(Engine):
 
     async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
         return await groups(self.calls, ids)
+
+    async def facts(self) -> StorageFacts:
+        return await facts(self.calls)
 
     async def namespaces(self) -> list[str]:
         return await self._namespace.all_of_them(self.calls)

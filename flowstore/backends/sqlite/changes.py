@@ -139,15 +139,15 @@ def _data_version(raw: sqlite3.Connection) -> int:
     return int(version)
 
 
-def news_of(writes_: Sequence[Write], outcomes: Sequence[Outcome]) -> dict[Change, list[str]]:
+def of_writes(writes: Sequence[Write], outcomes: Sequence[Outcome]) -> dict[Change, list[str]]:
     changes: dict[Change, list[str]] = {}
-    for write, outcome in zip(writes_, outcomes, strict=True):
+    for write, outcome in zip(writes, outcomes, strict=True):
         if outcome is APPLIED:
             changes.setdefault(Change(write.entry.status), []).append(write.entry.id)
     return changes
 
 
-def news_of_removal(rows: Iterable[Stored], now: int) -> dict[Change, list[str]]:
+def of_removals(rows: Iterable[Stored], now: int) -> dict[Change, list[str]]:
     changes: dict[Change, list[str]] = {}
     for stored in rows:
         change = Change.EXPIRED if stored.is_expired(now) else Change.DELETED

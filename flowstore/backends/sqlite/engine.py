@@ -13,8 +13,9 @@ from flowstore._trips.lanes import copy_of
 from flowstore.backends.sqlite import reads, statistics, vacuum, writes
 from flowstore.backends.sqlite.audit import audit, disordered
 from flowstore.backends.sqlite.backup import back_up
-from flowstore.backends.sqlite.changes import Changes, news_of, news_of_removal
+from flowstore.backends.sqlite.changes import Changes, of_removals, of_writes
 from flowstore.backends.sqlite.connection import Connection, snapshot, transaction, translated
+from flowstore.backends.sqlite.facts import facts
 from flowstore.backends.sqlite.format import NO_NAMESPACE, namespace_number, open_namespace
 from flowstore.backends.sqlite.statements import (
     LEFT_OUT,
@@ -30,7 +31,6 @@ from flowstore.backends.sqlite.statements import (
 )
 from flowstore.engine import (
     SWEPT_PER_WRITE,
-    UNSORTED,
     Asked,
     Audited,
     Cell,
@@ -49,6 +49,7 @@ from flowstore.engine import (
     Section,
     Span,
     Standing,
+    StorageFacts,
     Tallied,
     Write,
 )
@@ -57,7 +58,6 @@ from flowstore.errors import AccessDenied, SchemaTooNew, StorageError
 T = TypeVar("T")
 
 _OLDEST_SQLITE: Final = (3, 38, 0)
-_TRIM_EVERY: Final = 600_000_000
 _MOST_WAL_BYTES: Final = 2**24
 """What a long reader made of the WAL is given back after it."""
 
@@ -81,8 +81,7 @@ class SQLiteEngine(Engine):
         self._connections: list[Connection] = []
         self._detector: Connection | None = None
         self._changes: Changes | None = None
-        self._next_trim = -UNSORTED
-        """When statistics are looked through again for what is over."""
+        self._trimming = statistics.Trimming()
         self._ns: int
         self._refusal: SchemaTooNew | AccessDenied | None
 
@@ -130,7 +129,7 @@ class SQLiteEngine(Engine):
                 swept = self._purge(raw, "expired", now, SWEPT_PER_WRITE * len(writes_))
             # After the commit, or a waiter would read the old state; and in this hop, which no cancellation
             # can cut short.
-            self._tell(news_of(writes_, outcomes) | news_of_removal(swept, now))
+            self._tell(of_writes(writes_, outcomes) | of_removals(swept, now))
             return outcomes
 
         return await self._write(work)
@@ -161,10 +160,7 @@ class SQLiteEngine(Engine):
         return await self._read(lambda raw, ns: scan_entries(raw, ns, query, now))
 
     async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
-        def work(raw: sqlite3.Connection, ns: int) -> list[dict[str, int]]:
-            return [reads.count(raw, ns, group) for group in groups]
-
-        return await self._read(work)
+        return await self._read(lambda raw, ns: [reads.count(raw, ns, group) for group in groups])
 
     async def facets(self, prefix: str) -> list[str]:
         # Each by one search from the one before, so that it does not matter how many records have it.
@@ -223,6 +219,12 @@ class SQLiteEngine(Engine):
     async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
         return await self._read(lambda raw, ns: statistics.groups(raw, ns, ids))
 
+    async def facts(self) -> StorageFacts:
+        may_write = self._refusal is None
+        return await self._read(
+            lambda raw, _: facts(raw, self._path, self._durability, is_writable=may_write)
+        )
+
     async def namespaces(self) -> list[str]:
         def work(raw: sqlite3.Connection, _: int) -> list[str]:
             return [*{self._namespace, *(name for (name,) in raw.execute(SQL["namespaces"]).fetchall())}]
@@ -257,7 +259,7 @@ class SQLiteEngine(Engine):
                 wanted = ids if standing is None else writes.those_standing(found, ids, standing, now)
                 removed = {task_id: found[task_id] for task_id in wanted if task_id in found}
                 writes.remove(raw, self._ns, removed.values())
-            self._tell(news_of_removal(removed.values(), now))
+            self._tell(of_removals(removed.values(), now))
             gone = [None if task_id is None else removed.pop(task_id, None) for task_id in wanted]
             return [stored is not None and not stored.is_expired(now) for stored in gone]
 
@@ -269,10 +271,8 @@ class SQLiteEngine(Engine):
                 removed = self._purge(raw, "anything" if everything else "expired", now, limit)
                 if everything and len(removed) < limit:
                     writes.sweep(raw, self._ns)
-                if now >= self._next_trim:
-                    statistics.purge(raw, self._ns, now)
-            self._next_trim = now + _TRIM_EVERY
-            self._tell(news_of_removal(removed, now))
+                self._trimming.step(raw, self._ns, now)
+            self._tell(of_removals(removed, now))
             return removed
 
         removed = await self._write(work)

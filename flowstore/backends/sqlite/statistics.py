@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from math import inf
 from typing import Final
 
 from flowstore.backends.sqlite.statements import SQL
@@ -30,6 +31,7 @@ _READ: Final = {Tier.MINUTE: "minutes", Tier.HOUR: "hours"}
 _FIRST: Final = {Tier.MINUTE: "first_in_minute", Tier.HOUR: "first_in_hour"}
 _NEXT: Final = {Tier.MINUTE: "next_in_minute", Tier.HOUR: "next_in_hour"}
 _MINUTE: Final = Tier.MINUTE.length
+_TRIM_EVERY: Final = 600_000_000
 _DROP: Final = {Tier.MINUTE: "drop_minutes", Tier.HOUR: "drop_hours"}
 
 Place = tuple[str, int, str]
@@ -112,12 +114,20 @@ def groups(raw: sqlite3.Connection, ns: int, ids: Sequence[str] | None) -> list[
     return [Group._make(row) for found in rows for row in found]
 
 
-def purge(raw: sqlite3.Connection, ns: int, now: int) -> None:
-    """Drop what is over: of each series, which are few, a range from its beginning."""
-    for tier in Tier:
-        for series in _series(raw, ns, tier):
-            raw.execute(SQL[_DROP[tier]], (ns, series, now - tier.kept))
-    raw.execute(SQL["drop_groups"], (ns, now - GROUP_KEPT))
+class Trimming:
+    """Drops what is over, of each series a range from its beginning; now and then, as these may be many."""
+
+    def __init__(self) -> None:
+        self._next: float = -inf
+
+    def step(self, raw: sqlite3.Connection, ns: int, now: int) -> None:
+        if now < self._next:
+            return
+        self._next = now + _TRIM_EVERY
+        for tier in Tier:
+            for series in _series(raw, ns, tier):
+                raw.execute(SQL[_DROP[tier]], (ns, series, now - tier.kept))
+        raw.execute(SQL["drop_groups"], (ns, now - GROUP_KEPT))
 
 
 def _series(raw: sqlite3.Connection, ns: int, tier: Tier) -> Iterator[str]:

@@ -21,6 +21,7 @@ from flowstore.testing.contract.everyday import EverydayContract
 from flowstore.testing.contract.evolving import EvolvingContract
 from flowstore.testing.contract.expiring import ExpireContract, ExpiringContract, PurgingContract
 from flowstore.testing.contract.faceting import FacetingContract
+from flowstore.testing.contract.facts import FactsContract
 from flowstore.testing.contract.failing import ErrorsContract
 from flowstore.testing.contract.families import FamilyContract
 from flowstore.testing.contract.family_removal import FamilyRemovalContract
@@ -122,6 +123,7 @@ class BackendContract(
     ObservingContract,
     LogContract,
     PingContract,
+    FactsContract,
     EndingContract,
     MisuseContract,
     LoopsContract,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowstore.testing.engine_contract.counting import CountingContract, FacetsContract
 from flowstore.testing.engine_contract.dropping import DroppingContract
 from flowstore.testing.engine_contract.expiring import ExpiryContract
+from flowstore.testing.engine_contract.facts import StorageFactsContract
 from flowstore.testing.engine_contract.hinting import WatchingContract
 from flowstore.testing.engine_contract.histories import HistoryContract, TimelineContract
 from flowstore.testing.engine_contract.keeping import BelongingContract, ItemsContract, PuttingContract
@@ -39,6 +40,7 @@ class EngineContract(
     WatchingContract,
     SharingContract,
     NamespacesContract,
+    StorageFactsContract,
     AbandonContract,
 ):
     """What every engine promises. Override the fixture ``make_engine``, and if need be ``is_shared``."""

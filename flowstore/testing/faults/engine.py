@@ -24,6 +24,7 @@ from flowstore.engine import (
     Report,
     Span,
     Standing,
+    StorageFacts,
     Write,
 )
 from flowstore.errors import (
@@ -201,3 +202,6 @@ class EngineFaults(UnreliableHints):
 
     async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
         return await self._call("audit", lambda: self.inner.audit(prefix, after, limit, repair=repair))
+
+    async def facts(self) -> StorageFacts:
+        return await self._call("facts", self.inner.facts)
