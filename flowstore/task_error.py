@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Self, cast
 
 from pydantic import AfterValidator, FailFast, Field, Strict, model_validator
 
+from flowstore._errors.fingerprints import fingerprint
 from flowstore._errors.raised import (
     MAX_ERROR_ARGS,
     MAX_NOTES,
@@ -102,6 +103,11 @@ class TaskError(Record):
     exceptions_left_out: Annotated[int, Strict(), Field(ge=0, le=_MOST)] = 0
     cause: TaskError | None = None
     is_cut: Annotated[bool, Strict()] = False
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that all errors of its group have: see ``backend.errors``."""
+        return fingerprint(self)
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from flowstore import InMemoryBackend, TaskResult, TaskStatus
-from flowstore.testing.contract import BackendContract, MakeBackend
+from flowstore.testing.contract import BackendContract, ErrorGroupsContract, MakeBackend, StatisticsContract
 from tests.support.limits import Limits
 
 
-class TestMemory(BackendContract, Limits):
+class TestMemory(BackendContract, StatisticsContract, ErrorGroupsContract, Limits):
     @pytest.fixture
     def make_backend(self) -> MakeBackend:
         return InMemoryBackend

@@ -28,7 +28,13 @@ from flowstore import (
 from flowstore.backends.redis import listener as redis_listener
 from flowstore.backends.redis.driver import OWN_NAME
 from flowstore.testing import ManualClock
-from flowstore.testing.contract import BackendContract, MakeBackend, SharedTripsContract
+from flowstore.testing.contract import (
+    BackendContract,
+    ErrorGroupsContract,
+    MakeBackend,
+    SharedTripsContract,
+    StatisticsContract,
+)
 from flowstore.testing.insides import core_of, engine_of
 from flowstore.testing.support import EFFORT, IS_STRESS, START, failed, seen, waiting
 from flowstore.times import to_micros
@@ -49,7 +55,7 @@ class OnRedis:
         return make
 
 
-class TestRedis(OnRedis, BackendContract, SharedTripsContract):
+class TestRedis(OnRedis, BackendContract, StatisticsContract, ErrorGroupsContract, SharedTripsContract):
     """The contract: each test on one kind of server, as its name decides, and in the session stress on each.
 
     The contract of engines and that of runs are held on each kind every time.

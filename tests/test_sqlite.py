@@ -24,7 +24,13 @@ from flowstore import (
 from flowstore.backends.sqlite.statements import value_of
 from flowstore.engine import ANY_STAGE, APPLIED, Write
 from flowstore.testing import ManualClock
-from flowstore.testing.contract import BackendContract, MakeBackend, SharedTripsContract
+from flowstore.testing.contract import (
+    BackendContract,
+    ErrorGroupsContract,
+    MakeBackend,
+    SharedTripsContract,
+    StatisticsContract,
+)
 from flowstore.testing.insides import storage_of
 from flowstore.testing.support import failed, seen, waiting
 from tests.support.following import cancel_elsewhere, follow
@@ -34,7 +40,7 @@ from tests.test_sqlite_outages import look
 FAILED = 4
 
 
-class TestSQLite(BackendContract, SharedTripsContract, Limits):
+class TestSQLite(BackendContract, StatisticsContract, ErrorGroupsContract, SharedTripsContract, Limits):
     @pytest.fixture
     def make_backend(self, tmp_path: Path) -> MakeBackend:
         numbers = itertools.count()

@@ -138,7 +138,7 @@ class Errors:
         """By the id of a group, how many failures of each task name there were since ``after``."""
         tier = Tier.MINUTE if after >= now - _BY_MINUTES else Tier.HOUR
         start = tier.start(after)
-        end = tier.start(max(now, *(group.last_at for group in groups))) + tier.length
+        end = tier.start(max([now, *(group.last_at for group in groups)])) + tier.length
         asked = [Tallied(tier, OF_GROUP + group.id, start, end, end - start) for group in groups]
         async with self._core.life:
             found = await self._core.engine.tallies(asked)
