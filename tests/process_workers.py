@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
+from itertools import count
 from typing import Any
 
 import flowstore
@@ -64,6 +65,30 @@ async def retain_all(url: str, most: int) -> None:
             print("busy", flush=True)
 
 
+async def fail_and_finish(url: str, first: int) -> None:
+    """Take many tasks through all states, many at once, until somebody kills the process."""
+    errors = (TimeoutError(f"no answer after {first} s"), ValueError("empty"))
+    async with flowstore.connect(url) as backend:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        print("begun", flush=True)
+        numbers = count(first)
+
+        async def work() -> None:
+            for n in numbers:
+                task = TaskResult.pending(f"t{n % 1_000}", task_name=f"n{n % 7}", retries=n // 1_000 % 50)
+                await backend.store(task.task_id, task)
+                await backend.store(task.task_id, TaskResult.running(task))
+                if n % 3 == 0:
+                    await backend.store(task.task_id, TaskResult.retrying(task, errors[n % 2]))
+                elif n % 3 == 1:
+                    await backend.store(task.task_id, TaskResult.failed(task, errors[n % 2]))
+                else:
+                    await backend.store(task.task_id, TaskResult.success(task, n))
+
+        await asyncio.gather(*(work() for _ in range(20)))
+
+
 if __name__ == "__main__":
     _, job, url, *numbers = sys.argv
     jobs: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
@@ -72,5 +97,6 @@ if __name__ == "__main__":
         "finish": finish,
         "retain": retain,
         "retain-all": retain_all,
+        "fail-and-finish": fail_and_finish,
     }
     asyncio.run(jobs[job](url, *map(int, numbers)))
