@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from flowstore._core.core import STEP, Core
 from flowstore._core.filters import Filters, Selection, where_of
@@ -27,6 +27,7 @@ from flowstore._values.arguments import (
     check_status,
     check_statuses,
 )
+from flowstore._values.cursors import START, Place
 from flowstore._values.facets import ANYWHERE, FINISH, Where, groups_of
 from flowstore.engine import EVERYTHING, UNSORTED, Entry, Position, Query, sort_key
 from flowstore.errors import CorruptRecord, UnreadableRecord, UnreadableRecords
@@ -244,25 +245,63 @@ async def ids(steps: AsyncIterator[list[Entry]]) -> AsyncGenerator[str, None]:
             yield entry.id
 
 
+class _Stretch(NamedTuple):
+    """Entries of a listing that follow one another, and whether there are others on either side."""
+
+    entries: list[Entry]
+    has_before: bool
+    has_behind: bool
+
+
 async def page(core: Core, listing: Listing, limit: int, cursor: str | None, view: View = WHOLE) -> Page:
-    """``limit`` records of ``listing``. One more is read, only to know whether it goes on."""
+    """``limit`` records of ``listing``, from its start or from where ``cursor`` says."""
     check_int("limit", limit, 1, MAX_PAGE)
-    listing = replace(listing, limit=limit + 1, max_body=view.max_body)
+    listing = replace(listing, max_body=view.max_body)
     bound_to = (
         *(core.namespace, listing.statuses, listing.where, listing.newest_first),
         *(listing.is_by_finish, listing.within),
     )
-    if cursor is not None:
-        listing = replace(listing, after=cursors.decode(cursor, *bound_to))
+    place = START if cursor is None else cursors.decode_place(cursor, *bound_to)
     async with core.life:
-        entries = await step(core, listing)
+        entries, has_before, has_behind = await _stretch(core, listing, limit, place)
     reading = Reading(partial(view.decoded, core), most_errors=limit)
-    has_more = len(entries) > limit
+    first, last = (listing.place(entries[0]), listing.place(entries[-1])) if entries else (None, None)
     return Page(
-        items=reading.decoded(entries[:limit]),
-        next_cursor=cursors.encode(behind(entries[limit - 1], listing), *bound_to) if has_more else None,
+        items=reading.decoded(entries),
+        next_cursor=cursors.encode(last, *bound_to) if has_behind else None,
+        prev_cursor=cursors.encode(first, *bound_to, is_backwards=True) if has_before else None,
         unreadable=reading.unreadable,
     )
+
+
+async def _stretch(core: Core, listing: Listing, limit: int, place: Place) -> _Stretch:
+    """One entry more than ``limit`` is read to know whether there are others ahead, and one the other way.
+
+    What has an entry at its back is never empty: where everything before a page has gone meanwhile, the
+    start of the listing takes its place.
+    """
+    ahead = replace(listing, limit=limit + 1, after=place.position)
+    if place.is_backwards:
+        back = _reversed(ahead)
+        if entries := await step(core, back):
+            has_before, entries = len(entries) > limit, entries[:limit]
+            behind(entries[-1], back)
+            rest = replace(listing, limit=1, after=listing.place(entries[0]), with_body=False)
+            return _Stretch(entries[::-1], has_before, bool(await step(core, rest)))
+        ahead = replace(ahead, after=None)
+    entries = await step(core, ahead)
+    has_behind, entries = len(entries) > limit, entries[:limit]
+    if entries:
+        behind(entries[-1], ahead)
+    if ahead.after is None:
+        return _Stretch(entries, has_before=False, has_behind=has_behind)
+    end = listing.place(entries[0]) if entries else None  # None: all there is comes before
+    before = replace(_reversed(listing), limit=1, after=end, with_body=False)
+    return _Stretch(entries, bool(await step(core, before)), has_behind)
+
+
+def _reversed(listing: Listing) -> Listing:
+    return replace(listing, newest_first=not listing.newest_first)
 
 
 async def list_by_status(

@@ -1849,11 +1849,13 @@ class ResultBackend(Store):
         """One page of the records in ``statuses`` (None: any) that are in the ``selection`` (see Selection).
 
         The order is that of ``list_by_status``, or its exact reverse. ``limit`` is 1 to 10,000. ``cursor`` is
-        the ``next_cursor`` of the page before, None for the first page; it is bound to all that selects and
-        orders, and raises InvalidCursor elsewhere. This is keyset pagination: a record that keeps its status
-        and the time it is listed by during the walk is on exactly one page. With ``load_result=False`` the
-        result, args and kwargs of the items are NOT_LOADED. One that cannot be read is in ``unreadable``, and
-        so is one whose result is not of the type ``as_``. ``as_``, ``max_value``: see ``get``.
+        the ``next_cursor`` of the page before, or the ``prev_cursor`` of the page behind, and None for the
+        first page; it is bound to all that selects and orders, and raises InvalidCursor elsewhere. This is
+        keyset pagination: a record that keeps its status and the time it is listed by during the walk is on
+        exactly one page, in either direction. The page before has ``limit`` records as well, in the same
+        order, and fewer only at the start of the listing. With ``load_result=False`` the result, args and
+        kwargs of the items are NOT_LOADED. One that cannot be read is in ``unreadable``, and so is one whose
+        result is not of the type ``as_``. ``as_``, ``max_value``: see ``get``.
         """
         call = self._its.page(
             statuses,

@@ -43,6 +43,7 @@ from flowstore.testing.contract.misuse import MisuseContract
 from flowstore.testing.contract.moving import LoopsContract
 from flowstore.testing.contract.observing import ObservingContract
 from flowstore.testing.contract.outages import OutageContract
+from flowstore.testing.contract.paging import PagingContract
 from flowstore.testing.contract.pinging import PingContract
 from flowstore.testing.contract.reader_types import ReaderTypesContract
 from flowstore.testing.contract.redacting import RedactingContract
@@ -83,6 +84,7 @@ class BackendContract(
     FamilyRemovalContract,
     FilterContract,
     FinishingContract,
+    PagingContract,
     WorkflowContract,
     TrackContract,
     TakeContract,
