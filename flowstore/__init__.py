@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from flowstore._core.attempts import TrackOptions
+from flowstore._core.counting import Counts
 from flowstore._core.filters import Filters, Selection
 from flowstore._core.options import BackendOptions
 from flowstore._core.policies import (
@@ -85,6 +86,7 @@ from flowstore.features import (
     Copied,
     DataEntry,
     Exported,
+    FacetValue,
     Finding,
     ImportConflict,
     Imported,
@@ -149,6 +151,7 @@ __all__ = [
     "Copied",
     "CorruptRecord",
     "CorruptStore",
+    "Counts",
     "DamagedEntry",
     "DataEntry",
     "DatasetInfo",
@@ -162,6 +165,7 @@ __all__ = [
     "Evaluation",
     "Excerpt",
     "Exported",
+    "FacetValue",
     "FamilyConflict",
     "Filters",
     "Finding",

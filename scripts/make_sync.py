@@ -22,8 +22,17 @@ WIDTH: Final = 110
 
 TARGETS: Final = {
     "sync/generated.py": [
-        *("AppData", "App", "Archive", "Checkpoints", "Data", "Families", "History", "Integrity"),
-        *("Retention", "Workers", "Workflows", "TrackedTask", "RunningWorker", "RunningRun", "Datasets"),
+        *("AppData", "App", "Archive", "Checkpoints", "Data", "Facets", "Families", "History"),
+        *(
+            "Integrity",
+            "Retention",
+            "Workers",
+            "Workflows",
+            "TrackedTask",
+            "RunningWorker",
+            "RunningRun",
+            "Datasets",
+        ),
         *("RunsRetention", "RunsArchive", "Runs", "BaseResultBackend"),
     ],
     "typed/generated.py": ["AsyncResultsManager"],
@@ -35,6 +44,7 @@ CLASSES: Final = {
     "Archive": "features/archive.py",
     "Checkpoints": "features/checkpoints.py",
     "Data": "features/data.py",
+    "Facets": "features/facets.py",
     "Families": "features/families.py",
     "History": "features/history.py",
     "Retention": "features/retention.py",

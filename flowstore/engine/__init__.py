@@ -10,9 +10,11 @@ from flowstore.engine.rows import (
     BY_FINISH,
     EVERYTHING,
     FINAL,
+    NO_LIMIT,
     STATUSES,
     SWEPT_PER_WRITE,
     UNSORTED,
+    Counted,
     Entry,
     Logged,
     Outcome,
@@ -23,6 +25,7 @@ from flowstore.engine.rows import (
     Standing,
     Verdict,
     Write,
+    every,
     sort_key,
 )
 from flowstore.engine.verbs import ANY_ID, Change, Engine, Hints
@@ -36,6 +39,7 @@ __all__ = [
     "EVERYTHING",
     "FINAL",
     "NAMESPACE",
+    "NO_LIMIT",
     "OWNED",
     "STATUSES",
     "SWEPT_PER_WRITE",
@@ -45,6 +49,7 @@ __all__ = [
     "Audited",
     "AuditedRecord",
     "Change",
+    "Counted",
     "Engine",
     "EngineWrapper",
     "Entry",
@@ -68,6 +73,7 @@ __all__ = [
     "Standing",
     "Verdict",
     "Write",
+    "every",
     "let_go",
     "sort_key",
 ]

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any, Generic, Literal, Unpack, overload
 
 from flowstore._core.attempts import TrackOptions
-from flowstore._core.filters import Filters, Selection
+from flowstore._core.counting import Counts
+from flowstore._core.filters import Selection
 from flowstore._core.findings import Finding, Verification
 from flowstore._core.policies import RetentionOutcome, RetentionPlan, RetentionPolicy
 from flowstore._core.removing import PURGE_STEP
@@ -30,6 +31,8 @@ from flowstore.features.checkpoints import Checkpoints as AsyncCheckpoints
 from flowstore.features.data import AppData as AsyncAppData
 from flowstore.features.data import Data as AsyncData
 from flowstore.features.data import DataEntry
+from flowstore.features.facets import Facets as AsyncFacets
+from flowstore.features.facets import FacetValue
 from flowstore.features.families import Families as AsyncFamilies
 from flowstore.features.history import Events
 from flowstore.features.history import History as AsyncHistory
@@ -348,6 +351,37 @@ class Data(Face[AsyncData]):
     def delete(self, task_id: str, key: str) -> bool:
         """Remove the value; False if there was no such key or no such task. Its version starts again at 1."""
         call = self._its.delete(task_id, key)
+        return self._run(call)
+
+
+class Facets(Face[AsyncFacets]):
+    """The values that the filters of listings can have: ``backend.facets``. For suggestions and side bars.
+
+    All methods take the same. They return the first ``limit`` values that begin with ``prefix``, by code
+    point; ``after``: of those behind that one, so that the last value of a call leads to the next call. Of
+    each at most ``at_most`` tasks are counted, the newest. A value whose tasks have all expired may be among
+    them until the next purge step. The cost grows neither with the number of values nor with that of tasks.
+    """
+
+    def names(
+        self, prefix: str = "", *, limit: int = 20, after: str | None = None, at_most: int = 1_000
+    ) -> list[FacetValue]:
+        """The names of tasks, with a parent or without."""
+        call = self._its.names(prefix, limit=limit, after=after, at_most=at_most)
+        return self._run(call)
+
+    def labels(
+        self, prefix: str = "", *, limit: int = 20, after: str | None = None, at_most: int = 1_000
+    ) -> list[FacetValue]:
+        """The labels of tasks."""
+        call = self._its.labels(prefix, limit=limit, after=after, at_most=at_most)
+        return self._run(call)
+
+    def workers(
+        self, prefix: str = "", *, limit: int = 20, after: str | None = None, at_most: int = 1_000
+    ) -> list[FacetValue]:
+        """The workers that have run tasks, registered or not: the ``worker_id`` of results."""
+        call = self._its.workers(prefix, limit=limit, after=after, at_most=at_most)
         return self._run(call)
 
 
@@ -1457,6 +1491,7 @@ class ResultBackend(Store):
         self.checkpoints = Checkpoints(self._link, lambda backend: backend.checkpoints)
         self.history = History(self._link, lambda backend: backend.history)
         self.families = Families(self._link, lambda backend: backend.families)
+        self.facets = Facets(self._link, lambda backend: backend.facets)
         self.workflows = Workflows(self._link, lambda backend: backend.workflows)
         self.integrity = Integrity(self._link, lambda backend: backend.integrity)
         self.workers = Workers(self._link, lambda backend: backend.workers)
@@ -1908,14 +1943,19 @@ class ResultBackend(Store):
         items = self._its.iter_ids(statuses, batch_size=batch_size, newest_first=newest_first, **selection)
         return self._walk(items)
 
-    def count_by_status(self, **filters: Unpack[Filters]) -> dict[TaskStatus, int]:
-        """How many records there are in each status, among those that satisfy all ``filters`` (see Filters).
+    def count_by_status(
+        self, statuses: Statuses = None, *, at_most: int | None = None, **selection: Unpack[Selection]
+    ) -> Counts:
+        """The number of records in the ``selection`` (see Selection), for each of ``statuses`` (None: any).
 
-        The cost does not grow with the number of records; but it does with those that the filter finds, on
-        SQLite, and everywhere with several filters, as then the records of the first are read. Expired
-        records may be counted until the next purge step removes them.
+        Of all records, that costs the same however many there are. With a filter or bounds in time it grows
+        with what they find, on SQLite, and with several filters everywhere, as what the first one finds is
+        tested for the others. ``at_most`` bounds it: only so many are looked at, the newest first as ``page``
+        lists them by the first of the filters, and the root of a ``root_id``. If there are others,
+        ``is_exact`` of the answer is False: at least so many there are. Without filters and bounds it is
+        always exact. Expired records may be counted until the next purge step removes them.
         """
-        call = self._its.count_by_status(**filters)
+        call = self._its.count_by_status(statuses, at_most=at_most, **selection)
         return self._run(call)
 
     def set_progress(

@@ -27,6 +27,7 @@ from flowstore.engine import (
     Asked,
     Audited,
     Change,
+    Counted,
     Engine,
     Entry,
     Expiry,
@@ -119,11 +120,11 @@ class MemoryEngine(Engine):
         most = query.max_body if query.with_body else None
         return [shortened(entry, most) for entry in live]
 
-    async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
-        return list(map(self._listings.count, groups))
+    async def count(self, queries: Sequence[Query]) -> list[Counted]:
+        return list(map(self._listings.count, queries))
 
-    async def facets(self, prefix: str) -> list[str]:
-        return list(self._listings.facets(prefix))
+    async def facets(self, prefix: str, limit: int | None = None, after: str | None = None) -> list[str]:
+        return self._listings.facets(prefix, limit, after)
 
     async def remove(
         self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None

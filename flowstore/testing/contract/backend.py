@@ -11,6 +11,7 @@ from flowstore.testing.contract.cancelling import CancelContract
 from flowstore.testing.contract.checking import CheckingContract
 from flowstore.testing.contract.checkpoints import CheckpointsContract
 from flowstore.testing.contract.compressing import CompressionContract
+from flowstore.testing.contract.counting import CountsContract, FacetValuesContract
 from flowstore.testing.contract.creating import OrStoreContract
 from flowstore.testing.contract.crews import CrewContract
 from flowstore.testing.contract.crowds import CrowdsContract
@@ -52,6 +53,7 @@ from flowstore.testing.contract.registering_types import RegisterTypesContract
 from flowstore.testing.contract.retaining import RetentionContract
 from flowstore.testing.contract.retaining_alone import RetentionRacesContract
 from flowstore.testing.contract.roundtrips import ValuesContract
+from flowstore.testing.contract.selecting import SelectingContract
 from flowstore.testing.contract.sharing import ConcurrencyContract
 from flowstore.testing.contract.storing import StoringContract
 from flowstore.testing.contract.subclasses import SubclassContract
@@ -85,6 +87,9 @@ class BackendContract(
     FilterContract,
     FinishingContract,
     PagingContract,
+    SelectingContract,
+    CountsContract,
+    FacetValuesContract,
     WorkflowContract,
     TrackContract,
     TakeContract,
