@@ -16,7 +16,7 @@ from flowstore.backends.redis.format import OFFSET, PER_CALL, position_of, sort_
 from flowstore.engine import BY_FINISH, NO_LIMIT, STATUSES, Counted, Position, Query
 
 _LOOKED_AT_PER_CALL = 4_000
-"""Entries, by one script: about 4 ms, in which the server does nothing else."""
+"""Entries, by one script: a few milliseconds, in which the server does nothing else."""
 
 Argument = str | bytes | int
 

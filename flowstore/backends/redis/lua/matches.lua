@@ -6,51 +6,47 @@
 -- is read, and nothing else of it.
 local call, sub = redis.call, string.sub
 local left, fixed, is_by_finish, at = tonumber(ARGV[1]), ARGV[2], ARGV[3] == '1', 5
-local groups, needs_header = {}, fixed ~= ''
-for number = 1, tonumber(ARGV[4]) do
+local alike, crossed = {}, {}  -- groups whose entries have the same time in them, and the others
+for _ = 1, tonumber(ARGV[4]) do
     local size, group = tonumber(ARGV[at]), {}
-    for place = 1, size do
-        local facet = ARGV[at + place]
-        group[place] = {name = facet, is_crossed = (string.byte(facet) == 126) ~= is_by_finish}
-        needs_header = needs_header or group[place].is_crossed
-    end
-    groups[number], at = group, at + size + 1
+    for place = 1, size do group[place] = ARGV[at + place] end
+    local groups = (string.byte(group[1]) == 126) == is_by_finish and alike or crossed
+    groups[#groups + 1], at = group, at + size + 1
 end
 
--- What the header of each record says: the entry with its other time, and whether it passes. See format.py.
-local function crossed(entries)
-    local others, passes = {}, {}
-    for place, entry in ipairs(entries) do
+-- Those of the entries that are in one of the indexes, which are asked for what the one before does not have.
+local function found_in(index, group, entries)
+    local found = {}
+    for _, facet in ipairs(group) do
+        if #entries == 0 then break end
+        local scores, others = call('ZMSCORE', index .. facet, unpack(entries)), {}
+        for place, entry in ipairs(entries) do
+            if scores[place] then found[#found + 1] = entry else others[#others + 1] = entry end
+        end
+        entries = others
+    end
+    return found
+end
+
+-- By the header of each record, see format.py: its entry with the other time, if its fixed facets are as asked for.
+local function with_other_time(entries)
+    local others = {}
+    for _, entry in ipairs(entries) do
         local id = sub(entry, 9)
         local value = redis.pcall('GETRANGE', KEYS[1] .. 'r:' .. id, '0', '99')
-        local is_record = type(value) == 'string' and #value == 100 and string.byte(value) == 51
-        others[place] = (is_record and sub(value, is_by_finish and 27 or 35, is_by_finish and 34 or 42) or '') .. id
-        passes[place] = is_record and (fixed == '' or (fixed == '1') == (struct.unpack('>I4', value, 53) > 0))
+        if type(value) == 'string' and #value == 100 and string.byte(value) == 51 and
+            (fixed == '' or (fixed == '1') == (struct.unpack('>I4', value, 53) > 0)) then
+            others[#others + 1] = (is_by_finish and sub(value, 27, 34) or sub(value, 35, 42)) .. id
+        end
     end
-    return others, passes
+    return others
 end
 
 local function matching(index, entries)
-    local others, passes = nil, {}
-    if needs_header then others, passes = crossed(entries) end
-    local count, scores = 0, {}
-    for number, group in ipairs(groups) do
-        scores[number] = {}
-        for place, facet in ipairs(group) do
-            local asked = facet.is_crossed and others or entries
-            scores[number][place] = call('ZMSCORE', index .. facet.name, unpack(asked))
-        end
-    end
-    for place = 1, #entries do
-        local is_match = passes[place] ~= false
-        for number = 1, #groups do
-            local has_one = false
-            for _, found in ipairs(scores[number]) do has_one = has_one or found[place] end
-            is_match = is_match and has_one
-        end
-        if is_match then count = count + 1 end
-    end
-    return count
+    for _, group in ipairs(alike) do entries = found_in(index, group, entries) end
+    if fixed ~= '' or #crossed > 0 then entries = with_other_time(entries) end
+    for _, group in ipairs(crossed) do entries = found_in(index, group, entries) end
+    return #entries
 end
 
 local counts, last = {}, ''
