@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
@@ -158,3 +159,12 @@ async def test_facet_values(backend: BaseResultBackend, client: Any) -> None:
         assert calls["zrangebylex"] == trips - 1, name
         assert calls["exists"] <= 21, name
         assert sent < 12_000, name
+
+
+async def test_counts_share_trips(backend: BaseResultBackend, client: Any) -> None:
+    """Those of different filters as well: thirty at once take as many round trips as three in a row."""
+    wanted: list[dict[str, Any]] = [{"label": str(n % 3), "since": from_micros(NOW + n)} for n in range(30)]
+    counts = [backend.count_by_status(**each, at_most=CAP) for each in wanted]
+    found, calls, _ = await spent(client, asyncio.gather(*counts))
+    assert [each.total for each in found] == [8_000] * 3 + [8_000 - (n % 3 == 0) for n in range(3, 30)]
+    assert calls["evalsha"] <= 3

@@ -283,21 +283,21 @@ async def page(core: Core, listing: Listing, limit: int, cursor: str | None, vie
 async def _stretch(core: Core, listing: Listing, limit: int, place: Place) -> _Stretch:
     """One entry more than ``limit`` is read to know whether there are others ahead, and one the other way.
 
-    What has an entry at its back is never empty: where everything before a page has gone meanwhile, the
-    start of the listing takes its place.
+    Where everything before a page has gone meanwhile, the start of the listing is the page before it.
     """
     ahead = replace(listing, limit=limit + 1, after=place.position)
     if place.is_backwards:
         back = _reversed(ahead)
         if entries := await step(core, back):
             has_before, entries = len(entries) > limit, entries[:limit]
-            behind(entries[-1], back)
+            if has_before:
+                behind(entries[-1], back)
             rest = replace(listing, limit=1, after=listing.place(entries[0]), with_body=False)
             return _Stretch(entries[::-1], has_before, bool(await step(core, rest)))
         ahead = replace(ahead, after=None)
     entries = await step(core, ahead)
     has_behind, entries = len(entries) > limit, entries[:limit]
-    if entries:
+    if has_behind:
         behind(entries[-1], ahead)
     if ahead.after is None:
         return _Stretch(entries, has_before=False, has_behind=has_behind)
