@@ -325,6 +325,12 @@ CASES: Final[dict[str, Case]] = {
         for name, wanted in (FILTERS | SMALL).items()
         if name != "status"
     },
+    "count_by_status, capped": Case(
+        lambda f, _: f.backend.count_by_status(worker_id="w0", name="fetch", at_most=100)
+    ),
+    "facets.names": Case(lambda f, _: f.backend.facets.names("f", at_most=20)),
+    "facets.labels": Case(lambda f, _: f.backend.facets.labels("a", at_most=20)),
+    "facets.workers": Case(lambda f, _: f.backend.facets.workers("w", at_most=20)),
     "history.of": Case(lambda f, _: f.backend.history.of(ROOT)),
     "history.record": Case(lambda f, ids: f.backend.history.record(ids[0], "seen", {"by": "me"}), stored),
     "history.iter, 100": Case(lambda f, _: first(f.backend.history.iter(), 100)),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowstore._core.advice import StorageWarning
 from flowstore._core.attempts import TrackOptions
+from flowstore._core.counting import Counts
 from flowstore._core.facts import Facts, OldestTask
 from flowstore._core.filters import Filters, Selection
 from flowstore._core.grouping import ErrorGroup, ErrorState
@@ -89,6 +90,7 @@ from flowstore.features import (
     Copied,
     DataEntry,
     Exported,
+    FacetValue,
     Finding,
     ImportConflict,
     Imported,
@@ -155,6 +157,7 @@ __all__ = [
     "Copied",
     "CorruptRecord",
     "CorruptStore",
+    "Counts",
     "DamagedEntry",
     "DataEntry",
     "DatasetInfo",
@@ -171,6 +174,7 @@ __all__ = [
     "Evaluation",
     "Excerpt",
     "Exported",
+    "FacetValue",
     "Facts",
     "FamilyConflict",
     "Filters",

@@ -25,8 +25,9 @@ from flowstore._core import (
 )
 from flowstore._core.attempts import TrackOptions
 from flowstore._core.core import Core
+from flowstore._core.counting import Counts, count
 from flowstore._core.facts import Facts, facts
-from flowstore._core.filters import Filters, Selection
+from flowstore._core.filters import Selection
 from flowstore._core.listing import selected
 from flowstore._core.options import BackendOptions
 from flowstore._core.removing import PURGE_STEP
@@ -42,6 +43,7 @@ from flowstore.features.archive import Archive
 from flowstore.features.checkpoints import Checkpoints
 from flowstore.features.data import Data
 from flowstore.features.errors import Errors
+from flowstore.features.facets import Facets
 from flowstore.features.families import Families
 from flowstore.features.history import History
 from flowstore.features.integrity import Integrity
@@ -78,6 +80,7 @@ class BaseResultBackend:
         self.checkpoints = Checkpoints(self._core)
         self.history = History(self._core)
         self.families = Families(self._core)
+        self.facets = Facets(self._core)
         self.workflows = Workflows(self._core)
         self.integrity = Integrity(self._core)
         self.stats = Statistics(self._core)
@@ -478,11 +481,13 @@ class BaseResultBackend:
         """One page of the records in ``statuses`` (None: any) that are in the ``selection`` (see Selection).
 
         The order is that of ``list_by_status``, or its exact reverse. ``limit`` is 1 to 10,000. ``cursor`` is
-        the ``next_cursor`` of the page before, None for the first page; it is bound to all that selects and
-        orders, and raises InvalidCursor elsewhere. This is keyset pagination: a record that keeps its status
-        and the time it is listed by during the walk is on exactly one page. With ``load_result=False`` the
-        result, args and kwargs of the items are NOT_LOADED. One that cannot be read is in ``unreadable``, and
-        so is one whose result is not of the type ``as_``. ``as_``, ``max_value``: see ``get``.
+        the ``next_cursor`` of the page before, or the ``prev_cursor`` of the page behind, and None for the
+        first page; it is bound to all that selects and orders, and raises InvalidCursor elsewhere. This is
+        keyset pagination: a record that keeps its status and the time it is listed by during the walk is on
+        exactly one page, in either direction. The page before has ``limit`` records as well, in the same
+        order, and fewer only at the start of the listing. With ``load_result=False`` the result, args and
+        kwargs of the items are NOT_LOADED. One that cannot be read is in ``unreadable``, and so is one whose
+        result is not of the type ``as_``. ``as_``, ``max_value``: see ``get``.
         """
         view = view_of(as_, load_result, max_value)
         wanted = selected(self._core, statuses, selection, 0, newest_first, load_result)
@@ -522,14 +527,19 @@ class BaseResultBackend:
         wanted = selected(self._core, statuses, selection, batch_size, newest_first, load_result=False)
         return listing.ids(listing.walk(self._core, wanted))
 
-    async def count_by_status(self, **filters: Unpack[Filters]) -> dict[TaskStatus, int]:
-        """How many records there are in each status, among those that satisfy all ``filters`` (see Filters).
+    async def count_by_status(
+        self, statuses: Statuses = None, *, at_most: int | None = None, **selection: Unpack[Selection]
+    ) -> Counts:
+        """The number of records in the ``selection`` (see Selection), for each of ``statuses`` (None: any).
 
-        The cost does not grow with the number of records; but it does with those that the filter finds, on
-        SQLite, and everywhere with several filters, as then the records of the first are read. Expired
-        records may be counted until the next purge step removes them.
+        Of all records, that costs the same however many there are. With a filter or bounds in time it grows
+        with what they find, on SQLite, and with several filters everywhere, as what the first one finds is
+        tested for the others. ``at_most`` bounds it: only so many are looked at, the newest first as ``page``
+        lists them by the first of the filters, and the root of a ``root_id``. If there are others,
+        ``is_exact`` of the answer is False: at least so many there are. Without filters and bounds it is
+        always exact. Expired records may be counted until the next purge step removes them.
         """
-        return await listing.count(self._core, filters)
+        return await count(self._core, statuses, selection, at_most)
 
     async def set_progress(
         self,

@@ -314,13 +314,15 @@ class Unreadable(Tabular, Record):
 
 
 class Page(Tabular, Record, Generic[T]):
-    """One page of a listing, in order. ``next_cursor`` is None at the end, and only there.
+    """One page of a listing, in order.
 
+    ``next_cursor`` is None at the end, and only there; ``prev_cursor`` at the start, and only there.
     ``unreadable``: the records that belong on this page but cannot be read.
     """
 
     items: list[TaskResult[T]]
     next_cursor: str | None
+    prev_cursor: str | None = None
     unreadable: list[Unreadable] = Field(default_factory=list)
 
 

@@ -22,9 +22,9 @@ WIDTH: Final = 110
 
 TARGETS: Final = {
     "sync/generated.py": [
-        *("AppData", "App", "Archive", "Checkpoints", "Data", "Errors", "Families", "History"),
-        *("Integrity", "Statistics"),
-        *("Retention", "Workers", "Workflows", "TrackedTask", "RunningWorker", "RunningRun", "Datasets"),
+        *("AppData", "App", "Archive", "Checkpoints", "Data", "Errors", "Facets", "Families"),
+        *("History", "Integrity", "Retention", "Statistics", "Workers", "Workflows"),
+        *("TrackedTask", "RunningWorker", "RunningRun", "Datasets"),
         *("RunsRetention", "RunsArchive", "Runs", "BaseResultBackend"),
     ],
     "typed/generated.py": ["AsyncResultsManager"],
@@ -37,6 +37,7 @@ CLASSES: Final = {
     "Checkpoints": "features/checkpoints.py",
     "Data": "features/data.py",
     "Errors": "features/errors.py",
+    "Facets": "features/facets.py",
     "Families": "features/families.py",
     "History": "features/history.py",
     "Retention": "features/retention.py",

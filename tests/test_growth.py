@@ -137,10 +137,10 @@ async def test_on_sqlite(tmp_path: Path) -> None:
 
 
 async def test_on_redis(redis_url: str, client: Any) -> None:
-    """Nothing grows, but for counting by several filters."""
+    """Nothing grows; counting by several filters does within commands, which are not more for that."""
     async with RedisBackend(redis_url, namespace="few") as few, RedisBackend(redis_url) as many:
         measure = commands_and_bytes(client)
-        assert await grown(few, many, measure, measure) == SEVERAL
+        assert await grown(few, many, measure, measure) == SEVERAL - {"count_by_status, worker_id and name"}
 
 
 def test_all_calls_are_there() -> None:

@@ -101,16 +101,17 @@ async def test_pages_and_counts_touch_what_they_return(redis_url: str, client: A
             failed(f"t{n:06}", n) if n % 10 == 0 else TaskResult.success(f"t{n:06}", n)
             for n in range(10 * failures)
         )
-        await backend.page(limit=1)
+        await backend.page(limit=1, load_result=False)  # loads the scripts
         await backend.count_by_status()
         cursor = None
+        one_before = {"evalsha": 3, "zrevrangebylex": 1, "getrange": 1}  # whether there is a page before
         for _ in range(failures // 50):
             before = commands(client)
             page = await backend.page(TaskStatus.FAILED, limit=50, cursor=cursor)
             after = commands(client)
             spent = {name: calls - before.get(name, 0) for name, calls in after.items() if name != "info"}
             spent = {name: calls for name, calls in spent.items() if calls}
-            assert spent == {"evalsha": 1, "zrangebylex": 1, "mget": 1}
+            assert spent == {"evalsha": 1, "zrangebylex": 1, "mget": 1} | (one_before if cursor else {})
             assert len(page.items) == 50
             cursor = page.next_cursor
         before = commands(client)
@@ -121,7 +122,7 @@ async def test_pages_and_counts_touch_what_they_return(redis_url: str, client: A
 
 
 async def test_one_trip_for_each_call(redis_url: str, client: Any) -> None:
-    """store, get, wait and count are one command each on the wire, a page is two."""
+    """store, get, wait and count are one command each on the wire, the first page is two."""
     async with RedisBackend(redis_url) as backend:
         await backend.store("warm", TaskResult.success("warm"))
         await backend.wait_for("warm", 5)

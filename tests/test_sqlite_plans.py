@@ -16,6 +16,7 @@ import apsw
 import pytest
 
 from flowstore.backends.sqlite.audit_step import AUDIT
+from flowstore.backends.sqlite.counting import counting_statement, last_statement
 from flowstore.backends.sqlite.statements import (
     ROW,
     SCHEMA,
@@ -25,6 +26,7 @@ from flowstore.backends.sqlite.statements import (
     owned_statement,
     read_statement,
     scan_statement,
+    shape_of,
     split,
     stored_statement,
 )
@@ -89,6 +91,8 @@ GROUPS: Final[list[tuple[tuple[str, ...], ...]]] = [
     (("child:p", "parent:p"), ("worker:w",), ("label:x",)),
     (("~",), ("worker:w",)),
     (("worker:w",), ("~failed",)),
+    (("error:5d0c",),),
+    (("~error:5d0c",), ("worker:w",), ("run:add", "step:add")),
 ]
 
 
@@ -195,3 +199,33 @@ def test_pages_never_scan_or_sort(
         assert not [line for line in plan if "TEMP" in line]
         merged = ["CO-ROUTINE merged", "SCAN merged"] if query.is_filtered else []
         assert [line for line in plan if re.match("SCAN|CO-ROUTINE|MATERIALIZE", line)] == merged
+
+
+@pytest.mark.parametrize("statuses", [("failed",), STATUSES])
+@pytest.mark.parametrize("groups", GROUPS)
+def test_counts_touch_ranges_of_indexes(
+    explain: Explain, statuses: tuple[str, ...], groups: tuple[tuple[str, ...], ...]
+) -> None:
+    """The place where a limit ends is found by a merge, without sorting; then each range is counted alone.
+
+    A record is only read for what no row of an index tells: the order of another one, and fixed facets.
+    """
+    for has_fixed in (None, True, False):
+        query = Query(statuses, 50, groups, has_fixed=has_fixed)
+        plan = explain(last_statement(len(statuses), len(query.first)))
+        walked = [line for line in plan if re.match("SEARCH facet ", line)]
+        assert len(walked) == len(statuses) * len(query.first)
+        assert all("USING PRIMARY KEY" in line for line in walked)
+        assert all("facet=? AND status=? AND (sort,id)>(?,?) AND sort<?" in line for line in walked)
+        assert not [line for line in plan if re.match("SCAN|CO-ROUTINE|MATERIALIZE", line) or "TEMP" in line]
+        plan = explain(counting_statement(len(statuses), shape_of(query), has_fixed))
+        counted = [line for line in plan if re.match("SEARCH merged ", line)]
+        assert len(counted) == len(walked)
+        assert all("status=? AND (sort,id)>(?,?) AND (sort,id)<(?,?)" in line for line in counted)
+        others = [line for line in plan if "SEARCH other" in line]
+        assert len(others) == len(walked) * len(groups[1:])
+        assert all("facet=? AND status=? AND sort=? AND id=?" in line for line in others)
+        is_crossed = len({group[0].startswith("~") for group in groups}) > 1
+        read = [line for line in plan if "SEARCH task" in line]
+        assert len(read) == (len(walked) if is_crossed or has_fixed is not None else 0)
+        assert not [line for line in plan if re.match("SCAN|CO-ROUTINE|MATERIALIZE", line) or "TEMP" in line]

@@ -15,13 +15,14 @@ from flowstore._core.listing import Listing, step
 from flowstore._core.viewing import ping
 from flowstore._values.arguments import Seconds, check_age
 from flowstore.engine import (
-    EVERYTHING,
     NAMESPACE,
     UNSORTED,
     Asked,
+    Counted,
     Entry,
     Fact,
     Section,
+    every,
     sort_key,
 )
 from flowstore.errors import CorruptRecord
@@ -127,7 +128,7 @@ _Found = tuple[Mapping[str, int], OldestTask | None, OldestTask | None, list[int
 async def _all(core: Core, now: int) -> _Found:
     """Counts, the oldest pending and running tasks, and when each worker was last seen."""
     found = await asyncio.gather(
-        core.engine.count([EVERYTHING]),
+        core.engine.count([every()]),
         _oldest(core, TaskStatus.PENDING),
         _oldest(core, TaskStatus.RUNNING),
         _last_seen(core, now),
@@ -135,8 +136,8 @@ async def _all(core: Core, now: int) -> _Found:
     )
     if errors := [one for one in found if isinstance(one, BaseException)]:
         raise errors[0]
-    [counts], *others = cast("tuple[list[Mapping[str, int]], Any, Any, Any]", found)
-    return counts, *others
+    [counted], *others = cast("tuple[list[Counted], Any, Any, Any]", found)
+    return counted.counts, *others
 
 
 async def _oldest(core: Core, status: TaskStatus) -> OldestTask | None:

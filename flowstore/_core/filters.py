@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Literal, TypedDict, cast
+from typing import Final, Literal, TypedDict, cast
 
 from flowstore._core.core import Core
 from flowstore._values.arguments import check_bool, check_texts
@@ -14,6 +15,8 @@ from flowstore.text import check_text
 
 Order = Literal["submitted", "finished"]
 
+_FINGERPRINT: Final = re.compile("[0-9a-f]{16}")
+
 
 class Filters(TypedDict, total=False):
     """Conditions on the records of a listing. All that are given, and not None, must hold.
@@ -21,6 +24,8 @@ class Filters(TypedDict, total=False):
     ``name``: the task name. ``root_id``: the task with that id and all whose ``root_id`` it is, so the whole
     family of a root, but only itself for any other task. ``label``: one of the task's labels. ``labels``:
     labels that it has, all of them. ``is_root``: only tasks without a parent, or, if False, with one.
+    ``error``: the fingerprint of a group of errors, 16 lower-case hexadecimal digits: tasks that have failed
+    or are retried because of it.
     """
 
     name: str | None
@@ -30,6 +35,7 @@ class Filters(TypedDict, total=False):
     label: str | None
     labels: Iterable[str] | None
     is_root: bool | None
+    error: str | None
 
 
 class Selection(Filters, total=False):
@@ -40,9 +46,10 @@ class Selection(Filters, total=False):
     otherwise ``statuses`` must leave them out. ``since``, ``until``: aware datetimes, bounds of that time,
     the first included, the second excluded. A record without that time is in no range.
 
-    With at most one filter a listing costs what it shows. With several, the first of order="finished",
-    ``parent_id``, ``worker_id``, ``root_id``, the labels in order and ``name`` is walked, and what does not
-    satisfy the others is left out; so it is with ``is_root``, unless ``name`` is given.
+    With at most one filter a listing costs what it shows. With several, the first of ``error``,
+    order="finished" (one with ``error``), ``parent_id``, ``worker_id``, ``root_id``, the labels in order and
+    ``name`` is walked, and what does not satisfy the others is left out; so it is with ``is_root``, unless
+    ``name`` is given.
     """
 
     order: Order
@@ -68,7 +75,21 @@ def where_of(core: Core, filters: Filters, kind: type = Filters) -> Where:
         filters.get("worker_id"),
         _labels(core, filters),
         None if is_root is None else check_bool("is_root", is_root),
+        _fingerprint(filters.get("error")),
     )
+
+
+def _fingerprint(error: object) -> str | None:
+    if error is None:
+        return None
+    if not isinstance(error, str):
+        raise TypeError(f"error: expected str, got {type(error).__name__}")
+    if not _FINGERPRINT.fullmatch(error):
+        raise ValueError(
+            "error: expected the fingerprint of a group of errors, 16 lower-case hexadecimal digits, "
+            f"got {error[:80]!r}"
+        )
+    return error
 
 
 def _labels(core: Core, filters: Filters) -> tuple[str, ...]:

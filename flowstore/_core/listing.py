@@ -7,16 +7,15 @@ raises UnreadableRecords once it has yielded the rest.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from flowstore._core.core import STEP, Core
-from flowstore._core.filters import Filters, Selection, where_of
+from flowstore._core.filters import Selection, where_of
 from flowstore._core.viewing import WHOLE, View
 from flowstore._values import cursors
 from flowstore._values.arguments import (
@@ -27,16 +26,15 @@ from flowstore._values.arguments import (
     check_status,
     check_statuses,
 )
+from flowstore._values.cursors import START, Place
 from flowstore._values.facets import ANYWHERE, FINISH, Where, groups_of
-from flowstore.engine import EVERYTHING, UNSORTED, Entry, Position, Query, sort_key
+from flowstore.engine import UNSORTED, Entry, Position, Query, sort_key
 from flowstore.errors import CorruptRecord, UnreadableRecord, UnreadableRecords
 from flowstore.models import FINISHED, Page, Statuses, StatusName, TaskResult, TaskStatus, Unreadable
 from flowstore.times import OF_NO_TASK
 
 From = TypeVar("From")
 To = TypeVar("To")
-
-_COUNTED_PER_STEP: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +56,7 @@ class Listing:
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:
-        groups = groups_of(self.where)
-        return ((FINISH,), *groups) if self.is_by_finish else groups
+        return groups_of(self.where, is_by_finish=self.is_by_finish)
 
     @property
     def query(self) -> Query:
@@ -74,6 +71,11 @@ class Listing:
             max_body=self.max_body,
             has_fixed=self.where.has_parent,
         )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing can be in it."""
+        return not self.statuses or (self.within is not None and self.within[0] > self.within[1])
 
     def place(self, entry: Entry) -> Position:
         return entry.position_in(FINISH) if self.is_by_finish else entry.position
@@ -110,13 +112,17 @@ def selected(
         raise ValueError(f"order: expected 'submitted' or 'finished', got {order[:80]!r}")
     if order == "submitted":
         return replace(listing, within=times)
-    finished = tuple(status for status in listing.statuses if status in FINISHED)
+    finished = tuple(status for status in listing.statuses if status in _listed_by_finish(where))
     if TaskStatus.SUCCESS in finished and "finished" not in core.records.facets:
         raise ValueError(
             "order: the finish of successful tasks is not indexed by this backend; make it with 'finished' "
             "among its facets, or ask for statuses ['failed', 'cancelled']"
         )
     return replace(listing, statuses=finished, within=times, is_by_finish=True)
+
+
+def _listed_by_finish(where: Where) -> Collection[TaskStatus]:
+    return FINISHED if where.error is None else (TaskStatus.FAILED,)
 
 
 def within(since: datetime | None, until: datetime | None) -> tuple[int, int] | None:
@@ -130,7 +136,7 @@ def within(since: datetime | None, until: datetime | None) -> tuple[int, int] | 
 
 async def step(core: Core, listing: Listing) -> list[Entry]:
     """At most ``limit`` entries of the listing, in order; fewer only at its end."""
-    if not listing.statuses or (listing.within is not None and listing.within[0] > listing.within[1]):
+    if listing.is_empty:
         return []
     where, now = listing.where, core.clock()
     found = [] if where.is_nobody else await core.engine.scan(listing.query, now)
@@ -139,13 +145,14 @@ async def step(core: Core, listing: Listing) -> list[Entry]:
     # No facet lists a root with its family, which would be one more entry of an index for each task that
     # never has one. It is read by its id, and takes its place among the others.
     [root] = await core.engine.read([where.root], with_body=listing.with_body, max_body=listing.max_body)
-    if root is not None and not root.is_expired(now) and _belongs(root, listing):
+    if root is not None and not root.is_expired(now) and belongs(root, listing):
         found.append(root)
         found.sort(key=listing.place, reverse=not listing.newest_first)
     return found[: listing.limit]
 
 
-def _belongs(root: Entry, listing: Listing) -> bool:
+def belongs(root: Entry, listing: Listing) -> bool:
+    """Whether a listing of a family has its root."""
     if root.status and root.status not in listing.statuses:  # one that cannot be read is named all the same
         return False
     place = listing.place(root)
@@ -244,25 +251,63 @@ async def ids(steps: AsyncIterator[list[Entry]]) -> AsyncGenerator[str, None]:
             yield entry.id
 
 
+class _Stretch(NamedTuple):
+    """Entries of a listing that follow one another, and whether there are others on either side."""
+
+    entries: list[Entry]
+    has_before: bool
+    has_behind: bool
+
+
 async def page(core: Core, listing: Listing, limit: int, cursor: str | None, view: View = WHOLE) -> Page:
-    """``limit`` records of ``listing``. One more is read, only to know whether it goes on."""
+    """``limit`` records of ``listing``, from its start or from where ``cursor`` says."""
     check_int("limit", limit, 1, MAX_PAGE)
-    listing = replace(listing, limit=limit + 1, max_body=view.max_body)
+    listing = replace(listing, max_body=view.max_body)
     bound_to = (
         *(core.namespace, listing.statuses, listing.where, listing.newest_first),
         *(listing.is_by_finish, listing.within),
     )
-    if cursor is not None:
-        listing = replace(listing, after=cursors.decode(cursor, *bound_to))
+    place = START if cursor is None else cursors.decode_place(cursor, *bound_to)
     async with core.life:
-        entries = await step(core, listing)
+        entries, has_before, has_behind = await _stretch(core, listing, limit, place)
     reading = Reading(partial(view.decoded, core), most_errors=limit)
-    has_more = len(entries) > limit
+    first, last = (listing.place(entries[0]), listing.place(entries[-1])) if entries else (None, None)
     return Page(
-        items=reading.decoded(entries[:limit]),
-        next_cursor=cursors.encode(behind(entries[limit - 1], listing), *bound_to) if has_more else None,
+        items=reading.decoded(entries),
+        next_cursor=cursors.encode(last, *bound_to) if has_behind else None,
+        prev_cursor=cursors.encode(first, *bound_to, is_backwards=True) if has_before else None,
         unreadable=reading.unreadable,
     )
+
+
+async def _stretch(core: Core, listing: Listing, limit: int, place: Place) -> _Stretch:
+    """One entry more than ``limit`` is read to know whether there are others ahead, and one the other way.
+
+    Where everything before a page has gone meanwhile, the start of the listing is the page before it.
+    """
+    ahead = replace(listing, limit=limit + 1, after=place.position)
+    if place.is_backwards:
+        back = _reversed(ahead)
+        if entries := await step(core, back):
+            has_before, entries = len(entries) > limit, entries[:limit]
+            if has_before:
+                behind(entries[-1], back)
+            rest = replace(listing, limit=1, after=listing.place(entries[0]), with_body=False)
+            return _Stretch(entries[::-1], has_before, bool(await step(core, rest)))
+        ahead = replace(ahead, after=None)
+    entries = await step(core, ahead)
+    has_behind, entries = len(entries) > limit, entries[:limit]
+    if has_behind:
+        behind(entries[-1], ahead)
+    if ahead.after is None:
+        return _Stretch(entries, has_before=False, has_behind=has_behind)
+    end = listing.place(entries[0]) if entries else None  # None: all there is comes before
+    before = replace(_reversed(listing), limit=1, after=end, with_body=False)
+    return _Stretch(entries, bool(await step(core, before)), has_behind)
+
+
+def _reversed(listing: Listing) -> Listing:
+    return replace(listing, newest_first=not listing.newest_first)
 
 
 async def list_by_status(
@@ -282,26 +327,3 @@ async def list_by_status(
             return []
         found = replace(wanted, after=wanted.place(last) if last else None)
         return [result async for result in results(core, walk(core, found, most, is_inside=True))]
-
-
-async def count(core: Core, filters: Filters) -> dict[TaskStatus, int]:
-    where = where_of(core, filters)
-    groups = groups_of(where) or (EVERYTHING,)
-    async with core.life:
-        if len(groups) > 1 or where.has_parent is not None:
-            counts = await _count_each(core, where)
-        else:
-            [counts] = await core.engine.count(groups)
-            if where.root is not None:  # it is not among its own family: see ``step``
-                for root in core.live(await core.engine.read([where.root], with_body=False)):
-                    counts = {**counts, root.status: counts.get(root.status, 0) + 1}
-    return {status: counts.get(status, 0) for status in TaskStatus}
-
-
-async def _count_each(core: Core, where: Where) -> dict[str, int]:
-    """Count by reading every record of the first index, in bounded steps."""
-    every = Listing(tuple(TaskStatus), _COUNTED_PER_STEP, where, with_body=False)
-    counts: Counter[str] = Counter()
-    async for entries in walk(core, every, is_inside=True):
-        counts.update(entry.status for entry in entries)
-    return counts

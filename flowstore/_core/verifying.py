@@ -27,7 +27,6 @@ from flowstore._values.checks import is_whole_item
 from flowstore._values.reading import DAMAGED, check_transition
 from flowstore._waiting.portions import Portions
 from flowstore.engine import (
-    EVERYTHING,
     NAMESPACE,
     OWNED,
     WHOLE_STORE,
@@ -38,6 +37,7 @@ from flowstore.engine import (
     FlawKind,
     Item,
     Section,
+    every,
 )
 from flowstore.engine.items import OF_NAMESPACE
 from flowstore.errors import CorruptRecord, CorruptStore, UnreadableRecord
@@ -105,10 +105,10 @@ class Verifier:
             return None, []
         async with self._core.life:
             try:
-                [counts] = await self._core.engine.count((EVERYTHING,))
+                [counts] = await self._core.engine.count([every()])
             except (CorruptStore, CorruptRecord) as error:
                 return None, [_damaged(None, "counts", _reason(error))]
-        return sum(counts.values()), []
+        return counts.total, []
 
     async def _step(self, after: object) -> tuple[list[Finding], object]:
         async with self._core.life:

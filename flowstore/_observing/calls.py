@@ -11,6 +11,7 @@ from flowstore.engine import (
     Asked,
     Audited,
     Cell,
+    Counted,
     Engine,
     EngineWrapper,
     Entry,
@@ -68,11 +69,11 @@ class ObservedCalls(EngineWrapper):
     async def scan(self, query: Query, now: int) -> list[Entry]:
         return await self._timed("scan", query.limit, self.inner.scan(query, now))
 
-    async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
-        return await self._timed("count", len(groups), self.inner.count(groups))
+    async def count(self, queries: Sequence[Query]) -> list[Counted]:
+        return await self._timed("count", len(queries), self.inner.count(queries))
 
-    async def facets(self, prefix: str) -> list[str]:
-        return await self._timed("facets", 1, self.inner.facets(prefix))
+    async def facets(self, prefix: str, limit: int | None = None, after: str | None = None) -> list[str]:
+        return await self._timed("facets", 1, self.inner.facets(prefix, limit, after))
 
     async def remove(
         self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None

@@ -20,6 +20,7 @@ from flowstore.engine import (
     Asked,
     Audited,
     Cell,
+    Counted,
     Engine,
     EngineWrapper,
     Entry,
@@ -139,8 +140,8 @@ class SharedTrips(EngineWrapper):
     async def items(self, asked: Sequence[Asked], now: int) -> list[list[Item]]:
         return cast("list[list[Item]]", await self._items.call(self._read_items, asked, 0, now))
 
-    async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
-        return cast("list[dict[str, int]]", await self._counts.call(self._count, groups))
+    async def count(self, queries: Sequence[Query]) -> list[Counted]:
+        return cast("list[Counted]", await self._counts.call(self._count, queries))
 
     async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
         return await in_time(self.inner.watch(ids, until), self._timeout)
@@ -148,8 +149,8 @@ class SharedTrips(EngineWrapper):
     async def scan(self, query: Query, now: int) -> list[Entry]:
         return await in_time(self.inner.scan(query, now), self._timeout)
 
-    async def facets(self, prefix: str) -> list[str]:
-        return await in_time(self.inner.facets(prefix), self._timeout)
+    async def facets(self, prefix: str, limit: int | None = None, after: str | None = None) -> list[str]:
+        return await in_time(self.inner.facets(prefix, limit, after), self._timeout)
 
     async def timeline(self, span: Span, now: int) -> list[Item]:
         return await in_time(self.inner.timeline(span, now), self._timeout)
@@ -224,8 +225,8 @@ class SharedTrips(EngineWrapper):
         ids, standing = zip(*pairs, strict=True)
         return await self.inner.remove(ids, now, standing)
 
-    async def _count(self, groups: Sequence[tuple[str, ...]], _: int) -> list[dict[str, int]]:
-        return await self.inner.count(groups)
+    async def _count(self, queries: Sequence[Query], _: int) -> list[Counted]:
+        return await self.inner.count(queries)
 
 
 @dataclass(frozen=True)

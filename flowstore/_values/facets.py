@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 
 from flowstore.engine import BY_FINISH
 
-RUN: Final = "run:"
-_CHILD, _PARENT, _ROOT, _STEP, _WORKER, _LABEL = "child:", "parent:", "root:", "step:", "worker:", "label:"
+RUN, STEP, WORKER, LABEL = "run:", "step:", "worker:", "label:"
+_CHILD, _PARENT, _ROOT = "child:", "parent:", "root:"
 
 
 FIELDS: Final = ("name", "worker_id", "label")
@@ -36,7 +36,8 @@ class Where(NamedTuple):
     ``is_root``, which is only together with ``name``.
 
     ``root``: the record of this id and all whose root it is. ``labels``: all of them, distinct and sorted.
-    ``is_root``: only records without a parent, or only those with one.
+    ``is_root``: only records without a parent, or only those with one. ``error``: the fingerprint of a group
+    of errors; only failed and retrying records have one, and among those listed by finish only failed ones.
     """
 
     name: str | None = None
@@ -45,6 +46,7 @@ class Where(NamedTuple):
     worker: str | None = None
     labels: tuple[str, ...] = ()
     is_root: bool | None = None
+    error: str | None = None
 
     @property
     def has_parent(self) -> bool | None:
@@ -92,11 +94,11 @@ def family_of(fixed: Sequence[str]) -> tuple[str | None, str | None]:
 def facets_of(
     name: str | None, has_parent: bool, worker: str | None, labels: Iterable[str]
 ) -> tuple[str, ...]:
-    facets = [] if name is None else [_STEP + name if has_parent else RUN + name]
+    facets = [] if name is None else [STEP + name if has_parent else RUN + name]
     if worker is not None:
-        facets.append(_WORKER + worker)
+        facets.append(WORKER + worker)
     if labels:
-        facets += sorted([_LABEL + label for label in labels])
+        facets += sorted([LABEL + label for label in labels])
     return tuple(facets)
 
 
@@ -117,23 +119,28 @@ def named_by(facets: Iterable[str]) -> tuple[str | None, str | None, list[str]]:
 
 def moved_below(facets: Iterable[str]) -> tuple[str, ...]:
     """The facets of a record without a parent, for the same record with one."""
-    return tuple([_STEP + facet[len(RUN) :] if facet.startswith(RUN) else facet for facet in facets])
+    return tuple([STEP + facet[len(RUN) :] if facet.startswith(RUN) else facet for facet in facets])
 
 
-def groups_of(where: Where) -> tuple[tuple[str, ...], ...]:
+def groups_of(where: Where, *, is_by_finish: bool = False) -> tuple[tuple[str, ...], ...]:
     """Groups of facets: a record satisfies ``where`` if it has one of each. The most selective come first.
 
-    The root itself has no facet of its family; whoever asks for ``where.root`` adds that record.
+    With ``is_by_finish`` the first one lists by finish. The root itself has no facet of its family; whoever
+    asks for ``where.root`` adds that record.
     """
     groups: list[tuple[str, ...]] = []
+    if where.error is not None:
+        groups.append(((FINISHED_ERROR if is_by_finish else ERROR) + where.error,))
+    elif is_by_finish:
+        groups.append((FINISH,))
     if where.parent is not None:
         groups.append((_CHILD + where.parent, _PARENT + where.parent))
     if where.worker is not None:
-        groups.append((_WORKER + where.worker,))
+        groups.append((WORKER + where.worker,))
     if where.root is not None:
         groups.append((_CHILD + where.root, _ROOT + where.root))
-    groups += [(_LABEL + label,) for label in where.labels]
+    groups += [(LABEL + label,) for label in where.labels]
     if where.name is not None:
-        named = (RUN + where.name, _STEP + where.name)
+        named = (RUN + where.name, STEP + where.name)
         groups.append(named if where.is_root is None else named[:1] if where.is_root else named[1:])
     return tuple(groups)

@@ -11,9 +11,11 @@ from flowstore.engine.rows import (
     BY_FINISH,
     EVERYTHING,
     FINAL,
+    NO_LIMIT,
     STATUSES,
     SWEPT_PER_WRITE,
     UNSORTED,
+    Counted,
     Entry,
     Logged,
     Outcome,
@@ -24,6 +26,7 @@ from flowstore.engine.rows import (
     Standing,
     Verdict,
     Write,
+    every,
     sort_key,
 )
 from flowstore.engine.tallies import (
@@ -50,6 +53,7 @@ __all__ = [
     "GROUP_KEPT",
     "MOST_GROUPS",
     "NAMESPACE",
+    "NO_LIMIT",
     "OF_GROUP",
     "OWNED",
     "STATUSES",
@@ -61,6 +65,7 @@ __all__ = [
     "AuditedRecord",
     "Cell",
     "Change",
+    "Counted",
     "Engine",
     "EngineWrapper",
     "Entry",
@@ -91,6 +96,7 @@ __all__ = [
     "Tier",
     "Verdict",
     "Write",
+    "every",
     "let_go",
     "sort_key",
 ]

@@ -27,7 +27,10 @@ BY_FINISH: Final = "~"
 """How a facet begins that lists its records by ``finished_at``. All others list by ``submitted_at``."""
 
 EVERYTHING: Final = ("",)
-"""To count this group is to count all records. A listing of all of them has no groups."""
+"""The group that lists all records where a storage keeps an index of them. A query for all has no groups."""
+
+NO_LIMIT: Final = 2**63 - 1
+"""The limit of a count of all there is."""
 
 SWEPT_PER_WRITE: Final = 2
 """How many expired records a write removes along the way: twice what it adds, so the backlog shrinks."""
@@ -226,6 +229,42 @@ class Query:
     def is_filtered(self) -> bool:
         """Whether anything is tested on the way."""
         return len(self.groups) > 1 or self.has_fixed is not None
+
+    @property
+    def first(self) -> tuple[str, ...]:
+        """The group that is walked."""
+        return self.groups[0] if self.groups else EVERYTHING
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether it is about all records in its statuses."""
+        return not self.groups and self.within is None and self.after is None and self.has_fixed is None
+
+    def admits(self, entry: Entry) -> bool:
+        """Whether the record passes what is tested on the way."""
+        if self.has_fixed is not None and bool(entry.fixed) is not self.has_fixed:
+            return False
+        facets = {*entry.fixed, *entry.facets}
+        return not any(facets.isdisjoint(group) for group in self.groups[1:])
+
+
+def every(*groups: tuple[str, ...]) -> Query:
+    """To count all records that have one facet of each group."""
+    return Query(STATUSES, NO_LIMIT, groups, with_body=False)
+
+
+class Counted(NamedTuple):
+    """How many records of a query there are in each status; one without any may be left out.
+
+    ``next``: the place of the last one that was looked at, if there are others behind; None: these are all.
+    """
+
+    counts: dict[str, int]
+    next: Position | None = None
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
 
 
 @dataclass(frozen=True, slots=True)

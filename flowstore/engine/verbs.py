@@ -52,8 +52,8 @@ from flowstore.engine.audits import Audited, AuditedRecord
 from flowstore.engine.facts import StorageFacts
 from flowstore.engine.items import NAMESPACE, OF_NAMESPACE, Asked, Expiry, Item, Put, Report, Span
 from flowstore.engine.rows import (
-    EVERYTHING,
     STATUSES,
+    Counted,
     Entry,
     Outcome,
     Position,
@@ -61,6 +61,7 @@ from flowstore.engine.rows import (
     Query,
     Standing,
     Write,
+    every,
 )
 from flowstore.engine.tallies import Cell, Group, Tallied
 
@@ -166,32 +167,47 @@ class Engine(ABC):
     async def scan(self, query: Query, now: int) -> list[Entry]:
         """The live records of a range, in order; fewer than ``limit`` only at the end of the listing."""
 
-    async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
-        """For each group of facets the number of records per status that have one of them.
+    async def count(self, queries: Sequence[Query]) -> list[Counted]:
+        """How many records of each query there are, without looking into any.
 
-        No record has two facets of a group. A status without any may be left out. EVERYTHING should cost the
-        same however many records there are. The default looks through the listings.
+        It goes through the first group of facets, newest first whatever the query says of the order. It looks
+        at ``limit`` records at most, whether they pass the other tests or not; NO_LIMIT: at all of them, and
+        then what ``is_everything`` should cost the same however many there are. The default goes through the
+        listings.
         """
-        return [dict(Counter([entry.status async for entry in self._listed(group)])) for group in groups]
+        return [await self._counted(query) for query in queries]
 
-    async def facets(self, prefix: str) -> list[str]:
-        """The facets of all records that begin with ``prefix``, in any order; not the fixed ones.
+    async def facets(self, prefix: str, limit: int | None = None, after: str | None = None) -> list[str]:
+        """The facets of all records that begin with ``prefix``, by code point; not the fixed ones.
 
-        The default looks through the listing of all records.
+        ``after``: only those behind it. ``limit``: the first so many; None: all. The default goes through the
+        listing of all records.
         """
-        found = [facet async for entry in self._listed(EVERYTHING) for facet in entry.facets]
-        return list({facet for facet in found if facet.startswith(prefix)})
+        everything = replace(every(), limit=_STEP)
+        found = {facet async for entry in self._listed(everything) for facet in entry.facets}
+        listed = sorted(facet for facet in found if facet.startswith(prefix) and facet > (after or ""))
+        return listed if limit is None else listed[:limit]
 
-    async def _listed(self, group: tuple[str, ...]) -> AsyncIterator[Entry]:
-        """All records that have a facet of the group, without bodies, read in bounded steps."""
-        query = Query(STATUSES, _STEP, () if group == EVERYTHING else (group,), with_body=False)
+    async def _counted(self, query: Query) -> Counted:
+        walked = replace(query, groups=query.groups[:1], has_fixed=None, newest_first=True)
+        walked = replace(walked, limit=min(query.limit, _STEP), with_body=False, max_body=None)
+        counts, last, looked_at = Counter[str](), None, 0
+        async for entry in self._listed(walked):
+            if looked_at == query.limit:
+                return Counted(dict(counts), last)
+            counts[entry.status] += query.admits(entry)
+            last, looked_at = entry.position_in(query.first[0]), looked_at + 1
+        return Counted(dict(counts))
+
+    async def _listed(self, query: Query) -> AsyncIterator[Entry]:
+        """All records of the query, without bodies, in steps of ``limit``."""
         while True:
             entries = await self.scan(query, 0)  # at that time nothing had expired yet
             for entry in entries:
                 yield entry
             if len(entries) < query.limit:
                 return
-            query = replace(query, after=entries[-1].position_in(group[0]))
+            query = replace(query, after=entries[-1].position_in(query.first[0]))
 
     @abstractmethod
     async def remove(

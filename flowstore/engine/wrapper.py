@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from flowstore.engine.audits import Audited
 from flowstore.engine.facts import StorageFacts
 from flowstore.engine.items import Asked, Expiry, Item, Put, Report, Span
-from flowstore.engine.rows import Entry, Outcome, Purged, Query, Standing, Write
+from flowstore.engine.rows import Counted, Entry, Outcome, Purged, Query, Standing, Write
 from flowstore.engine.tallies import Cell, Group, Tallied
 from flowstore.engine.verbs import Engine, Hints
 
@@ -48,11 +48,11 @@ class EngineWrapper(Engine):
     async def scan(self, query: Query, now: int) -> list[Entry]:
         return await self.inner.scan(query, now)
 
-    async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
-        return await self.inner.count(groups)
+    async def count(self, queries: Sequence[Query]) -> list[Counted]:
+        return await self.inner.count(queries)
 
-    async def facets(self, prefix: str) -> list[str]:
-        return await self.inner.facets(prefix)
+    async def facets(self, prefix: str, limit: int | None = None, after: str | None = None) -> list[str]:
+        return await self.inner.facets(prefix, limit, after)
 
     async def remove(
         self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None

@@ -5,6 +5,7 @@ from flowstore.features.app import App, AppInfo
 from flowstore.features.archive import Archive, Copied, Exported, ImportConflict, Imported, Tabled
 from flowstore.features.checkpoints import Checkpoint, Checkpoints
 from flowstore.features.data import Data, DataEntry
+from flowstore.features.facets import Facets, FacetValue
 from flowstore.features.families import Families
 from flowstore.features.history import History
 from flowstore.features.integrity import Integrity
@@ -25,6 +26,8 @@ __all__ = [
     "Data",
     "DataEntry",
     "Exported",
+    "FacetValue",
+    "Facets",
     "Families",
     "Finding",
     "History",

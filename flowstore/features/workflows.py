@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from flowstore._core.core import Core
-from flowstore._core.listing import count, listing_of, page
+from flowstore._core.counting import count
+from flowstore._core.listing import listing_of, page
 from flowstore._values.facets import RUN, Where
 from flowstore.features.data import Data
 from flowstore.models import Page, Statuses, Workflow
@@ -28,7 +29,7 @@ class Workflows:
         """
         self._core.check_listed("name")
         async with self._core.life:
-            return sorted(facet[len(RUN) :] for facet in await self._core.engine.facets(RUN))
+            return [facet[len(RUN) :] for facet in await self._core.engine.facets(RUN)]
 
     async def runs(
         self,
@@ -61,7 +62,7 @@ class Workflows:
         family = listing_of(None, Where(root=root_id), 0, newest_first=True, load_result=False)
         return Workflow(
             root=self._core.records.decode(root),
-            counts=await count(self._core, {"root_id": root_id}),
+            counts=await count(self._core, None, {"root_id": root_id}),
             data=await self._data.all(root_id),
             tasks=await page(self._core, family, _TASKS, None),
         )

@@ -15,7 +15,7 @@ from flowstore._core.listing import Listing, walk
 from flowstore._core.writing import applied
 from flowstore._values.facets import Where
 from flowstore._values.reading import stages_of_attempt, unvalidated
-from flowstore.engine import ANY_STAGE, Entry, Outcome, Owner, Standing, Verdict, Write
+from flowstore.engine import ANY_STAGE, Entry, Outcome, Owner, Standing, Verdict, Write, every
 from flowstore.errors import NotSerializable
 from flowstore.models import MAX_RETRIES, TaskResult, TaskStatus
 from flowstore.runs.ids import as_said, group_of
@@ -111,8 +111,8 @@ class Belongings:
 
     async def count(self, parent: str) -> dict[TaskStatus, int]:
         async with self.core.life:
-            [counts] = await self.core.engine.count([group_of(parent)])
-        return {status: counts.get(status, 0) for status in TaskStatus}
+            [counted] = await self.core.engine.count([every(group_of(parent))])
+        return {status: counted.counts.get(status, 0) for status in TaskStatus}
 
     def walk(self, parent: str, *, with_body: bool = False) -> AsyncIterator[list[Entry]]:
         """The children of ``parent``, the oldest first."""

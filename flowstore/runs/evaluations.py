@@ -12,7 +12,7 @@ from typing import Any, Final
 from flowstore._core.listing import results, walk
 from flowstore._core.viewing import View
 from flowstore._values.cache_keys import cache_key
-from flowstore.engine import Owner, Verdict, Write
+from flowstore.engine import Owner, Verdict, Write, every
 from flowstore.errors import NotSerializable
 from flowstore.models import TaskResult, TaskStatus
 from flowstore.runs.belongings import Belongings, children_of, standing_run
@@ -112,8 +112,8 @@ async def all_of(belongings: Belongings, run_id: str) -> list[Evaluation]:
     if not found:
         return []
     async with core.life:
-        counts = await core.engine.count([group_of(result.task_id) for result in found])
-    return [_evaluation(result, sum(each.values())) for result, each in zip(found, counts, strict=True)]
+        counts = await core.engine.count([every(group_of(result.task_id)) for result in found])
+    return [_evaluation(result, each.total) for result, each in zip(found, counts, strict=True)]
 
 
 def _evaluation(result: TaskResult, size: int) -> Evaluation:

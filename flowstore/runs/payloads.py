@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from flowstore._core.core import steps
 from flowstore._core.viewing import View
-from flowstore.engine import Entry, Owner, Query, Standing, Verdict, Write
+from flowstore.engine import Entry, Owner, Query, Standing, Verdict, Write, every
 from flowstore.errors import NotSerializable, UnknownDataset
 from flowstore.models import TaskStatus
 from flowstore.runs.belongings import BATCH, Belongings, standing_run
@@ -194,8 +194,8 @@ async def remove_unclaimed(belongings: Belongings, digests: Collection[str]) -> 
         if not entries:
             continue
         async with core.life:
-            counts = await core.engine.count([group_of(entry.id) for entry in entries])
-        free = [entry for entry, each in zip(entries, counts, strict=True) if not each.get(_HELD)]
+            counts = await core.engine.count([every(group_of(entry.id)) for entry in entries])
+        free = [entry for entry, each in zip(entries, counts, strict=True) if not each.counts.get(_HELD)]
         standing = [Standing(entry.version, entry.check) for entry in free]
         removed += await belongings.remove([entry.id for entry in free], standing)
     return removed

@@ -13,7 +13,7 @@ from flowstore._core.findings import Finding
 from flowstore._core.listing import walk
 from flowstore._core.verifying import Progress, Verifier
 from flowstore._values.reading import stages_of_attempt
-from flowstore.engine import STATUSES, Entry, FlawKind, Query
+from flowstore.engine import STATUSES, Entry, FlawKind, Query, every
 from flowstore.errors import UnreadableRecord
 from flowstore.models import MAX_RETRIES
 from flowstore.runs.belongings import BATCH, Belongings, children_of
@@ -184,9 +184,9 @@ class RunVerifier(Verifier):
         core = self._belongings.core
         async for entries in scanned(self._belongings, Query(STATUSES, BATCH, ((BLOBS,),), with_body=False)):
             async with core.life:
-                counts = await core.engine.count([group_of(entry.id) for entry in entries])
+                counts = await core.engine.count([every(group_of(entry.id)) for entry in entries])
             for entry, count in zip(entries, counts, strict=True):
-                if not sum(count.values()) and not self._is_fresh(entry, _ABANDONED_AFTER):
+                if not count.total and not self._is_fresh(entry, _ABANDONED_AFTER):
                     is_gone = self._is_repairing and await remove_unclaimed(
                         self._belongings, [digest_of(entry.id)]
                     )

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any, Generic, Literal, Unpack, overload
 
 from flowstore._core.attempts import TrackOptions
+from flowstore._core.counting import Counts
 from flowstore._core.facts import Facts
-from flowstore._core.filters import Filters, Selection
+from flowstore._core.filters import Selection
 from flowstore._core.findings import Finding, Verification
 from flowstore._core.grouping import ErrorGroup, ErrorState
 from flowstore._core.measures import TaskStats
@@ -35,6 +36,8 @@ from flowstore.features.data import Data as AsyncData
 from flowstore.features.data import DataEntry
 from flowstore.features.errors import Errors as AsyncErrors
 from flowstore.features.errors import Order
+from flowstore.features.facets import Facets as AsyncFacets
+from flowstore.features.facets import FacetValue
 from flowstore.features.families import Families as AsyncFamilies
 from flowstore.features.history import Events
 from flowstore.features.history import History as AsyncHistory
@@ -417,6 +420,37 @@ class Errors(Face[AsyncErrors]):
         return self._run(call)
 
 
+class Facets(Face[AsyncFacets]):
+    """The values that the filters of listings can have: ``backend.facets``. For suggestions and side bars.
+
+    All methods take the same. They return the first ``limit`` values that begin with ``prefix``, by code
+    point; ``after``: of those behind that one, so that the last value of a call leads to the next call. Of
+    each at most ``at_most`` tasks are counted, the newest. A value whose tasks have all expired may be among
+    them until the next purge step. The cost grows neither with the number of values nor with that of tasks.
+    """
+
+    def names(
+        self, prefix: str = "", *, limit: int = 20, after: str | None = None, at_most: int = 1_000
+    ) -> list[FacetValue]:
+        """The names of tasks, with a parent or without."""
+        call = self._its.names(prefix, limit=limit, after=after, at_most=at_most)
+        return self._run(call)
+
+    def labels(
+        self, prefix: str = "", *, limit: int = 20, after: str | None = None, at_most: int = 1_000
+    ) -> list[FacetValue]:
+        """The labels of tasks."""
+        call = self._its.labels(prefix, limit=limit, after=after, at_most=at_most)
+        return self._run(call)
+
+    def workers(
+        self, prefix: str = "", *, limit: int = 20, after: str | None = None, at_most: int = 1_000
+    ) -> list[FacetValue]:
+        """The workers that have run tasks, registered or not: the ``worker_id`` of results."""
+        call = self._its.workers(prefix, limit=limit, after=after, at_most=at_most)
+        return self._run(call)
+
+
 class Families(Face[AsyncFamilies]):
     """Which task started which: ``backend.families``. ``store`` names a parent, ``track`` finds it."""
 
@@ -533,6 +567,61 @@ class Integrity(Face[AsyncIntegrity]):
         return self._walk(items)
 
 
+class Retention(Face[AsyncRetention]):
+    """What to keep of finished tasks, by a policy: ``backend.retention``.
+
+    A group are the tasks of one name; those without a name are one, too. The newest are those that were
+    submitted last. Tasks with the label "pinned" (``flowstore.PINNED``) stay. The size of a task is that of
+    its result and its arguments, as they are stored.
+    """
+
+    def plan(
+        self, policy: RetentionPolicy, *, name: str | None = None, label: str | None = None
+    ) -> RetentionPlan:
+        """What ``apply`` would remove now, and why. Nothing is changed.
+
+        ``name``, ``label``: only among the tasks of that name, or with that label. It reads every finished
+        task among them, but for the values.
+        """
+        call = self._its.plan(policy, name=name, label=label)
+        return self._run(call)
+
+    def apply(
+        self,
+        policy: RetentionPolicy,
+        *,
+        name: str | None = None,
+        label: str | None = None,
+        progress: Callable[[RetentionOutcome], object] | None = None,
+    ) -> RetentionOutcome:
+        """Remove what the policy does not keep, with all that belongs to it, in steps of 200; what was done.
+
+        A task goes only if it is still in the state that was judged: one that is requeued, pinned or stored
+        in any way meanwhile stays. Its children stay. Waiters of a task that goes are woken as by ``delete``.
+        ``progress`` is called after each step, with what was done so far.
+
+        One call at a time applies a policy to a namespace, in whatever process; others raise RetentionBusy.
+        After an error, or if the process dies, call it again: it goes on with what is left, half a minute
+        after the last sign of the process that has died.
+        """
+        call = self._its.apply(policy, name=name, label=label, progress=progress)
+        return self._run(call)
+
+    def pin(self, task_id: str) -> bool:
+        """Give the task the label "pinned", so that it stays; False if there is no such task.
+
+        That is an event of its history, "pinned". Nothing else changes, and values are not decoded. Raises
+        UnreadableRecord.
+        """
+        call = self._its.pin(task_id)
+        return self._run(call)
+
+    def unpin(self, task_id: str) -> bool:
+        """Take the label "pinned" away; False if there is no such task. Otherwise like ``pin``."""
+        call = self._its.unpin(task_id)
+        return self._run(call)
+
+
 class Statistics(Face[AsyncStatistics]):
     """What became of tasks, over time: ``backend.stats``.
 
@@ -598,61 +687,6 @@ class Statistics(Face[AsyncStatistics]):
     def names(self) -> list[str]:
         """The task names that are counted by themselves, sorted."""
         call = self._its.names()
-        return self._run(call)
-
-
-class Retention(Face[AsyncRetention]):
-    """What to keep of finished tasks, by a policy: ``backend.retention``.
-
-    A group are the tasks of one name; those without a name are one, too. The newest are those that were
-    submitted last. Tasks with the label "pinned" (``flowstore.PINNED``) stay. The size of a task is that of
-    its result and its arguments, as they are stored.
-    """
-
-    def plan(
-        self, policy: RetentionPolicy, *, name: str | None = None, label: str | None = None
-    ) -> RetentionPlan:
-        """What ``apply`` would remove now, and why. Nothing is changed.
-
-        ``name``, ``label``: only among the tasks of that name, or with that label. It reads every finished
-        task among them, but for the values.
-        """
-        call = self._its.plan(policy, name=name, label=label)
-        return self._run(call)
-
-    def apply(
-        self,
-        policy: RetentionPolicy,
-        *,
-        name: str | None = None,
-        label: str | None = None,
-        progress: Callable[[RetentionOutcome], object] | None = None,
-    ) -> RetentionOutcome:
-        """Remove what the policy does not keep, with all that belongs to it, in steps of 200; what was done.
-
-        A task goes only if it is still in the state that was judged: one that is requeued, pinned or stored
-        in any way meanwhile stays. Its children stay. Waiters of a task that goes are woken as by ``delete``.
-        ``progress`` is called after each step, with what was done so far.
-
-        One call at a time applies a policy to a namespace, in whatever process; others raise RetentionBusy.
-        After an error, or if the process dies, call it again: it goes on with what is left, half a minute
-        after the last sign of the process that has died.
-        """
-        call = self._its.apply(policy, name=name, label=label, progress=progress)
-        return self._run(call)
-
-    def pin(self, task_id: str) -> bool:
-        """Give the task the label "pinned", so that it stays; False if there is no such task.
-
-        That is an event of its history, "pinned". Nothing else changes, and values are not decoded. Raises
-        UnreadableRecord.
-        """
-        call = self._its.pin(task_id)
-        return self._run(call)
-
-    def unpin(self, task_id: str) -> bool:
-        """Take the label "pinned" away; False if there is no such task. Otherwise like ``pin``."""
-        call = self._its.unpin(task_id)
         return self._run(call)
 
 
@@ -1591,6 +1625,7 @@ class ResultBackend(Store):
         self.checkpoints = Checkpoints(self._link, lambda backend: backend.checkpoints)
         self.history = History(self._link, lambda backend: backend.history)
         self.families = Families(self._link, lambda backend: backend.families)
+        self.facets = Facets(self._link, lambda backend: backend.facets)
         self.workflows = Workflows(self._link, lambda backend: backend.workflows)
         self.integrity = Integrity(self._link, lambda backend: backend.integrity)
         self.stats = Statistics(self._link, lambda backend: backend.stats)
@@ -1994,11 +2029,13 @@ class ResultBackend(Store):
         """One page of the records in ``statuses`` (None: any) that are in the ``selection`` (see Selection).
 
         The order is that of ``list_by_status``, or its exact reverse. ``limit`` is 1 to 10,000. ``cursor`` is
-        the ``next_cursor`` of the page before, None for the first page; it is bound to all that selects and
-        orders, and raises InvalidCursor elsewhere. This is keyset pagination: a record that keeps its status
-        and the time it is listed by during the walk is on exactly one page. With ``load_result=False`` the
-        result, args and kwargs of the items are NOT_LOADED. One that cannot be read is in ``unreadable``, and
-        so is one whose result is not of the type ``as_``. ``as_``, ``max_value``: see ``get``.
+        the ``next_cursor`` of the page before, or the ``prev_cursor`` of the page behind, and None for the
+        first page; it is bound to all that selects and orders, and raises InvalidCursor elsewhere. This is
+        keyset pagination: a record that keeps its status and the time it is listed by during the walk is on
+        exactly one page, in either direction. The page before has ``limit`` records as well, in the same
+        order, and fewer only at the start of the listing. With ``load_result=False`` the result, args and
+        kwargs of the items are NOT_LOADED. One that cannot be read is in ``unreadable``, and so is one whose
+        result is not of the type ``as_``. ``as_``, ``max_value``: see ``get``.
         """
         call = self._its.page(
             statuses,
@@ -2051,14 +2088,19 @@ class ResultBackend(Store):
         items = self._its.iter_ids(statuses, batch_size=batch_size, newest_first=newest_first, **selection)
         return self._walk(items)
 
-    def count_by_status(self, **filters: Unpack[Filters]) -> dict[TaskStatus, int]:
-        """How many records there are in each status, among those that satisfy all ``filters`` (see Filters).
+    def count_by_status(
+        self, statuses: Statuses = None, *, at_most: int | None = None, **selection: Unpack[Selection]
+    ) -> Counts:
+        """The number of records in the ``selection`` (see Selection), for each of ``statuses`` (None: any).
 
-        The cost does not grow with the number of records; but it does with those that the filter finds, on
-        SQLite, and everywhere with several filters, as then the records of the first are read. Expired
-        records may be counted until the next purge step removes them.
+        Of all records, that costs the same however many there are. With a filter or bounds in time it grows
+        with what they find, on SQLite, and with several filters everywhere, as what the first one finds is
+        tested for the others. ``at_most`` bounds it: only so many are looked at, the newest first as ``page``
+        lists them by the first of the filters, and the root of a ``root_id``. If there are others,
+        ``is_exact`` of the answer is False: at least so many there are. Without filters and bounds it is
+        always exact. Expired records may be counted until the next purge step removes them.
         """
-        call = self._its.count_by_status(**filters)
+        call = self._its.count_by_status(statuses, at_most=at_most, **selection)
         return self._run(call)
 
     def set_progress(

@@ -84,6 +84,9 @@ CALLS: dict[str, Call] = {
     "iter_by_status": lambda backend: _drain(backend.iter_by_status(TaskStatus.SUCCESS, batch_size=3)),
     "iter_ids": lambda backend: _drain(backend.iter_ids(TaskStatus.SUCCESS, batch_size=3)),
     "count_by_status": lambda backend: backend.count_by_status(),
+    "count_by_status, capped": lambda backend: backend.count_by_status(
+        "success", name="a", worker_id="w", at_most=3
+    ),
     "data.set": lambda backend: backend.data.set("t0", "k", 1),
     "data.set, or_store": lambda backend: backend.data.set("new", "k", 1, or_store=TaskResult.pending("new")),
     "data.get": lambda backend: backend.data.get("t0", "k"),
@@ -121,6 +124,9 @@ CALLS: dict[str, Call] = {
     "families.children": lambda backend: _drain(backend.families.children("t0")),
     "families.descendants": lambda backend: _drain(backend.families.descendants("t0")),
     "delete with descendants": lambda backend: backend.delete("t1", descendants=True),
+    "facets.names": lambda backend: backend.facets.names("r"),
+    "facets.labels": lambda backend: backend.facets.labels(),
+    "facets.workers": lambda backend: backend.facets.workers(),
     "workflows.types": lambda backend: backend.workflows.types(),
     "workflows.runs": lambda backend: backend.workflows.runs("run"),
     "workflows.get": lambda backend: backend.workflows.get("t0"),

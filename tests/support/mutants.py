@@ -16,9 +16,11 @@ from flowstore.engine import (
     BY_FINISH,
     MOST_GROUPS,
     NAMESPACE,
+    NO_LIMIT,
     Asked,
     Cell,
     Change,
+    Counted,
     Engine,
     EngineWrapper,
     Entry,
@@ -386,19 +388,68 @@ class FacetsAreLeftBehind(MemoryEngine):
 class CountsAreRemembered(_Wrapped):
     def __init__(self, namespace: str = "default") -> None:
         super().__init__(namespace)
-        self.counts: dict[tuple[str, ...], dict[str, int]] = {}
+        self.counts: dict[Query, Counted] = {}
 
-    async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
-        for group, found in zip(groups, await self.inner.count(groups), strict=True):
-            if any(found.values()):
-                self.counts.setdefault(group, found)
-        return [self.counts.get(group, {}) for group in groups]
+    async def count(self, queries: Sequence[Query]) -> list[Counted]:
+        for query, counted in zip(queries, await self.inner.count(queries), strict=True):
+            if counted.total:
+                self.counts.setdefault(query, counted)
+        return [self.counts.get(query, Counted({})) for query in queries]
+
+
+class CountsWhatItFinds(_Wrapped):
+    """The limit is how many records it looks at: a rare match would have it walk through all of them."""
+
+    async def count(self, queries: Sequence[Query]) -> list[Counted]:
+        whole = await self.inner.count([replace(query, limit=NO_LIMIT) for query in queries])
+        limited = await self.inner.count(queries)
+        return [
+            all_ if all_.total <= query.limit else some
+            for query, all_, some in zip(queries, whole, limited, strict=True)
+        ]
+
+
+class CountsAnyFirst(MemoryEngine):
+    """Those of one status after those of another, and not the newest."""
+
+    async def count(self, queries: Sequence[Query]) -> list[Counted]:
+        return [await self._of(query) for query in queries]
+
+    async def _of(self, query: Query) -> Counted:
+        counts, left, place = dict[str, int](), query.limit, None
+        for status in query.statuses:
+            [counted] = await super().count([replace(query, statuses=(status,), limit=max(1, left))])
+            counts |= counted.counts if left else {}
+            left, place = max(0, left - counted.total), place or counted.next
+        return Counted(counts, place)
+
+
+class CountsOutsideOfTheBounds(MemoryEngine):
+    async def count(self, queries: Sequence[Query]) -> list[Counted]:
+        return await super().count([replace(query, within=None) for query in queries])
+
+
+class CountsForever(MemoryEngine):
+    """It never says where it has stopped."""
+
+    async def count(self, queries: Sequence[Query]) -> list[Counted]:
+        return [counted._replace(next=None) for counted in await super().count(queries)]
 
 
 class FixedAreFacets(MemoryEngine):
-    async def facets(self, prefix: str) -> list[str]:
+    async def facets(self, prefix: str, limit: int | None = None, after: str | None = None) -> list[str]:
         facets = {facet for entry in self._entries.values() for facet in (*entry.fixed, *entry.facets)}
-        return [facet for facet in facets if facet.startswith(prefix)]
+        return sorted(facet for facet in facets if facet.startswith(prefix))[:limit]
+
+
+class FacetsBeginAnywhere(MemoryEngine):
+    async def facets(self, prefix: str, limit: int | None = None, after: str | None = None) -> list[str]:
+        return (await super().facets(prefix, None, after))[-(limit or 0) :]
+
+
+class FacetsIncludeTheLast(MemoryEngine):
+    async def facets(self, prefix: str, limit: int | None = None, after: str | None = None) -> list[str]:
+        return await super().facets(prefix, limit, after and after[:-1])
 
 
 class ReportsOnTheFinished(MemoryEngine):
@@ -739,6 +790,12 @@ MUTANTS: dict[Callable[[], Engine], str] = {
     ListedBodiesAreWhole: "test_listing_with_the_beginnings_of_bodies",
     FacetsAreLeftBehind: "test_a_record_leaves_the_listings_it_was_in",
     CountsAreRemembered: "test_counts_follow_writes_and_removals",
+    CountsWhatItFinds: "test_the_limit_is_what_is_looked_at",
+    CountsAnyFirst: "test_the_newest_are_counted_first",
+    CountsOutsideOfTheBounds: "test_count_within_bounds",
+    CountsForever: "test_a_count_goes_on_where_it_stopped",
+    FacetsBeginAnywhere: "test_facets_in_steps",
+    FacetsIncludeTheLast: "test_facets_in_steps",
     FixedAreFacets: "test_fixed_facets_are_not_among_them",
     ReportsOnTheFinished: "test_nothing_is_reported_for_a_record_that_is_finished_or_gone",
     ExpiryOfAnyVersion: "test_expire_only_what_was_read",

@@ -16,7 +16,7 @@ QUERY = ("default", ("failed",), None, True)
 
 def forge(place: bytes) -> str:
     """With a digest that is right."""
-    raw = cursors._VERSION + cursors._digest(place, QUERY) + place
+    raw = cursors._AFTER + cursors._digest(cursors._AFTER, place, QUERY) + place
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
@@ -62,3 +62,17 @@ def test_a_token_that_is_far_too_long() -> None:
         assert tracemalloc.get_traced_memory()[1] < 2**16
     finally:
         tracemalloc.stop()
+
+
+def test_tokens_of_both_directions() -> None:
+    """What comes before a position, or the end, is told apart from what comes behind it."""
+    position = Position(1, "t")
+    back, end = (cursors.encode(at, *QUERY, is_backwards=True) for at in (position, None))
+    assert cursors.decode_place(back, *QUERY) == (position, True)
+    assert cursors.decode_place(end, *QUERY) == (None, True)
+    assert cursors.decode_place(cursors.encode(position, *QUERY), *QUERY) == (position, False)
+    for token in (back, end):
+        with pytest.raises(InvalidCursor, match="backwards"):
+            cursors.decode(token, *QUERY)
+        with pytest.raises(InvalidCursor, match="other arguments"):
+            cursors.decode_place(token, *QUERY[1:])

@@ -31,6 +31,7 @@ from flowstore.engine import (
     Report,
     Section,
     Span,
+    every,
 )
 from flowstore.testing.faults import FAILURES, EngineFaults, Mute
 from flowstore.testing.samples import NOW, SECOND, KeptHints, sample_write
@@ -91,7 +92,7 @@ async def test_every_verb_can_fail() -> None:
         "read": lambda: faults.read(["t"]),
         "watch": lambda: faults.watch(["t"], UNTIL),
         "scan": lambda: faults.scan(Query(("pending",), 1), NOW),
-        "count": lambda: faults.count([("",)]),
+        "count": lambda: faults.count([every()]),
         "facets": lambda: faults.facets(""),
         "report": lambda: faults.report([Report("t", b"p", None)], NOW),
         "expire": lambda: faults.expire([Expiry("t", None, 1234, 1, 1234)], NOW),

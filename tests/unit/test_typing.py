@@ -13,6 +13,7 @@ from flowstore import (
     AppInfo,
     BaseResultBackend,
     Checkpoint,
+    Counts,
     DataEntry,
     InMemoryBackend,
     Page,
@@ -65,7 +66,7 @@ async def test_types_of_the_public_calls() -> None:
         assert_type(await backend.get_many(["t"]), dict[str, TaskResult[Any]])
         assert_type(await backend.page(TaskStatus.SUCCESS), Page[Any])
         assert_type(backend.iter_by_status([TaskStatus.SUCCESS]), AsyncGenerator[TaskResult[Any], None])
-        assert_type(await backend.count_by_status(), dict[TaskStatus, int])
+        assert_type(await backend.count_by_status(), Counts)
         assert_type(await backend.list_by_status(TaskStatus.FAILED, limit=3), list[TaskResult[Any]])
         assert_type(backend.families.children("t"), AsyncGenerator[TaskResult[Any], None])
         assert_type(backend.families.descendants("t"), AsyncGenerator[TaskResult[Any], None])

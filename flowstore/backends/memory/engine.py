@@ -30,6 +30,7 @@ from flowstore.engine import (
     Audited,
     Cell,
     Change,
+    Counted,
     Engine,
     Entry,
     Expiry,
@@ -125,11 +126,11 @@ class MemoryEngine(Engine):
         most = query.max_body if query.with_body else None
         return [shortened(entry, most) for entry in live]
 
-    async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
-        return list(map(self._listings.count, groups))
+    async def count(self, queries: Sequence[Query]) -> list[Counted]:
+        return list(map(self._listings.count, queries))
 
-    async def facets(self, prefix: str) -> list[str]:
-        return list(self._listings.facets(prefix))
+    async def facets(self, prefix: str, limit: int | None = None, after: str | None = None) -> list[str]:
+        return self._listings.facets(prefix, limit, after)
 
     async def remove(
         self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
@@ -189,8 +190,7 @@ class MemoryEngine(Engine):
         return [self._namespace]
 
     async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
-        own = self._histories
-        rest = (own.by_owner, own.timeline, self._items, self._expiries)
+        rest = (self._histories.by_owner, self._histories.timeline, self._items, self._expiries)
         return audit(Parts(self._entries, self._listings, *rest), prefix, after, limit, repair)
 
     def _live(self, task_id: str, now: int) -> Entry | None:

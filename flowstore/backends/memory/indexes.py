@@ -7,14 +7,25 @@ operation, and those that undo one another never reach the sorted list.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from heapq import merge
-from itertools import takewhile
+from itertools import groupby, islice, takewhile
 from typing import Any, Final, Generic, TypeVar
 
 from sortedcontainers import SortedList
 
-from flowstore.engine import BY_FINISH, EVERYTHING, STATUSES, UNSORTED, Entry, Query
+from flowstore.engine import (
+    BY_FINISH,
+    EVERYTHING,
+    STATUSES,
+    UNSORTED,
+    Counted,
+    Entry,
+    Position,
+    Query,
+)
 
 Key = TypeVar("Key", bound=tuple[Any, ...])
 
@@ -64,6 +75,14 @@ class Index(Generic[Key]):
     def between(self, low: Key | None, high: Key | None, *, reverse: bool = False) -> Iterator[Key]:
         """The keys between two, neither included, None: no bound. Do not change the index meanwhile."""
         return self._settle().irange(low, high, (False, False), reverse)
+
+    def count(self, low: Key | None, high: Key | None) -> int:
+        """How many keys there are ``between`` two."""
+        if low is None and high is None:
+            return len(self)
+        keys = self._settle()
+        start = 0 if low is None else keys.bisect_right(low)
+        return max(0, (len(keys) if high is None else keys.bisect_left(high)) - start)
 
     def _settle(self) -> SortedList[Key]:
         if self._sorted is None:
@@ -151,42 +170,46 @@ class Listings:
 
     def scan(self, query: Query) -> Iterator[Entry]:
         """The entries of a range, in order and without a limit: the caller knows which of them are live."""
-        first, *others = query.groups or (EVERYTHING,)
-        low: Place | None = None
-        high: Place | None = None
-        if query.within is not None:  # no id is "", so nothing is at the bounds themselves
-            low, high = (query.within[0], ""), (query.within[1] + 1, "")
-        if query.after is not None and query.newest_first:
-            low = max(low or query.after, query.after)
-        elif query.after is not None:
-            high = min(high or query.after, query.after)
+        entries = (self._entries[task_id] for _, task_id in self._walked(query))
+        return filter(query.admits, entries) if query.is_filtered else entries
+
+    def count(self, query: Query) -> Counted:
+        if not query.is_filtered:
+            counts = {status: self._size(query, status) for status in query.statuses}
+            if sum(counts.values()) <= query.limit:
+                return Counted(counts)
+        found, last = Counter[str](), None
+        for number, place in enumerate(self._walked(replace(query, newest_first=True))):
+            if last is not None and number >= query.limit:
+                return Counted(dict(found), Position(*last))
+            entry, last = self._entries[place[1]], place
+            found[entry.status] += not query.is_filtered or query.admits(entry)
+        return Counted(dict(found))
+
+    def _size(self, query: Query, status: str) -> int:
+        bounds = _bounds(replace(query, newest_first=True))
+        return sum(index.count(*bounds) for index in self._of((status,), query.first))
+
+    def _walked(self, query: Query) -> Iterator[Place]:
+        """The places of its first group, in order."""
+        low, high = _bounds(query)
         ranges = [
             index.between(low, high, reverse=not query.newest_first)
-            for index in self._of(query.statuses, first)
+            for index in self._of(query.statuses, query.first)
         ]
-        places = ranges[0] if len(ranges) == 1 else merge(*ranges, reverse=not query.newest_first)
-        entries = (self._entries[task_id] for _, task_id in places)
-        if not query.is_filtered:
-            return entries
-        wanted = query.has_fixed
-        return (
-            entry
-            for entry in entries
-            if (wanted is None or bool(entry.fixed) is wanted) and _has_one_of_each(entry, others)
-        )
+        return ranges[0] if len(ranges) == 1 else merge(*ranges, reverse=not query.newest_first)
 
-    def count(self, group: Iterable[str]) -> dict[str, int]:
-        return {status: sum(map(len, self._of((status,), group))) for status in STATUSES}
-
-    def facets(self, prefix: str) -> set[str]:
+    def facets(self, prefix: str, limit: int | None, after: str | None) -> list[str]:
+        start = prefix if after is None else max(prefix, after + "\0")
         of_prefix = takewhile(
-            lambda key: key[0].startswith(prefix), self._register.between((prefix, ""), None)
+            lambda key: key[0].startswith(prefix), self._register.between((start, ""), None)
         )
-        return {
+        named = (
             facet
             for facet, status in of_prefix
             if facet and self._is_named(facet, self._indexes[status][facet])
-        }
+        )
+        return list(islice((facet for facet, _ in groupby(named)), limit))
 
     def _is_named(self, facet: str, index: Index[Place]) -> bool:
         """Whether a record has it among those that are not fixed: mostly the first one has, or none."""
@@ -222,6 +245,14 @@ def belongs(entry: Entry, status: str, facet: str, place: Place) -> bool:
     return place == (entry.position_in(facet) if facet[:1] == BY_FINISH else _place(entry))
 
 
-def _has_one_of_each(entry: Entry, groups: Iterable[Iterable[str]]) -> bool:
-    facets = {*entry.fixed, *entry.facets}
-    return not any(facets.isdisjoint(group) for group in groups)
+def _bounds(query: Query) -> tuple[Place | None, Place | None]:
+    """Between which places the query is."""
+    low: Place | None = None
+    high: Place | None = None
+    if query.within is not None:  # no id is "", so nothing is at the bounds themselves
+        low, high = (query.within[0], ""), (query.within[1] + 1, "")
+    if query.after is not None and query.newest_first:
+        low = max(low or query.after, query.after)
+    elif query.after is not None:
+        high = min(high or query.after, query.after)
+    return low, high

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from itertools import chain
 from typing import Final, TypeVar
 
 from redis.asyncio import Redis
@@ -15,6 +14,7 @@ from flowstore.backends.redis.audit import Auditing
 from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.client import storage_error
 from flowstore.backends.redis.commits import outcome_of, packed
+from flowstore.backends.redis.counting import counted
 from flowstore.backends.redis.expiries import change, expiry_of, guard, renewal
 from flowstore.backends.redis.facts import facts
 from flowstore.backends.redis.format import PER_CALL, entry_of, history_of
@@ -28,11 +28,11 @@ from flowstore.engine import (
     ANY_STAGE,
     FINAL,
     GROUP_KEPT,
-    STATUSES,
     SWEPT_PER_WRITE,
     Asked,
     Audited,
     Cell,
+    Counted,
     Engine,
     Entry,
     Expiry,
@@ -146,22 +146,18 @@ class RedisEngine(Engine):
     async def scan(self, query: Query, now: int) -> list[Entry]:
         return await Listing(self.calls, query, now).entries()
 
-    async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
-        counts = []
-        for step in _steps(list(chain(*groups))):
-            counts += await self.calls.read("counts", *step)
-        answers = iter(counts)
-        return [
-            dict(zip(STATUSES, map(sum, zip(*(next(answers) for _ in group), strict=True)), strict=False))
-            for group in groups
-        ]
+    async def count(self, queries: Sequence[Query]) -> list[Counted]:
+        return await counted(self.calls, queries)
 
-    async def facets(self, prefix: str) -> list[str]:
+    async def facets(self, prefix: str, limit: int | None = None, after: str | None = None) -> list[str]:
         found: list[str] = []
         start = prefix.encode()
         low, high = b"[" + start, b"(" + start + b"\xff" if start else b"+"
-        while low != b"(":
-            last, facets = await self.calls.read("facets", low, high, _FACETS_PER_CALL)
+        if after is not None and after >= prefix:
+            low = b"(" + after.encode()
+        while low != b"(" and (limit is None or len(found) < limit):
+            most = _FACETS_PER_CALL if limit is None else min(_FACETS_PER_CALL, limit - len(found))
+            last, facets = await self.calls.read("facets", low, high, most)
             found += [facet.decode(errors="replace") for facet in facets]
             low = b"(" + last
         return found

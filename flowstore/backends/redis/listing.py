@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.format import PER_CALL, listed_entry, position_of, sort_bounds
-from flowstore.engine import EVERYTHING, Entry, Position, Query
+from flowstore.engine import Entry, Position, Query
 
 _SPARE: Final = 8  # of the entries that a filter looks at for each that it finds, at first
 
@@ -32,9 +32,8 @@ class Listing:
         self._calls = calls
         self._query = query
         self._now = now
-        first = query.groups[0] if query.groups else EVERYTHING
         self._indexes = [
-            (f"i:{status}:{facet}", status, facet) for status in query.statuses for facet in first
+            (f"i:{status}:{facet}", status, facet) for status in query.statuses for facet in query.first
         ]
         self._bounds = sort_bounds(query.within, query.after, newest_first=query.newest_first)
         self._seen: set[str] = set()

@@ -15,6 +15,7 @@ from flowstore.backends.sqlite.audit import audit, disordered
 from flowstore.backends.sqlite.backup import back_up
 from flowstore.backends.sqlite.changes import Changes, of_removals, of_writes
 from flowstore.backends.sqlite.connection import Connection, snapshot, transaction, translated
+from flowstore.backends.sqlite.counting import count
 from flowstore.backends.sqlite.facts import facts
 from flowstore.backends.sqlite.format import NO_NAMESPACE, namespace_number, open_namespace
 from flowstore.backends.sqlite.statements import (
@@ -35,6 +36,7 @@ from flowstore.engine import (
     Audited,
     Cell,
     Change,
+    Counted,
     Engine,
     Entry,
     Expiry,
@@ -159,23 +161,11 @@ class SQLiteEngine(Engine):
     async def scan(self, query: Query, now: int) -> list[Entry]:
         return await self._read(lambda raw, ns: scan_entries(raw, ns, query, now))
 
-    async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
-        return await self._read(lambda raw, ns: [reads.count(raw, ns, group) for group in groups])
+    async def count(self, queries: Sequence[Query]) -> list[Counted]:
+        return await self._read(lambda raw, ns: [count(raw, ns, query) for query in queries])
 
-    async def facets(self, prefix: str) -> list[str]:
-        # Each by one search from the one before, so that it does not matter how many records have it.
-        def work(raw: sqlite3.Connection, ns: int) -> list[str]:
-            found, start = [], prefix
-            while rows := raw.execute(SQL["next_facet"], (ns, start)).fetchall():
-                [(facet, is_fixed)] = rows
-                if not facet.startswith(prefix):
-                    break
-                if facet and not (is_fixed and not raw.execute(SQL["is_also_free"], (ns, facet)).fetchall()):
-                    found.append(facet)
-                start = facet + "\0"
-            return found
-
-        return await self._read(work)
+    async def facets(self, prefix: str, limit: int | None = None, after: str | None = None) -> list[str]:
+        return await self._read(lambda raw, ns: reads.facets(raw, ns, prefix, limit, after))
 
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
         def work(raw: sqlite3.Connection) -> list[bool]:

@@ -7,19 +7,22 @@ from collections.abc import Sequence
 
 from flowstore.backends.sqlite import writes
 from flowstore.backends.sqlite.statements import SECTIONS, SQL, item_of, items_statement, read_items
-from flowstore.engine import EVERYTHING, NAMESPACE, STATUSES, Asked, Item, Section
+from flowstore.engine import NAMESPACE, Asked, Item, Section
 
 
-def count(raw: sqlite3.Connection, ns: int, group: tuple[str, ...]) -> dict[str, int]:
-    if group == EVERYTHING:
-        rows = raw.execute(SQL["count"], (ns,)).fetchall()
-    else:
-        rows = [row for facet in group for row in raw.execute(SQL["count_facet"], (ns, facet)).fetchall()]
-    counts: dict[str, int] = {}
-    for code, number in rows:
-        if 0 <= code < len(STATUSES):
-            counts[STATUSES[code]] = counts.get(STATUSES[code], 0) + number
-    return counts
+def facets(raw: sqlite3.Connection, ns: int, prefix: str, limit: int | None, after: str | None) -> list[str]:
+    """Each by one search from the one before, so that it does not matter how many records have it."""
+    found: list[str] = []
+    start = prefix if after is None else max(prefix, after + "\0")
+    while limit is None or len(found) < limit:
+        rows = raw.execute(SQL["next_facet"], (ns, start)).fetchall()
+        if not rows or not rows[0][0].startswith(prefix):
+            break
+        [(facet, is_fixed)] = rows
+        if facet and not (is_fixed and not raw.execute(SQL["is_also_free"], (ns, facet)).fetchall()):
+            found.append(facet)
+        start = facet + "\0"
+    return found
 
 
 def items(raw: sqlite3.Connection, ns: int, asked: Sequence[Asked], now: int) -> list[list[Item]]:

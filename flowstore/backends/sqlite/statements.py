@@ -13,7 +13,6 @@ from pydantic_core import from_json, to_json
 from flowstore.backends.sqlite.connection import snapshot
 from flowstore.engine import (
     BY_FINISH,
-    EVERYTHING,
     STATUSES,
     UNSORTED,
     Entry,
@@ -141,40 +140,63 @@ def scan_statement(query: Query, now: int) -> tuple[str, list[Any]]:
     Other groups are tested on what is merged, so that the walk ends as soon as the page is full.
     "" where the range is empty.
     """
-    first, *others = query.groups or (EVERYTHING,)
-    shape = tuple((len(group), group[0].startswith(BY_FINISH)) for group in (first, *others))
+    bounds = bounds_of(query)
+    if bounds is None:
+        return "", []
     body = _body(query.with_body, query.max_body)
-    statement = _scan(len(query.statuses), shape, query.newest_first, query.has_fixed, body)
+    statement = _scan(len(query.statuses), shape_of(query), query.newest_first, query.has_fixed, body)
+    return statement, [now, *bounds, query.limit, *indexes_of(query)]
+
+
+def bounds_of(query: Query) -> tuple[int, str | bytes, int] | None:
+    """The place behind which the range begins, and the sort key that it ends with. None: it is empty."""
     low, high = query.within or (-UNSORTED, UNSORTED)
     # A blob is beyond all texts, "" before all ids: so the start of a range is a place, too.
     start, end = ((low, ""), high) if query.newest_first else ((high, b""), low)
     if (after := query.after) is not None and low <= after.sort <= high:
         start = after
     elif after is not None and (after.sort < low) is not query.newest_first:
-        return "", []  # it is behind the range
+        return None  # it is behind the range
+    return (*start, end)
+
+
+Shape = tuple[tuple[int, bool], ...]
+"""Of each group how many facets it has, and whether they list by finish."""
+
+
+def shape_of(query: Query) -> Shape:
+    return tuple((len(group), group[0].startswith(BY_FINISH)) for group in (query.first, *query.groups[1:]))
+
+
+def indexes_of(query: Query) -> list[int | str]:
+    """The values for ``numbered``."""
     codes = [CODES[status] for status in query.statuses]
-    values = [now, *start, end, query.limit, *codes, *first]
-    return statement, values + [facet for group in others for facet in group]
+    return [*codes, *query.first, *(facet for group in query.groups[1:] for facet in group)]
 
 
-@cache
-def _scan(
-    statuses: int,
-    shape: tuple[tuple[int, bool], ...],
-    newest_first: bool,
-    has_fixed: bool | None,
-    body: str,
-) -> str:
-    numbers = iter(range(7, 10_000))
+def numbered(start: int, statuses: int, shape: Shape) -> tuple[list[str], list[list[str]]]:
+    """The parameters of a statement from ``start``: of its statuses, and of the facets of each group."""
+    numbers = iter(range(start, 10_000))
     codes = [f"?{next(numbers)}" for _ in range(statuses)]
-    facets = [[f"?{next(numbers)}" for _ in range(size)] for size, _ in shape]
-    direction, after, until = ("ASC", ">", "<=") if newest_first else ("DESC", "<", ">=")
+    return codes, [[f"?{next(numbers)}" for _ in range(size)] for size, _ in shape]
+
+
+def conditions_of(shape: Shape, facets: Sequence[Sequence[str]], has_fixed: bool | None) -> str:
+    """What is tested on each row of ``merged``."""
     conditions = "".join(
         SQL["and_facet"].format(facets=", ".join(group), sort=_sort(shape[0][1], is_by_finish))
         for group, (_, is_by_finish) in zip(facets[1:], shape[1:], strict=True)
     )
     if has_fixed is not None:
         conditions += SQL["and_fixed"].format(negated="NOT" if has_fixed else "")
+    return conditions
+
+
+@cache
+def _scan(statuses: int, shape: Shape, newest_first: bool, has_fixed: bool | None, body: str) -> str:
+    codes, facets = numbered(7, statuses, shape)
+    direction, after, until = ("ASC", ">", "<=") if newest_first else ("DESC", "<", ">=")
+    conditions = conditions_of(shape, facets, has_fixed)
     columns = _columns("merged" if conditions else "facet", body)
     made = SQL["merged_range" if conditions else "scan_range"]
     ranges = " UNION ALL ".join(

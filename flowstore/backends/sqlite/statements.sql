@@ -220,8 +220,21 @@ AND task.fixed IS {negated} NULL
 -- name: count
 SELECT status, tasks FROM tally WHERE ns = ? AND tasks > 0;
 
--- name: count_facet
-SELECT status, count(*) FROM facet WHERE ns = ? AND facet = ? GROUP BY status;
+-- name: counted_place
+SELECT sort, id FROM facet
+WHERE ns = ?1 AND facet = {facet} AND status = {status} AND (sort, id) > (?2, ?3) AND sort <= ?4
+
+-- name: last_counted
+-- The place of the last entry that a count may look at, and then, if there is one, that of the next.
+{ranges} ORDER BY sort, id LIMIT 2 OFFSET ?5
+
+-- name: counted_range
+SELECT {status}, count(*) FROM facet AS merged {join}
+WHERE merged.ns = ?1 AND merged.facet = {facet} AND merged.status = {status}
+    AND (merged.sort, merged.id) > (?2, ?3) AND (merged.sort, merged.id) <= (?4, ?5) {conditions}
+
+-- name: join_task
+CROSS JOIN task ON task.task = {table}.task
 
 -- name: next_facet
 SELECT facet, fixed FROM facet WHERE ns = ? AND facet >= ? ORDER BY facet LIMIT 1;

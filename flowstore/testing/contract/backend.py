@@ -11,6 +11,7 @@ from flowstore.testing.contract.cancelling import CancelContract
 from flowstore.testing.contract.checking import CheckingContract
 from flowstore.testing.contract.checkpoints import CheckpointsContract
 from flowstore.testing.contract.compressing import CompressionContract
+from flowstore.testing.contract.counting import CountsContract, FacetValuesContract
 from flowstore.testing.contract.creating import OrStoreContract
 from flowstore.testing.contract.crews import CrewContract
 from flowstore.testing.contract.crowds import CrowdsContract
@@ -44,6 +45,7 @@ from flowstore.testing.contract.misuse import MisuseContract
 from flowstore.testing.contract.moving import LoopsContract
 from flowstore.testing.contract.observing import ObservingContract
 from flowstore.testing.contract.outages import OutageContract
+from flowstore.testing.contract.paging import PagingContract
 from flowstore.testing.contract.pinging import PingContract
 from flowstore.testing.contract.reader_types import ReaderTypesContract
 from flowstore.testing.contract.redacting import RedactingContract
@@ -52,6 +54,7 @@ from flowstore.testing.contract.registering_types import RegisterTypesContract
 from flowstore.testing.contract.retaining import RetentionContract
 from flowstore.testing.contract.retaining_alone import RetentionRacesContract
 from flowstore.testing.contract.roundtrips import ValuesContract
+from flowstore.testing.contract.selecting import SelectingContract
 from flowstore.testing.contract.sharing import ConcurrencyContract
 from flowstore.testing.contract.storing import StoringContract
 from flowstore.testing.contract.subclasses import SubclassContract
@@ -84,6 +87,10 @@ class BackendContract(
     FamilyRemovalContract,
     FilterContract,
     FinishingContract,
+    PagingContract,
+    SelectingContract,
+    CountsContract,
+    FacetValuesContract,
     WorkflowContract,
     TrackContract,
     TakeContract,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-from flowstore.engine import EVERYTHING, NAMESPACE, Engine, Logged, Section
+from flowstore.engine import NAMESPACE, Engine, Logged, Section, every
 from flowstore.testing.engine_contract.base import (
     EngineContractBase,
     MakeEngine,
@@ -53,8 +53,8 @@ class DroppingContract(EngineContractBase):
         for each in (engine, other):
             assert await listed(each) == ["t", "u"]
             assert await listed(each, ["x"]) == ["u"]
-            [counts] = await each.count([EVERYTHING])
-            assert {status: n for status, n in counts.items() if n} == {"pending": 1, "running": 1}
+            [counted] = await each.count([every()])
+            assert {status: n for status, n in counted.counts.items() if n} == {"pending": 1, "running": 1}
             assert await items_of(each, "t") == []
             assert [item.owner for item in await timeline(each)] == ["u"]
 
@@ -67,7 +67,7 @@ class DroppingContract(EngineContractBase):
         assert await items_of(engine, NAMESPACE, Section.WORKER) == []
         for each in (engine, other):
             assert await listed(each, ["x"]) == ["t"]
-            assert (await each.count([EVERYTHING]))[0]["pending"] == 1
+            assert (await each.count([every()]))[0].counts["pending"] == 1
             assert len(await items_of(each, "t")) == len(await timeline(each)) == 1
 
     async def test_a_dropped_namespace_is_not_listed(self, make_engine: MakeEngine) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from flowstore.testing.engine_contract.counting import CountingContract, FacetsContract
+from flowstore.testing.engine_contract.counting import (
+    CountingContract,
+    CountingRangesContract,
+    FacetsContract,
+)
 from flowstore.testing.engine_contract.dropping import DroppingContract
 from flowstore.testing.engine_contract.expiring import ExpiryContract
 from flowstore.testing.engine_contract.facts import StorageFactsContract
@@ -27,6 +31,7 @@ class EngineContract(
     RangesContract,
     ByFinishContract,
     CountingContract,
+    CountingRangesContract,
     FacetsContract,
     ItemsContract,
     PuttingContract,

@@ -9,7 +9,6 @@ from typing import Any
 
 from flowstore.engine import (
     ANY_ID,
-    EVERYTHING,
     NAMESPACE,
     Asked,
     Engine,
@@ -20,6 +19,7 @@ from flowstore.engine import (
     Section,
     Span,
     Verdict,
+    every,
 )
 from flowstore.testing.engine_contract.base import (
     EngineContractBase,
@@ -91,7 +91,7 @@ class SharingContract(EngineContractBase):
             "expire": lambda: engine.expire([Expiry("t", NOW + SECOND, 1234, 1, 1234)], NOW),
             "put": lambda: engine.put([Put(Section.DATA, "t", None, b"v")], NOW),
             "items": lambda: engine.items([Asked(Section.DATA, "t")], NOW),
-            "count": lambda: engine.count([EVERYTHING, ("x",)]),
+            "count": lambda: engine.count([every(), every(("x",))]),
             "facets": lambda: engine.facets("x"),
             "timeline": lambda: engine.timeline(Span(5, 0, NOW), NOW),
             "purge": lambda: engine.purge(5, NOW),

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 from flowstore.engine import (
     Asked,
     Audited,
+    Counted,
     Engine,
     Entry,
     Expiry,
@@ -165,11 +166,11 @@ class EngineFaults(UnreliableHints):
     async def scan(self, query: Query, now: int) -> list[Entry]:
         return await self._call("scan", lambda: self.inner.scan(query, now))
 
-    async def count(self, groups: Sequence[tuple[str, ...]]) -> list[dict[str, int]]:
-        return await self._call("count", lambda: self.inner.count(groups))
+    async def count(self, queries: Sequence[Query]) -> list[Counted]:
+        return await self._call("count", lambda: self.inner.count(queries))
 
-    async def facets(self, prefix: str) -> list[str]:
-        return await self._call("facets", lambda: self.inner.facets(prefix))
+    async def facets(self, prefix: str, limit: int | None = None, after: str | None = None) -> list[str]:
+        return await self._call("facets", lambda: self.inner.facets(prefix, limit, after))
 
     async def remove(
         self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
