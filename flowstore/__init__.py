@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowstore._core.attempts import TrackOptions
 from flowstore._core.filters import Filters, Selection
+from flowstore._core.operations import Action, Effect, FailedTask, Operation, OperationState, Preview
 from flowstore._core.options import BackendOptions
 from flowstore._core.policies import (
     PINNED,
@@ -35,6 +36,7 @@ from flowstore.errors import (
     FamilyConflict,
     FlowstoreError,
     ForeignEntry,
+    HostNotTold,
     InvalidArchive,
     InvalidCursor,
     InvalidEntry,
@@ -44,6 +46,7 @@ from flowstore.errors import (
     ModelConflict,
     ModelNotRegistered,
     NotSerializable,
+    OperationBusy,
     PayloadTooLarge,
     RemoteError,
     RemoteTraceback,
@@ -66,6 +69,7 @@ from flowstore.errors import (
     TaskNotFinished,
     UnexpectedValue,
     UnknownDataset,
+    UnknownOperation,
     UnknownRun,
     UnknownTask,
     UnknownWorker,
@@ -80,6 +84,7 @@ from flowstore.errors import (
     WrongProcess,
 )
 from flowstore.features import (
+    ActionOptions,
     AppInfo,
     Checkpoint,
     Copied,
@@ -138,6 +143,8 @@ __all__ = [
     "NOT_LOADED",
     "PINNED",
     "AccessDenied",
+    "Action",
+    "ActionOptions",
     "AppInfo",
     "BackendClosed",
     "BackendMisuse",
@@ -153,6 +160,7 @@ __all__ = [
     "DataEntry",
     "DatasetInfo",
     "DatasetReplaced",
+    "Effect",
     "EntryConflict",
     "EntryExists",
     "EntryMismatch",
@@ -162,12 +170,14 @@ __all__ = [
     "Evaluation",
     "Excerpt",
     "Exported",
+    "FailedTask",
     "FamilyConflict",
     "Filters",
     "Finding",
     "FlawKind",
     "FlowstoreError",
     "ForeignEntry",
+    "HostNotTold",
     "ImportConflict",
     "Imported",
     "InMemoryBackend",
@@ -181,8 +191,12 @@ __all__ = [
     "ModelNotRegistered",
     "NotSerializable",
     "Observer",
+    "Operation",
+    "OperationBusy",
+    "OperationState",
     "Page",
     "PayloadTooLarge",
+    "Preview",
     "Progress",
     "RecordPage",
     "RemoteError",
@@ -231,6 +245,7 @@ __all__ = [
     "Transition",
     "UnexpectedValue",
     "UnknownDataset",
+    "UnknownOperation",
     "UnknownRun",
     "UnknownTask",
     "UnknownWorker",
