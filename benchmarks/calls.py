@@ -258,6 +258,17 @@ async def _worker(filled: Filled) -> str:
     return "gone"
 
 
+async def _labelled(filled: Filled) -> str:
+    """A query that finds five."""
+    [label] = filled.new(1)
+    await stored(filled, 5, labels=(label,))
+    return f"label:{label}"
+
+
+async def _operation(filled: Filled) -> str:
+    return (await filled.backend.actions.start("label", await _labelled(filled), add=["done"])).id
+
+
 async def _datum(filled: Filled) -> None:
     await filled.backend.data.set(DONE, "gone", 1)
 
@@ -360,6 +371,15 @@ CASES: Final[dict[str, Case]] = {
     "retention.apply, 5 of a name": Case(lambda f, _: f.backend.retention.apply(KEEP, name="few"), _too_many),
     "retention.pin": Case(lambda f, ids: f.backend.retention.pin(ids[0]), stored),
     "retention.unpin": Case(lambda f, ids: f.backend.retention.unpin(ids[0]), _pinned),
+    "actions.apply, a look at 5": Case(lambda f, query: f.backend.actions.apply("delete", query), _labelled),
+    "actions.apply, 5": Case(
+        lambda f, query: f.backend.actions.apply("requeue", query, dry_run=False), _labelled
+    ),
+    "actions.start": Case(lambda f, query: f.backend.actions.start("cancel", query), _labelled),
+    "actions.resume, 5": Case(lambda f, id: f.backend.actions.resume(id), _operation),
+    "actions.abort": Case(lambda f, id: f.backend.actions.abort(id), _operation),
+    "actions.get": Case(lambda f, id: f.backend.actions.get(id), _operation),
+    "actions.all, 3": Case(lambda f, _: f.backend.actions.all(3), _operation),
     "app.data.set": Case(lambda f, _: f.backend.app.data.set("k", 1)),
     "app.data.get": Case(lambda f, _: f.backend.app.data.get("k")),
     "app.data.entry": Case(lambda f, _: f.backend.app.data.entry("k")),

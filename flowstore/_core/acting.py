@@ -31,6 +31,7 @@ from flowstore._core.judging import Judge, Judged, judge_of
 from flowstore._core.leases import LASTS, Lease
 from flowstore._core.ledger import Kept, Ledger, Step, lease_of
 from flowstore._core.operations import Operation, OperationState
+from flowstore._core.threads import in_thread
 from flowstore._trips.patience import patiently
 from flowstore.engine import Entry
 from flowstore.errors import HostNotTold, OperationBusy, UnreadableRecord
@@ -43,7 +44,7 @@ T = TypeVar("T")
 Hook = Callable[[list[TaskResult]], Awaitable[object] | object]
 """Makes the host dispatch or revoke tasks, which come without their values. A plain one runs in a thread."""
 
-Progress = Callable[[Operation], object]
+OnProgress = Callable[[Operation], object]
 
 MOST_FAILURES: Final = 20
 _MAX_REASON_CHARS: Final = 300
@@ -58,7 +59,7 @@ class _HookRaised(Exception):
 
 
 async def resume(
-    core: Core, hooks: Mapping[str, Hook], operation_id: str, progress: Progress | None
+    core: Core, hooks: Mapping[str, Hook], operation_id: str, progress: OnProgress | None
 ) -> Operation:
     kept, _ = await Ledger(core).read(operation_id)
     if kept.operation.state.is_over:
@@ -82,7 +83,7 @@ async def abort(core: Core, operation_id: str) -> Operation:
 
 
 async def _leased(
-    core: Core, hooks: Mapping[str, Hook], operation_id: str, progress: Progress | None
+    core: Core, hooks: Mapping[str, Hook], operation_id: str, progress: OnProgress | None
 ) -> Operation:
     lease = Lease(core, lease_of(operation_id), partial(OperationBusy, operation_id))
     async with AsyncExitStack() as stack:
@@ -99,7 +100,7 @@ class _Runner:
         hooks: Mapping[str, Hook],
         operation_id: str,
         lease: Lease,
-        progress: Progress | None,
+        progress: OnProgress | None,
     ) -> None:
         self._core = core
         self._hooks = hooks
@@ -275,7 +276,7 @@ class _Runner:
 async def _called(hook: Hook, tasks: list[TaskResult]) -> None:
     """A plain function may block, and gets a thread; what it returns is awaited if it can be."""
     try:
-        made = hook(tasks) if iscoroutinefunction(hook) else await asyncio.to_thread(hook, tasks)
+        made = hook(tasks) if iscoroutinefunction(hook) else await in_thread(hook, tasks)
         if isawaitable(made):
             await made
     except Exception as error:

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any, Final, Literal, TypedDict, Unpack, cast, get_args, overload
 
 from flowstore._core import acting
-from flowstore._core.acting import Hook, Progress
+from flowstore._core.acting import Hook, OnProgress
 from flowstore._core.core import Core
 from flowstore._core.deeds import Deed
 from flowstore._core.judging import judge_of, preview
@@ -102,7 +102,7 @@ class Actions:
         reason: str | None = None,
         by: str | None = None,
         dry_run: Literal[True] = True,
-        progress: Progress | None = None,
+        progress: OnProgress | None = None,
         **options: Unpack[ActionOptions],
     ) -> Preview: ...
 
@@ -116,7 +116,7 @@ class Actions:
         reason: str | None = None,
         by: str | None = None,
         dry_run: Literal[False],
-        progress: Progress | None = None,
+        progress: OnProgress | None = None,
         **options: Unpack[ActionOptions],
     ) -> Operation: ...
 
@@ -130,7 +130,7 @@ class Actions:
         reason: str | None = None,
         by: str | None = None,
         dry_run: bool,
-        progress: Progress | None = None,
+        progress: OnProgress | None = None,
         **options: Unpack[ActionOptions],
     ) -> Preview | Operation: ...
 
@@ -143,7 +143,7 @@ class Actions:
         reason: str | None = None,
         by: str | None = None,
         dry_run: bool = True,
-        progress: Progress | None = None,
+        progress: OnProgress | None = None,
         **options: Unpack[ActionOptions],
     ) -> Preview | Operation:
         """What the action would do now, as a Preview; with ``dry_run=False`` do it, and return the Operation.
@@ -182,7 +182,7 @@ class Actions:
         _check(query, limit, by, None)
         return await self._start(made, query, limit, by)
 
-    async def resume(self, operation_id: str, *, progress: Progress | None = None) -> Operation:
+    async def resume(self, operation_id: str, *, progress: OnProgress | None = None) -> Operation:
         """Carry out an operation that was started, or go on with one that has stopped; returned when over.
 
         Tasks are changed in steps of at most 500, and others may read and write in between. One that somebody
@@ -232,7 +232,7 @@ class Actions:
         return hook
 
 
-def _check(query: object, limit: int | None, by: str | None, progress: Progress | None) -> None:
+def _check(query: object, limit: int | None, by: str | None, progress: OnProgress | None) -> None:
     if not isinstance(query, str):
         raise TypeError(f"query: expected str, got {type(query).__name__}")
     if limit is not None:
@@ -242,7 +242,7 @@ def _check(query: object, limit: int | None, by: str | None, progress: Progress 
     _check_progress(progress)
 
 
-def _check_progress(progress: Progress | None) -> None:
+def _check_progress(progress: OnProgress | None) -> None:
     if progress is not None:
         check_callable("progress", progress)
 

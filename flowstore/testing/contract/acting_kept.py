@@ -63,7 +63,7 @@ class OperationsContract(Contract):
         event = (await backend.history.of("t"))[-1]
         assert (event.event, event.detail) == ("labelled", {"operation": operation.id})
 
-    async def test_bad_arguments(self, backend: BaseResultBackend) -> None:
+    async def test_bad_arguments_of_actions(self, backend: BaseResultBackend) -> None:
         """Refused by name, and nothing is kept of it."""
         bad: list[tuple[type[Exception], str, tuple[Any, ...], dict[str, Any]]] = [
             (ValueError, r"^action: .*; did you mean 'requeue'\?", ("requeu", ALL), {}),
