@@ -102,7 +102,8 @@ class Judge:
         task = self._core.records.decode(seen)
         if not self._matching.holds(task):
             return None
-        task = _WITHOUT_VALUES.of(task)
+        if self._matching.needs_values:
+            task = _WITHOUT_VALUES.of(task)
         is_changed = entry.updated_at > self._started
         return Found(entry, task, Effect.LEFT_CHANGED if is_changed else self._deed.effect_on(task))
 
