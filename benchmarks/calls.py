@@ -42,6 +42,7 @@ FILTERS: Final[dict[str, dict[str, Any]]] = {
     "root_id": {"root_id": BIG},
     "worker_id and name": {"worker_id": "w1", "name": "fetch"},
 }
+GROUP: Final = TaskError.from_exception(ValueError("no")).fingerprint
 KEEP: Final = RetentionPolicy(max_per_group=100)
 SMALL: Final[dict[str, dict[str, Any]]] = {
     "small parent_id": {"parent_id": ROOT},
@@ -258,6 +259,17 @@ async def _worker(filled: Filled) -> str:
     return "gone"
 
 
+async def _labelled(filled: Filled) -> str:
+    """A query that finds five."""
+    [label] = filled.new(1)
+    await stored(filled, 5, labels=(label,))
+    return f"label:{label}"
+
+
+async def _operation(filled: Filled) -> str:
+    return (await filled.backend.actions.start("label", await _labelled(filled), add=["done"])).id
+
+
 async def _datum(filled: Filled) -> None:
     await filled.backend.data.set(DONE, "gone", 1)
 
@@ -363,10 +375,30 @@ CASES: Final[dict[str, Case]] = {
     "app.register": Case(lambda f, _: f.backend.app.register({"name": "benchmark"})),
     "app.info": Case(lambda f, _: f.backend.app.info()),
     "workers.sweep": Case(lambda f, _: f.backend.workers.sweep()),
+    "stats.total": Case(lambda f, _: f.backend.stats.total()),
+    "stats.percentiles": Case(lambda f, _: f.backend.stats.percentiles(0.5, 0.95, name="fetch")),
+    "stats.series": Case(lambda f, _: f.backend.stats.series()),
+    "stats.by": Case(lambda f, _: f.backend.stats.by("name", "status")),
+    "stats.names": Case(lambda f, _: f.backend.stats.names()),
+    "errors.groups": Case(lambda f, _: f.backend.errors.groups()),
+    "errors.groups, of a day": Case(lambda f, _: f.backend.errors.groups(since=a_day_ago())),
+    "errors.get": Case(lambda f, _: f.backend.errors.get(GROUP)),
+    "errors.resolve": Case(lambda f, _: f.backend.errors.resolve(GROUP)),
+    "errors.ignore": Case(lambda f, _: f.backend.errors.ignore(GROUP)),
+    "errors.reopen": Case(lambda f, _: f.backend.errors.reopen(GROUP)),
     "retention.plan, 100 of a name": Case(lambda f, _: f.backend.retention.plan(KEEP, name="few"), _few),
     "retention.apply, 5 of a name": Case(lambda f, _: f.backend.retention.apply(KEEP, name="few"), _too_many),
     "retention.pin": Case(lambda f, ids: f.backend.retention.pin(ids[0]), stored),
     "retention.unpin": Case(lambda f, ids: f.backend.retention.unpin(ids[0]), _pinned),
+    "actions.apply, a look at 5": Case(lambda f, query: f.backend.actions.apply("delete", query), _labelled),
+    "actions.apply, 5": Case(
+        lambda f, query: f.backend.actions.apply("requeue", query, dry_run=False), _labelled
+    ),
+    "actions.start": Case(lambda f, query: f.backend.actions.start("cancel", query), _labelled),
+    "actions.resume, 5": Case(lambda f, id: f.backend.actions.resume(id), _operation),
+    "actions.abort": Case(lambda f, id: f.backend.actions.abort(id), _operation),
+    "actions.get": Case(lambda f, id: f.backend.actions.get(id), _operation),
+    "actions.all, 3": Case(lambda f, _: f.backend.actions.all(3), _operation),
     "app.data.set": Case(lambda f, _: f.backend.app.data.set("k", 1)),
     "app.data.get": Case(lambda f, _: f.backend.app.data.get("k")),
     "app.data.entry": Case(lambda f, _: f.backend.app.data.entry("k")),

@@ -10,6 +10,7 @@ from flowstore._core.facts import Facts, OldestTask
 from flowstore._core.filters import Filters, Selection
 from flowstore._core.grouping import ErrorGroup, ErrorState
 from flowstore._core.measures import Distribution, TaskStats
+from flowstore._core.operations import Action, Effect, FailedTask, Operation, OperationState, Preview
 from flowstore._core.options import BackendOptions
 from flowstore._core.policies import (
     PINNED,
@@ -40,6 +41,7 @@ from flowstore.errors import (
     FamilyConflict,
     FlowstoreError,
     ForeignEntry,
+    HostNotTold,
     InvalidArchive,
     InvalidCursor,
     InvalidEntry,
@@ -49,6 +51,7 @@ from flowstore.errors import (
     ModelConflict,
     ModelNotRegistered,
     NotSerializable,
+    OperationBusy,
     PayloadTooLarge,
     RemoteError,
     RemoteTraceback,
@@ -71,6 +74,7 @@ from flowstore.errors import (
     TaskNotFinished,
     UnexpectedValue,
     UnknownDataset,
+    UnknownOperation,
     UnknownRun,
     UnknownTask,
     UnknownWorker,
@@ -85,6 +89,7 @@ from flowstore.errors import (
     WrongProcess,
 )
 from flowstore.features import (
+    ActionOptions,
     AppInfo,
     Checkpoint,
     Copied,
@@ -146,6 +151,8 @@ __all__ = [
     "OTHER_NAMES",
     "PINNED",
     "AccessDenied",
+    "Action",
+    "ActionOptions",
     "AppInfo",
     "BackendClosed",
     "BackendMisuse",
@@ -163,6 +170,7 @@ __all__ = [
     "DatasetInfo",
     "DatasetReplaced",
     "Distribution",
+    "Effect",
     "EntryConflict",
     "EntryExists",
     "EntryMismatch",
@@ -176,12 +184,14 @@ __all__ = [
     "Exported",
     "FacetValue",
     "Facts",
+    "FailedTask",
     "FamilyConflict",
     "Filters",
     "Finding",
     "FlawKind",
     "FlowstoreError",
     "ForeignEntry",
+    "HostNotTold",
     "ImportConflict",
     "Imported",
     "InMemoryBackend",
@@ -196,8 +206,12 @@ __all__ = [
     "NotSerializable",
     "Observer",
     "OldestTask",
+    "Operation",
+    "OperationBusy",
+    "OperationState",
     "Page",
     "PayloadTooLarge",
+    "Preview",
     "Progress",
     "RecordPage",
     "RemoteError",
@@ -248,6 +262,7 @@ __all__ = [
     "Transition",
     "UnexpectedValue",
     "UnknownDataset",
+    "UnknownOperation",
     "UnknownRun",
     "UnknownTask",
     "UnknownWorker",

@@ -38,6 +38,7 @@ from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Records, Ttl
 from flowstore._values.typed import TypeForm, typed_of
 from flowstore._values.types import Types
 from flowstore.engine import Engine
+from flowstore.features.actions import Actions
 from flowstore.features.app import App
 from flowstore.features.archive import Archive
 from flowstore.features.checkpoints import Checkpoints
@@ -89,6 +90,7 @@ class BaseResultBackend:
         self.app = App(self._core)
         self.archive = Archive(self._core)
         self.retention = Retention(self._core)
+        self.actions = Actions(self._core)
         self.runs = Runs(Place(self._core, options, self._beside))
 
     def _beside(self, options: BackendOptions) -> BaseResultBackend:

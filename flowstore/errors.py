@@ -19,6 +19,9 @@ FlowstoreError
 ├── UnknownWorker         LookupError       a worker that is not registered
 ├── WorkerStopped         RuntimeError      a task for a worker that takes no more
 ├── RetentionBusy         RuntimeError      another process applies a retention policy at the moment
+├── UnknownOperation      LookupError       an operation that was not started, or is kept no longer
+├── OperationBusy         RuntimeError      another process carries out the operation at the moment
+├── HostNotTold           RuntimeError      a hook raised, and an operation has stopped there
 ├── NotSerializable       TypeError         a value that would not come back as it went in
 │   └── PayloadTooLarge   ValueError        a value over the size limit
 ├── UnreadableRecord      ValueError        what is stored under an id cannot be read here
@@ -77,6 +80,9 @@ from flowstore._errors.entries import InvalidEntry as InvalidEntry
 from flowstore._errors.entries import ModelConflict as ModelConflict
 from flowstore._errors.entries import ModelNotRegistered as ModelNotRegistered
 from flowstore._errors.leases import RetentionBusy as RetentionBusy
+from flowstore._errors.operations import HostNotTold as HostNotTold
+from flowstore._errors.operations import OperationBusy as OperationBusy
+from flowstore._errors.operations import UnknownOperation as UnknownOperation
 from flowstore._errors.root import FlowstoreError as FlowstoreError
 from flowstore._errors.root import RemoteError as RemoteError
 from flowstore._errors.root import RemoteTraceback as RemoteTraceback

@@ -22,8 +22,8 @@ WIDTH: Final = 110
 
 TARGETS: Final = {
     "sync/generated.py": [
-        *("AppData", "App", "Archive", "Checkpoints", "Data", "Errors", "Facets", "Families"),
-        *("History", "Integrity", "Retention", "Statistics", "Workers", "Workflows"),
+        *("Actions", "AppData", "App", "Archive", "Checkpoints", "Data", "Errors", "Facets"),
+        *("Families", "History", "Integrity", "Retention", "Statistics", "Workers", "Workflows"),
         *("TrackedTask", "RunningWorker", "RunningRun", "Datasets"),
         *("RunsRetention", "RunsArchive", "Runs", "BaseResultBackend"),
     ],
@@ -31,6 +31,7 @@ TARGETS: Final = {
 }
 """The modules to write, and the classes to write there, each after those that it refers to."""
 CLASSES: Final = {
+    "Actions": "features/actions.py",
     "AppData": "features/data.py",
     "App": "features/app.py",
     "Archive": "features/archive.py",
@@ -74,6 +75,14 @@ BODIES: Final = {
     "BaseResultBackend.register_types": ["self._link.register_types(types)"],
     "AsyncResultsManager.close": ["self._close()"],
     "AsyncResultsManager.use": ["self._use(target, base_dir, options)"],
+    "Actions.on_requeue": [
+        "self._link.always(lambda backend: backend.actions.on_requeue(hook))",
+        "return hook",
+    ],
+    "Actions.on_cancel": [
+        "self._link.always(lambda backend: backend.actions.on_cancel(hook))",
+        "return hook",
+    ],
     "Datasets.save": ["return fed(self._link, rows, lambda given: self._its.save(run_id, given, name))"],
     "RunsArchive.copy_to": [
         "call = self._its.copy_to(",

@@ -37,6 +37,13 @@ WORDS: Final = {
             "There is no timeout: an id that is never stored is watched for ever.",
         ),
     ),
+    "Actions.on_requeue": (
+        (
+            "may be a coroutine function or a plain one, which is called in a thread.",
+            "is called in a thread of its own, in which it may call this backend; or it is a coroutine "
+            "function, which runs in the thread of the event loop.",
+        ),
+    ),
     "RunningRun.checkpoint_with": (
         (
             "after every ``checkpoint_every`` records.",

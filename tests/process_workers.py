@@ -9,7 +9,9 @@ from itertools import count
 from typing import Any
 
 import flowstore
-from flowstore import RetentionBusy, RetentionOutcome, RetentionPolicy, TaskResult
+from flowstore import Operation, OperationBusy, RetentionBusy, RetentionOutcome, RetentionPolicy, TaskResult
+from flowstore.testing.faults import EngineFaults
+from flowstore.testing.insides import wrap_engine
 
 
 async def race(url: str, first: int, writers: int) -> None:
@@ -89,6 +91,63 @@ async def fail_and_finish(url: str, first: int) -> None:
         await asyncio.gather(*(work() for _ in range(20)))
 
 
+class _Stopping(EngineFaults):
+    """Once so many calls were carried out: says so, and never returns."""
+
+    calls_left = 0
+
+    async def _call(self, verb: str, call: Callable[[], Any]) -> Any:
+        answer = await super()._call(verb, call)
+        self.calls_left -= 1
+        if self.calls_left == 0:
+            print("stopped", flush=True)
+            await asyncio.Event().wait()
+        return answer
+
+
+async def act(url: str, operation: int, calls: int) -> None:
+    """Resume an operation, stop after so many calls, and print of what the host is told."""
+    stopping: list[_Stopping] = []
+
+    def wrapped(engine: Any) -> _Stopping:
+        stopping.append(_Stopping(engine))
+        return stopping[0]
+
+    backend = flowstore.connect(url, purge_interval=None)
+    wrap_engine(backend, wrapped)
+    backend.actions.on_requeue(lambda tasks: print("told", *(task.task_id for task in tasks), flush=True))
+    async with backend:
+        stopping[0].calls_left = calls
+        print("ready", flush=True)
+        sys.stdin.readline()
+        await backend.actions.resume(str(operation))
+        print("done", flush=True)
+
+
+async def act_all(url: str, operation: int) -> None:
+    """Resume an operation; print how many were done, or that another process is at it."""
+    async with flowstore.connect(url) as backend:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        try:
+            print((await backend.actions.resume(str(operation))).done, flush=True)
+        except OperationBusy:
+            print("busy", flush=True)
+
+
+async def act_in_steps(url: str, operation: int) -> None:
+    """Resume an operation; after each step print how many are done, and wait for a line."""
+
+    def stop(done: Operation) -> None:
+        print(done.done, flush=True)
+        sys.stdin.readline()
+
+    async with flowstore.connect(url) as backend:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        print((await backend.actions.resume(str(operation), progress=stop)).state, flush=True)
+
+
 if __name__ == "__main__":
     _, job, url, *numbers = sys.argv
     jobs: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
@@ -98,5 +157,8 @@ if __name__ == "__main__":
         "retain": retain,
         "retain-all": retain_all,
         "fail-and-finish": fail_and_finish,
+        "act": act,
+        "act-all": act_all,
+        "act-in-steps": act_in_steps,
     }
     asyncio.run(jobs[job](url, *map(int, numbers)))

@@ -34,9 +34,13 @@ async def cancel(core: Core, task_id: str, reason: str | None) -> bool:
         is_asked = not task.is_finished
         if task.is_finished or task.cancel_request is not None:
             return None
-        request = CancelRequest(at=at, reason=reason)
-        if task.status is TaskStatus.RUNNING:
-            return task.model_copy(update={"cancel_request": request})
-        return TaskResult.cancelled(task, at=at, cancel_request=request)
+        return cancelled(task, CancelRequest(at=at, reason=reason))
 
     return await step_one(core, task_id, step) is not None and is_asked
+
+
+def cancelled(task: TaskResult, request: CancelRequest) -> TaskResult:
+    """A task that is not finished: asked to end while it runs, and otherwise over."""
+    if task.status is TaskStatus.RUNNING:
+        return task.model_copy(update={"cancel_request": request})
+    return TaskResult.cancelled(task, at=request.at, cancel_request=request)

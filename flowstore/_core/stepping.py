@@ -36,8 +36,13 @@ def stepped(core: Core, entry: Entry, step: Step, now: int, event: Event | None 
     core.records.check_whole(entry)
     standing = core.records.decode(entry._replace(body=None))
     task = step(standing, from_micros(now))
-    if task is None:
-        return None
+    return None if task is None else next_write(core, entry, standing, task, now, event)
+
+
+def next_write(
+    core: Core, entry: Entry, standing: TaskResult, task: TaskResult, now: int, event: Event | None = None
+) -> Write:
+    """What makes ``task`` of the ``standing`` one, as which ``entry`` was read: see ``stepped``."""
     is_as_before = (task.status, task.retries) == (standing.status, standing.retries)
     ttl = None if is_as_before and standing.expires_at is None else DEFAULT_TTL  # it keeps its expiry
     if entry.body is None:

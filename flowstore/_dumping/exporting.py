@@ -9,12 +9,12 @@ from hashlib import sha256
 from pathlib import Path
 
 from flowstore._core.core import Core
+from flowstore._core.threads import in_thread
 from flowstore._dumping.files import FORMAT, KIND, RECORDS, Writer
 from flowstore._dumping.lines import line_of
 from flowstore._dumping.outcomes import Exported
 from flowstore._dumping.packing import Compression
 from flowstore._dumping.reading import Source, records_of
-from flowstore._dumping.threads import in_thread
 from flowstore.times import from_micros
 
 Progress = Callable[[int], object]

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from flowstore._core.core import STEP, Core
+from flowstore._core.threads import in_thread
 from flowstore._dumping.exporting import Progress
 from flowstore._dumping.files import RECORDS, End, header_of, is_end
 from flowstore._dumping.lines import Dumped, read_line
 from flowstore._dumping.outcomes import Imported, OnConflict, Tally
 from flowstore._dumping.packing import torn, unpacking
 from flowstore._dumping.restoring import Restore, restore
-from flowstore._dumping.threads import in_thread
 from flowstore._trips.lanes import MAX_TRIP_BYTES
 from flowstore._values.reading import decode
 from flowstore.errors import CorruptRecord, InvalidArchive

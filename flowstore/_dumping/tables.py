@@ -14,8 +14,8 @@ from json import dumps
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, Protocol
 
+from flowstore._core.threads import in_thread
 from flowstore._dumping.files import check_target
-from flowstore._dumping.threads import in_thread
 from flowstore.errors import MissingDriver
 from flowstore.jsonable import to_jsonable
 

@@ -67,7 +67,7 @@ def decoded(entry: Entry, codec: Codec) -> TaskResult:
     if entry.head == b"{}":
         return result_of(entry, values_of(entry, codec), None, progress)
     head = _head(entry.head)
-    error = _error(head["error"]) if "error" in head else None
+    error = read_error(head["error"]) if "error" in head else None
     meta = check_meta(head["meta"]) if "meta" in head else NO_META
     request = _cancel_request(head["cancel"]) if "cancel" in head else None
     result = result_of(entry, values_of(entry, codec), error, progress, meta, request)
@@ -186,7 +186,7 @@ def _head(head: bytes) -> dict[str, Any]:
     return fields
 
 
-def _error(fields: Any) -> TaskError:
+def read_error(fields: Any) -> TaskError:
     try:
         return cast(TaskError, _ERROR(fields))
     except ValidationError:  # perhaps only because of a key that a newer program wrote
@@ -243,7 +243,7 @@ def transition(item: Item) -> Transition:
             retries=stage // STAGES_PER_ATTEMPT,
             worker_id=worker,
             seq=int(item.key),
-            error=None if error is None else _error(error),
+            error=None if error is None else read_error(error),
             **(_event(event) if event is not None else {}),
         )
     except ValidationError as error:

@@ -1,6 +1,7 @@
 """What a backend offers besides its verbs about tasks: one object each, an attribute of the backend."""
 
 from flowstore._core.findings import Finding, Verification
+from flowstore.features.actions import ActionOptions, Actions
 from flowstore.features.app import App, AppInfo
 from flowstore.features.archive import Archive, Copied, Exported, ImportConflict, Imported, Tabled
 from flowstore.features.checkpoints import Checkpoint, Checkpoints
@@ -17,6 +18,8 @@ from flowstore.features.workers import Workers
 from flowstore.features.workflows import Workflows
 
 __all__ = [
+    "ActionOptions",
+    "Actions",
     "App",
     "AppInfo",
     "Archive",

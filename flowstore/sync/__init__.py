@@ -10,6 +10,7 @@ from flowstore import connecting
 from flowstore.connecting import ConnectOptions
 from flowstore.features.app import AppInfo
 from flowstore.sync.generated import (
+    Actions,
     App,
     AppData,
     Archive,
@@ -34,6 +35,7 @@ from flowstore.sync.notebooks import check_may_block
 from flowstore.sync.portal import Portal
 
 __all__ = [
+    "Actions",
     "App",
     "AppData",
     "Archive",

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, Callable, Generator, Iterable, Mappin
 from datetime import datetime
 from typing import Any, Generic, Literal, Unpack, overload
 
+from flowstore._core.acting import Hook, OnProgress
 from flowstore._core.attempts import TrackOptions
 from flowstore._core.counting import Counts
 from flowstore._core.facts import Facts
@@ -13,6 +14,7 @@ from flowstore._core.filters import Selection
 from flowstore._core.findings import Finding, Verification
 from flowstore._core.grouping import ErrorGroup, ErrorState
 from flowstore._core.measures import TaskStats
+from flowstore._core.operations import ActionName, Operation, Preview
 from flowstore._core.policies import RetentionOutcome, RetentionPlan, RetentionPolicy
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask as AsyncTrackedTask
@@ -25,6 +27,8 @@ from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore._values.typed import TypeForm
 from flowstore._values.types import Types
 from flowstore.base import BaseResultBackend
+from flowstore.features.actions import ActionOptions
+from flowstore.features.actions import Actions as AsyncActions
 from flowstore.features.app import App as AsyncApp
 from flowstore.features.app import AppInfo
 from flowstore.features.archive import Archive as AsyncArchive
@@ -79,6 +83,159 @@ from flowstore.sync.feeding import fed, taken
 from flowstore.sync.links import Link
 from flowstore.sync.store import Store
 from flowstore.task_error import TaskError
+
+
+class Actions(Face[AsyncActions]):
+    """One action on all tasks that match a query: ``backend.actions``.
+
+    "requeue" makes each pending for another attempt, "cancel" cancels it, or asks the block that runs it to
+    end, "fail" stores it as failed, "delete" removes it, "expire" changes when it expires, "label" adds and
+    removes labels. Each is done as by the method of the backend for one task, and a task to which it does not
+    apply is left alone and counted: finished ones by "cancel" and "fail", pending ones by "requeue", and
+    running ones by "requeue", "fail" and "delete", unless ``include_running`` is given. Typed results are no
+    tasks. Values are not decoded: the types of tasks need not be known here.
+    """
+
+    def on_requeue(self, hook: Hook) -> Hook:
+        """Let ``hook`` put tasks back into the queue of the host, once they were stored as pending.
+
+        It is called with up to 500 of them, without values (``get_many`` has these), and is called in a
+        thread of its own, in which it may call this backend; or it is a coroutine function, which runs in the
+        thread of the event loop. If it raises, the operation stops. A task may be told twice, after a crash,
+        and is told at least once. The hook is that of this backend object; another one replaces it. Returns
+        ``hook``, so that it can be used as a decorator.
+        """
+        self._link.always(lambda backend: backend.actions.on_requeue(hook))
+        return hook
+
+    def on_cancel(self, hook: Hook) -> Hook:
+        """Let ``hook`` revoke tasks in the queue of the host, once they were cancelled or asked to end.
+
+        Otherwise as ``on_requeue``.
+        """
+        self._link.always(lambda backend: backend.actions.on_cancel(hook))
+        return hook
+
+    @overload
+    def apply(
+        self,
+        action: ActionName,
+        query: str,
+        *,
+        limit: int | None = None,
+        reason: str | None = None,
+        by: str | None = None,
+        dry_run: Literal[True] = True,
+        progress: OnProgress | None = None,
+        **options: Unpack[ActionOptions],
+    ) -> Preview: ...
+
+    @overload
+    def apply(
+        self,
+        action: ActionName,
+        query: str,
+        *,
+        limit: int | None = None,
+        reason: str | None = None,
+        by: str | None = None,
+        dry_run: Literal[False],
+        progress: OnProgress | None = None,
+        **options: Unpack[ActionOptions],
+    ) -> Operation: ...
+
+    @overload
+    def apply(
+        self,
+        action: ActionName,
+        query: str,
+        *,
+        limit: int | None = None,
+        reason: str | None = None,
+        by: str | None = None,
+        dry_run: bool,
+        progress: OnProgress | None = None,
+        **options: Unpack[ActionOptions],
+    ) -> Preview | Operation: ...
+
+    def apply(
+        self,
+        action: ActionName,
+        query: str,
+        *,
+        limit: int | None = None,
+        reason: str | None = None,
+        by: str | None = None,
+        dry_run: bool = True,
+        progress: OnProgress | None = None,
+        **options: Unpack[ActionOptions],
+    ) -> Preview | Operation:
+        """What the action would do now, as a Preview; with ``dry_run=False`` do it, and return the Operation.
+
+        A dry run writes nothing, and looks at 10,000 records at most. ``limit``: change so many tasks at
+        most. ``reason`` and ``by`` are kept with the operation, and ``reason`` in the request of "cancel".
+        See ActionOptions for the arguments of single actions.
+
+        Without it, as ``start`` and ``resume``: ``progress`` is called after each step with the Operation so
+        far. After an error or a crash, ``resume`` goes on with it; ``all`` has its id.
+        """
+        call = self._its.apply(
+            action, query, limit=limit, reason=reason, by=by, dry_run=dry_run, progress=progress, **options
+        )
+        return self._run(call)
+
+    def start(
+        self,
+        action: ActionName,
+        query: str,
+        *,
+        limit: int | None = None,
+        reason: str | None = None,
+        by: str | None = None,
+        **options: Unpack[ActionOptions],
+    ) -> Operation:
+        """Keep an operation to be carried out by ``resume``, here or in another process. Nothing is done yet.
+
+        Its time is now: tasks that are submitted or changed later are left alone. The arguments are those of
+        ``apply``.
+        """
+        call = self._its.start(action, query, limit=limit, reason=reason, by=by, **options)
+        return self._run(call)
+
+    def resume(self, operation_id: str, *, progress: OnProgress | None = None) -> Operation:
+        """Carry out an operation that was started, or go on with one that has stopped; returned when over.
+
+        Tasks are changed in steps of at most 500, and others may read and write in between. One that somebody
+        else changes meanwhile is left alone. Each is changed once, however often this is called, and in
+        however many processes: one at a time does it, others raise OperationBusy, until half a minute after
+        the last sign of one that has died. An outage is ridden out for ``op_timeout``. An operation that is
+        done or aborted is returned as it is. Raises UnknownOperation, and HostNotTold if the hook raises.
+        """
+        call = self._its.resume(operation_id, progress=progress)
+        return self._run(call)
+
+    def abort(self, operation_id: str) -> Operation:
+        """End the operation after the step that is under way; what is done stays done.
+
+        If a process is at it, it will end it, and the state returned is still "running"; so it is within half
+        a minute after that has died, after which another call ends it.
+        """
+        call = self._its.abort(operation_id)
+        return self._run(call)
+
+    def get(self, operation_id: str) -> Operation:
+        """The operation as it stands. Raises UnknownOperation: the newest 10,000 are kept."""
+        call = self._its.get(operation_id)
+        return self._run(call)
+
+    def all(self, limit: int = 50, *, before: str | None = None) -> list[Operation]:
+        """The newest operations first, at most ``limit``, up to 500; ``before``: those older than that id.
+
+        The cost does not grow with the number of operations. One that is damaged is left out;
+        ``integrity.verify`` names it.
+        """
+        call = self._its.all(limit, before=before)
+        return self._run(call)
 
 
 class AppData(Face[AsyncAppData]):
@@ -1634,6 +1791,7 @@ class ResultBackend(Store):
         self.app = App(self._link, lambda backend: backend.app)
         self.archive = Archive(self._link, lambda backend: backend.archive)
         self.retention = Retention(self._link, lambda backend: backend.retention)
+        self.actions = Actions(self._link, lambda backend: backend.actions)
         self.runs = Runs(self._link, lambda backend: backend.runs)
 
     @property

@@ -52,7 +52,7 @@ class Link(Generic[B]):
 
     def __init__(self, make: Callable[[], B]) -> None:
         self._make = make
-        self._steps: list[Callable[[B], None]] = []
+        self._steps: list[Callable[[B], object]] = []
         self._is_closed = False
         self._lock = Lock()
         self._place: _Place[B] | None = None
@@ -94,6 +94,11 @@ class Link(Generic[B]):
     def make_by(self, make: Callable[[], B]) -> None:
         """Child processes that are forked from now on make theirs in this way."""
         self._make = make
+
+    def always(self, step: Callable[[B], object]) -> None:
+        """Do this to the backend, and to those of child processes."""
+        step(self.backend)
+        self._steps.append(step)
 
     def close(self) -> None:
         check_may_block()
@@ -164,8 +169,7 @@ class BackendLink(Link[BaseResultBackend]):
     """From a store of results. What is done to its backend is done to those of child processes, too."""
 
     def register_types(self, types: Types) -> None:
-        self.backend.register_types(types)
-        self._steps.append(lambda backend: backend.register_types(types))
+        self.always(lambda backend: backend.register_types(types))
 
     def end_waits(self) -> None:
         """Takes no lock and waits for nothing: a signal handler may call it in the midst of anything."""

@@ -40,6 +40,22 @@ async def _registered_and_seen(backend: BaseResultBackend) -> None:
     await backend.workers.heartbeat("w")
 
 
+async def _started(backend: BaseResultBackend) -> str:
+    return (await backend.actions.start("cancel", "name:x")).id
+
+
+async def _resumed(backend: BaseResultBackend) -> object:
+    return await backend.actions.resume(await _started(backend))
+
+
+async def _aborted(backend: BaseResultBackend) -> object:
+    return await backend.actions.abort(await _started(backend))
+
+
+async def _kept(backend: BaseResultBackend) -> object:
+    return await backend.actions.get(await _started(backend))
+
+
 async def _tracked(backend: BaseResultBackend) -> None:
     async with backend.track("new"):
         await asyncio.sleep(0)
@@ -151,6 +167,15 @@ CALLS: dict[str, Call] = {
     "retention.apply": lambda backend: backend.retention.apply(RetentionPolicy(max_per_group=9)),
     "retention.pin": lambda backend: backend.retention.pin("t0"),
     "retention.unpin": lambda backend: backend.retention.unpin("t0"),
+    "actions.apply": lambda backend: backend.actions.apply("delete", "status:success"),
+    "actions.apply, for real": lambda backend: backend.actions.apply(
+        "label", "status:success", add=["x"], dry_run=False
+    ),
+    "actions.start": lambda backend: _started(backend),
+    "actions.resume": lambda backend: _resumed(backend),
+    "actions.abort": lambda backend: _aborted(backend),
+    "actions.get": lambda backend: _kept(backend),
+    "actions.all": lambda backend: backend.actions.all(),
     "integrity.verify": lambda backend: backend.integrity.verify(),
     "integrity.verify, repair": lambda backend: backend.integrity.verify(repair=True),
     "integrity.findings": lambda backend: _drain(backend.integrity.findings()),

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from flowstore import BaseResultBackend, FlowstoreError, TaskResult, Verification
+from flowstore._core import ledger
 from flowstore._core.core import Core
 from flowstore._core.leases import Lease
 from flowstore._core.verifying import verify
@@ -173,6 +174,22 @@ def count_decodes(backend: BaseResultBackend) -> list[str]:
 def leased(backend: BaseResultBackend, name: str, busy: Callable[[str, datetime], FlowstoreError]) -> Lease:
     """The lease of that name, for an ``async with``."""
     return Lease(backend._core, name, busy)
+
+
+@contextmanager
+def fewer_operations(kept: int) -> Iterator[None]:
+    """Keep so many operations of a namespace."""
+    usual = ledger.KEPT
+    ledger.KEPT = kept  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        ledger.KEPT = usual  # type: ignore[misc]
+
+
+def forget_hooks(backend: BaseResultBackend) -> None:
+    """As in a process where nobody has given any."""
+    backend.actions._hooks.clear()
 
 
 def core_of_runs(backend: BaseResultBackend) -> Core:

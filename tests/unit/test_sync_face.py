@@ -27,6 +27,7 @@ PAIRS: dict[str, tuple[type, type]] = {
     "integrity": (features.Integrity, sync.Integrity),
     "app": (features.App, sync.App),
     "runs": (runs.Runs, sync.Runs),
+    "actions": (features.Actions, sync.Actions),
     "datasets": (runs.Datasets, sync.Datasets),
     "retention of runs": (RunsRetention, sync.RunsRetention),
     "archive of runs": (RunsArchive, sync.RunsArchive),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from flowstore.testing.contract.acting import ActionsContract
+from flowstore.testing.contract.acting_alone import ActionRacesContract
+from flowstore.testing.contract.acting_kept import OperationsContract
+from flowstore.testing.contract.acting_stopped import StoppedActionsContract
 from flowstore.testing.contract.apps import AppsContract
 from flowstore.testing.contract.archive_files import ArchiveFilesContract
 from flowstore.testing.contract.archiving import ArchiveContract
@@ -119,6 +123,10 @@ class BackendContract(
     SweepContract,
     RetentionContract,
     RetentionRacesContract,
+    ActionsContract,
+    ActionRacesContract,
+    OperationsContract,
+    StoppedActionsContract,
     AppsContract,
     ArchiveContract,
     ArchiveFilesContract,

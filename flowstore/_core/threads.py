@@ -1,6 +1,7 @@
-"""Steps that touch a file, in threads: whoever is cancelled meanwhile hears of it once the step has ended.
+"""Steps that may block, in threads: whoever is cancelled meanwhile hears of it once the step has ended.
 
-Otherwise a file could be closed while it is written, or be opened with nobody left to close it.
+Otherwise a file could be closed while it is written, or be opened with nobody left to close it; and a hook
+could go on when somebody else has begun.
 """
 
 from __future__ import annotations

@@ -1,0 +1,129 @@
+"""Actions where a query has to be known, or a clock has to pass: what the contract cannot say yet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from flowstore import InMemoryBackend, OperationBusy, SQLiteBackend, TaskResult
+from flowstore._core import acting, judging, ledger
+from flowstore._core.core import Core
+from flowstore._core.ledger import Ledger, Step
+from flowstore._core.matching import Matching, matching_of
+from flowstore.engine import NAMESPACE, Asked, Position, Section
+from flowstore.testing.clock import ManualClock
+from flowstore.testing.insides import core_of
+from flowstore.testing.support import START, stored
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest_asyncio.fixture
+async def backend(clock: ManualClock) -> AsyncIterator[InMemoryBackend]:
+    async with InMemoryBackend(clock=clock) as opened:
+        yield opened
+
+
+async def test_a_query_means_what_it_meant_at_the_start(
+    backend: InMemoryBackend, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever it is carried out: "the last hour" is the hour before the start."""
+    asked: list[int] = []
+
+    async def noting(core: Core, query: str, limit: int) -> Matching:
+        asked.append(core.clock())
+        return await matching_of(core, query, limit)
+
+    monkeypatch.setattr(judging, "matching_of", noting)
+    operation = await backend.actions.start("cancel", "name:mail")
+    clock.advance(3_600)
+    await backend.actions.resume(operation.id)
+    assert asked == [asked[0]] * 2
+    assert asked[0] == clock() - 3_600_000_000
+
+
+@pytest.mark.parametrize("action", ["requeue", "label", "delete"])
+async def test_a_query_that_looks_at_values(
+    action: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """They are read and decoded for it; samples, hooks and records do not have them."""
+
+    async def even(core: Core, query: str, limit: int) -> Matching:
+        matching = await matching_of(core, query, limit)
+        return matching._replace(holds=lambda task: task.args[0] % 2 == 0, needs_values=True)
+
+    monkeypatch.setattr(judging, "matching_of", even)
+    async with SQLiteBackend(tmp_path / "x.db") as backend:
+        await backend.store_many(
+            TaskResult.success(f"t{n:03}", "x" * 50, task_name="mail", args=(n,)) for n in range(230)
+        )
+        options: Any = {"add": ["even"]} if action == "label" else {}
+        preview = await backend.actions.apply(action, "name:mail", **options)
+        assert (preview.count, preview.samples[0].is_loaded) == (115, False)
+        operation = await backend.actions.apply(action, "name:mail", dry_run=False, **options)
+        assert operation.done == 115
+        odd = await stored(backend, "t001")
+        assert (odd.version, odd.result) == (1, "x" * 50)
+        if action == "requeue":
+            task = await stored(backend, "t002")
+            assert (task.result, task.args) == (None, (2,))
+
+
+async def test_the_lease_is_renewed_while_a_hook_is_called(
+    backend: InMemoryBackend, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that takes, nobody else begins."""
+    monkeypatch.setattr(acting, "_RENEWED_AFTER", 0.001)
+    await backend.store("t", TaskResult.failed("t", ValueError("x"), task_name="mail"))
+    operation = await backend.actions.start("requeue", "name:mail")
+    until: list[Any] = []
+
+    async def slow(tasks: list[TaskResult]) -> None:
+        for _ in range(5):
+            clock.advance(20)
+            renewed = asyncio.Event()
+            asyncio.get_running_loop().call_later(0.02, renewed.set)
+            await renewed.wait()
+            with pytest.raises(OperationBusy) as busy:
+                await backend.actions.resume(operation.id)
+            until.append(busy.value.until)
+
+    backend.actions.on_requeue(slow)
+    assert (await backend.actions.resume(operation.id)).told == 1
+    assert len({*until}) == 5
+
+
+async def test_what_is_stored_of_an_operation(backend: InMemoryBackend) -> None:
+    """The bytes are pinned, and come back equal."""
+    operation = await backend.actions.start(
+        "expire", "name:mail", ttl=timedelta(seconds=1), by="ada", reason="why", limit=7
+    )
+    core = core_of(backend)
+    kept, version = await Ledger(core).read(operation.id)
+    kept = ledger.Kept(
+        kept.operation.model_copy(update={"effects": {"ttl set": 2}, "done": 2, "untold": ("u",)}),
+        Position(-5, "t"),
+        Step((6, 7), (ledger.Sent("t", 1, "ttl set"),), is_told=True),
+        "r",
+        3,
+    )
+    assert await Ledger(core).put(kept, version)
+    async with core.life:
+        asked = [Asked(Section.APP, NAMESPACE, ["operation:0001"])]
+        [[item]] = await core.engine.items(asked, 0)
+    at = int(START.timestamp()) * 1_000_000
+    assert item.value == (
+        b'{"info":{"id":"1","action":{"name":"expire","reason":"why","ttl":1000000},"query":"name:mail",'
+        b'"limit":7,"by":"ada","state":"running","started_at":%d,"updated_at":%d,"matched":0,"done":2,'
+        b'"failed":0,"effects":{"ttl set":2},"told":0,"untold":["u"],"cursor":[-5,"t"],"runner":"r",'
+        b'"writes":3,"step":{"times":[6,7],"records":[["t",1,"ttl set"]],"is_told":true}}}' % (at, at)
+    )
+    assert (await Ledger(core).read("1"))[0] == kept
