@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
-from flowstore import PINNED, BaseResultBackend, RetentionPolicy, TaskResult, TaskStatus
+from flowstore import PINNED, BaseResultBackend, RetentionPolicy, TaskError, TaskResult, TaskStatus
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 DAY: Final = 86_400.0
@@ -42,7 +42,7 @@ FILTERS: Final[dict[str, dict[str, Any]]] = {
     "root_id": {"root_id": BIG},
     "worker_id and name": {"worker_id": "w1", "name": "fetch"},
 }
-GROUP: Final = TaskError.from_exception(ValueError("no")).fingerprint
+GROUP: Final = TaskError.from_exception(ValueError("wrong")).fingerprint
 KEEP: Final = RetentionPolicy(max_per_group=100)
 SMALL: Final[dict[str, dict[str, Any]]] = {
     "small parent_id": {"parent_id": ROOT},
@@ -381,7 +381,9 @@ CASES: Final[dict[str, Case]] = {
     "stats.by": Case(lambda f, _: f.backend.stats.by("name", "status")),
     "stats.names": Case(lambda f, _: f.backend.stats.names()),
     "errors.groups": Case(lambda f, _: f.backend.errors.groups()),
-    "errors.groups, of a day": Case(lambda f, _: f.backend.errors.groups(since=a_day_ago())),
+    "errors.groups, of a day": Case(
+        lambda f, _: f.backend.errors.groups(since=datetime.now(UTC) - timedelta(days=1))
+    ),
     "errors.get": Case(lambda f, _: f.backend.errors.get(GROUP)),
     "errors.resolve": Case(lambda f, _: f.backend.errors.resolve(GROUP)),
     "errors.ignore": Case(lambda f, _: f.backend.errors.ignore(GROUP)),

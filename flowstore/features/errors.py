@@ -8,9 +8,13 @@ from datetime import datetime
 from typing import Final, Literal
 
 from flowstore._core.core import Core
+from flowstore._core.filters import Selection
 from flowstore._core.grouping import Decision, Decisions, ErrorGroup, ErrorState, group_of
-from flowstore._values.arguments import MAX_PAGE, check_instant, check_int
+from flowstore._core.listing import page, selected
+from flowstore._core.viewing import view_of
+from flowstore._values.arguments import MAX_PAGE, check_bool, check_instant, check_int
 from flowstore.engine import OF_GROUP, Group, Tallied, Tier
+from flowstore.models import Page, TaskStatus
 from flowstore.text import check_text
 
 Order = Literal["last", "first", "total", "recent"]
@@ -66,6 +70,39 @@ class Errors:
             return None
         decisions = await self._decisions.of([known.id])
         return _told(known, decisions.get(known.id), self._core.clock())
+
+    async def occurrences(
+        self,
+        group: str,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        newest_first: bool = True,
+        load_result: bool = False,
+    ) -> Page:
+        """The failed tasks of the group, as far as there are records of them: the last to fail first.
+
+        Arguments and cursors are those of ``page``, which has the retrying ones as well:
+        ``page("retrying", error=group)``.
+        """
+        selection = Selection(error=_fingerprint(group), order="finished")
+        view = view_of(None, check_bool("load_result", load_result))
+        listing = selected(self._core, TaskStatus.FAILED, selection, 0, newest_first, load_result)
+        return await page(self._core, listing, limit, cursor, view)
+
+    async def types(self, prefix: str = "", *, limit: int = 20) -> dict[str, int]:
+        """The types of errors that begin with ``prefix``, and how many failures the groups of each have.
+
+        At most ``limit``, those with the most first.
+        """
+        if prefix != "":
+            check_text("prefix", prefix)
+        check_int("limit", limit, 1, MAX_PAGE)
+        counts: Counter[str] = Counter()
+        for group in await self.groups(limit=MAX_PAGE):
+            if group.type.startswith(prefix):
+                counts[group.type] += group.total
+        return dict(counts.most_common(limit))
 
     async def resolve(self, group: str, *, by: str | None = None, reason: str | None = None) -> bool:
         """Take the error for mended, until it comes again. False if there is no such group."""
@@ -125,9 +162,7 @@ class Errors:
         return True
 
     async def _known(self, group: str) -> Group | None:
-        if not _IS_FINGERPRINT.fullmatch(check_text("group", group)):
-            raise ValueError(f"group: expected 16 hexadecimal digits in lower case, got {group!r:.80}")
-        found = await self._groups([group])
+        found = await self._groups([_fingerprint(group)])
         return found[0] if found else None
 
     async def _groups(self, ids: list[str] | None = None) -> list[Group]:
@@ -149,6 +184,12 @@ class Errors:
                 counts[cell.bucket] += cell.number
             counted[group.id] = dict(counts.most_common())
         return counted
+
+
+def _fingerprint(group: str) -> str:
+    if not _IS_FINGERPRINT.fullmatch(check_text("group", group)):
+        raise ValueError(f"group: expected 16 hexadecimal digits in lower case, got {group!r:.80}")
+    return group
 
 
 def _told(

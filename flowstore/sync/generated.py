@@ -550,6 +550,33 @@ class Errors(Face[AsyncErrors]):
         call = self._its.get(group)
         return self._run(call)
 
+    def occurrences(
+        self,
+        group: str,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        newest_first: bool = True,
+        load_result: bool = False,
+    ) -> Page:
+        """The failed tasks of the group, as far as there are records of them: the last to fail first.
+
+        Arguments and cursors are those of ``page``, which has the retrying ones as well:
+        ``page("retrying", error=group)``.
+        """
+        call = self._its.occurrences(
+            group, limit=limit, cursor=cursor, newest_first=newest_first, load_result=load_result
+        )
+        return self._run(call)
+
+    def types(self, prefix: str = "", *, limit: int = 20) -> dict[str, int]:
+        """The types of errors that begin with ``prefix``, and how many failures the groups of each have.
+
+        At most ``limit``, those with the most first.
+        """
+        call = self._its.types(prefix, limit=limit)
+        return self._run(call)
+
     def resolve(self, group: str, *, by: str | None = None, reason: str | None = None) -> bool:
         """Take the error for mended, until it comes again. False if there is no such group."""
         call = self._its.resolve(group, by=by, reason=reason)

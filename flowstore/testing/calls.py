@@ -160,6 +160,8 @@ CALLS: dict[str, Call] = {
     "stats.names": lambda backend: backend.stats.names(),
     "errors.groups": lambda backend: backend.errors.groups(),
     "errors.get": lambda backend: backend.errors.get("0" * 16),
+    "errors.occurrences": lambda backend: backend.errors.occurrences("0" * 16),
+    "errors.types": lambda backend: backend.errors.types(),
     "errors.resolve": lambda backend: backend.errors.resolve("0" * 16),
     "errors.ignore": lambda backend: backend.errors.ignore("0" * 16),
     "errors.reopen": lambda backend: backend.errors.reopen("0" * 16),

@@ -160,6 +160,41 @@ class ErrorGroupsContract(Contract):
             assert await types(order="first") == "cba"
             assert await types(order="total", limit=2) == "ca"
 
+    async def test_occurrences(self, make_backend: MakeBackend) -> None:
+        """The last to fail first, whenever they were submitted; requeued and successful ones are none."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            for n in range(7):
+                submitted = None if n == 3 else START - timedelta(hours=n)
+                at = START + timedelta(seconds=n)
+                await fail(backend, f"t{n}", submitted_at=submitted, at=at)
+                await fail(backend, f"v{n}", VALUE, at=at)
+            await backend.store("retrying", TaskResult.retrying("retrying", TIMEOUT))
+            group = TIMEOUT.fingerprint
+            first = await backend.errors.occurrences(group, limit=4)
+            assert [task.task_id for task in first.items] == ["t6", "t5", "t4", "t3"]
+            assert not any(task.is_loaded for task in first.items)
+            rest = await backend.errors.occurrences(group, limit=4, cursor=first.next_cursor)
+            assert [task.task_id for task in rest.items] == ["t2", "t1", "t0"]
+            oldest = await backend.errors.occurrences(group, limit=2, newest_first=False)
+            assert [task.task_id for task in oldest.items] == ["t0", "t1"]
+            retrying = await backend.page("retrying", error=group)
+            assert [task.task_id for task in retrying.items] == ["retrying"]
+            assert (await backend.count_by_status(error=group)).total == 8
+            await backend.requeue("t6")
+            await backend.store("t5", TaskResult.success("t5", 1), overwrite=True)
+            left = await backend.errors.occurrences(group)
+            assert [task.task_id for task in left.items] == ["t4", "t3", "t2", "t1", "t0"]
+            assert (await backend.count_by_status(error=group)).total == 6
+
+    async def test_types_of_errors(self, backend: BaseResultBackend) -> None:
+        """By their failures, those of all their groups together."""
+        for n, (kind, said) in enumerate([("a.B", "x"), ("a.B", "y"), ("a.C", "x"), ("b.C", "x")]):
+            await fail(backend, f"t{n}", TaskError(type=kind, message=said))
+        assert await backend.errors.types("a.") == {"a.B": 2, "a.C": 1}
+        assert await backend.errors.types(limit=1) == {"a.B": 2}
+        assert await backend.errors.types("none") == {}
+
     async def test_many_fail_at_once(self, backend: BaseResultBackend) -> None:
         """Exactly as many are counted as were applied, as the history tells."""
 
@@ -252,6 +287,10 @@ class ErrorGroupsContract(Contract):
                 (lambda: errors.groups(since=naive), ValueError, "since"),
                 (lambda: errors.get("5d0c"), ValueError, "group: expected 16 hexadecimal digits"),
                 (lambda: errors.get(7), TypeError, "group"),
+                (lambda: errors.occurrences("x"), ValueError, "group: expected 16 hexadecimal digits"),
+                (lambda: errors.occurrences(group, limit=0), ValueError, "limit"),
+                (lambda: errors.types(7), TypeError, "prefix"),
+                (lambda: errors.types(limit=0), ValueError, "limit"),
                 (lambda: errors.ignore(group, more=0), ValueError, "more"),
                 (lambda: errors.ignore(group, until=START), ValueError, "until: .* has passed"),
                 (lambda: errors.ignore(group, until=naive), ValueError, "until"),
