@@ -38,6 +38,7 @@ from flowstore.errors import (
     InvalidArchive,
     InvalidCursor,
     InvalidEntry,
+    InvalidQuery,
     LateWrite,
     LoopIsRunning,
     MissingDriver,
@@ -109,6 +110,7 @@ from flowstore.models import (
     Workflow,
 )
 from flowstore.observing import Observer
+from flowstore.queries import TaskQuery, format_query, parse_query
 from flowstore.runs import (
     DatasetInfo,
     EvaluatedValue,
@@ -174,6 +176,7 @@ __all__ = [
     "InvalidArchive",
     "InvalidCursor",
     "InvalidEntry",
+    "InvalidQuery",
     "LateWrite",
     "LoopIsRunning",
     "MissingDriver",
@@ -224,6 +227,7 @@ __all__ = [
     "TaskError",
     "TaskFailed",
     "TaskNotFinished",
+    "TaskQuery",
     "TaskResult",
     "TaskStatus",
     "TrackOptions",
@@ -252,6 +256,8 @@ __all__ = [
     "cache_key",
     "connect",
     "discover_apps",
+    "format_query",
+    "parse_query",
     "to_frame",
     "to_jsonable",
 ]

@@ -41,6 +41,7 @@ FlowstoreError
 ├── UnknownDataset        LookupError       a run has no such dataset, or nobody shares such a value
 ├── DatasetReplaced       RuntimeError      a dataset was saved anew while it was being loaded
 ├── InvalidCursor         ValueError        a cursor that was not made by this query
+├── InvalidQuery          ValueError        a query that cannot be read, or that nothing can satisfy
 ├── InvalidArchive        ValueError        a file of exported records is not what was written
 ├── RestoreConflict       RuntimeError      another record has the id of one that is to be restored
 ├── MissingDriver         ImportError       the storage needs a package that is not installed, or a newer one
@@ -77,6 +78,7 @@ from flowstore._errors.entries import InvalidEntry as InvalidEntry
 from flowstore._errors.entries import ModelConflict as ModelConflict
 from flowstore._errors.entries import ModelNotRegistered as ModelNotRegistered
 from flowstore._errors.leases import RetentionBusy as RetentionBusy
+from flowstore._errors.queries import InvalidQuery as InvalidQuery
 from flowstore._errors.root import FlowstoreError as FlowstoreError
 from flowstore._errors.root import RemoteError as RemoteError
 from flowstore._errors.root import RemoteTraceback as RemoteTraceback

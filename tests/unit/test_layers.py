@@ -23,6 +23,8 @@ LAYERS: Final = (
     ("jsonable",),
     ("task_error", "errors", "tables"),
     ("models", "frames"),
+    ("_queries",),
+    ("queries",),
     ("observing",),
     ("engine",),
     ("_observing",),
