@@ -110,7 +110,7 @@ from flowstore.models import (
     Workflow,
 )
 from flowstore.observing import Observer
-from flowstore.queries import TaskQuery, format_query, parse_query
+from flowstore.queries import Found, TaskQuery, format_query, parse_query
 from flowstore.runs import (
     DatasetInfo,
     EvaluatedValue,
@@ -170,6 +170,7 @@ __all__ = [
     "FlawKind",
     "FlowstoreError",
     "ForeignEntry",
+    "Found",
     "ImportConflict",
     "Imported",
     "InMemoryBackend",

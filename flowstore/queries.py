@@ -6,13 +6,18 @@ A query is text, such as ``status:failed name:mail.send since:1h "timed out"``. 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic
+
+from pydantic import Field
 
 from flowstore._queries.checking import BY_FINISH, check, statuses_of
 from flowstore._queries.scanning import Part, Piece, scan
 from flowstore._queries.terms import KINDS, TEXT, Kind, Refusal, Term, Value
 from flowstore.errors import InvalidQuery
+from flowstore.fields import Record, Timestamp
+from flowstore.models import T, TaskResult, Unreadable
 from flowstore.statuses import TaskStatus
+from flowstore.tables import Tabular
 
 MAX_QUERY_BYTES: Final = 2_048
 MAX_TERMS: Final = 20
@@ -61,6 +66,29 @@ class TaskQuery:
         """Where one of its terms begins in its text."""
         before = self.terms[: self.terms.index(term)]
         return sum(len(str(each)) + 1 for each in before)
+
+
+class Found(Tabular, Record, Generic[T]):
+    """What one call of ``search`` has found, in the order of the query.
+
+    ``next_cursor`` goes on behind the last record that was looked at; None: all were, and this is all.
+    ``unreadable``: those that the query may want, but cannot be read. ``looked_at``: at how many records this
+    call has looked, and ``looked_back_to`` the time of the last of them, of its submission, or with
+    ``sort:finished`` of its finish; None if it has none. ``cut``: how many of them have values of which only
+    the first MiB was searched.
+    """
+
+    items: list[TaskResult[T]]
+    next_cursor: str | None
+    unreadable: list[Unreadable] = Field(default_factory=list)
+    looked_at: int = 0
+    looked_back_to: Timestamp | None = None
+    cut: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to look at."""
+        return self.next_cursor is None
 
 
 def parse_query(text: str) -> TaskQuery:

@@ -43,7 +43,8 @@ _COUNTED_PER_STEP: Final = 1_000
 class Listing:
     """The records in some statuses that satisfy ``where``, after ``after``; ``limit`` of them in a step.
 
-    ``within``, ``max_body``: see Query.
+    ``within``, ``max_body``: see Query. ``any_of``: facets of which a record has one. ``ids``: only records
+    with one of these ids, which are read and not searched for; with neither a root nor ``any_of``.
     """
 
     statuses: tuple[str, ...]
@@ -55,10 +56,14 @@ class Listing:
     max_body: int | None = None
     is_by_finish: bool = False
     within: tuple[int, int] | None = None
+    any_of: tuple[str, ...] = ()
+    ids: tuple[str, ...] | None = None
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:
         groups = groups_of(self.where)
+        if self.any_of:
+            groups = (self.any_of, *groups)
         return ((FINISH,), *groups) if self.is_by_finish else groups
 
     @property
@@ -133,6 +138,8 @@ async def step(core: Core, listing: Listing) -> list[Entry]:
     if not listing.statuses or (listing.within is not None and listing.within[0] > listing.within[1]):
         return []
     where, now = listing.where, core.clock()
+    if listing.ids is not None:
+        return await _named(core, listing, listing.ids)
     found = [] if where.is_nobody else await core.engine.scan(listing.query, now)
     if where.root is None:
         return found
@@ -142,6 +149,14 @@ async def step(core: Core, listing: Listing) -> list[Entry]:
     if root is not None and not root.is_expired(now) and _belongs(root, listing):
         found.append(root)
         found.sort(key=listing.place, reverse=not listing.newest_first)
+    return found[: listing.limit]
+
+
+async def _named(core: Core, listing: Listing, ids: tuple[str, ...]) -> list[Entry]:
+    """Those of the records with these ids that belong to the listing, in its order."""
+    read = await core.engine.read(ids, with_body=listing.with_body, max_body=listing.max_body)
+    found = [entry for entry in core.live(read) if _belongs(entry, listing)]
+    found.sort(key=listing.place, reverse=not listing.newest_first)
     return found[: listing.limit]
 
 

@@ -16,6 +16,8 @@ from flowstore.engine import BY_FINISH
 
 RUN: Final = "run:"
 _CHILD, _PARENT, _ROOT, _STEP, _WORKER, _LABEL = "child:", "parent:", "root:", "step:", "worker:", "label:"
+ERROR: Final = "error:"
+"""Before the fingerprint of its error."""
 
 
 FIELDS: Final = ("name", "worker_id", "label")
@@ -110,9 +112,34 @@ def named_by(facets: Iterable[str]) -> tuple[str | None, str | None, list[str]]:
     return name, worker, labels
 
 
+def fingerprint_in(facets: Iterable[str]) -> str | None:
+    """The fingerprint of the record's error, as far as it is listed by that."""
+    return next((facet[len(ERROR) :] for facet in facets if facet.startswith(ERROR)), None)
+
+
 def moved_below(facets: Iterable[str]) -> tuple[str, ...]:
     """The facets of a record without a parent, for the same record with one."""
     return tuple([_STEP + facet[len(RUN) :] if facet.startswith(RUN) else facet for facet in facets])
+
+
+def group_of(field: str, values: Sequence[str], is_root: bool | None = None) -> tuple[str, ...]:
+    """The facets of records with one of these values in the field, no two of which one record can have.
+
+    ``is_root``: of names, only those of records without a parent, or with one.
+    """
+    kinds = _KINDS[field]
+    if field == "name" and is_root is not None:
+        kinds = kinds[:1] if is_root else kinds[1:]
+    return tuple([kind + value for value in values for kind in kinds])
+
+
+_KINDS: Final = {
+    "name": (RUN, _STEP),
+    "parent": (_CHILD, _PARENT),
+    "worker": (_WORKER,),
+    "label": (_LABEL,),
+    "error": (ERROR,),
+}
 
 
 def groups_of(where: Where) -> tuple[tuple[str, ...], ...]:

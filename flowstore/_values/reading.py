@@ -7,7 +7,7 @@ most fields are not validated again: that would take as long as all the rest of 
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
@@ -26,6 +26,8 @@ from flowstore.task_error import TaskError
 from flowstore.text import cut
 from flowstore.times import OF_NO_TASK, from_micros
 
+Read = TypeVar("Read")
+
 MAX_HEAD_BYTES: Final = 4 * 2**20
 """More than the models allow for the small fields, even if JSON escapes every character as six."""
 STAGES_PER_ATTEMPT: Final = 4
@@ -42,12 +44,10 @@ _SET: Final = object.__setattr__
 LEFT_OUT: Final = {"result": NOT_LOADED, "args": NOT_LOADED, "kwargs": NOT_LOADED}
 
 
-def decode(
-    entry: Entry, codec: Codec, read: Callable[[Entry, Codec], TaskResult] | None = None
-) -> TaskResult:
-    """What ``read`` returns, for entries of bytes by default. Raises UnreadableRecord for its errors."""
+def decode(entry: Entry, codec: Codec, read: Callable[[Entry, Codec], Read]) -> Read:
+    """What ``read`` returns. Raises UnreadableRecord for its errors."""
     try:
-        return decoded(entry, codec) if read is None else read(entry, codec)
+        return read(entry, codec)
     except Unsupported as error:
         raise UnreadableRecord(entry.id, str(error)) from error
     except ValidationError as error:

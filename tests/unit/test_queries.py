@@ -163,7 +163,7 @@ def test_any_text_is_a_query_or_is_refused(text: str) -> None:
         assert parse_query(str(read)) == read
     else:
         assert read.term in text
-        assert read.place < len(text)
+        assert read.place <= len(text)
 
 
 def query_or_error(text: str) -> TaskQuery | InvalidQuery:

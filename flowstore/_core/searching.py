@@ -1,0 +1,245 @@
+"""Search: the records that satisfy a query, in bounded steps that go on where the last one stopped.
+
+Each record of the walk is looked at once, in order: first its small fields, as they are in every step, then
+its name and error, and only if that decides nothing its values. A cursor stands behind the last record that
+was looked at, whether it was found or not, and has the time at which what is relative was resolved: so the
+pages of a search are answers to one question, and none of them loses or repeats a record that stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from math import inf
+from time import perf_counter
+from typing import Final, NamedTuple
+
+from flowstore._core.core import STEP, Core
+from flowstore._core.listing import Reading, behind, step
+from flowstore._core.matching import Matching, matching_of
+from flowstore._core.rows import row_of
+from flowstore._core.saying import MOST_SEARCHED, Wanted
+from flowstore._core.viewing import View
+from flowstore._values import cursors
+from flowstore._values.arguments import MAX_PAGE, Seconds, check_duration, check_int
+from flowstore.engine import Entry, Position
+from flowstore.errors import InvalidCursor, UnreadableRecord
+from flowstore.models import TaskResult
+from flowstore.queries import Found, TaskQuery, query_of
+from flowstore.times import OF_NO_TASK, from_micros
+
+MAX_BUDGET: Final = 10_000_000
+_TIME: Final = re.compile(r"[0-9a-f]{1,16}")
+_EMPTY_HEADS: Final = (b"{}", None)
+_WITH_VALUES: Final = 50
+"""Of so many records at once the values are read."""
+
+
+class _Doubtful(NamedTuple):
+    """A record that fits, but for what is ``left`` to look for in its values."""
+
+    entry: Entry
+    left: tuple[Wanted, ...]
+
+
+class Looked(NamedTuple):
+    """What was wanted among some records, and those of them that were not looked at, as there was no room."""
+
+    found: list[Entry]
+    left: list[Entry]
+
+
+class Search:
+    """One walk along the records that a query may want, from ``after`` on."""
+
+    def __init__(self, core: Core, matching: Matching, view: View, after: Position | None = None) -> None:
+        self._core = core
+        self._matching = matching
+        self._view = view
+        self.after = after
+        """Behind the last record that was looked at."""
+        self.last: Entry | None = None
+        """That record, if there was one."""
+        self.looked_at = 0
+        self.cut = 0
+        self.at_once = _WITH_VALUES if matching.needs_values else STEP
+
+    async def step(self, limit: int) -> list[Entry]:
+        """The next records to look at, without values; fewer than ``limit`` only at the end."""
+        listing = replace(self._matching.listing, limit=limit, after=self.after)
+        async with self._core.life:
+            return await step(self._core, listing)
+
+    async def look(self, entries: Sequence[Entry], room: float = inf) -> Looked:
+        """The first of these records that the query wants, as they are now, or that cannot be read."""
+        fitting = [entry for entry in entries if self._may_fit(entry)]
+        if self._matching.needs_values:
+            fitting = await self._saying(fitting)
+        end = len(entries)
+        if len(fitting) >= room:
+            fitting = fitting[: int(room)]
+            end = next(n for n, entry in enumerate(entries, 1) if entry.id == fitting[-1].id)
+        for entry in entries[:end]:
+            self._pass(entry)
+        found = await self._with_values(fitting) if self._view.with_body and fitting else fitting
+        return Looked(found, [*entries[end:]])
+
+    def _pass(self, entry: Entry) -> None:
+        self.looked_at += 1
+        self.after = behind(entry, replace(self._matching.listing, after=self.after))
+        self.last = entry
+
+    def _may_fit(self, entry: Entry) -> bool:
+        try:
+            return self._matching.fits(row_of(entry, self._core.records))
+        except (ValueError, UnreadableRecord):  # whoever decodes it will tell
+            return True
+
+    async def _saying(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those that say what they have to. Values are read where name and error do not decide."""
+        decided: dict[str, Entry] = {}
+        doubtful: list[_Doubtful] = []
+        for entry in entries:
+            left = self._left(entry)
+            if left:
+                doubtful.append(_Doubtful(entry, left))
+            elif left is not None:
+                decided[entry.id] = entry
+        if doubtful:
+            async with self._core.life:
+                ids = [each.entry.id for each in doubtful]
+                read = await self._core.engine.read(ids, max_body=MOST_SEARCHED)
+            for each, found in zip(doubtful, read, strict=True):
+                if found is not None and self._says(found, each):
+                    decided[found.id] = found._replace(body=None, body_size=None)
+        return [decided[entry.id] for entry in entries if entry.id in decided]
+
+    def _left(self, entry: Entry) -> tuple[Wanted, ...] | None:
+        """What its values have to say; None: it is not wanted, whatever they say."""
+        saying = self._matching.saying
+        try:
+            if entry.head in _EMPTY_HEADS and entry.status:  # then it has no error: no need to decode it
+                return saying.left(row_of(entry, self._core.records).name, None)
+            task = self._core.records.decode(entry._replace(body=None, body_size=None))
+        except (ValueError, UnreadableRecord):
+            return ()
+        return saying.left(task.task_name, task.error)
+
+    def _says(self, entry: Entry, doubtful: _Doubtful) -> bool:
+        """Whether the record, which was read with its values, says what it has to."""
+        left: tuple[Wanted, ...] | None = doubtful.left
+        if not _is_same(entry, doubtful.entry):
+            is_there = not entry.is_expired(self._core.clock()) and self._may_fit(entry)
+            left = self._left(entry) if is_there else None
+        if not left:
+            return left is not None
+        try:
+            searched = self._matching.saying.searched(entry)
+            self.cut += searched.body_size is not None
+            return self._matching.saying.are_said_in(searched, left)
+        except UnreadableRecord:
+            return True
+
+    async def _with_values(self, entries: Sequence[Entry]) -> list[Entry]:
+        """The records as they are shown, without those that are gone, or have changed and do not fit."""
+        async with self._core.life:
+            read = await self._view.read(self._core, [entry.id for entry in entries])
+        found = []
+        for before, entry in zip(entries, read, strict=True):
+            if entry is not None and (_is_same(entry, before) or self._says(entry, _Doubtful(before, ()))):
+                found.append(entry)
+        return found
+
+
+def _is_same(one: Entry, other: Entry) -> bool:
+    return (one.version, one.check) == (other.version, other.check)
+
+
+async def search(
+    core: Core,
+    query: str | TaskQuery,
+    limit: int,
+    cursor: str | None,
+    budget: int,
+    seconds: Seconds,
+    view: View,
+) -> Found:
+    asked = query_of(query)
+    check_int("limit", limit, 1, MAX_PAGE)
+    check_int("budget", budget, 1, MAX_BUDGET)
+    deadline = perf_counter() + check_duration("seconds", seconds)
+    now, after = (core.clock(), None) if cursor is None else _opened(core, asked, cursor)
+    walk = Search(core, await matching_of(core, asked, STEP, now), view, after)
+    reading = Reading(partial(view.decoded, core), most_errors=limit)
+    items: list[TaskResult] = []
+    room, is_complete = limit, False
+    while not is_complete and room and walk.looked_at < budget:
+        wanted = min(STEP, budget - walk.looked_at)
+        entries = await walk.step(wanted)
+        is_last = len(entries) < wanted
+        while entries and room:
+            looked = await walk.look(entries[: walk.at_once], room)
+            entries = looked.left + entries[walk.at_once :]
+            items += reading.decoded(looked.found)
+            room -= len(looked.found)
+            if perf_counter() >= deadline:
+                room = 0
+        is_complete = is_last and not entries
+        await asyncio.sleep(0)  # others may run between two steps, also where the storage never waits
+    return Found(
+        items=items,
+        next_cursor=None if is_complete else _closed(core, asked, now, walk),
+        unreadable=reading.unreadable,
+        looked_at=walk.looked_at,
+        looked_back_to=_time_of(walk.last, asked),
+        cut=walk.cut,
+    )
+
+
+def _time_of(entry: Entry | None, query: TaskQuery) -> datetime | None:
+    """The time of a record that the walk goes by."""
+    if entry is None:
+        return None
+    at = entry.finished_at if query.is_by_finish else entry.submitted_at
+    return None if at is None or at == OF_NO_TASK else from_micros(at)
+
+
+def _closed(core: Core, query: TaskQuery, now: int, walk: Search) -> str:
+    """A cursor behind the last record that was looked at, with the time of the first page."""
+    assert walk.after is not None  # each call looks at one record at least, if there is one
+    return f"{now:x}.{cursors.encode(walk.after, *_bound_to(core, query, now))}"
+
+
+def _opened(core: Core, query: TaskQuery, cursor: str) -> tuple[int, Position]:
+    """The time and place of a cursor. Raises InvalidCursor."""
+    if not isinstance(cursor, str):
+        raise TypeError(f"cursor: expected str or None, got {type(cursor).__name__}")
+    at, _, place = cursor.partition(".")
+    if not _TIME.fullmatch(at):
+        raise InvalidCursor("not a cursor of a search")
+    now = int(at, 16)
+    return now, cursors.decode(place, *_bound_to(core, query, now))
+
+
+def _bound_to(core: Core, query: TaskQuery, now: int) -> tuple[object, ...]:
+    return core.namespace, "search", str(query), now
+
+
+async def iterate(core: Core, query: TaskQuery, view: View) -> AsyncGenerator[TaskResult, None]:
+    """All records that the query wants, one by one. Raises UnreadableRecords at the end."""
+    walk = Search(core, await matching_of(core, query, STEP), view)
+    reading = Reading(partial(view.decoded, core))
+    is_last = False
+    while not is_last:
+        entries = await walk.step(STEP)
+        is_last = len(entries) < STEP
+        for start in range(0, len(entries), walk.at_once):
+            looked = await walk.look(entries[start : start + walk.at_once])
+            for task in reading.decoded(looked.found):
+                yield task
+        await asyncio.sleep(0)
+    reading.end()
