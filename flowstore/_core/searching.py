@@ -114,8 +114,11 @@ class Search:
                 ids = [each.entry.id for each in doubtful]
                 read = await self._core.engine.read(ids, max_body=MOST_SEARCHED)
             for each, found in zip(doubtful, read, strict=True):
-                if found is not None and self._says(found, each):
-                    decided[found.id] = found._replace(body=None, body_size=None)
+                try:
+                    if found is not None and self._says(found, each):
+                        decided[found.id] = found._replace(body=None, body_size=None)
+                except UnreadableRecord:
+                    decided[each.entry.id] = found or each.entry
         return [decided[entry.id] for entry in entries if entry.id in decided]
 
     def _left(self, entry: Entry) -> tuple[Wanted, ...] | None:
@@ -130,19 +133,16 @@ class Search:
         return saying.left(task.task_name, task.error)
 
     def _says(self, entry: Entry, doubtful: _Doubtful) -> bool:
-        """Whether the record, which was read with its values, says what it has to."""
+        """Whether the record, read with its values, says what it has to. Raises UnreadableRecord."""
         left: tuple[Wanted, ...] | None = doubtful.left
         if not _is_same(entry, doubtful.entry):
             is_there = not entry.is_expired(self._core.clock()) and self._may_fit(entry)
             left = self._left(entry) if is_there else None
         if not left:
             return left is not None
-        try:
-            searched = self._matching.saying.searched(entry)
-            self.cut += searched.body_size is not None
-            return self._matching.saying.are_said_in(searched, left)
-        except UnreadableRecord:
-            return True
+        searched = self._matching.saying.searched(entry)
+        self.cut += searched.body_size is not None
+        return self._matching.saying.are_said_in(searched, left)
 
     async def _with_values(self, entries: Sequence[Entry]) -> list[Entry]:
         """The records as they are shown, without those that are gone, or have changed and do not fit."""
@@ -150,8 +150,13 @@ class Search:
             read = await self._view.read(self._core, [entry.id for entry in entries])
         found = []
         for before, entry in zip(entries, read, strict=True):
-            if entry is not None and (_is_same(entry, before) or self._says(entry, _Doubtful(before, ()))):
-                found.append(entry)
+            try:
+                if entry is not None and (
+                    _is_same(entry, before) or self._says(entry, _Doubtful(before, ()))
+                ):
+                    found.append(entry)
+            except UnreadableRecord:
+                found.append(entry or before)
         return found
 
 
@@ -219,9 +224,9 @@ def _opened(core: Core, query: TaskQuery, cursor: str) -> tuple[int, Position]:
     if not isinstance(cursor, str):
         raise TypeError(f"cursor: expected str or None, got {type(cursor).__name__}")
     at, _, place = cursor.partition(".")
-    if not _TIME.fullmatch(at):
+    now = int(at, 16) if _TIME.fullmatch(at) else 0
+    if at != f"{now:x}":
         raise InvalidCursor("not a cursor of a search")
-    now = int(at, 16)
     return now, cursors.decode(place, *_bound_to(core, query, now))
 
 
