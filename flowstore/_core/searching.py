@@ -181,9 +181,10 @@ async def search(
     walk = Search(core, await matching_of(core, asked, STEP, now), view, after)
     reading = Reading(partial(view.decoded, core), most_errors=limit)
     items: list[TaskResult] = []
-    room, is_complete = limit, False
+    room, is_complete, size = limit, False, limit
     while not is_complete and room and walk.looked_at < budget:
-        wanted = min(STEP, budget - walk.looked_at)
+        # Mostly all that are walked are wanted. Where they are not, the steps soon grow.
+        wanted, size = min(STEP, size, budget - walk.looked_at), min(STEP, 2 * size)
         entries = await walk.step(wanted)
         is_last = len(entries) < wanted
         while entries and room:
