@@ -36,6 +36,10 @@ class TaskQuery:
 
     terms: tuple[Term, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.terms, tuple) or not all(isinstance(term, Term) for term in self.terms):
+            raise TypeError(f"terms: expected those of a query, got {self.terms!r:.80}; use parse_query")
+
     def __str__(self) -> str:
         return " ".join(map(str, self.terms))
 

@@ -35,8 +35,11 @@ from flowstore.times import OF_NO_TASK, from_micros
 MAX_BUDGET: Final = 10_000_000
 _TIME: Final = re.compile(r"[0-9a-f]{1,16}")
 _EMPTY_HEADS: Final = (b"{}", None)
-_WITH_VALUES: Final = 50
-"""Of so many records at once the values are read."""
+_WITH_VALUES: Final = 100
+"""Of so many records at once the values are read, at first of fewer, and of fewer where they are large."""
+_FIRST_WITH_VALUES: Final = 10
+_MUCH: Final = 4 * 2**20
+"""Of more bytes than that at once the event loop stands still for too long, and a budget is overrun."""
 
 
 class _Doubtful(NamedTuple):
@@ -66,7 +69,8 @@ class Search:
         """That record, if there was one."""
         self.looked_at = 0
         self.cut = 0
-        self.at_once = _WITH_VALUES if matching.needs_values else STEP
+        self.at_once = _FIRST_WITH_VALUES if matching.needs_values else STEP
+        """How many records to look at together."""
 
     async def step(self, limit: int) -> list[Entry]:
         """The next records to look at, without values; fewer than ``limit`` only at the end."""
@@ -83,15 +87,11 @@ class Search:
         if len(fitting) >= room:
             fitting = fitting[: int(room)]
             end = next(n for n, entry in enumerate(entries, 1) if entry.id == fitting[-1].id)
-        for entry in entries[:end]:
-            self._pass(entry)
+        self.looked_at += end
+        self.last = entries[end - 1]
+        self.after = behind(self.last, replace(self._matching.listing, after=self.after))
         found = await self._with_values(fitting) if self._view.with_body and fitting else fitting
         return Looked(found, [*entries[end:]])
-
-    def _pass(self, entry: Entry) -> None:
-        self.looked_at += 1
-        self.after = behind(entry, replace(self._matching.listing, after=self.after))
-        self.last = entry
 
     def _may_fit(self, entry: Entry) -> bool:
         try:
@@ -113,6 +113,7 @@ class Search:
             async with self._core.life:
                 ids = [each.entry.id for each in doubtful]
                 read = await self._core.engine.read(ids, max_body=MOST_SEARCHED)
+            self._measure(read)
             for each, found in zip(doubtful, read, strict=True):
                 try:
                     if found is not None and self._says(found, each):
@@ -120,6 +121,12 @@ class Search:
                 except UnreadableRecord:
                     decided[each.entry.id] = found or each.entry
         return [decided[entry.id] for entry in entries if entry.id in decided]
+
+    def _measure(self, read: Sequence[Entry | None]) -> None:
+        """Look at fewer records at once where their values are large. Those in memory never are."""
+        bodies = [entry.body for entry in read if entry is not None and type(entry.body) is bytes]
+        is_much = sum(map(len, bodies)) > _MUCH
+        self.at_once = max(1, self.at_once // 2) if is_much else min(_WITH_VALUES, 2 * self.at_once)
 
     def _left(self, entry: Entry) -> tuple[Wanted, ...] | None:
         """What its values have to say; None: it is not wanted, whatever they say."""
@@ -181,21 +188,22 @@ async def search(
     walk = Search(core, await matching_of(core, asked, STEP, now), view, after)
     reading = Reading(partial(view.decoded, core), most_errors=limit)
     items: list[TaskResult] = []
-    room, is_complete, size = limit, False, limit
+    room, is_complete, size = limit, False, limit + 1
     while not is_complete and room and walk.looked_at < budget:
-        # Mostly all that are walked are wanted. Where they are not, the steps soon grow.
+        # Mostly all that are walked are wanted, and one more tells whether it goes on. Else steps grow soon.
         wanted, size = min(STEP, size, budget - walk.looked_at), min(STEP, 2 * size)
         entries = await walk.step(wanted)
         is_last = len(entries) < wanted
         while entries and room:
-            looked = await walk.look(entries[: walk.at_once], room)
-            entries = looked.left + entries[walk.at_once :]
+            some, later = entries[: walk.at_once], entries[walk.at_once :]
+            looked = await walk.look(some, room)
+            entries = looked.left + later
             items += reading.decoded(looked.found)
             room -= len(looked.found)
             if perf_counter() >= deadline:
                 room = 0
+            await asyncio.sleep(0)  # others may run, also where the storage never waits
         is_complete = is_last and not entries
-        await asyncio.sleep(0)  # others may run between two steps, also where the storage never waits
     return Found(
         items=items,
         next_cursor=None if is_complete else _closed(core, asked, now, walk),
@@ -243,9 +251,9 @@ async def iterate(core: Core, query: TaskQuery, view: View) -> AsyncGenerator[Ta
     while not is_last:
         entries = await walk.step(STEP)
         is_last = len(entries) < STEP
-        for start in range(0, len(entries), walk.at_once):
-            looked = await walk.look(entries[start : start + walk.at_once])
-            for task in reading.decoded(looked.found):
+        while entries:
+            some, entries = entries[: walk.at_once], entries[walk.at_once :]
+            for task in reading.decoded((await walk.look(some)).found):
                 yield task
-        await asyncio.sleep(0)
+            await asyncio.sleep(0)
     reading.end()

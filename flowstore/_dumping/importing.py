@@ -22,7 +22,7 @@ from flowstore._dumping.packing import torn, unpacking
 from flowstore._dumping.restoring import Restore, restore
 from flowstore._dumping.threads import in_thread
 from flowstore._trips.lanes import MAX_TRIP_BYTES
-from flowstore._values.reading import decode, decoded
+from flowstore._values.reading import decode
 from flowstore.errors import CorruptRecord, InvalidArchive
 
 _MOST_LINE_BYTES: Final = 2**30
@@ -63,7 +63,7 @@ def _check(core: Core, reader: Reader, place: int, each: Dumped) -> None:
     if each.entry is None:
         return
     try:
-        decode(each.entry._replace(body=None), core.records.codec, decoded)
+        decode(each.entry._replace(body=None), core.records.codec)
     except CorruptRecord as error:
         raise InvalidArchive(reader.name, place, error.reason) from error
 

@@ -114,7 +114,10 @@ def named_by(facets: Iterable[str]) -> tuple[str | None, str | None, list[str]]:
 
 def fingerprint_in(facets: Iterable[str]) -> str | None:
     """The fingerprint of the record's error, as far as it is listed by that."""
-    return next((facet[len(ERROR) :] for facet in facets if facet.startswith(ERROR)), None)
+    for facet in facets:
+        if facet.startswith(ERROR):
+            return facet[len(ERROR) :]
+    return None
 
 
 def moved_below(facets: Iterable[str]) -> tuple[str, ...]:

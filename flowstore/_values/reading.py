@@ -7,7 +7,7 @@ most fields are not validated again: that would take as long as all the rest of 
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast, overload
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
@@ -44,10 +44,14 @@ _SET: Final = object.__setattr__
 LEFT_OUT: Final = {"result": NOT_LOADED, "args": NOT_LOADED, "kwargs": NOT_LOADED}
 
 
-def decode(entry: Entry, codec: Codec, read: Callable[[Entry, Codec], Read]) -> Read:
-    """What ``read`` returns. Raises UnreadableRecord for its errors."""
+@overload
+def decode(entry: Entry, codec: Codec) -> TaskResult: ...
+@overload
+def decode(entry: Entry, codec: Codec, read: Callable[[Entry, Codec], Read]) -> Read: ...
+def decode(entry: Entry, codec: Codec, read: Callable[[Entry, Codec], Any] | None = None) -> Any:
+    """What ``read`` returns, for entries of bytes by default. Raises UnreadableRecord for its errors."""
     try:
-        return read(entry, codec)
+        return decoded(entry, codec) if read is None else read(entry, codec)
     except Unsupported as error:
         raise UnreadableRecord(entry.id, str(error)) from error
     except ValidationError as error:

@@ -199,6 +199,9 @@ def test_what_is_not_text() -> None:
     for call in calls:
         with pytest.raises(TypeError, match="query: expected"):
             call(7)
+    terms: Any = ["status:failed"]
+    with pytest.raises(TypeError, match="use parse_query"):
+        TaskQuery(terms)
 
 
 def test_queries_tell_what_they_are() -> None:
