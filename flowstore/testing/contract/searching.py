@@ -89,6 +89,15 @@ class SearchContract(Contract):
         back = [START + timedelta(seconds=25), START + timedelta(seconds=10), START]
         assert [piece.looked_back_to for piece in answers] == back
         assert [len(piece.items) for piece in answers] == [0, 0, 0]
+        answers = await pieces(backend, "label:x", limit=3)
+        assert [(piece.looked_at, len(piece.items)) for piece in answers] == [(3, 3), (1, 1)]
+        answers = await pieces(backend, "id:t0*,t33 tries:1", limit=3, seconds=60)
+        assert [(piece.looked_at, ids(piece.items)) for piece in answers] == [
+            (32, ["t33", "t09", "t08"]),
+            (3, ["t07", "t06", "t05"]),
+            (3, ["t04", "t03", "t02"]),
+            (2, ["t01", "t00"]),
+        ]
         [empty] = await pieces(backend, "status:success")
         assert (empty.looked_at, empty.looked_back_to, empty.is_complete) == (0, None, True)
 
