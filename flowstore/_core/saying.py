@@ -7,20 +7,21 @@ and ends in another. Values are compared as they are stored, see _values/shown.p
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from flowstore._core.core import Core
 from flowstore._queries.terms import TEXT
 from flowstore._values.codec import Codec
 from flowstore._values.compression import decompress
 from flowstore._values.encoding import encode_body
-from flowstore._values.reading import DAMAGED, decode, values_of
+from flowstore._values.reading import DAMAGED, decode, values_in, values_of
 from flowstore._values.shown import may_say, texts_of
 from flowstore.engine import Entry
 from flowstore.errors import CorruptRecord, NotSerializable
 from flowstore.jsonable import to_jsonable
 from flowstore.models import TaskResult
 from flowstore.queries import TaskQuery
+from flowstore.stand_ins import Excerpt, NotLoaded
 from flowstore.task_error import TaskError
 
 MOST_SEARCHED: Final = 2**20
@@ -63,10 +64,12 @@ class Saying:
         if not left:
             return left is not None
         try:
-            values = self._raw.decode_fields(encode_body(task, self._core.records.codec))
+            body = encode_body(task, self._core.records.codec)
+            size = len(body) if len(body) > MOST_SEARCHED else None
+            values = values_in(body[:MOST_SEARCHED], size, self._raw)
         except NotSerializable:
-            shown = [task.result, task.args, task.kwargs]
-            values = {str(n): to_jsonable(value) for n, value in enumerate(shown) if value is not None}
+            values = {name: _shown(getattr(task, name)) for name in ("result", "args", "kwargs")}
+            values = {name: value for name, value in values.items() if value is not None}
         return _are_said(left, texts_of(values.values()))
 
     def searched(self, entry: Entry) -> Entry:
@@ -89,6 +92,10 @@ class Saying:
                 return True
             entry = entry._replace(body=plain)
         return _are_said(left, texts_of(values_of(entry, raw).values()))
+
+
+def _shown(value: Any) -> Any:
+    return value if isinstance(value, Excerpt | NotLoaded) else to_jsonable(value)
 
 
 def _beside_values(name: str | None, error: TaskError | None) -> Iterator[str]:

@@ -130,11 +130,14 @@ def unvalidated(fields: dict[str, Any]) -> TaskResult:
 
 
 def values_of(entry: Entry, codec: Codec) -> dict[str, Any]:
-    if entry.body is None:
-        return {**LEFT_OUT}
-    if entry.body_size is not None:
-        return {**LEFT_OUT, **_excerpts(beginning(entry.body, len(entry.body)), entry.body_size)}
-    values = codec.decode_fields(decompress(entry.body, codec.max_bytes), _BODY)
+    return {**LEFT_OUT} if entry.body is None else values_in(entry.body, entry.body_size, codec)
+
+
+def values_in(body: bytes, body_size: int | None, codec: Codec) -> dict[str, Any]:
+    """Those of a body, or of its beginning, where ``body_size`` is the size of the whole."""
+    if body_size is not None:
+        return {**LEFT_OUT, **_excerpts(beginning(body, len(body)), body_size)}
+    values = codec.decode_fields(decompress(body, codec.max_bytes), _BODY)
     if "args" in values:
         if type(values["args"]) is not list:
             raise DecodeError(f"args: expected a list, found {type(values['args']).__name__}")

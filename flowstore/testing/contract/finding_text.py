@@ -94,6 +94,10 @@ class FindingTextContract(Contract):
             unknown = await stored(backend, "a model")
             assert (await wants(backend, "4711"))(unknown)
             assert not (await wants(backend, "4712"))(unknown)
+            begun = await backend.get("a model", max_value=90)
+            assert begun is not None
+            for text, is_found in (("815", True), ("4711", False), ("excerpt", False), ("loaded", False)):
+                assert (await wants(backend, text))(begun) is is_found, text
 
     async def test_spellings_of_json(self, backend: BaseResultBackend) -> None:
         """Escapes, digits and white space may be as JSON allows; what is found is the value."""
@@ -137,6 +141,8 @@ class FindingTextContract(Contract):
             assert (sorted(ids(first.items)), first.cut) == (["large", "small"], 1)
             [last] = await pieces(backend, "last")
             assert (ids(last.items), last.cut) == (["small"], 1)
+            for name, is_found in (("small", True), ("large", False)):
+                assert (await wants(backend, "last"))(await stored(backend, name)) is is_found
             [beside] = await pieces(backend, "-status:success last")
             assert beside.cut == 0
 
