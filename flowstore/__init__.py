@@ -45,6 +45,7 @@ from flowstore.errors import (
     InvalidArchive,
     InvalidCursor,
     InvalidEntry,
+    InvalidQuery,
     LateWrite,
     LoopIsRunning,
     MissingDriver,
@@ -121,6 +122,7 @@ from flowstore.models import (
     Workflow,
 )
 from flowstore.observing import Observer
+from flowstore.queries import Found, TaskQuery, format_query, parse_query
 from flowstore.runs import (
     DatasetInfo,
     EvaluatedValue,
@@ -191,6 +193,7 @@ __all__ = [
     "FlawKind",
     "FlowstoreError",
     "ForeignEntry",
+    "Found",
     "HostNotTold",
     "ImportConflict",
     "Imported",
@@ -198,6 +201,7 @@ __all__ = [
     "InvalidArchive",
     "InvalidCursor",
     "InvalidEntry",
+    "InvalidQuery",
     "LateWrite",
     "LoopIsRunning",
     "MissingDriver",
@@ -254,6 +258,7 @@ __all__ = [
     "TaskError",
     "TaskFailed",
     "TaskNotFinished",
+    "TaskQuery",
     "TaskResult",
     "TaskStats",
     "TaskStatus",
@@ -284,6 +289,8 @@ __all__ = [
     "cache_key",
     "connect",
     "discover_apps",
+    "format_query",
+    "parse_query",
     "to_frame",
     "to_jsonable",
 ]

@@ -17,6 +17,7 @@ from flowstore._core import (
     listing,
     progress,
     removing,
+    searching,
     steering,
     storing,
     tracking,
@@ -55,6 +56,7 @@ from flowstore.features.workers import Workers
 from flowstore.features.workflows import Workflows
 from flowstore.fields import NO_META, Scalar
 from flowstore.models import Page, Settled, Statuses, StatusName, T, TaskResult, TaskStatus
+from flowstore.queries import Found, TaskQuery, query_of
 from flowstore.runs.place import Place
 from flowstore.runs.runs import Runs
 
@@ -528,6 +530,40 @@ class BaseResultBackend:
         check_int("batch_size", batch_size, 1, MAX_PAGE)
         wanted = selected(self._core, statuses, selection, batch_size, newest_first, load_result=False)
         return listing.ids(listing.walk(self._core, wanted))
+
+    async def search(
+        self,
+        query: str | TaskQuery,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        budget: int = 100_000,
+        seconds: Seconds = 0.5,
+        load_result: bool = False,
+        max_value: int | None = None,
+    ) -> Found:
+        """The first ``limit`` tasks that satisfy ``query``, in the language of docs/queries.md.
+
+        It looks at up to ``budget`` records, for about so many ``seconds``, and returns what it has found by
+        then, which may be nothing. ``cursor``: the ``next_cursor`` of the call before, which goes on exactly
+        there, and belongs to that query. A task that keeps its status and the time it is listed by is found
+        once. What is relative in the query is resolved by the first call, on the clock of the backend.
+
+        Text is looked for in names, in types and messages of errors, and in arguments and results as they are
+        stored, of any types, without regard to case. ``load_result``, ``max_value``: see ``get``; without
+        them the values of the items are NOT_LOADED. Raises InvalidQuery and InvalidCursor.
+        """
+        view = view_of(None, load_result, max_value)
+        return await searching.search(self._core, query, limit, cursor, budget, seconds, view)
+
+    def iter_search(
+        self, query: str | TaskQuery, *, load_result: bool = False
+    ) -> AsyncGenerator[TaskResult, None]:
+        """All tasks that satisfy ``query``, one by one, however many records must be looked at.
+
+        Otherwise as ``search``. If some cannot be read, UnreadableRecords names them at the end.
+        """
+        return searching.iterate(self._core, query_of(query), view_of(None, load_result))
 
     async def count_by_status(
         self, statuses: Statuses = None, *, at_most: int | None = None, **selection: Unpack[Selection]

@@ -44,6 +44,7 @@ FlowstoreError
 ├── UnknownDataset        LookupError       a run has no such dataset, or nobody shares such a value
 ├── DatasetReplaced       RuntimeError      a dataset was saved anew while it was being loaded
 ├── InvalidCursor         ValueError        a cursor that was not made by this query
+├── InvalidQuery          ValueError        a query that cannot be read, or that nothing can satisfy
 ├── InvalidArchive        ValueError        a file of exported records is not what was written
 ├── RestoreConflict       RuntimeError      another record has the id of one that is to be restored
 ├── MissingDriver         ImportError       the storage needs a package that is not installed, or a newer one
@@ -83,6 +84,7 @@ from flowstore._errors.leases import RetentionBusy as RetentionBusy
 from flowstore._errors.operations import HostNotTold as HostNotTold
 from flowstore._errors.operations import OperationBusy as OperationBusy
 from flowstore._errors.operations import UnknownOperation as UnknownOperation
+from flowstore._errors.queries import InvalidQuery as InvalidQuery
 from flowstore._errors.root import FlowstoreError as FlowstoreError
 from flowstore._errors.root import RemoteError as RemoteError
 from flowstore._errors.root import RemoteTraceback as RemoteTraceback

@@ -269,11 +269,7 @@ def _first_notes(notes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _first_causes(cause: TaskError) -> TaskError:
-    links = 1
-    link = cause.cause
-    while link is not None:
-        links, link = links + 1, link.cause
-    if links < MAX_CAUSES:
+    if sum(1 for _ in cause.chain()) < MAX_CAUSES:
         return cause
     first = list(islice(cause.chain(), MAX_CAUSES - 1))
     cause = _less(first.pop(), cause=None)

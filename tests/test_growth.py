@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, Final
 
 from benchmarks.calls import CASES, CLEAR, FILTERS, Case, Filled, fill
-from flowstore import BaseResultBackend, InMemoryBackend, Page, RedisBackend, SQLiteBackend, Workflow
+from flowstore import BaseResultBackend, Found, InMemoryBackend, Page, RedisBackend, SQLiteBackend, Workflow
 from flowstore.testing.calls import CALLS
 from flowstore.testing.insides import storage_of
 from tests.test_redis import commands
@@ -31,7 +31,7 @@ Measure = Callable[[Callable[[], Awaitable[object]]], Awaitable[tuple[object, in
 
 def shape(found: object) -> object:
     """How much it is."""
-    if isinstance(found, Page):
+    if isinstance(found, Page | Found):
         return len(found.items)
     if isinstance(found, Workflow):
         return len(found.tasks.items)

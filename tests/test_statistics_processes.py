@@ -12,7 +12,7 @@ import pytest
 
 import flowstore
 from flowstore import BaseResultBackend, RedisBackend, StorageError, TaskError, TaskResult, TaskStatus
-from flowstore.testing.contract.statistics import by_history, counted
+from flowstore.testing.contract.statistics import by_history, counted, in_order_of_writing
 from flowstore.testing.faults import Proxy
 from flowstore.testing.insides import storage_of
 from tests.test_processes import go, url, workers
@@ -24,7 +24,7 @@ async def errors_by_history(backend: BaseResultBackend) -> dict[str, int]:
     """How many failures of each type were stored, retries among them."""
     found: Counter[str] = Counter()
     last: dict[str, tuple[TaskStatus, int]] = {}
-    async for step in backend.history.iter():
+    for step in await in_order_of_writing(backend):
         if step.error is not None and last.get(step.task_id) != (step.status, step.retries):
             found[step.error.type.rpartition(".")[2]] += 1
         last[step.task_id] = (step.status, step.retries)

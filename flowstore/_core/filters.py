@@ -75,13 +75,15 @@ def where_of(core: Core, filters: Filters, kind: type = Filters) -> Where:
         filters.get("worker_id"),
         _labels(core, filters),
         None if is_root is None else check_bool("is_root", is_root),
-        _fingerprint(filters.get("error")),
+        _fingerprint(core, filters.get("error")),
     )
 
 
-def _fingerprint(error: object) -> str | None:
+def _fingerprint(core: Core, error: object) -> str | None:
     if error is None:
         return None
+    if not core.records.has_groups:
+        raise ValueError("error: not indexed by this backend, which was made with error_groups=False")
     if not isinstance(error, str):
         raise TypeError(f"error: expected str, got {type(error).__name__}")
     if not _FINGERPRINT.fullmatch(error):

@@ -27,7 +27,7 @@ from flowstore._values.arguments import (
     check_statuses,
 )
 from flowstore._values.cursors import START, Place
-from flowstore._values.facets import ANYWHERE, FINISH, Where, groups_of
+from flowstore._values.facets import ANYWHERE, ERROR, FINISH, Where, groups_of
 from flowstore.engine import UNSORTED, Entry, Position, Query, sort_key
 from flowstore.errors import CorruptRecord, UnreadableRecord, UnreadableRecords
 from flowstore.models import FINISHED, Page, Statuses, StatusName, TaskResult, TaskStatus, Unreadable
@@ -41,7 +41,8 @@ To = TypeVar("To")
 class Listing:
     """The records in some statuses that satisfy ``where``, after ``after``; ``limit`` of them in a step.
 
-    ``within``, ``max_body``: see Query.
+    ``within``, ``max_body``: see Query. ``any_of``: facets of which a record has one. ``ids``: only records
+    with one of these ids, which are read and not searched for; with neither a root nor ``any_of``.
     """
 
     statuses: tuple[str, ...]
@@ -53,10 +54,19 @@ class Listing:
     max_body: int | None = None
     is_by_finish: bool = False
     within: tuple[int, int] | None = None
+    any_of: tuple[str, ...] = ()
+    ids: tuple[str, ...] | None = None
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:
-        return groups_of(self.where, is_by_finish=self.is_by_finish)
+        groups = groups_of(self.where, is_by_finish=self.is_by_finish)
+        if not self.any_of:
+            return groups
+        if not self.is_by_finish:
+            return (self.any_of, *groups)
+        if groups[0] == (FINISH,) and self.any_of[0].startswith(ERROR):  # it lists by finish as well
+            return (tuple(FINISH + facet for facet in self.any_of), *groups[1:])
+        return (groups[0], self.any_of, *groups[1:])
 
     @property
     def query(self) -> Query:
@@ -139,6 +149,8 @@ async def step(core: Core, listing: Listing) -> list[Entry]:
     if listing.is_empty:
         return []
     where, now = listing.where, core.clock()
+    if listing.ids is not None:
+        return await _named(core, listing, listing.ids)
     found = [] if where.is_nobody else await core.engine.scan(listing.query, now)
     if where.root is None:
         return found
@@ -148,6 +160,14 @@ async def step(core: Core, listing: Listing) -> list[Entry]:
     if root is not None and not root.is_expired(now) and belongs(root, listing):
         found.append(root)
         found.sort(key=listing.place, reverse=not listing.newest_first)
+    return found[: listing.limit]
+
+
+async def _named(core: Core, listing: Listing, ids: tuple[str, ...]) -> list[Entry]:
+    """Those of the records with these ids that belong to the listing, in its order."""
+    read = await core.engine.read(ids, with_body=listing.with_body, max_body=listing.max_body)
+    found = [entry for entry in core.live(read) if belongs(entry, listing)]
+    found.sort(key=listing.place, reverse=not listing.newest_first)
     return found[: listing.limit]
 
 

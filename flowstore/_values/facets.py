@@ -117,9 +117,37 @@ def named_by(facets: Iterable[str]) -> tuple[str | None, str | None, list[str]]:
     return name, worker, labels
 
 
+def fingerprint_in(facets: Iterable[str]) -> str | None:
+    """The fingerprint of the record's error, as far as it is listed by that."""
+    for facet in facets:
+        if facet.startswith(ERROR):
+            return facet[len(ERROR) :]
+    return None
+
+
 def moved_below(facets: Iterable[str]) -> tuple[str, ...]:
     """The facets of a record without a parent, for the same record with one."""
     return tuple([STEP + facet[len(RUN) :] if facet.startswith(RUN) else facet for facet in facets])
+
+
+def group_of(field: str, values: Sequence[str], is_root: bool | None = None) -> tuple[str, ...]:
+    """The facets of records with one of these values in the field, no two of which one record can have.
+
+    ``is_root``: of names, only those of records without a parent, or with one.
+    """
+    kinds = _KINDS[field]
+    if field == "name" and is_root is not None:
+        kinds = kinds[:1] if is_root else kinds[1:]
+    return tuple([kind + value for value in values for kind in kinds])
+
+
+_KINDS: Final = {
+    "name": (RUN, STEP),
+    "parent": (_CHILD, _PARENT),
+    "worker": (WORKER,),
+    "label": (LABEL,),
+    "error": (ERROR,),
+}
 
 
 def groups_of(where: Where, *, is_by_finish: bool = False) -> tuple[tuple[str, ...], ...]:

@@ -7,7 +7,7 @@ most fields are not validated again: that would take as long as all the rest of 
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast, overload
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
@@ -26,6 +26,8 @@ from flowstore.task_error import TaskError
 from flowstore.text import cut
 from flowstore.times import OF_NO_TASK, from_micros
 
+Read = TypeVar("Read")
+
 MAX_HEAD_BYTES: Final = 4 * 2**20
 """More than the models allow for the small fields, even if JSON escapes every character as six."""
 STAGES_PER_ATTEMPT: Final = 4
@@ -42,9 +44,11 @@ _SET: Final = object.__setattr__
 LEFT_OUT: Final = {"result": NOT_LOADED, "args": NOT_LOADED, "kwargs": NOT_LOADED}
 
 
-def decode(
-    entry: Entry, codec: Codec, read: Callable[[Entry, Codec], TaskResult] | None = None
-) -> TaskResult:
+@overload
+def decode(entry: Entry, codec: Codec) -> TaskResult: ...
+@overload
+def decode(entry: Entry, codec: Codec, read: Callable[[Entry, Codec], Read]) -> Read: ...
+def decode(entry: Entry, codec: Codec, read: Callable[[Entry, Codec], Any] | None = None) -> Any:
     """What ``read`` returns, for entries of bytes by default. Raises UnreadableRecord for its errors."""
     try:
         return decoded(entry, codec) if read is None else read(entry, codec)
@@ -126,11 +130,14 @@ def unvalidated(fields: dict[str, Any]) -> TaskResult:
 
 
 def values_of(entry: Entry, codec: Codec) -> dict[str, Any]:
-    if entry.body is None:
-        return {**LEFT_OUT}
-    if entry.body_size is not None:
-        return {**LEFT_OUT, **_excerpts(beginning(entry.body, len(entry.body)), entry.body_size)}
-    values = codec.decode_fields(decompress(entry.body, codec.max_bytes), _BODY)
+    return {**LEFT_OUT} if entry.body is None else values_in(entry.body, entry.body_size, codec)
+
+
+def values_in(body: bytes, body_size: int | None, codec: Codec) -> dict[str, Any]:
+    """Those of a body, or of its beginning, where ``body_size`` is the size of the whole."""
+    if body_size is not None:
+        return {**LEFT_OUT, **_excerpts(beginning(body, len(body)), body_size)}
+    values = codec.decode_fields(decompress(body, codec.max_bytes), _BODY)
     if "args" in values:
         if type(values["args"]) is not list:
             raise DecodeError(f"args: expected a list, found {type(values['args']).__name__}")

@@ -96,7 +96,7 @@ class Records:
         self._list_by(facets)
         self._unreadable = unreadable
         self._tallying = tallying
-        self._has_groups = has_groups
+        self.has_groups = has_groups
 
     def unlisted(self) -> Self:
         """The same, but for facets: none of the optional ones, so that what is written is in no listing.
@@ -105,13 +105,13 @@ class Records:
         """
         made = copy(self)
         made._list_by(())
-        made._tallying, made._has_groups = None, False
+        made._tallying, made.has_groups = None, False
         return made
 
     def bare(self) -> Self:
         """The same, but it leaves no transitions, counts nothing, and lists nothing by finish."""
         made = copy(self)
-        made._tallying, made._has_groups = None, False
+        made._tallying, made.has_groups = None, False
         made._history = 0
         made._by_finish = frozenset()
         return made
@@ -155,7 +155,7 @@ class Records:
         if status in self._by_finish:
             facets += (FINISH,)
         group = None
-        if result.error is not None and self._has_groups and status in _GROUPED:
+        if result.error is not None and self.has_groups and status in _GROUPED:
             group = fingerprint(result.error)
             facets += facets_of_error(status, group)
         facets += more_facets

@@ -67,6 +67,7 @@ from flowstore.models import (
     Transition,
     Workflow,
 )
+from flowstore.queries import Found, TaskQuery
 from flowstore.runs.archive import RunsArchive as AsyncRunsArchive
 from flowstore.runs.datasets import DatasetInfo
 from flowstore.runs.datasets import Datasets as AsyncDatasets
@@ -2271,6 +2272,49 @@ class ResultBackend(Store):
         No record is decoded, and no value is read.
         """
         items = self._its.iter_ids(statuses, batch_size=batch_size, newest_first=newest_first, **selection)
+        return self._walk(items)
+
+    def search(
+        self,
+        query: str | TaskQuery,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        budget: int = 100_000,
+        seconds: Seconds = 0.5,
+        load_result: bool = False,
+        max_value: int | None = None,
+    ) -> Found:
+        """The first ``limit`` tasks that satisfy ``query``, in the language of docs/queries.md.
+
+        It looks at up to ``budget`` records, for about so many ``seconds``, and returns what it has found by
+        then, which may be nothing. ``cursor``: the ``next_cursor`` of the call before, which goes on exactly
+        there, and belongs to that query. A task that keeps its status and the time it is listed by is found
+        once. What is relative in the query is resolved by the first call, on the clock of the backend.
+
+        Text is looked for in names, in types and messages of errors, and in arguments and results as they are
+        stored, of any types, without regard to case. ``load_result``, ``max_value``: see ``get``; without
+        them the values of the items are NOT_LOADED. Raises InvalidQuery and InvalidCursor.
+        """
+        call = self._its.search(
+            query,
+            limit=limit,
+            cursor=cursor,
+            budget=budget,
+            seconds=seconds,
+            load_result=load_result,
+            max_value=max_value,
+        )
+        return self._run(call)
+
+    def iter_search(
+        self, query: str | TaskQuery, *, load_result: bool = False
+    ) -> Generator[TaskResult, None, None]:
+        """All tasks that satisfy ``query``, one by one, however many records must be looked at.
+
+        Otherwise as ``search``. If some cannot be read, UnreadableRecords names them at the end.
+        """
+        items = self._its.iter_search(query, load_result=load_result)
         return self._walk(items)
 
     def count_by_status(

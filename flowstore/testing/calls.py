@@ -99,6 +99,9 @@ CALLS: dict[str, Call] = {
     "page, by finish": lambda backend: backend.page(TaskStatus.FAILED, order="finished"),
     "iter_by_status": lambda backend: _drain(backend.iter_by_status(TaskStatus.SUCCESS, batch_size=3)),
     "iter_ids": lambda backend: _drain(backend.iter_ids(TaskStatus.SUCCESS, batch_size=3)),
+    "search": lambda backend: backend.search("status:success since:1d"),
+    "search, for text": lambda backend: backend.search("nothing like it", load_result=True),
+    "iter_search": lambda backend: _drain(backend.iter_search("is:child")),
     "count_by_status": lambda backend: backend.count_by_status(),
     "count_by_status, capped": lambda backend: backend.count_by_status(
         "success", name="a", worker_id="w", at_most=3

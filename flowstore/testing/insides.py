@@ -16,6 +16,7 @@ from flowstore import BaseResultBackend, FlowstoreError, TaskResult, Verificatio
 from flowstore._core import ledger
 from flowstore._core.core import Core
 from flowstore._core.leases import Lease
+from flowstore._core.matching import matching_of
 from flowstore._core.verifying import verify
 from flowstore._values.checks import item_check
 from flowstore._values.codec import Codec
@@ -246,3 +247,8 @@ async def close_under(manager: AsyncResultsManager) -> None:
 def _backend_under(manager: AsyncResultsManager) -> BaseResultBackend:
     assert isinstance(manager._storage, RecordStorage), f"no records: {manager!r}"
     return manager._storage.backend
+
+
+async def wants(backend: BaseResultBackend, query: str) -> Callable[[TaskResult], bool]:
+    """Whether the query wants a task, which is there with its values."""
+    return (await matching_of(backend._core, query, 1)).holds

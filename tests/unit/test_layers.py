@@ -23,6 +23,8 @@ LAYERS: Final = (
     ("jsonable",),
     ("task_error", "errors", "tables"),
     ("models", "frames"),
+    ("_queries",),
+    ("queries",),
     ("observing",),
     ("engine",),
     ("_observing",),
@@ -45,10 +47,10 @@ LAYERS: Final = (
 """From the bottom to the top; a module imports from its own layer and those below it."""
 MOST_LINES: Final = 350
 LOOKED_UP: Final = {
-    "flowstore.base": 650,
+    "flowstore.base": 700,
     "flowstore.errors": 500,
     "flowstore.runs.runs": 450,
-    "flowstore.sync.generated": 2_200,
+    "flowstore.sync.generated": 3_000,
 }
 """Lists of verbs and of errors, with more words than code: they are looked up, not read through.
 

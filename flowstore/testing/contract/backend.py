@@ -31,6 +31,7 @@ from flowstore.testing.contract.failing import ErrorsContract
 from flowstore.testing.contract.families import FamilyContract
 from flowstore.testing.contract.family_removal import FamilyRemovalContract
 from flowstore.testing.contract.filters import FilterContract
+from flowstore.testing.contract.finding_text import FindingTextContract
 from flowstore.testing.contract.finishing import FinishingContract
 from flowstore.testing.contract.forged import ForgedContract
 from flowstore.testing.contract.forking import ForkContract
@@ -58,6 +59,7 @@ from flowstore.testing.contract.registering_types import RegisterTypesContract
 from flowstore.testing.contract.retaining import RetentionContract
 from flowstore.testing.contract.retaining_alone import RetentionRacesContract
 from flowstore.testing.contract.roundtrips import ValuesContract
+from flowstore.testing.contract.searching import SearchContract
 from flowstore.testing.contract.selecting import SelectingContract
 from flowstore.testing.contract.sharing import ConcurrencyContract
 from flowstore.testing.contract.storing import StoringContract
@@ -95,6 +97,8 @@ class BackendContract(
     SelectingContract,
     CountsContract,
     FacetValuesContract,
+    SearchContract,
+    FindingTextContract,
     WorkflowContract,
     TrackContract,
     TakeContract,

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from flowstore import BaseResultBackend, ErrorState, StorageUnavailable, TaskError, TaskResult
+from flowstore import BaseResultBackend, ErrorState, InvalidQuery, StorageUnavailable, TaskError, TaskResult
+from flowstore._core.matching import matching_of
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
-from flowstore.testing.insides import faulty
+from flowstore.testing.contract.statistics import in_order_of_writing
+from flowstore.testing.insides import core_of, faulty
 from flowstore.testing.support import START
 
 TIMEOUT = TaskError(type="TimeoutError", message="no answer from 10.0.0.7:8080 after 3.5 s")
@@ -187,6 +189,27 @@ class ErrorGroupsContract(Contract):
             assert [task.task_id for task in left.items] == ["t4", "t3", "t2", "t1", "t0"]
             assert (await backend.count_by_status(error=group)).total == 6
 
+    async def test_groups_in_queries(self, backend: BaseResultBackend) -> None:
+        """By the beginning of a fingerprint, by submission and by finish, and for each task by itself."""
+        for n in range(4):
+            await fail(backend, f"t{n}", at=START + timedelta(seconds=n), task_name="a" if n % 2 else "b")
+            await fail(backend, f"v{n}", VALUE, at=START + timedelta(seconds=n))
+        await backend.store("retrying", TaskResult.retrying("retrying", TIMEOUT, task_name="b"))
+        group = TIMEOUT.fingerprint
+
+        async def found(query: str) -> list[str]:
+            return [task.task_id async for task in backend.iter_search(query)]
+
+        assert sorted(await found(f"error:{group[:6]}")) == ["retrying", "t0", "t1", "t2", "t3"]
+        assert await found(f"error:{group[:6]} sort:-finished") == ["t3", "t2", "t1", "t0"]
+        assert await found(f"error:{group[:6]} name:a sort:finished") == ["t1", "t3"]
+        assert await found(f"status:failed -error:{group} sort:finished") == ["v0", "v1", "v2", "v3"]
+        matching = await matching_of(core_of(backend), f"error:{group} name:b", 10)
+        for task_id, expected in (("t0", True), ("t1", False), ("v0", False), ("retrying", True)):
+            task = await backend.get(task_id)
+            assert task is not None
+            assert matching.holds(task) is expected
+
     async def test_types_of_errors(self, backend: BaseResultBackend) -> None:
         """By their failures, those of all their groups together."""
         for n, (kind, said) in enumerate([("a.B", "x"), ("a.B", "y"), ("a.C", "x"), ("b.C", "x")]):
@@ -206,7 +229,7 @@ class ErrorGroupsContract(Contract):
         await asyncio.gather(*(race(n) for n in range(120)))
         expected: Counter[str] = Counter()
         last: dict[str, Any] = {}
-        async for step in backend.history.iter():
+        for step in await in_order_of_writing(backend):
             if last.get(step.task_id) != (step.status, step.retries) and step.error is not None:
                 expected[step.error.type] += 1
             last[step.task_id] = (step.status, step.retries)
@@ -251,6 +274,10 @@ class ErrorGroupsContract(Contract):
             await fail(backend, "t")
             assert await backend.errors.groups() == []
             assert (await backend.stats.total()).failed == 1
+            with pytest.raises(ValueError, match="error: not indexed by this backend"):
+                await backend.page("failed", error=TIMEOUT.fingerprint)
+            with pytest.raises(InvalidQuery, match="error_groups=False"):
+                await backend.search(f"error:{TIMEOUT.fingerprint}")
         with pytest.raises(TypeError, match="error_groups"):
             make_backend(error_groups="yes")
 

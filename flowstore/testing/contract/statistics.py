@@ -16,6 +16,7 @@ from flowstore import (
     TaskResult,
     TaskStats,
     TaskStatus,
+    Transition,
 )
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import NO_RECHECK, Contract, MakeBackend
@@ -39,12 +40,17 @@ def counted(found: TaskStats) -> dict[str, int]:
     return {name: number for name in names if (number := getattr(found, name))}
 
 
+async def in_order_of_writing(backend: BaseResultBackend) -> list[Transition]:
+    """The history of all tasks, that of each in the order of its writes, which need not be that of time."""
+    return sorted([step async for step in backend.history.iter()], key=lambda step: (step.task_id, step.seq))
+
+
 async def by_history(backend: BaseResultBackend) -> dict[str, int]:
     """What statistics have to say, as far as the history of all tasks tells: it has every store."""
     counts: Counter[str] = Counter()
     last: dict[str, tuple[TaskStatus, int]] = {}
     names = {"success": "succeeded", "retrying": "retried", "failed": "failed", "cancelled": "cancelled"}
-    async for step in backend.history.iter():
+    for step in await in_order_of_writing(backend):
         state = (step.status, step.retries)
         if step.task_id not in last:
             counts["submitted"] += 1
