@@ -164,9 +164,10 @@ class MemoryEngine(Engine):
 
     async def timeline(self, span: Span, now: int) -> list[Item]:
         low, high = (span.start, "", ""), (span.end + 1, "", "")
-        if span.after is not None:
-            low = max(low, (span.after.at, span.after.key, span.after.owner))
-        keys = islice(self._timeline.between(low, high), span.limit)
+        if (after := span.after) is not None:
+            place = (after.at, after.key, after.owner)
+            low, high = (low, min(high, place)) if span.newest_first else (max(low, place), high)
+        keys = islice(self._timeline.between(low, high, reverse=span.newest_first), span.limit)
         return [self._histories[owner][key] for _, key, owner in keys]
 
     async def namespaces(self) -> list[str]:
