@@ -16,6 +16,7 @@ from flowstore._core.policies import (
 from flowstore._core.tracking import TrackedTask
 from flowstore._trips.shared import SharedTrips
 from flowstore._values.cache_keys import cache_key
+from flowstore._waiting.changes import ChangesMissed, TaskChange
 from flowstore.base import BaseResultBackend
 from flowstore.connecting import ConnectOptions, connect, discover_apps
 from flowstore.engine import FlawKind
@@ -144,6 +145,7 @@ __all__ = [
     "BackendOptions",
     "BaseResultBackend",
     "CancelRequest",
+    "ChangesMissed",
     "Checkpoint",
     "ConnectOptions",
     "Copied",
@@ -221,6 +223,7 @@ __all__ = [
     "SweptTask",
     "Tabled",
     "TaskCancelled",
+    "TaskChange",
     "TaskError",
     "TaskFailed",
     "TaskNotFinished",
