@@ -16,7 +16,15 @@ from datetime import UTC, datetime, timedelta
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
-from flowstore import PINNED, BaseResultBackend, RetentionPolicy, TaskResult, TaskStatus
+from flowstore import (
+    PINNED,
+    BaseResultBackend,
+    ChangesMissed,
+    RetentionPolicy,
+    TaskChange,
+    TaskResult,
+    TaskStatus,
+)
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 DAY: Final = 86_400.0
@@ -62,6 +70,7 @@ class Filled:
     middle: datetime = START
     """When half of the tasks had been stored."""
     tail: AsyncGenerator[str, None] | None = None
+    changes: AsyncGenerator[TaskChange | ChangesMissed, None] | None = None
     closing: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     def new(self, some: int) -> list[str]:
@@ -227,6 +236,23 @@ async def _next_of_tail(filled: Filled, _: object) -> str:
     return task_id
 
 
+async def _listening(filled: Filled) -> None:
+    """One that is told of every change."""
+    if filled.changes is None:
+        filled.changes = filled.backend.watch_changes()
+        filled.closing.push_async_callback(filled.changes.aclose)
+        await _next_of_changes(filled, None)
+
+
+async def _next_of_changes(filled: Filled, _: object) -> str:
+    [task_id] = filled.new(1)
+    assert filled.changes is not None
+    await filled.backend.store(task_id, TaskResult.failed(task_id, ValueError("wrong")))
+    while getattr(await anext(filled.changes), "task_id", "") != task_id:
+        pass
+    return task_id
+
+
 async def _tracked(filled: Filled, _: object) -> None:
     [task_id] = filled.new(1)
     async with filled.backend.track(task_id, name="fetch", parent_id=BIG, labels=("a", "b")) as tracked:
@@ -292,6 +318,7 @@ CASES: Final[dict[str, Case]] = {
     "as_completed, 50 finished": Case(lambda f, _: first(f.backend.as_completed(DONE_IDS, 30), 50)),
     "watch, finished": Case(lambda f, _: first(f.backend.watch(DONE), 1)),
     "watch_status, with a store": Case(_next_of_tail, _tail),
+    "watch_changes, with a store": Case(_next_of_changes, _listening),
     "set_progress": Case(lambda f, _: f.backend.set_progress(RUNNING, 1, 2)),
     "track": Case(_tracked),
     "delete": Case(lambda f, ids: f.backend.delete(ids[0]), stored),

@@ -18,7 +18,15 @@ import pytest
 
 import flowstore
 import flowstore.sync
-from flowstore import BackendClosed, BaseResultBackend, LoopIsRunning, TaskResult, TaskStatus, WaitTimeout
+from flowstore import (
+    BackendClosed,
+    BaseResultBackend,
+    LoopIsRunning,
+    TaskChange,
+    TaskResult,
+    TaskStatus,
+    WaitTimeout,
+)
 from flowstore.observing import Event
 from flowstore.sync import ResultBackend
 from flowstore.testing.calls import CALLS
@@ -333,6 +341,12 @@ def test_generators(store: ResultBackend) -> None:
     assert next(entering) == "t"
     entering.close()
     thread.join()
+    changes = store.watch_changes("status:pending")
+    store.store("u", TaskResult.pending("u", task_name="n"))
+    change = next(changes)
+    assert isinstance(change, TaskChange)
+    assert (change.task_id, change.name) == ("u", "n")
+    changes.close()
     ended = store.as_completed(["t", "never"], 0.01)
     first = next(ended)
     assert isinstance(first, TaskResult)

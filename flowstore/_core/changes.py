@@ -138,6 +138,8 @@ async def _compare(core: Core, feed: Feed, span: Comparison, joining: Collection
             if missing:
                 entries = await _heads(core, list({item.owner: None for item in missing}))
                 feed.tell(await _of_items(core, missing, entries), joining)
+            if joining:  # what was heard of has to wait: they are given it when they have joined
+                continue
             await _show_heard(core, feed)
             if items[-1].at > span.end:
                 break

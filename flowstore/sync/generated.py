@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, Callable, Generator, Iterable, Mappin
 from datetime import datetime
 from typing import Any, Generic, Literal, Unpack, overload
 
+from flowstore._core import changes
 from flowstore._core.attempts import TrackOptions
 from flowstore._core.filters import Filters, Selection
 from flowstore._core.findings import Finding, Verification
@@ -20,6 +21,7 @@ from flowstore._values.arguments import Seconds
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore._values.typed import TypeForm
 from flowstore._values.types import Types
+from flowstore._waiting.changes import ChangesMissed, TaskChange
 from flowstore.base import BaseResultBackend
 from flowstore.features.app import App as AsyncApp
 from flowstore.features.app import AppInfo
@@ -1961,6 +1963,26 @@ class ResultBackend(Store):
         ever.
         """
         items = self._its.watch_status(statuses)
+        return self._stream(items)
+
+    def watch_changes(
+        self, query: str | None = None, *, most: int = changes.MOST_KEPT
+    ) -> Generator[TaskChange | ChangesMissed, None, None]:
+        """Yield each stored change of the tasks that ``query`` wants (None: all), from this call on.
+
+        A TaskChange says what became of which task, with the task but for its values. Each comes once, also
+        of a state that was replaced before it could be read, and as a rule in the order of their times; what
+        was missed, before the first step of the iteration or while a connection was lost, is looked up in the
+        history, at the latest after ``recheck_interval``. Of those that listen in this process one reads for
+        all. Changes of a task that is removed before they are read do not come, nor does the removal itself.
+
+        ChangesMissed: some are missing. So it is for who takes them too slowly: ``most`` are kept, others are
+        passed over. And where the history is not complete (``history=False``, ``history_limit``), it comes
+        first of all, and after a break. ``query`` is in the query language, without terms about values; what
+        is wrong with it is told by the first step. It tests a task as it was by that change. It never ends.
+        Raises BackendClosed. If the storage cannot be reached, it retries for ever.
+        """
+        items = self._its.watch_changes(query, most=most)
         return self._stream(items)
 
     def worker(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import aclosing
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
@@ -48,6 +49,12 @@ async def _tracked(backend: BaseResultBackend) -> None:
 async def _worked(backend: BaseResultBackend) -> None:
     async with backend.worker("w"):
         await asyncio.sleep(0)
+
+
+async def _changed(backend: BaseResultBackend) -> object:
+    async with aclosing(backend.watch_changes()) as changes:
+        await backend.store("new", TaskResult.success("new", 1), overwrite=True)
+        return await anext(changes)
 
 
 def _new_file(suffix: str = "") -> str:
@@ -126,6 +133,7 @@ CALLS: dict[str, Call] = {
     "set_progress": lambda backend: backend.set_progress("t0", 1),
     "watch": lambda backend: _drain(backend.watch("t0")),
     "watch_status": lambda backend: _drain(backend.watch_status([])),
+    "watch_changes": lambda backend: _changed(backend),
     "history.of": lambda backend: backend.history.of("t0"),
     "history.iter": lambda backend: _drain(backend.history.iter(batch_size=3)),
     "history.iter_ids": lambda backend: _drain(backend.history.iter_ids(batch_size=3)),

@@ -8,6 +8,7 @@ from flowstore.testing.contract.archiving import ArchiveContract
 from flowstore.testing.contract.attempts import AttemptsContract, RequeueContract
 from flowstore.testing.contract.beginnings import BeginningsContract
 from flowstore.testing.contract.cancelling import CancelContract
+from flowstore.testing.contract.changes import WatchChangesContract
 from flowstore.testing.contract.checking import CheckingContract
 from flowstore.testing.contract.checkpoints import CheckpointsContract
 from flowstore.testing.contract.compressing import CompressionContract
@@ -39,6 +40,7 @@ from flowstore.testing.contract.lost import LostWorkersContract
 from flowstore.testing.contract.machine import MachineContract
 from flowstore.testing.contract.making import MakingContract
 from flowstore.testing.contract.meta import MetaContract
+from flowstore.testing.contract.missed_changes import MissedChangesContract
 from flowstore.testing.contract.misuse import MisuseContract
 from flowstore.testing.contract.moving import LoopsContract
 from flowstore.testing.contract.observing import ObservingContract
@@ -117,6 +119,8 @@ class BackendContract(
     ProgressContract,
     WatchContract,
     WatchStatusContract,
+    WatchChangesContract,
+    MissedChangesContract,
     ConcurrencyContract,
     CrowdsContract,
     ObservingContract,
