@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from flowstore._core.attempts import TrackOptions
 from flowstore._core.filters import Filters, Selection
+from flowstore._core.histories import HistoryPage
 from flowstore._core.options import BackendOptions
+from flowstore._core.pictures import FamilyMember, FamilyPicture
 from flowstore._core.policies import (
     PINNED,
     RetentionItem,
@@ -165,11 +167,14 @@ __all__ = [
     "Excerpt",
     "Exported",
     "FamilyConflict",
+    "FamilyMember",
+    "FamilyPicture",
     "Filters",
     "Finding",
     "FlawKind",
     "FlowstoreError",
     "ForeignEntry",
+    "HistoryPage",
     "ImportConflict",
     "Imported",
     "InMemoryBackend",

@@ -44,6 +44,7 @@ ITERATORS: dict[str, Callable[[Any], Any]] = {
     "workers.running_tasks": lambda store: store.workers.running_tasks("w"),
     "families.children": lambda store: store.families.children("t0"),
     "families.descendants": lambda store: store.families.descendants("t0"),
+    "history.of_family": lambda store: store.history.of_family("t0"),
     "history.iter": lambda store: store.history.iter(batch_size=3),
     "history.iter_ids": lambda store: store.history.iter_ids(batch_size=3),
     "watch": lambda store: store.watch("t0"),

@@ -10,6 +10,8 @@ from flowstore._core import changes
 from flowstore._core.attempts import TrackOptions
 from flowstore._core.filters import Filters, Selection
 from flowstore._core.findings import Finding, Verification
+from flowstore._core.histories import HistoryPage
+from flowstore._core.pictures import FamilyPicture
 from flowstore._core.policies import RetentionOutcome, RetentionPlan, RetentionPolicy
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask as AsyncTrackedTask
@@ -376,6 +378,18 @@ class Families(Face[AsyncFamilies]):
         items = self._its.descendants(task_id, load_result=load_result)
         return self._walk(items)
 
+    def picture(self, root_id: str, *, limit: int = 500, steps: int = 100) -> FamilyPicture:
+        """What a picture of a family needs: its tasks without their values, each with its transitions.
+
+        The family is what ``page(root_id=...)`` shows. At most ``limit`` members, 1 to 10,000, are shown: the
+        root, and of the others those that were submitted last; of each at most its ``steps`` newest
+        transitions, 0 to 10,000. What is left out is counted. It takes three reads, or six if members are
+        left out; while the family lives on, the later ones may be newer. Without members: there is no such
+        family.
+        """
+        call = self._its.picture(root_id, limit=limit, steps=steps)
+        return self._run(call)
+
 
 class History(Face[AsyncHistory]):
     """What happened to tasks, and when: ``backend.history``. Empty with the option ``history=False``.
@@ -408,21 +422,72 @@ class History(Face[AsyncHistory]):
         call = self._its.of(task_id, statuses=statuses, events=events)
         return self._run(call)
 
+    def of_many(
+        self, task_ids: Iterable[str], *, statuses: Statuses = None, events: Events = None
+    ) -> dict[str, list[Transition]]:
+        """``of`` each of the tasks, by id, in the order of ``task_ids``; 500 of them in a round trip."""
+        call = self._its.of_many(taken(task_ids), statuses=statuses, events=events)
+        return self._run(call)
+
+    def of_family(
+        self, root_id: str, *, statuses: Statuses = None, events: Events = None
+    ) -> Generator[Transition, None, None]:
+        """The transitions of a task and all whose ``root_id`` it is: task by task, each as in ``of``.
+
+        The oldest submission comes first. Read are 500 tasks at a time, without their values. For a picture
+        of a family see ``families.picture``.
+        """
+        items = self._its.of_family(root_id, statuses=statuses, events=events)
+        return self._walk(items)
+
+    def page(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        newest_first: bool = True,
+        statuses: Statuses = None,
+        events: Events = None,
+    ) -> HistoryPage:
+        """What happened last: one page of the history of all tasks, from ``start`` to ``end``, both included.
+
+        ``limit`` is 1 to 10,000. ``cursor`` is the ``next_cursor`` of the page before, None for the first
+        page; it is bound to all other arguments but ``limit``, and raises InvalidCursor elsewhere. What stays
+        stored during the walk is on exactly one page. With ``statuses`` or ``events`` a page looks at 5,000
+        transitions at most, so it may have fewer than ``limit``, or none, although it goes on.
+        """
+        call = self._its.page(
+            start,
+            end,
+            limit=limit,
+            cursor=cursor,
+            newest_first=newest_first,
+            statuses=statuses,
+            events=events,
+        )
+        return self._run(call)
+
     def iter(
         self,
         start: datetime | None = None,
         end: datetime | None = None,
         *,
         batch_size: int = 100,
+        newest_first: bool = False,
         statuses: Statuses = None,
         events: Events = None,
     ) -> Generator[Transition, None, None]:
         """The history of all tasks from ``start`` to ``end``, both included, in order of time.
 
-        None: no bound. It is read ``batch_size`` at a time. A transition that exists throughout the walk
-        comes exactly once, whatever is stored in the meantime. Filters are applied to what is read.
+        None: no bound. ``newest_first``: exactly the reverse order. It is read ``batch_size`` at a time. A
+        transition that exists throughout the walk comes exactly once, whatever is stored in the meantime.
+        Filters are applied to what is read.
         """
-        items = self._its.iter(start, end, batch_size=batch_size, statuses=statuses, events=events)
+        items = self._its.iter(
+            start, end, batch_size=batch_size, newest_first=newest_first, statuses=statuses, events=events
+        )
         return self._walk(items)
 
     def iter_ids(
@@ -431,15 +496,18 @@ class History(Face[AsyncHistory]):
         end: datetime | None = None,
         *,
         batch_size: int = 100,
+        newest_first: bool = False,
         statuses: Statuses = None,
         events: Events = None,
     ) -> Generator[str, None, None]:
         """The ids of the tasks with a transition from ``start`` to ``end``, both included.
 
-        Each comes once, in the order of the first transition in that time. The walk remembers the ids that it
-        has shown.
+        Each comes once, in the order of the first transition in that time, or with ``newest_first`` from the
+        last one backwards. The walk remembers the ids that it has shown.
         """
-        items = self._its.iter_ids(start, end, batch_size=batch_size, statuses=statuses, events=events)
+        items = self._its.iter_ids(
+            start, end, batch_size=batch_size, newest_first=newest_first, statuses=statuses, events=events
+        )
         return self._walk(items)
 
 

@@ -36,6 +36,7 @@ from flowstore.testing.contract.keeping import DataContract
 from flowstore.testing.contract.leaving import LeavingContract
 from flowstore.testing.contract.listing import ListingContract
 from flowstore.testing.contract.logs import LogContract
+from flowstore.testing.contract.looking_back import LookingBackContract
 from flowstore.testing.contract.lost import LostWorkersContract
 from flowstore.testing.contract.machine import MachineContract
 from flowstore.testing.contract.making import MakingContract
@@ -45,6 +46,7 @@ from flowstore.testing.contract.misuse import MisuseContract
 from flowstore.testing.contract.moving import LoopsContract
 from flowstore.testing.contract.observing import ObservingContract
 from flowstore.testing.contract.outages import OutageContract
+from flowstore.testing.contract.pictures import PictureContract
 from flowstore.testing.contract.pinging import PingContract
 from flowstore.testing.contract.reader_types import ReaderTypesContract
 from flowstore.testing.contract.redacting import RedactingContract
@@ -79,10 +81,12 @@ class BackendContract(
     PurgingContract,
     VacuumContract,
     HistoryContract,
+    LookingBackContract,
     CheckingContract,
     FacetingContract,
     FamilyContract,
     FamilyRemovalContract,
+    PictureContract,
     FilterContract,
     FinishingContract,
     WorkflowContract,
