@@ -67,7 +67,7 @@ async def _test(core: Core, query: str) -> Callable[[TaskResult], bool]:
 
 def _join(core: Core, listening: Listening) -> Feed:
     feed = core.feed
-    if feed is None or feed.is_over:
+    if feed is None or feed.is_over or not feed.listeners:
         kept = core.kept_transitions
         memory = round(core.op_timeout * 1_000_000)
         feed = Feed(core.clock, memory, has_history=kept != 0, is_complete=kept is None)
@@ -83,8 +83,6 @@ def _leave(core: Core, feed: Feed, listening: Listening) -> None:
     if not feed.listeners:
         core.waiters.unfollow(feed)
         feed.stop()
-        if core.feed is feed:
-            core.feed = None
 
 
 def _start(core: Core, feed: Feed) -> None:
