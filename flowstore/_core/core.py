@@ -95,7 +95,7 @@ class Core:
         )
         waiters.is_refusing = self._is_shutting_down
         self.feed: Feed | None = None
-        """What all who listen to changes stand on; without any, the last one, whose reader may not have ended."""
+        """What all who listen to changes stand on; without any, the last one, which may yet have to end."""
         self.reports = Reports()
         purger = Purger(
             lambda: self.engine.purge(BACKGROUND_STEP, self.clock()), self._purge_interval, self.observers
