@@ -16,7 +16,16 @@ from datetime import UTC, datetime, timedelta
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
-from flowstore import PINNED, BaseResultBackend, RetentionPolicy, TaskError, TaskResult, TaskStatus
+from flowstore import (
+    PINNED,
+    BaseResultBackend,
+    ChangesMissed,
+    RetentionPolicy,
+    TaskChange,
+    TaskError,
+    TaskResult,
+    TaskStatus,
+)
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 DAY: Final = 86_400.0
@@ -63,6 +72,7 @@ class Filled:
     middle: datetime = START
     """When half of the tasks had been stored."""
     tail: AsyncGenerator[str, None] | None = None
+    changes: AsyncGenerator[TaskChange | ChangesMissed, None] | None = None
     closing: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     def new(self, some: int) -> list[str]:
@@ -228,6 +238,23 @@ async def _next_of_tail(filled: Filled, _: object) -> str:
     return task_id
 
 
+async def _listening(filled: Filled) -> None:
+    """One that is told of every change."""
+    if filled.changes is None:
+        filled.changes = filled.backend.watch_changes()
+        filled.closing.push_async_callback(filled.changes.aclose)
+        await _next_of_changes(filled, None)
+
+
+async def _next_of_changes(filled: Filled, _: object) -> str:
+    [task_id] = filled.new(1)
+    assert filled.changes is not None
+    await filled.backend.store(task_id, TaskResult.failed(task_id, ValueError("wrong")))
+    while getattr(await anext(filled.changes), "task_id", "") != task_id:
+        pass
+    return task_id
+
+
 async def _tracked(filled: Filled, _: object) -> None:
     [task_id] = filled.new(1)
     async with filled.backend.track(task_id, name="fetch", parent_id=BIG, labels=("a", "b")) as tracked:
@@ -304,6 +331,7 @@ CASES: Final[dict[str, Case]] = {
     "as_completed, 50 finished": Case(lambda f, _: first(f.backend.as_completed(DONE_IDS, 30), 50)),
     "watch, finished": Case(lambda f, _: first(f.backend.watch(DONE), 1)),
     "watch_status, with a store": Case(_next_of_tail, _tail),
+    "watch_changes, with a store": Case(_next_of_changes, _listening),
     "set_progress": Case(lambda f, _: f.backend.set_progress(RUNNING, 1, 2)),
     "track": Case(_tracked),
     "delete": Case(lambda f, ids: f.backend.delete(ids[0]), stored),
@@ -354,6 +382,9 @@ CASES: Final[dict[str, Case]] = {
     "history.record": Case(lambda f, ids: f.backend.history.record(ids[0], "seen", {"by": "me"}), stored),
     "history.iter, 100": Case(lambda f, _: first(f.backend.history.iter(), 100)),
     "history.iter, 100 from the middle": Case(lambda f, _: first(f.backend.history.iter(f.middle), 100)),
+    "history.page": Case(lambda f, _: f.backend.history.page()),
+    "history.of_many, 50": Case(lambda f, _: f.backend.history.of_many(DONE_IDS)),
+    "history.of_family, 50": Case(lambda f, _: first(f.backend.history.of_family("t0000010"), 50)),
     "history.iter_ids, 100": Case(lambda f, _: first(f.backend.history.iter_ids(), 100)),
     "data.set": Case(lambda f, _: f.backend.data.set(ROOT, "k0", 1)),
     "data.get": Case(lambda f, _: f.backend.data.get(ROOT, "k0")),
@@ -365,6 +396,7 @@ CASES: Final[dict[str, Case]] = {
     "checkpoints.all": Case(lambda f, _: f.backend.checkpoints.all(ROOT)),
     "families.children": Case(lambda f, _: first(f.backend.families.children("t0000010"), 50)),
     "families.descendants": Case(lambda f, _: first(f.backend.families.descendants("t0000010"), 50)),
+    "families.picture": Case(lambda f, _: f.backend.families.picture("t0000010")),
     "workflows.types": Case(lambda f, _: f.backend.workflows.types()),
     "workflows.runs": Case(lambda f, _: f.backend.workflows.runs("import")),
     "workflows.runs, deep": Case(lambda f, _: f.backend.workflows.runs("import", cursor=f.cursors["runs"])),

@@ -9,9 +9,11 @@ from flowstore._core.counting import Counts
 from flowstore._core.facts import Facts, OldestTask
 from flowstore._core.filters import Filters, Selection
 from flowstore._core.grouping import ErrorGroup, ErrorState
+from flowstore._core.histories import HistoryPage
 from flowstore._core.measures import Distribution, TaskStats
 from flowstore._core.operations import Action, Effect, FailedTask, Operation, OperationState, Preview
 from flowstore._core.options import BackendOptions
+from flowstore._core.pictures import FamilyMember, FamilyPicture
 from flowstore._core.policies import (
     PINNED,
     RetentionItem,
@@ -22,6 +24,7 @@ from flowstore._core.policies import (
 from flowstore._core.tracking import TrackedTask
 from flowstore._trips.shared import SharedTrips
 from flowstore._values.cache_keys import cache_key
+from flowstore._waiting.changes import ChangesMissed, TaskChange
 from flowstore.base import BaseResultBackend
 from flowstore.connecting import ConnectOptions, connect, discover_apps
 from flowstore.engine import FlawKind
@@ -161,6 +164,7 @@ __all__ = [
     "BackendOptions",
     "BaseResultBackend",
     "CancelRequest",
+    "ChangesMissed",
     "Checkpoint",
     "ConnectOptions",
     "Copied",
@@ -188,12 +192,15 @@ __all__ = [
     "Facts",
     "FailedTask",
     "FamilyConflict",
+    "FamilyMember",
+    "FamilyPicture",
     "Filters",
     "Finding",
     "FlawKind",
     "FlowstoreError",
     "ForeignEntry",
     "Found",
+    "HistoryPage",
     "HostNotTold",
     "ImportConflict",
     "Imported",
@@ -255,6 +262,7 @@ __all__ = [
     "SweptTask",
     "Tabled",
     "TaskCancelled",
+    "TaskChange",
     "TaskError",
     "TaskFailed",
     "TaskNotFinished",

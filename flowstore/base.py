@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Self, Unpack, overload
 
 from flowstore._core import (
     awaiting,
+    changes,
     expiring,
     listing,
     progress,
@@ -38,6 +39,7 @@ from flowstore._values.arguments import MAX_PAGE, Seconds, check_int, check_pati
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Records, Ttl
 from flowstore._values.typed import TypeForm, typed_of
 from flowstore._values.types import Types
+from flowstore._waiting.changes import ChangesMissed, TaskChange
 from flowstore.engine import Engine
 from flowstore.features.actions import Actions
 from flowstore.features.app import App
@@ -622,6 +624,25 @@ class BaseResultBackend:
         ever.
         """
         return watching.watch_status(self._core, statuses)
+
+    def watch_changes(
+        self, query: str | TaskQuery | None = None, *, most: int = changes.MOST_KEPT
+    ) -> AsyncGenerator[TaskChange | ChangesMissed, None]:
+        """Yield each stored change of the tasks that ``query`` wants (None: all), from this call on.
+
+        A TaskChange says what became of which task, with the task but for its values. Each comes once, also
+        of a state that was replaced before it could be read, and as a rule in the order of their times; what
+        was missed, before the first step of the iteration or while a connection was lost, is looked up in the
+        history, at the latest after ``recheck_interval``. Of those that listen in this process one reads for
+        all. Changes of a task that is removed before they are read do not come, nor does the removal itself.
+
+        ChangesMissed: some are missing. So it is for who takes them too slowly: ``most`` are kept, others are
+        passed over. And where the history is not complete (``history=False``, ``history_limit``), it comes
+        first of all, and after a break. ``query`` is in the query language, without text to look for, and
+        tests a task as it was by that change. It never ends. Raises BackendClosed. If the storage cannot be
+        reached, it retries for ever.
+        """
+        return changes.watch_changes(self._core, query, most)
 
     def worker(
         self,

@@ -65,7 +65,7 @@ BASES: Final = {
 }
 """What classes stand on that are made by the program itself; all others come from one of these."""
 BLOCKS: Final = {"TrackedTask", "RunningWorker", "RunningRun"}
-STREAMS: Final = {"as_completed", "watch", "watch_status"}
+STREAMS: Final = {"as_completed", "watch", "watch_changes", "watch_status"}
 """Iterators whose items are waited for; all others walk over what is stored."""
 INTERNAL: Final = {"joined", "left"}
 """By which a block tells its worker that it is under way: no face of users."""

@@ -43,6 +43,19 @@ async def finish(url: str, count: int) -> None:
         await backend.delete("doomed")
 
 
+async def live(url: str, prefix: str, count: int) -> None:
+    """Let so many tasks live at once: pending, running, and then a success."""
+
+    async def one(task_id: str) -> None:
+        for make in (TaskResult.pending, TaskResult.running, TaskResult.success):
+            await backend.store(task_id, make(task_id, task_name="n"))
+
+    async with flowstore.connect(url) as backend:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        await asyncio.gather(*(one(f"{prefix}{n}") for n in range(count)))
+
+
 async def retain(url: str, most: int) -> None:
     """Apply a policy; after the first step print how many went, and do nothing until another line comes."""
 
@@ -154,6 +167,7 @@ if __name__ == "__main__":
         "race": race,
         "take": take,
         "finish": finish,
+        "live": live,
         "retain": retain,
         "retain-all": retain_all,
         "fail-and-finish": fail_and_finish,
@@ -161,4 +175,4 @@ if __name__ == "__main__":
         "act-all": act_all,
         "act-in-steps": act_in_steps,
     }
-    asyncio.run(jobs[job](url, *map(int, numbers)))
+    asyncio.run(jobs[job](url, *(int(each) if each.isdecimal() else each for each in numbers)))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 import pytest
 
 import flowstore
-from flowstore import ResultDeleted, TaskResult
+from flowstore import ChangesMissed, ResultDeleted, TaskChange, TaskResult
 from flowstore.testing.insides import core_of
 from flowstore.testing.support import waiting
 from tests.conftest import KINDS
@@ -92,3 +93,29 @@ async def test_1000_waits_for_another_process(url: str) -> None:
     assert not core_of(backend).waiters._recheck.is_started
     await backend.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_changes_of_two_other_processes(url: str) -> None:
+    """Those who listen here are given each of 1,200 changes once, and with the name of the task."""
+
+    async def listen(changes: AsyncGenerator[TaskChange | ChangesMissed, None]) -> Counter[tuple[str, int]]:
+        found: Counter[tuple[str, int]] = Counter()
+        async with aclosing(changes):
+            async for change in changes:
+                assert isinstance(change, TaskChange)
+                assert change.name == "n"
+                found[change.task_id, change.seq] += 1
+                if len(found) == 1_200:
+                    break
+        return found
+
+    async with flowstore.connect(url) as backend:
+        listening = [asyncio.ensure_future(listen(backend.watch_changes("name:n"))) for _ in range(3)]
+        with workers(["live", url, "a", "200"], ["live", url, "b", "200"]) as processes:
+            for process in processes:
+                go(process)
+            async with asyncio.timeout(60):
+                every = await asyncio.gather(*listening)
+        expected = Counter((f"{prefix}{n}", seq) for prefix in "ab" for n in range(200) for seq in (1, 2, 3))
+        assert every == [expected] * 3
+        assert backend.waiting == 0

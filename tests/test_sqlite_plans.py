@@ -44,6 +44,7 @@ RANGES: Final = {
     "drop_task": {"task(rowid=?)"},
     "next_facet": {"facet(ns=? AND facet>?)"},
     "timeline": {"timeline(ns=? AND (at,key,id)>(?,?,?) AND at<?)"},
+    "timeline_back": {"timeline(ns=? AND at>? AND (at,key,id)<(?,?,?))"},
     "find_namespace": {"namespace(name=?)"},
     "last_task": {"item(ns=?)"},
     "namespaces": {"task(ns=?)"},
@@ -160,9 +161,10 @@ def test_each_statement_of_an_audit_is_bounded(explain: Explain, name: str) -> N
     assert unbounded - {"task(rowid=?)"} <= WALKED.get(name, set())
 
 
-def test_each_transition_is_found_by_its_whole_key(explain: Explain) -> None:
+@pytest.mark.parametrize("name", ["timeline", "timeline_back"])
+def test_each_transition_is_found_by_its_whole_key(explain: Explain, name: str) -> None:
     """A task may have very many of them."""
-    found = searches(explain(statements()["timeline"]))
+    found = searches(explain(statements()[name]))
     assert "item(ns=? AND task=? AND section=? AND key=?)" in found
 
 

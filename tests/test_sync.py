@@ -18,7 +18,15 @@ import pytest
 
 import flowstore
 import flowstore.sync
-from flowstore import BackendClosed, BaseResultBackend, LoopIsRunning, TaskResult, TaskStatus, WaitTimeout
+from flowstore import (
+    BackendClosed,
+    BaseResultBackend,
+    LoopIsRunning,
+    TaskChange,
+    TaskResult,
+    TaskStatus,
+    WaitTimeout,
+)
 from flowstore.observing import Event
 from flowstore.sync import ResultBackend
 from flowstore.testing.calls import CALLS
@@ -36,6 +44,7 @@ ITERATORS: dict[str, Callable[[Any], Any]] = {
     "workers.running_tasks": lambda store: store.workers.running_tasks("w"),
     "families.children": lambda store: store.families.children("t0"),
     "families.descendants": lambda store: store.families.descendants("t0"),
+    "history.of_family": lambda store: store.history.of_family("t0"),
     "history.iter": lambda store: store.history.iter(batch_size=3),
     "history.iter_ids": lambda store: store.history.iter_ids(batch_size=3),
     "watch": lambda store: store.watch("t0"),
@@ -342,6 +351,12 @@ def test_generators(store: ResultBackend) -> None:
     assert next(entering) == "t"
     entering.close()
     thread.join()
+    changes = store.watch_changes("status:pending")
+    store.store("u", TaskResult.pending("u", task_name="n"))
+    change = next(changes)
+    assert isinstance(change, TaskChange)
+    assert (change.task_id, change.name) == ("u", "n")
+    changes.close()
     ended = store.as_completed(["t", "never"], 0.01)
     first = next(ended)
     assert isinstance(first, TaskResult)

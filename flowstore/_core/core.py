@@ -31,6 +31,7 @@ from flowstore._values.arguments import check_bool, check_callable, check_int, c
 from flowstore._values.codec import Codec
 from flowstore._values.records import Records
 from flowstore._values.tallying import Tallying
+from flowstore._waiting.feeds import Feed
 from flowstore._waiting.waiters import Waiters
 from flowstore.engine import Engine, Entry, Fact
 from flowstore.errors import StorageUnavailable, UnreadableRecord
@@ -101,6 +102,8 @@ class Core:
             self.observers,
         )
         waiters.is_refusing = self._is_shutting_down
+        self.feed: Feed | None = None
+        """What all who listen to changes stand on; without any, the last one, which may yet have to end."""
         self.reports = Reports()
         purger = Purger(
             lambda: self.engine.purge(BACKGROUND_STEP, self.clock()), self._purge_interval, self.observers
@@ -112,6 +115,8 @@ class Core:
 
         async def end() -> None:
             await waiters.close()
+            if self.feed is not None:
+                await self.feed.close()
             await purger.close()
 
         self._life = Lifecycle(begin, end, lambda: self.engine.close(), self._tell_given_up)
@@ -173,6 +178,8 @@ class Core:
             orphan = self._life
             if orphan.is_orphaned:
                 self.waiters.abandon()
+                if self.feed is not None:
+                    self.feed.abandon()
                 self.engine.abandon()
                 self._begin()
                 self._life.is_closed = orphan.is_closed  # the loop was closed in the midst of it

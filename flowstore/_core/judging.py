@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
@@ -110,9 +109,7 @@ class Judge:
 
 async def judge_of(core: Core, query: str, deed: Deed, started: int) -> Judge:
     """``query`` means what it meant at ``started``, whenever it is walked. Raises what the query does."""
-    frozen = copy(core)
-    frozen.clock = lambda: started
-    return Judge(core, await matching_of(frozen, query, STEP), deed, started)
+    return Judge(core, await matching_of(core, query, STEP, started), deed, started)
 
 
 async def preview(core: Core, action: Action, query: str, limit: int | None, is_host_told: bool) -> Preview:

@@ -40,6 +40,24 @@ class Subscriber:
             raise self._error
 
 
+class Follower(Subscriber):
+    """Notified of the stores of all tasks."""
+
+    __slots__ = ()
+
+    def heard(self, ids: Collection[str], status: str) -> None:
+        """Some tasks were stored in that status; or something else happened to them, which is no status."""
+
+    def registered(self) -> None:
+        """Hints arrive from now on. It is told again whenever they are asked for again."""
+
+    def missed(self) -> None:
+        """Hints may have been lost, as may always happen: it is time to look."""
+
+    def cut_off(self) -> None:
+        """Hints may have been lost, and nobody else may have asked for them yet; ``registered`` follows."""
+
+
 class Listener(Subscriber):
     """Passes states on as they are read: to a block of code, which wants to know what others do to its task.
 

@@ -20,11 +20,11 @@ time is committed, and was read. So it need not be remembered, however long the 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from operator import attrgetter
 from typing import Final
 
-from flowstore._waiting.subscribers import Subscriber
+from flowstore._waiting.subscribers import Follower
 
 Stored = tuple[str, str]
 """A task id and the status it was stored in."""
@@ -47,7 +47,7 @@ class _Shown:
 _TIME: Final = attrgetter("at")
 
 
-class Tail(Subscriber):
+class Tail(Follower):
     """One iteration of ``watch_status``: the ids stored in ``statuses`` that were not taken yet.
 
     ``memory``: how far back messages and history are compared, in microseconds of ``clock``; at least the
@@ -88,7 +88,7 @@ class Tail(Subscriber):
         self.is_behind = False
         """Whether the messages that come are passed over, until the history is read."""
 
-    def heard(self, ids: Iterable[str], status: str) -> None:
+    def heard(self, ids: Collection[str], status: str) -> None:
         if status not in self.statuses:
             return
         for task_id in ids:
@@ -114,6 +114,9 @@ class Tail(Subscriber):
     def missed(self) -> None:
         self.has_gap = True
         self._news.set()
+
+    def cut_off(self) -> None:
+        self.missed()
 
     def compare(self) -> int:
         """Begin a comparison; returns the time from which to read the history.

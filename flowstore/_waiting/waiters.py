@@ -34,8 +34,7 @@ from flowstore._waiting.outages import Outage
 from flowstore._waiting.portions import Portions
 from flowstore._waiting.rechecks import Missed, Recheck
 from flowstore._waiting.stale import Stale
-from flowstore._waiting.subscribers import Subscriber
-from flowstore._waiting.tails import Tail
+from flowstore._waiting.subscribers import Follower, Subscriber
 from flowstore._waiting.waitlist import REMOVALS, Waiting, Waitlist
 from flowstore.engine import ANY_ID, Change, Entry, let_go
 from flowstore.errors import BackendClosed, StorageTimeout, StorageUnavailable, WaitsEnded, WaitTimeout
@@ -70,7 +69,7 @@ class Waiters:
         self._durations = Durations(observers)
         self.outage = Outage(observers)
         self._entries: dict[str, Waitlist] = {}
-        self._tails: set[Tail] = set()
+        self._followers: set[Follower] = set()
         self._stale = Stale()
         self._reading: Mapping[str, Waitlist] = {}
         self._reader: asyncio.Task[None] | None = None
@@ -128,15 +127,15 @@ class Waiters:
             entry.unwatch(watcher)
             self._drop_unused(task_id, entry)
 
-    def follow(self, tail: Tail) -> None:
-        """Pass the changes of all ids to ``tail``. End it with ``unfollow``."""
-        self._entry(ANY_ID).watchers.add(tail)
-        self._tails.add(tail)
+    def follow(self, follower: Follower) -> None:
+        """Pass the changes of all ids to ``follower``. End it with ``unfollow``."""
+        self._entry(ANY_ID).watchers.add(follower)
+        self._followers.add(follower)
         self._read_soon(ANY_ID)
 
-    def unfollow(self, tail: Tail) -> None:
-        self._tails.discard(tail)
-        self.unwatch(ANY_ID, tail)
+    def unfollow(self, follower: Follower) -> None:
+        self._followers.discard(follower)
+        self.unwatch(ANY_ID, follower)
 
     def release(self, task_id: str, future: Waiting) -> None:
         """End a wait, whatever its outcome."""
@@ -162,8 +161,8 @@ class Waiters:
             self._recheck.stop()
 
     def changed(self, ids: Collection[str], change: Change, at: int | None = None) -> None:
-        for tail in self._tails:
-            tail.heard(ids, change)
+        for follower in self._followers:
+            follower.heard(ids, change)
         for task_id in ids:
             self._missed.hinted(task_id)
             entry = self._entries.get(task_id)
@@ -182,17 +181,16 @@ class Waiters:
 
     def look_again(self) -> None:
         self._missed.stop_asking()
-        self._read_all()
+        for follower in self._followers:
+            follower.cut_off()
+        self._mark_stale(self._entries)
         self.outage.hints_back()
 
     def _look_at_all(self) -> None:
         """As it is time. What is to be read anyway will not have been found by that."""
         self._missed.ask(self._entries.keys() - self._stale.ids - self._reading.keys())
-        self._read_all()
-
-    def _read_all(self) -> None:
-        for tail in self._tails:
-            tail.missed()
+        for follower in self._followers:
+            follower.missed()
         self._mark_stale(self._entries)
 
     def end(self) -> None:
@@ -301,8 +299,8 @@ class Waiters:
         if entry is None or entry is not self._reading[task_id]:
             return
         if task_id == ANY_ID:
-            for tail in self._tails:
-                tail.registered()
+            for follower in self._followers:
+                follower.registered()
         if row is not None and row.status not in _UNFINISHED and not row.is_expired(self._clock()):
             self._settle(task_id, entry, self._outcome(row))
         elif read is self._read:  # the hint was outdated, and the registration ended with it

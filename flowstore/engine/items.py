@@ -86,14 +86,16 @@ class Asked(NamedTuple):
 class Span:
     """The history of all records from ``start`` to ``end``, both included, in the order of (at, key, owner).
 
-    At most ``limit`` items after ``after``, the last one of the step before. Items of one owner at one time
-    are in the order of writing, since their keys are.
+    At most ``limit`` items after ``after``, the last one of the step before; of this only that order is read.
+    ``newest_first``: exactly the reverse order. Items of one owner at one time are in the order of writing,
+    since their keys are.
     """
 
     limit: int
     start: int
     end: int
     after: Item | None = None
+    newest_first: bool = False
 
 
 class Expiry(NamedTuple):

@@ -24,6 +24,7 @@ from flowstore._values.arguments import (
 )
 from flowstore._values.records import Ttl
 from flowstore.models import as_error
+from flowstore.queries import TaskQuery, query_of
 from flowstore.task_error import TaskError
 from flowstore.text import MAX_NOTE_BYTES, check_text
 from flowstore.times import from_micros
@@ -96,7 +97,7 @@ class Actions:
     async def apply(
         self,
         action: ActionName,
-        query: str,
+        query: str | TaskQuery,
         *,
         limit: int | None = None,
         reason: str | None = None,
@@ -110,7 +111,7 @@ class Actions:
     async def apply(
         self,
         action: ActionName,
-        query: str,
+        query: str | TaskQuery,
         *,
         limit: int | None = None,
         reason: str | None = None,
@@ -124,7 +125,7 @@ class Actions:
     async def apply(
         self,
         action: ActionName,
-        query: str,
+        query: str | TaskQuery,
         *,
         limit: int | None = None,
         reason: str | None = None,
@@ -137,7 +138,7 @@ class Actions:
     async def apply(
         self,
         action: ActionName,
-        query: str,
+        query: str | TaskQuery,
         *,
         limit: int | None = None,
         reason: str | None = None,
@@ -156,17 +157,17 @@ class Actions:
         far. After an error or a crash, ``resume`` goes on with it; ``all`` has its id.
         """
         made = _checked(action, options, reason)
-        _check(query, limit, by, progress)
+        asked = _checked_query(query, limit, by, progress)
         if check_bool("dry_run", dry_run):
             is_host_told = made.hook in self._hooks
-            return await preview(self._core, made, query, limit, is_host_told)
-        operation = await self._start(made, query, limit, by)
+            return await preview(self._core, made, asked, limit, is_host_told)
+        operation = await self._start(made, asked, limit, by)
         return await acting.resume(self._core, self._hooks, operation.id, progress)
 
     async def start(
         self,
         action: ActionName,
-        query: str,
+        query: str | TaskQuery,
         *,
         limit: int | None = None,
         reason: str | None = None,
@@ -179,8 +180,7 @@ class Actions:
         ``apply``.
         """
         made = _checked(action, options, reason)
-        _check(query, limit, by, None)
-        return await self._start(made, query, limit, by)
+        return await self._start(made, _checked_query(query, limit, by, None), limit, by)
 
     async def resume(self, operation_id: str, *, progress: OnProgress | None = None) -> Operation:
         """Carry out an operation that was started, or go on with one that has stopped; returned when over.
@@ -232,14 +232,17 @@ class Actions:
         return hook
 
 
-def _check(query: object, limit: int | None, by: str | None, progress: OnProgress | None) -> None:
-    if not isinstance(query, str):
-        raise TypeError(f"query: expected str, got {type(query).__name__}")
+def _checked_query(
+    query: str | TaskQuery, limit: int | None, by: str | None, progress: OnProgress | None
+) -> str:
+    """The text of the query, in its canonical form, once the other arguments are checked as well."""
+    asked = str(query_of(query))
     if limit is not None:
         check_int("limit", limit, 1)
     if by is not None:
         check_text("by", by)
     _check_progress(progress)
+    return asked
 
 
 def _check_progress(progress: OnProgress | None) -> None:

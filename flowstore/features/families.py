@@ -7,8 +7,9 @@ from typing import Final
 
 from flowstore._core.core import Core
 from flowstore._core.listing import listing_of, results, walk
+from flowstore._core.pictures import FamilyPicture, picture
 from flowstore._core.removing import descend
-from flowstore._values.arguments import check_bool
+from flowstore._values.arguments import MAX_PAGE, check_bool, check_int
 from flowstore._values.facets import Where
 from flowstore.models import TaskResult
 from flowstore.text import check_text
@@ -42,3 +43,16 @@ class Families:
         check_text("task_id", task_id)
         check_bool("load_result", load_result)
         return results(self._core, descend(self._core, task_id, load_result))
+
+    async def picture(self, root_id: str, *, limit: int = 500, steps: int = 100) -> FamilyPicture:
+        """What a picture of a family needs: its tasks without their values, each with its transitions.
+
+        The family is what ``page(root_id=...)`` shows. At most ``limit`` members, 1 to 10,000, are shown: the
+        root, and of the others those that were submitted last; of each at most its ``steps`` newest
+        transitions, 0 to 10,000. What is left out is counted. It takes three reads, or six if members are
+        left out; while the family lives on, the later ones may be newer. Without members: there is no such
+        family.
+        """
+        check_text("root_id", root_id)
+        check_int("limit", limit, 1, MAX_PAGE)
+        return await picture(self._core, root_id, limit, check_int("steps", steps, 0, MAX_PAGE))

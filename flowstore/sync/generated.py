@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, Callable, Generator, Iterable, Mappin
 from datetime import datetime
 from typing import Any, Generic, Literal, Unpack, overload
 
+from flowstore._core import changes
 from flowstore._core.acting import Hook, OnProgress
 from flowstore._core.attempts import TrackOptions
 from flowstore._core.counting import Counts
@@ -13,8 +14,10 @@ from flowstore._core.facts import Facts
 from flowstore._core.filters import Selection
 from flowstore._core.findings import Finding, Verification
 from flowstore._core.grouping import ErrorGroup, ErrorState
+from flowstore._core.histories import HistoryPage
 from flowstore._core.measures import TaskStats
 from flowstore._core.operations import ActionName, Operation, Preview
+from flowstore._core.pictures import FamilyPicture
 from flowstore._core.policies import RetentionOutcome, RetentionPlan, RetentionPolicy
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask as AsyncTrackedTask
@@ -26,6 +29,7 @@ from flowstore._values.arguments import Seconds
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore._values.typed import TypeForm
 from flowstore._values.types import Types
+from flowstore._waiting.changes import ChangesMissed, TaskChange
 from flowstore.base import BaseResultBackend
 from flowstore.features.actions import ActionOptions
 from flowstore.features.actions import Actions as AsyncActions
@@ -121,7 +125,7 @@ class Actions(Face[AsyncActions]):
     def apply(
         self,
         action: ActionName,
-        query: str,
+        query: str | TaskQuery,
         *,
         limit: int | None = None,
         reason: str | None = None,
@@ -135,7 +139,7 @@ class Actions(Face[AsyncActions]):
     def apply(
         self,
         action: ActionName,
-        query: str,
+        query: str | TaskQuery,
         *,
         limit: int | None = None,
         reason: str | None = None,
@@ -149,7 +153,7 @@ class Actions(Face[AsyncActions]):
     def apply(
         self,
         action: ActionName,
-        query: str,
+        query: str | TaskQuery,
         *,
         limit: int | None = None,
         reason: str | None = None,
@@ -162,7 +166,7 @@ class Actions(Face[AsyncActions]):
     def apply(
         self,
         action: ActionName,
-        query: str,
+        query: str | TaskQuery,
         *,
         limit: int | None = None,
         reason: str | None = None,
@@ -188,7 +192,7 @@ class Actions(Face[AsyncActions]):
     def start(
         self,
         action: ActionName,
-        query: str,
+        query: str | TaskQuery,
         *,
         limit: int | None = None,
         reason: str | None = None,
@@ -659,6 +663,18 @@ class Families(Face[AsyncFamilies]):
         items = self._its.descendants(task_id, load_result=load_result)
         return self._walk(items)
 
+    def picture(self, root_id: str, *, limit: int = 500, steps: int = 100) -> FamilyPicture:
+        """What a picture of a family needs: its tasks without their values, each with its transitions.
+
+        The family is what ``page(root_id=...)`` shows. At most ``limit`` members, 1 to 10,000, are shown: the
+        root, and of the others those that were submitted last; of each at most its ``steps`` newest
+        transitions, 0 to 10,000. What is left out is counted. It takes three reads, or six if members are
+        left out; while the family lives on, the later ones may be newer. Without members: there is no such
+        family.
+        """
+        call = self._its.picture(root_id, limit=limit, steps=steps)
+        return self._run(call)
+
 
 class History(Face[AsyncHistory]):
     """What happened to tasks, and when: ``backend.history``. Empty with the option ``history=False``.
@@ -691,21 +707,72 @@ class History(Face[AsyncHistory]):
         call = self._its.of(task_id, statuses=statuses, events=events)
         return self._run(call)
 
+    def of_many(
+        self, task_ids: Iterable[str], *, statuses: Statuses = None, events: Events = None
+    ) -> dict[str, list[Transition]]:
+        """``of`` each of the tasks, by id, in the order of ``task_ids``; 500 of them in a round trip."""
+        call = self._its.of_many(taken(task_ids), statuses=statuses, events=events)
+        return self._run(call)
+
+    def of_family(
+        self, root_id: str, *, statuses: Statuses = None, events: Events = None
+    ) -> Generator[Transition, None, None]:
+        """The transitions of a task and all whose ``root_id`` it is: task by task, each as in ``of``.
+
+        The oldest submission comes first. Read are 500 tasks at a time, without their values. For a picture
+        of a family see ``families.picture``.
+        """
+        items = self._its.of_family(root_id, statuses=statuses, events=events)
+        return self._walk(items)
+
+    def page(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        newest_first: bool = True,
+        statuses: Statuses = None,
+        events: Events = None,
+    ) -> HistoryPage:
+        """What happened last: one page of the history of all tasks, from ``start`` to ``end``, both included.
+
+        ``limit`` is 1 to 10,000. ``cursor`` is the ``next_cursor`` of the page before, None for the first
+        page; it is bound to all other arguments but ``limit``, and raises InvalidCursor elsewhere. What stays
+        stored during the walk is on exactly one page. With ``statuses`` or ``events`` a page looks at 5,000
+        transitions at most, so it may have fewer than ``limit``, or none, although it goes on.
+        """
+        call = self._its.page(
+            start,
+            end,
+            limit=limit,
+            cursor=cursor,
+            newest_first=newest_first,
+            statuses=statuses,
+            events=events,
+        )
+        return self._run(call)
+
     def iter(
         self,
         start: datetime | None = None,
         end: datetime | None = None,
         *,
         batch_size: int = 100,
+        newest_first: bool = False,
         statuses: Statuses = None,
         events: Events = None,
     ) -> Generator[Transition, None, None]:
         """The history of all tasks from ``start`` to ``end``, both included, in order of time.
 
-        None: no bound. It is read ``batch_size`` at a time. A transition that exists throughout the walk
-        comes exactly once, whatever is stored in the meantime. Filters are applied to what is read.
+        None: no bound. ``newest_first``: exactly the reverse order. It is read ``batch_size`` at a time. A
+        transition that exists throughout the walk comes exactly once, whatever is stored in the meantime.
+        Filters are applied to what is read.
         """
-        items = self._its.iter(start, end, batch_size=batch_size, statuses=statuses, events=events)
+        items = self._its.iter(
+            start, end, batch_size=batch_size, newest_first=newest_first, statuses=statuses, events=events
+        )
         return self._walk(items)
 
     def iter_ids(
@@ -714,15 +781,18 @@ class History(Face[AsyncHistory]):
         end: datetime | None = None,
         *,
         batch_size: int = 100,
+        newest_first: bool = False,
         statuses: Statuses = None,
         events: Events = None,
     ) -> Generator[str, None, None]:
         """The ids of the tasks with a transition from ``start`` to ``end``, both included.
 
-        Each comes once, in the order of the first transition in that time. The walk remembers the ids that it
-        has shown.
+        Each comes once, in the order of the first transition in that time, or with ``newest_first`` from the
+        last one backwards. The walk remembers the ids that it has shown.
         """
-        items = self._its.iter_ids(start, end, batch_size=batch_size, statuses=statuses, events=events)
+        items = self._its.iter_ids(
+            start, end, batch_size=batch_size, newest_first=newest_first, statuses=statuses, events=events
+        )
         return self._walk(items)
 
 
@@ -2377,6 +2447,26 @@ class ResultBackend(Store):
         ever.
         """
         items = self._its.watch_status(statuses)
+        return self._stream(items)
+
+    def watch_changes(
+        self, query: str | TaskQuery | None = None, *, most: int = changes.MOST_KEPT
+    ) -> Generator[TaskChange | ChangesMissed, None, None]:
+        """Yield each stored change of the tasks that ``query`` wants (None: all), from this call on.
+
+        A TaskChange says what became of which task, with the task but for its values. Each comes once, also
+        of a state that was replaced before it could be read, and as a rule in the order of their times; what
+        was missed, before the first step of the iteration or while a connection was lost, is looked up in the
+        history, at the latest after ``recheck_interval``. Of those that listen in this process one reads for
+        all. Changes of a task that is removed before they are read do not come, nor does the removal itself.
+
+        ChangesMissed: some are missing. So it is for who takes them too slowly: ``most`` are kept, others are
+        passed over. And where the history is not complete (``history=False``, ``history_limit``), it comes
+        first of all, and after a break. ``query`` is in the query language, without text to look for, and
+        tests a task as it was by that change. It never ends. Raises BackendClosed. If the storage cannot be
+        reached, it retries for ever.
+        """
+        items = self._its.watch_changes(query, most=most)
         return self._stream(items)
 
     def worker(

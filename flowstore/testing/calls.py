@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import aclosing
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
@@ -64,6 +65,12 @@ async def _tracked(backend: BaseResultBackend) -> None:
 async def _worked(backend: BaseResultBackend) -> None:
     async with backend.worker("w"):
         await asyncio.sleep(0)
+
+
+async def _changed(backend: BaseResultBackend) -> object:
+    async with aclosing(backend.watch_changes()) as changes:
+        await backend.store("new", TaskResult.success("new", 1), overwrite=True)
+        return await anext(changes)
 
 
 def _new_file(suffix: str = "") -> str:
@@ -146,15 +153,20 @@ CALLS: dict[str, Call] = {
     "facets.names": lambda backend: backend.facets.names("r"),
     "facets.labels": lambda backend: backend.facets.labels(),
     "facets.workers": lambda backend: backend.facets.workers(),
+    "families.picture": lambda backend: backend.families.picture("t0", limit=3),
     "workflows.types": lambda backend: backend.workflows.types(),
     "workflows.runs": lambda backend: backend.workflows.runs("run"),
     "workflows.get": lambda backend: backend.workflows.get("t0"),
     "set_progress": lambda backend: backend.set_progress("t0", 1),
     "watch": lambda backend: _drain(backend.watch("t0")),
     "watch_status": lambda backend: _drain(backend.watch_status([])),
+    "watch_changes": lambda backend: _changed(backend),
     "history.of": lambda backend: backend.history.of("t0"),
     "history.iter": lambda backend: _drain(backend.history.iter(batch_size=3)),
     "history.iter_ids": lambda backend: _drain(backend.history.iter_ids(batch_size=3)),
+    "history.of_many": lambda backend: backend.history.of_many(f"t{n}" for n in range(600)),
+    "history.of_family": lambda backend: _drain(backend.history.of_family("t0")),
+    "history.page": lambda backend: backend.history.page(limit=3),
     "history.record": lambda backend: backend.history.record("t9", "seen", {"by": "me"}),
     "stats.total": lambda backend: backend.stats.total(),
     "stats.percentiles": lambda backend: backend.stats.percentiles(0.5, 0.99),
@@ -289,6 +301,7 @@ IDLE_CALLS: dict[str, Call] = {
     "iter_by_status": lambda backend: _drain(backend.iter_by_status([])),
     "iter_ids": lambda backend: _drain(backend.iter_ids([])),
     "watch_status": lambda backend: _drain(backend.watch_status([])),
+    "history.of_many": lambda backend: backend.history.of_many([]),
     "archive.export": lambda backend: backend.archive.export(_new_file(), []),
     "archive.copy_to": lambda backend: backend.archive.copy_to(backend, task_ids=[]),
     "archive.digest": lambda backend: backend.archive.digest([]),

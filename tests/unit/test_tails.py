@@ -148,8 +148,9 @@ async def test_a_consumer_that_falls_behind_is_shown_everything(monkeypatch: pyt
             if len(stored) < 2_600:
                 await store(len(stored))
         assert shown == stored
-        assert len(core_of(backend).waiters._tails) == 1
-        [tail] = core_of(backend).waiters._tails
+        assert len(core_of(backend).waiters._followers) == 1
+        [tail] = core_of(backend).waiters._followers
+        assert isinstance(tail, tails.Tail)
         assert len(tail._recent) < 2_000, "it remembers more than a few times what op_timeout asks for"
         await entering.aclose()
 

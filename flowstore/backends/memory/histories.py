@@ -40,7 +40,8 @@ class Histories:
 
     def span(self, span: Span) -> list[Item]:
         low, high = (span.start, "", ""), (span.end + 1, "", "")
-        if span.after is not None:
-            low = max(low, (span.after.at, span.after.key, span.after.owner))
-        keys = islice(self.timeline.between(low, high), span.limit)
+        if (after := span.after) is not None:
+            place = (after.at, after.key, after.owner)
+            low, high = (low, min(high, place)) if span.newest_first else (max(low, place), high)
+        keys = islice(self.timeline.between(low, high, reverse=span.newest_first), span.limit)
         return [self.by_owner[owner][key] for _, key, owner in keys]

@@ -231,13 +231,14 @@ class RedisEngine(Engine):
     async def timeline(self, span: Span, now: int) -> list[Item]:
         items: list[Item] = []
         low, high = stored.span_bounds(span)
+        way = "" if span.newest_first else "1"
         while len(items) < span.limit:
             most = min(PER_CALL, span.limit - len(items))
-            [entries] = await self.calls.read("ranges", most, "1", low, high, "t")
+            [entries] = await self.calls.read("ranges", most, way, low, high, "t")
             items += await self._transitions(entries)
             if len(entries) < most:
                 break
-            low = b"(" + entries[-1]
+            low, high = (low, b"(" + entries[-1]) if span.newest_first else (b"(" + entries[-1], high)
         return items
 
     async def _transitions(self, entries: Sequence[bytes]) -> list[Item]:

@@ -251,7 +251,8 @@ def span_bounds(span: Span) -> tuple[bytes, bytes]:
     """Of the entries of the timeline in it."""
     low, high = _span_bounds(span.start, span.end)
     if span.after is not None:
-        low = _higher(low, b"(" + logged(span.after) + span.after.owner.encode())
+        place = b"(" + logged(span.after) + span.after.owner.encode()
+        low, high = (low, _lower(high, place)) if span.newest_first else (_higher(low, place), high)
     return low, high
 
 

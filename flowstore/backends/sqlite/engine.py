@@ -29,6 +29,7 @@ from flowstore.backends.sqlite.statements import (
     read_parts,
     read_stored,
     scan_entries,
+    timeline_statement,
 )
 from flowstore.engine import (
     SWEPT_PER_WRITE,
@@ -198,9 +199,7 @@ class SQLiteEngine(Engine):
         return await self._read(lambda raw, ns: reads.items(raw, ns, asked, now))
 
     async def timeline(self, span: Span, now: int) -> list[Item]:
-        after = span.after
-        start = (span.start, -1, "") if after is None else (after.at, int(after.key), after.owner)
-        rows = await self._rows(SQL["timeline"], *start, span.end, span.limit)
+        rows = await self._rows(*timeline_statement(span))
         return [item_of(Section.HISTORY, row[0], row[1:]) for row in rows]
 
     async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:

@@ -19,6 +19,7 @@ from flowstore.engine import (
     Item,
     Query,
     Section,
+    Span,
     Standing,
     sort_key,
 )
@@ -302,6 +303,14 @@ def read_items(
 def items_statement(keys: int | None) -> str:
     """For so many keys; None: for all."""
     return SQL["items"].format(and_key="" if keys is None else f"AND key IN ({', '.join('?' * keys)})")
+
+
+def timeline_statement(span: Span) -> tuple[str, int, int, str, int, int]:
+    """And its values, after the namespace."""
+    after = None if span.after is None else (span.after.at, int(span.after.key), span.after.owner)
+    if span.newest_first:
+        return SQL["timeline_back"], *(after or (span.end + 1, -1, "")), span.start, span.limit
+    return SQL["timeline"], *(after or (span.start, -1, "")), span.end, span.limit
 
 
 def named_statements(file: str) -> dict[str, str]:

@@ -176,6 +176,13 @@ FROM timeline CROSS JOIN item  -- the sign: else the types of the two keys keep 
 WHERE timeline.ns = ? AND (timeline.at, timeline.key, timeline.id) > (?, ?, ?) AND timeline.at <= ?
 ORDER BY timeline.at, timeline.key, timeline.id LIMIT ?;
 
+-- name: timeline_back
+SELECT timeline.id, timeline.key, version, timeline.at, checksum, CAST(value AS BLOB)
+FROM timeline CROSS JOIN item  -- the sign: as in timeline
+    ON item.ns = timeline.ns AND item.task = timeline.task AND section = 0 AND item.key = +timeline.key
+WHERE timeline.ns = ? AND (timeline.at, timeline.key, timeline.id) < (?, ?, ?) AND timeline.at >= ?
+ORDER BY timeline.at DESC, timeline.key DESC, timeline.id DESC LIMIT ?;
+
 -- name: columns
 -- The progress may be in an item, see writes.py; one of an earlier version is over.
 {table}.id AS id, task.status, stage, version, submitted_at, started_at, finished_at, due_at, updated_at, expires_at,

@@ -12,6 +12,7 @@ from flowstore.testing.contract.archiving import ArchiveContract
 from flowstore.testing.contract.attempts import AttemptsContract, RequeueContract
 from flowstore.testing.contract.beginnings import BeginningsContract
 from flowstore.testing.contract.cancelling import CancelContract
+from flowstore.testing.contract.changes import WatchChangesContract
 from flowstore.testing.contract.checking import CheckingContract
 from flowstore.testing.contract.checkpoints import CheckpointsContract
 from flowstore.testing.contract.compressing import CompressionContract
@@ -42,15 +43,18 @@ from flowstore.testing.contract.keeping import DataContract
 from flowstore.testing.contract.leaving import LeavingContract
 from flowstore.testing.contract.listing import ListingContract
 from flowstore.testing.contract.logs import LogContract
+from flowstore.testing.contract.looking_back import LookingBackContract
 from flowstore.testing.contract.lost import LostWorkersContract
 from flowstore.testing.contract.machine import MachineContract
 from flowstore.testing.contract.making import MakingContract
 from flowstore.testing.contract.meta import MetaContract
+from flowstore.testing.contract.missed_changes import MissedChangesContract
 from flowstore.testing.contract.misuse import MisuseContract
 from flowstore.testing.contract.moving import LoopsContract
 from flowstore.testing.contract.observing import ObservingContract
 from flowstore.testing.contract.outages import OutageContract
 from flowstore.testing.contract.paging import PagingContract
+from flowstore.testing.contract.pictures import PictureContract
 from flowstore.testing.contract.pinging import PingContract
 from flowstore.testing.contract.reader_types import ReaderTypesContract
 from flowstore.testing.contract.redacting import RedactingContract
@@ -87,10 +91,12 @@ class BackendContract(
     PurgingContract,
     VacuumContract,
     HistoryContract,
+    LookingBackContract,
     CheckingContract,
     FacetingContract,
     FamilyContract,
     FamilyRemovalContract,
+    PictureContract,
     FilterContract,
     FinishingContract,
     PagingContract,
@@ -137,6 +143,8 @@ class BackendContract(
     ProgressContract,
     WatchContract,
     WatchStatusContract,
+    WatchChangesContract,
+    MissedChangesContract,
     ConcurrencyContract,
     CrowdsContract,
     ObservingContract,

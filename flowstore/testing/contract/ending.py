@@ -28,6 +28,7 @@ WAITS: dict[str, Wait] = {
     "as_completed": lambda backend: _drain(backend.as_completed(["t", "other"])),
     "watch": lambda backend: _drain(backend.watch("t")),
     "watch_status": lambda backend: _drain(backend.watch_status()),
+    "watch_changes": lambda backend: _drain(backend.watch_changes()),
 }
 
 

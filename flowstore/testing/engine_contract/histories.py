@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from flowstore.engine import Engine, Item, Logged, Section, Span
 from flowstore.testing.engine_contract.base import (
     EngineContractBase,
@@ -115,16 +119,30 @@ class TimelineContract(EngineContractBase):
         assert [item.owner for item in found] == ["t2", "t3", "t4"]
         assert await timeline(engine, NOW + 6) == []
 
-    async def test_page_through_the_timeline(self, engine: Engine) -> None:
-        """Each item once, in order, through many of one time."""
+    @pytest.mark.parametrize("newest_first", [False, True])
+    async def test_page_through_the_timeline(self, engine: Engine, newest_first: bool) -> None:
+        """Each item once, in order or exactly the reverse, through many of one time."""
         for n in range(20):
             await log(engine, f"t{n % 7}", NOW + n // 10)
         every = await timeline(engine)
         assert len(every) == 20
         for limit in (1, 3, 20):
             walked: list[Item] = []
-            span = Span(limit, 0, NOW + 9)
+            span = Span(limit, 0, NOW + 9, newest_first=newest_first)
             while page := await engine.timeline(span, NOW):
                 walked += page
-                span = Span(limit, 0, NOW + 9, after=page[-1])
-            assert walked == every
+                span = replace(span, after=page[-1])
+            assert walked == (every[::-1] if newest_first else every)
+
+    async def test_the_timeline_backwards_within_bounds(self, engine: Engine) -> None:
+        """Both bounds are included; of what lies behind a place only what is within them."""
+        for n in range(6):
+            await log(engine, f"t{n}", NOW + n)
+        [*_, last] = every = await timeline(engine)
+        for start, end, expected in [(2, 4, [4, 3, 2]), (5, 9, [5]), (6, 9, []), (4, 3, [])]:
+            span = Span(9, NOW + start, NOW + end, newest_first=True)
+            for behind in (None, last._replace(at=NOW + 9)):
+                found = await engine.timeline(replace(span, after=behind), NOW)
+                assert [item.owner for item in found] == [f"t{n}" for n in expected]
+        below = await engine.timeline(Span(9, NOW + 1, NOW + 4, every[3], newest_first=True), NOW)
+        assert below == [every[2], every[1]]

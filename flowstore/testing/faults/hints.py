@@ -43,6 +43,41 @@ class Mute(EngineWrapper):
         await self.inner.open(_Nobody())
 
 
+class CutLine(EngineWrapper):
+    """``inner`` over a line that can be cut: hints are lost until it is mended, which is told."""
+
+    def __init__(self, inner: Engine) -> None:
+        super().__init__(inner)
+        self.is_cut = False
+        self._hints: Hints
+
+    async def open(self, hints: Hints) -> None:
+        self._hints = hints
+        await self.inner.open(self)
+
+    @property
+    def is_waiting(self) -> bool:
+        return self._hints.is_waiting
+
+    def changed(self, ids: Collection[str], change: Change, at: int | None = None) -> None:
+        if not self.is_cut:
+            self._hints.changed(ids, change, at)
+
+    def interrupted(self, error: Exception) -> None:
+        self._hints.interrupted(error)
+
+    def look_again(self) -> None:
+        self._hints.look_again()
+
+    def cut(self) -> None:
+        self.is_cut = True
+        self.interrupted(ConnectionError("injected"))
+
+    def mend(self) -> None:
+        self.is_cut = False
+        self.look_again()
+
+
 class _Nobody:
     """Hints of nothing to nobody."""
 
