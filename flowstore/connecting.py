@@ -118,6 +118,8 @@ PLAIN_OPTIONS: Final[Mapping[str, Callable[[str], object]]] = {
     "purge_interval": float,
     "history": _truth,
     "history_limit": int,
+    "stats": str,
+    "error_groups": _truth,
     "durability": str,
     "mode": _octal,
     "max_results": int,
@@ -131,7 +133,7 @@ _EXPECTED: Final[Mapping[Callable[[str], object], str]] = {
 _TAKE_NONE: Final = frozenset(
     {
         *("ttl", "failure_ttl", "unfinished_ttl", "purge_interval"),
-        *("history_limit", "compress_over", "mode", "max_results"),
+        *("history_limit", "compress_over", "stats", "mode", "max_results"),
     }
 )
 

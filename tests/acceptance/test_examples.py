@@ -63,6 +63,34 @@ def test_quickstart_on_redis(redis_url: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def check_day(shown: str) -> None:
+    for text in (
+        "The store",
+        "mail.send",
+        "x ConnectionRefusedError: no answer from smtp.example.org:<n> after",
+        "x ValueError: page <n> of <text> is empty (report.render)",
+        "What failed last",
+        "49 tasks would be requeued, such as mail.send-",
+        "operation 1: 49 requeued",
+        "49 of them have succeeded",
+        "1 ada requeue 49: the mail server is back",
+    ):
+        assert text in shown
+    assert re.search(r"resolved +49 x ConnectionRefusedError", shown)
+    assert re.search(r"report\.render-\d+ page \d+ of 'monthly-\d+\.pdf' is empty", shown)
+
+
+def test_a_day_of_an_operator(tmp_path: Path) -> None:
+    """Finds the two errors of a night, mends one, and sees who did what."""
+    check_day(run("operator_day.py", "--tasks", "1000", cwd=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_day_of_an_operator_on_redis(redis_url: str, tmp_path: Path) -> None:
+    """The same, in a real server."""
+    check_day(run("operator_day.py", "--tasks", "1000", "--url", redis_url, cwd=tmp_path))
+
+
 @pytest.mark.parametrize("arguments", [[], ["--url", "memory://"]])
 def test_pipeline(arguments: list[str], tmp_path: Path) -> None:
     """A workflow is watched while it runs: its tree, its counts, its failures, then its timeline."""

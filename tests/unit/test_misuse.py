@@ -90,6 +90,7 @@ def test_connect_takes_plain_options_in_the_url() -> None:
         "valkey://h?",
     ):
         more = "&history=false&history_limit=7&unfinished_ttl=1.5&purge_interval=none&compress_over=9"
+        more += "&stats=none&error_groups=false"
         backend = flowstore.connect(f"{url}{every}{more}", namespace="mine")
         core = core_of(backend)
         assert (backend.namespace, core.op_timeout) == ("mine", 2.5)
@@ -98,6 +99,7 @@ def test_connect_takes_plain_options_in_the_url() -> None:
         assert core.records.unfinished_ttl == 1_500_000
         assert core.records.__dict__["_history"] == 0
         assert core.records.compress_over == 9
+        assert (core.is_counting, core.records.has_groups) == (False, False)
         assert core_of(flowstore.connect(f"{url}compress_over=none")).records.compress_over is None
         assert flowstore.connect(f"{url}{every}").namespace == "a b"
 
