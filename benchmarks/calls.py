@@ -423,6 +423,8 @@ CASES: Final[dict[str, Case]] = {
     "errors.groups, of a day": Case(
         lambda f, _: f.backend.errors.groups(since=datetime.now(UTC) - timedelta(days=1))
     ),
+    "errors.occurrences": Case(lambda f, _: f.backend.errors.occurrences(GROUP)),
+    "errors.types": Case(lambda f, _: f.backend.errors.types()),
     "errors.get": Case(lambda f, _: f.backend.errors.get(GROUP)),
     "errors.resolve": Case(lambda f, _: f.backend.errors.resolve(GROUP)),
     "errors.ignore": Case(lambda f, _: f.backend.errors.ignore(GROUP)),

@@ -28,7 +28,7 @@ async def test_fixtures_are_restored(name: str, tmp_path: Path) -> None:
     """All that was in the store that it is of, and it would be written as the same lines today."""
     clock = ManualClock()
     async with (
-        InMemoryBackend(types=TYPES, clock=clock, namespace="app") as expected,
+        InMemoryBackend(types=TYPES, clock=clock, namespace="app", error_groups=False) as expected,
         SQLiteBackend(tmp_path / "a.db", types=TYPES, clock=clock, namespace="app") as backend,
     ):
         await fill(expected, clock)

@@ -5,11 +5,17 @@ from __future__ import annotations
 import pytest
 
 from flowstore import InMemoryBackend, TaskResult, TaskStatus
-from flowstore.testing.contract import BackendContract, ErrorGroupsContract, MakeBackend, StatisticsContract
+from flowstore.testing.contract import (
+    BackendContract,
+    CountedNamesContract,
+    ErrorGroupsContract,
+    MakeBackend,
+    StatisticsContract,
+)
 from tests.support.limits import Limits
 
 
-class TestMemory(BackendContract, StatisticsContract, ErrorGroupsContract, Limits):
+class TestMemory(BackendContract, StatisticsContract, CountedNamesContract, ErrorGroupsContract, Limits):
     @pytest.fixture
     def make_backend(self) -> MakeBackend:
         return InMemoryBackend

@@ -30,6 +30,7 @@ from flowstore.backends.redis.driver import OWN_NAME
 from flowstore.testing import ManualClock
 from flowstore.testing.contract import (
     BackendContract,
+    CountedNamesContract,
     ErrorGroupsContract,
     MakeBackend,
     SharedTripsContract,
@@ -55,7 +56,14 @@ class OnRedis:
         return make
 
 
-class TestRedis(OnRedis, BackendContract, StatisticsContract, ErrorGroupsContract, SharedTripsContract):
+class TestRedis(
+    OnRedis,
+    BackendContract,
+    StatisticsContract,
+    CountedNamesContract,
+    ErrorGroupsContract,
+    SharedTripsContract,
+):
     """The contract: each test on one kind of server, as its name decides, and in the session stress on each.
 
     The contract of engines and that of runs are held on each kind every time.
@@ -147,7 +155,7 @@ async def test_purge_and_clear_leave_nothing(redis_url: str, client: Any) -> Non
     """Behind the backend's back: only the number of the format is left."""
     clock = ManualClock()
     left = ["flowstore:{default}:format"]
-    async with RedisBackend(redis_url, clock=clock) as backend:
+    async with RedisBackend(redis_url, clock=clock, stats=None) as backend:
         await backend.store_many((failed(f"t{n}", task_name="n", labels={"x"}) for n in range(100)), ttl=5)
         await backend.store("c", failed("c", parent_id="t1", worker_id="w"), ttl=5)
         await backend.data.set("c", "k", 1)
@@ -162,7 +170,7 @@ async def test_purge_and_clear_leave_nothing(redis_url: str, client: Any) -> Non
 
 async def test_stored_bytes_are_pinned(redis_url: str, client: Any) -> None:
     """Format 3, to the letter but for the random token: what is written today is read tomorrow."""
-    async with RedisBackend(redis_url, clock=ManualClock()) as backend:
+    async with RedisBackend(redis_url, clock=ManualClock(), stats=None) as backend:
         record = failed("t", args=(1,), retries=2, task_name="ad d", labels={"b"}, worker_id="wé")
         record = record.model_copy(update={"progress": Progress(done=1), "parent_id": "p"})
         await backend.store("t", record, ttl=10**9)
@@ -180,6 +188,7 @@ async def test_stored_bytes_are_pinned(redis_url: str, client: Any) -> None:
         assert value[16:26] == b"\4" + bytes([1 + 4 + 16]) + struct.pack(">Q", 10)
         assert value[26:50] == sort + finish + expires
         facets = b"\0\x09step:ad d\0\x0aworker:w\xc3\xa9\0\x07label:b\0\x01~"
+        facets += b"\0\x16error:c55ab58557a38484\0\x17~error:c55ab58557a38484"
         lengths = struct.unpack(">HIIII", value[50:68])
         assert lengths[1:3] == (9, len(facets))
         assert value[68:76] == time
@@ -196,11 +205,16 @@ async def test_stored_bytes_are_pinned(redis_url: str, client: Any) -> None:
         assert rest.endswith(head + b'{"args":[1]}')
         for facet in ("", "step:ad d", "worker:wé", "label:b", "child:p"):
             assert plain.zrange(f"flowstore:{{default}}:i:failed:{facet}", 0, -1) == [sort + b"t"]
-        assert plain.zrange("flowstore:{default}:i:failed:~", 0, -1) == [finish + b"t"]
+        assert plain.zrange("flowstore:{default}:i:failed:error:c55ab58557a38484", 0, -1) == [sort + b"t"]
+        for facet in ("~", "~error:c55ab58557a38484"):
+            assert plain.zrange(f"flowstore:{{default}}:i:failed:{facet}", 0, -1) == [finish + b"t"]
         assert plain.zrange("flowstore:{default}:x", 0, -1, withscores=True) == [(expires + b"t", 0.0)]
         assert plain.zrange("flowstore:{default}:t", 0, -1) == [item + b"t"]
         assert plain.zrange("flowstore:{default}:f", 0, -1) == sorted(
-            [b"step:ad d", "worker:wé".encode(), b"label:b", b"~"]
+            [
+                *(b"step:ad d", "worker:wé".encode(), b"label:b"),
+                *(b"~", b"error:c55ab58557a38484", b"~error:c55ab58557a38484"),
+            ]
         )
 
 

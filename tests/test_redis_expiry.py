@@ -141,7 +141,7 @@ async def fill_with(backend: RedisBackend, count: int, ttl: float | None) -> lis
 async def test_purging_finds_what_the_server_has_removed(redis_url: str, client: Any) -> None:
     """Once their time has come, in all indexes, whatever facets they had; what stands stays listed."""
     clock = ManualClock()
-    async with RedisBackend(redis_url, clock=clock) as backend:
+    async with RedisBackend(redis_url, clock=clock, stats=None) as backend:
         await fill_with(backend, 30, None)
         gone = await fill_with(backend, 700, 60)
         vanish(client, gone)
@@ -205,7 +205,7 @@ async def test_a_listing_that_meets_one_is_enough(redis_url: str, client: Any) -
 
 async def test_clear_finds_what_the_server_has_removed(redis_url: str, client: Any) -> None:
     """Of families as well, whose indexes are in no register."""
-    async with RedisBackend(redis_url) as backend:
+    async with RedisBackend(redis_url, stats=None) as backend:
         vanish(client, await fill_with(backend, 700, 60))
         await fill_with(backend, 5, None)
         assert await backend.clear() == 5

@@ -69,7 +69,7 @@ async def test_bad_item_changes_nothing_and_fails_alone(
     redis_url: str, client: Any, key: str, write: TaskResult
 ) -> None:
     """Any key of the wrong type that an item needs: CorruptRecord, nothing of it written; the others are."""
-    async with RedisBackend(redis_url, ttl=60) as backend:
+    async with RedisBackend(redis_url, ttl=60, stats=None) as backend:
         await backend.store("t", TaskResult.pending("t", task_name="old"))
         client.delete(PREFIX + key)
         client.hset(PREFIX + key, "foreign", "1")
@@ -77,7 +77,9 @@ async def test_bad_item_changes_nothing_and_fails_alone(
         with pytest.raises(CorruptRecord, match=r"'t'.*nothing was written"):
             await backend.store("t", write)
         assert contents(client) == before
-    async with RedisBackend(redis_url) as backend:  # the others expire no more than they have facets
+    async with RedisBackend(
+        redis_url, stats=None
+    ) as backend:  # the others expire no more than they have facets
         results = [TaskResult.success("a"), write, TaskResult.success("b"), write]
         if key == "x":
             return
@@ -303,7 +305,7 @@ def damage(client: Any) -> None:
 async def test_clear_leaves_nothing_and_counts_all(redis_url: str, client: Any) -> None:
     """Ghosts, records that no index lists, corrupt ones and keys of the wrong type; waits that go on stay."""
     clock = ManualClock()
-    async with RedisBackend(redis_url, clock=clock) as backend:
+    async with RedisBackend(redis_url, clock=clock, stats=None) as backend:
         await backend.store_many((failed(f"gone{n}") for n in range(7)), ttl=5)
         await backend.store_many((failed(f"t{n}", task_name="n") for n in range(2_500)), ttl=60)
         await backend.store_many(TaskResult.pending(f"hidden{n}") for n in range(1_200))
@@ -328,7 +330,7 @@ async def test_clear_leaves_nothing_and_counts_all(redis_url: str, client: Any) 
 async def test_the_register_of_facets(redis_url: str, client: Any) -> None:
     """It has those of all records, and forgets what none has any more when they are asked for or removed."""
     clock = ManualClock()
-    async with RedisBackend(redis_url, clock=clock) as backend:
+    async with RedisBackend(redis_url, clock=clock, stats=None, error_groups=False) as backend:
         await backend.open()
         facets = storage_of(backend).facets
         changed: Any = [{"task_name": "other"}, {}, {"task_name": "first2", "parent_id": "p"}]
@@ -377,7 +379,7 @@ async def test_clear_goes_by_bounded_trips(
 
 async def test_concurrent_clears_share_the_count(redis_url: str, client: Any) -> None:
     """Of one backend and of two: nothing is left, and each record counts once."""
-    async with RedisBackend(redis_url) as backend, RedisBackend(redis_url) as other:
+    async with RedisBackend(redis_url, stats=None) as backend, RedisBackend(redis_url) as other:
         await backend.store_many(failed(f"t{n}") for n in range(3_000))
         client.mset({f"foreign{n}": "" for n in range(20_000)})
         client.config_resetstat()

@@ -370,7 +370,7 @@ async def test_flushed_under_waiters(server: Server) -> None:
     What walks over an index entry without its record removes it, so counts and indexes are right again.
     """
     with redis.Redis.from_url(server.url, decode_responses=True) as admin:
-        async with RedisBackend(server.url, recheck_interval=0.3) as backend:
+        async with RedisBackend(server.url, recheck_interval=0.3, error_groups=False) as backend:
             waits = [await waiting(backend, f"t{n}") for n in range(100)]
             await backend.store_many(TaskResult.failed(f"f{n}", ValueError()) for n in range(200))
             for n in range(0, 200, 2):

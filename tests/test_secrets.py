@@ -32,8 +32,9 @@ def bytes_in_redis(url: str) -> bytes:
         indexes: Any = [client.zrange(key, 0, -1) for key in client.scan_iter(_type="zset")]
         lists: Any = [client.lrange(key, 0, -1) for key in client.scan_iter(_type="list")]
         sets: Any = [client.smembers(key) for key in client.scan_iter(_type="set")]
-        assert len(strings) + len(indexes) + len(lists) + len(sets) == client.dbsize()
-    return b"".join(strings) + repr((indexes, lists, sets)).encode()
+        hashes: Any = [client.hgetall(key) for key in client.scan_iter(_type="hash")]
+        assert sum(map(len, (strings, indexes, lists, sets, hashes))) == client.dbsize()
+    return b"".join(strings) + repr((indexes, lists, sets, hashes)).encode()
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])

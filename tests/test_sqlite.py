@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import stat
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from flowstore.engine import ANY_STAGE, APPLIED, Write
 from flowstore.testing import ManualClock
 from flowstore.testing.contract import (
     BackendContract,
+    CountedNamesContract,
     ErrorGroupsContract,
     MakeBackend,
     SharedTripsContract,
@@ -33,6 +35,7 @@ from flowstore.testing.contract import (
 )
 from flowstore.testing.insides import storage_of
 from flowstore.testing.support import failed, seen, waiting
+from flowstore.times import from_micros
 from tests.support.following import cancel_elsewhere, follow
 from tests.support.limits import Limits
 from tests.test_sqlite_outages import look
@@ -40,7 +43,14 @@ from tests.test_sqlite_outages import look
 FAILED = 4
 
 
-class TestSQLite(BackendContract, StatisticsContract, ErrorGroupsContract, SharedTripsContract, Limits):
+class TestSQLite(
+    BackendContract,
+    StatisticsContract,
+    CountedNamesContract,
+    ErrorGroupsContract,
+    SharedTripsContract,
+    Limits,
+):
     @pytest.fixture
     def make_backend(self, tmp_path: Path) -> MakeBackend:
         numbers = itertools.count()
@@ -186,7 +196,7 @@ def test_bad_paths(bad: Any) -> None:
 async def test_stored_text_is_pinned(tmp_path: Path) -> None:
     """Format 4, to the letter: what is written today is read tomorrow."""
     path = tmp_path / "x.db"
-    async with SQLiteBackend(path, clock=ManualClock()) as backend:
+    async with SQLiteBackend(path, clock=ManualClock(), stats=None) as backend:
         record = failed("t", args=(1,), kwargs={"k": b"x"}, retries=2, task_name="add", labels={"b"})
         more = {"progress": Progress(done=1), "parent_id": "p", "worker_id": "w"}
         await backend.store("t", record.model_copy(update=more))
@@ -195,18 +205,40 @@ async def test_stored_text_is_pinned(tmp_path: Path) -> None:
     assert row == (
         *(1, 1, "t", FAILED, 10, 1),
         *(now, None, now, None, now, None),
-        *(8_550_773_252_500_209_935, '["child:p"]', '["step:add","worker:w","label:b","~"]'),
+        *(8_550_773_254_747_644_611, '["child:p"]'),
+        '["step:add","worker:w","label:b","~","error:c55ab58557a38484","~error:c55ab58557a38484"]',
         '{"error":{"type":"ValueError","message":"t","args":["t"],"module":"builtins"}}',
         '{"done":1,"crc":3229201830}',
         '{"args":[1],"kwargs":{"k":{"$bytes":"eA=="}}}',
     )
-    facets = [("", 0), ("child:p", 1), ("label:b", 0), ("step:add", 0), ("worker:w", 0), ("~", 0)]
+    facets = [("", 0), ("child:p", 1), ("error:c55ab58557a38484", 0), ("label:b", 0), ("step:add", 0)]
+    facets += [("worker:w", 0), ("~", 0), ("~error:c55ab58557a38484", 0)]
     assert look(path, "SELECT * FROM facet") == [
         (1, facet, FAILED, -now, "t", 1, fixed) for facet, fixed in facets
     ]
     said = '["failed",10,"w",{"type":"ValueError","message":"t"}]'
     assert look(path, "SELECT * FROM item") == [(1, 1, 0, 1, 1, now, 498_925_165, said)]
     assert look(path, "SELECT * FROM timeline") == [(1, now, 1, "t", 1)]
+
+
+async def test_stored_statistics_are_pinned(tmp_path: Path) -> None:
+    """To the letter: what is counted today is read tomorrow."""
+    path = tmp_path / "x.db"
+    at = from_micros(1_767_225_600_000_000)
+    async with SQLiteBackend(path, clock=ManualClock()) as backend:
+        submitted = at - timedelta(seconds=1)
+        running = TaskResult.running("t", task_name="add", at=at, submitted_at=submitted)
+        await backend.store("t", TaskResult.failed(running, ValueError("t"), at=at + timedelta(seconds=3)))
+    now, names = 1_767_225_600_000_000, ("", "=add")
+    cells = [(1, name, now, bucket, 1) for name in names for bucket in ("f47", "n", "w40")]
+    of_group = (1, "!c55ab58557a38484", now, "add", 1)
+    for table in ("minute", "hour"):
+        assert look(path, f"SELECT * FROM {table}") == [*cells[:3], of_group, *cells[3:]]
+    example = '{"type":"ValueError","message":"t","normalised":"t","task_id":"t","name":"add"'
+    example += ',"normaliser":1}'
+    assert look(path, "SELECT * FROM error_group") == [(1, "c55ab58557a38484", now, now, 1, example)]
+    [names_kept] = look(path, "SELECT section, key, version, at, value FROM item WHERE task = 0")
+    assert names_kept == (4, "statistics:names", 1, now, '{"series":["=add"]}')
 
 
 async def test_a_body_that_is_no_json(tmp_path: Path) -> None:

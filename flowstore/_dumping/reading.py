@@ -25,6 +25,7 @@ from flowstore._core.core import STEP, Core, steps
 from flowstore._core.listing import Listing, walk
 from flowstore._dumping.lines import Dumped, Last, dump, dump_unreadable
 from flowstore._trips.lanes import portions
+from flowstore._values.facets import Where
 from flowstore._values.reading import DAMAGED
 from flowstore._values.refusals import DecodeError
 from flowstore.engine import OWNED, Asked, Entry, Item, Position, Section, sort_key
@@ -56,7 +57,18 @@ def listed(core: Core, listing: Listing, *, whole: bool = False) -> Source:
         return walk(core, wanted if last is None else replace(wanted, after=_behind(last, wanted)))
 
     order = (listing.newest_first, listing.is_by_finish, listing.within)
-    return Source(repr((core.namespace, [*map(str, listing.statuses)], listing.where, *order)), start)
+    said = ", ".join(map(repr, order))
+    statuses = [*map(str, listing.statuses)]
+    return Source(f"({core.namespace!r}, {statuses}, {_said(listing.where)}, {said})", start)
+
+
+def _said(where: Where) -> str:
+    """As its first version has said it: files name what they are of, and exports are resumed by that."""
+    added_since = {"error"}
+    fields = {
+        name: value for name, value in where._asdict().items() if name not in added_since or value is not None
+    }
+    return f"Where({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
 
 
 def _behind(last: Last, listing: Listing) -> Position:

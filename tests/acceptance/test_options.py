@@ -19,6 +19,7 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "backends.md").read_text("utf-8
 MODULES = re.compile(
     r"\b(?:typing|datetime|collections\.abc|flowstore\.models|flowstore\.observing|flowstore\.stored_type)\."
 )
+OPTIONAL = re.compile(r"^Optional\[(.*)\]$")
 UNION = re.compile(r"Union\[(type\[Any\]), (StoredType\[Any\])\]")
 """As Python 3.13 and older show it."""
 OWN = {"SQLite": SQLiteBackend, "memory": InMemoryBackend}
@@ -52,6 +53,7 @@ def test_every_option_is_in_the_table() -> None:
     for name, option in OPTIONS.items():
         hint = hints[name]
         shown = hint.__name__ if isinstance(hint, type) else MODULES.sub("", str(hint))
+        shown = OPTIONAL.sub(r"\1 | None", shown)
         shown = UNION.sub(r"\1 | \2", shown)
         assert option.type == shown, name
         assert (option.backend == "all") == (name in BackendOptions.__annotations__), name

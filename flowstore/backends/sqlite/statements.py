@@ -307,10 +307,11 @@ def items_statement(keys: int | None) -> str:
 
 def timeline_statement(span: Span) -> tuple[str, int, int, str, int, int]:
     """And its values, after the namespace."""
+    first, behind = (span.start, -1, ""), (span.end + 1, -1, "")
     after = None if span.after is None else (span.after.at, int(span.after.key), span.after.owner)
     if span.newest_first:
-        return SQL["timeline_back"], *(after or (span.end + 1, -1, "")), span.start, span.limit
-    return SQL["timeline"], *(after or (span.start, -1, "")), span.end, span.limit
+        return SQL["timeline_back"], *min(behind, after or behind), span.start, span.limit
+    return SQL["timeline"], *max(first, after or first), span.end, span.limit
 
 
 def named_statements(file: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Final
 
-from flowstore.backends.sqlite.statements import SQL
+from flowstore.backends.sqlite.statements import SQL, value_of
 from flowstore.engine import (
     GROUP_KEPT,
     MOST_GROUPS,
@@ -88,7 +88,8 @@ class Counts:
     def _store_groups(self, raw: sqlite3.Connection) -> None:
         known = {group.id for group in groups(raw, self._ns, list(self._groups))}
         rows = [
-            (self._ns, id, first, last, n, example) for id, n, first, last, example in self._groups.values()
+            (self._ns, id, first, last, n, value_of(example))
+            for id, n, first, last, example in self._groups.values()
         ]
         raw.executemany(SQL["add_group"], rows)
         if self._groups.keys() - known:

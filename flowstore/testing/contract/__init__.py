@@ -12,7 +12,7 @@ return an unopened backend on an empty storage of its own, which no other backen
 
 If concurrent calls share trips, ``SharedTripsContract`` applies as well. If several namespaces share a
 storage, ``NamespacesContract`` does, with the fixture ``make_neighbour``. If the engine ``counts_writes``,
-``StatisticsContract`` and ``ErrorGroupsContract`` do.
+``StatisticsContract``, ``CountedNamesContract`` and ``ErrorGroupsContract`` do.
 
 It needs the extra ``flowstore[testing]``: pytest, pytest-asyncio and hypothesis.
 """
@@ -26,6 +26,7 @@ pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in iter_
 # Imported late (E402): pytest rewrites the asserts of a module only if told before its import.
 from flowstore.testing.contract.backend import BackendContract  # noqa: E402
 from flowstore.testing.contract.base import MakeBackend  # noqa: E402
+from flowstore.testing.contract.counted_names import CountedNamesContract  # noqa: E402
 from flowstore.testing.contract.error_groups import ErrorGroupsContract  # noqa: E402
 from flowstore.testing.contract.neighbours import MakeNeighbour, NamespacesContract  # noqa: E402
 from flowstore.testing.contract.sharing import SharedTripsContract  # noqa: E402
@@ -33,6 +34,7 @@ from flowstore.testing.contract.statistics import StatisticsContract  # noqa: E4
 
 __all__ = [
     "BackendContract",
+    "CountedNamesContract",
     "ErrorGroupsContract",
     "MakeBackend",
     "MakeNeighbour",

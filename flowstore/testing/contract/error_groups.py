@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from flowstore import BaseResultBackend, ErrorState, InvalidQuery, StorageUnavailable, TaskError, TaskResult
-from flowstore._core.matching import matching_of
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.contract.statistics import in_order_of_writing
-from flowstore.testing.insides import core_of, faulty
+from flowstore.testing.insides import faulty, wants
 from flowstore.testing.support import START
 
 TIMEOUT = TaskError(type="TimeoutError", message="no answer from 10.0.0.7:8080 after 3.5 s")
@@ -204,11 +203,11 @@ class ErrorGroupsContract(Contract):
         assert await found(f"error:{group[:6]} sort:-finished") == ["t3", "t2", "t1", "t0"]
         assert await found(f"error:{group[:6]} name:a sort:finished") == ["t1", "t3"]
         assert await found(f"status:failed -error:{group} sort:finished") == ["v0", "v1", "v2", "v3"]
-        matching = await matching_of(core_of(backend), f"error:{group} name:b", 10)
+        holds = await wants(backend, f"error:{group} name:b")
         for task_id, expected in (("t0", True), ("t1", False), ("v0", False), ("retrying", True)):
             task = await backend.get(task_id)
             assert task is not None
-            assert matching.holds(task) is expected
+            assert holds(task) is expected
 
     async def test_types_of_errors(self, backend: BaseResultBackend) -> None:
         """By their failures, those of all their groups together."""

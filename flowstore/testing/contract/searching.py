@@ -198,7 +198,9 @@ class SearchContract(Contract):
         """The group of an error is found by a beginning that only it has; an ambiguous one names them."""
         prints = ["5d0c1b7e00000000", "5d0c1b7e11111111", "e02f9a4400000000"]
         for n, fingerprint in enumerate([*prints, prints[2]]):
-            await plant(backend, failed(f"t{n}", n), facets=("~", f"error:{fingerprint}"))
+            await plant(
+                backend, failed(f"t{n}", n), facets=("~", f"error:{fingerprint}", f"~error:{fingerprint}")
+            )
         await backend.store("t9", failed("t9", 9))
         assert await hits(backend, "error:e02f") == ["t3", "t2"]
         assert await hits(backend, "error:e02f,5d0c1b7e0 sort:finished status:failed") == ["t3", "t2", "t0"]

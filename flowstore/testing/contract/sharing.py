@@ -186,7 +186,7 @@ class SharedTripsContract(Contract):
 
     async def test_one_event_is_one_trip(self, backend: BaseResultBackend) -> None:
         """A store with history, family, labels, worker and progress is one write, every time."""
-        await backend.store("p", TaskResult.running("p"))
+        await backend.store("p", TaskResult.running("p", task_name="n"))
         trips = count_trips(backend)
         running = TaskResult.running("t", task_name="n", parent_id="p", worker_id="w", labels={"a", "b"})
         for result in (running, running, TaskResult.success(running, progress=Progress(done=1))):

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from flowstore import (
-    OTHER_NAMES,
     BaseResultBackend,
     StorageUnavailable,
     TaskResult,
@@ -203,30 +202,6 @@ class StatisticsContract(Contract):
                 *(("a", TaskStatus.FAILED, 1), ("b", TaskStatus.SUCCESS, 2)),
             }
             assert await backend.stats.names() == ["a", "b"]
-
-    async def test_names_beyond_the_first_thousand_are_one(self, make_backend: MakeBackend) -> None:
-        """Whoever comes first; also for a backend that was opened later."""
-        async with make_backend(clock=ManualClock()) as backend:
-            await backend.store_many(TaskResult.success(f"t{n}", task_name=f"n{n:04}") for n in range(1_010))
-            await backend.store("again", TaskResult.success("again", task_name="n0003"))
-            await backend.store("late", TaskResult.success("late", task_name="late"))
-            rows = {row.name: row.succeeded for row in await backend.stats.by("name")}
-            assert len(rows) == 1_001
-            assert (rows[OTHER_NAMES], rows["n0003"], rows["n0999"]) == (11, 2, 1)
-            assert (await backend.stats.total(OTHER_NAMES)).succeeded == 11
-            assert (await backend.stats.total("late")).succeeded == 0
-            assert (await backend.stats.total()).succeeded == 1_012
-
-    async def test_names_that_come_at_once(self, backend: BaseResultBackend) -> None:
-        names = [f"n{n % 40}" for n in range(200)]
-        await asyncio.gather(
-            *(
-                backend.store(f"t{n}", TaskResult.success(f"t{n}", task_name=name))
-                for n, name in enumerate(names)
-            )
-        )
-        rows = {row.name: row.succeeded for row in await backend.stats.by("name")}
-        assert rows == Counter(names)
 
     async def test_removed_records_stay_counted_until_it_is_dropped(self, backend: BaseResultBackend) -> None:
         await backend.store("t", TaskResult.success("t", task_name="a"))
