@@ -16,10 +16,11 @@ import pytest
 
 from flowstore import (
     CorruptStore,
-    Filters,
+    Selection,
     SQLiteBackend,
     StorageError,
     StoreReplaced,
+    TaskError,
     TaskResult,
     TaskStatus,
     UnreadableRecord,
@@ -62,6 +63,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+GROUP = TaskError.from_exception(ValueError("t000")).fingerprint
 POINTERS = 2
 """The page that says which page points to each: nobody reads it but to move pages."""
 
@@ -127,7 +129,9 @@ async def count_errors(path: Path) -> int:
     return errors
 
 
-FILTERS: list[tuple[Filters, int]] = [
+FILTERS: list[tuple[Selection, int]] = [
+    ({"error": GROUP}, 100),
+    ({"error": GROUP, "order": "finished"}, 100),
     ({"name": "add"}, 100),
     ({"label": "x"}, 100),
     ({"worker_id": "w"}, 100),
