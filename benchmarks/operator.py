@@ -1,10 +1,10 @@
 """What the operator's core costs, and how fast it answers: ``python -m benchmarks.operator URL ...``.
 
-First what statistics and error groups add to a store of a finished task, one by one and by 100 tasks at once,
-of one name and of 20: with them and without in turns, on the same storage; the medians of the rounds, and the
-bytes of a record. Then a store of ``--records`` tasks of a day, a tenth of them failed, and what an operator
-asks of it: pages by submission and finish, first and in the midst, beside the same range read by the driver
-alone; counts, statistics, groups, suggestions, search, facts. The storage must be empty, and is emptied.
+First what statistics and error groups add to a store, one by one and by 100 tasks at once, of one name and of
+20: with them and without in turns, on the same storage; the medians of the rounds. Then a store of
+``--records`` tasks of a day, a tenth of them failed, and what an operator asks of it: pages by submission and
+finish, first and in the midst, beside the same range read by the driver alone; counts, statistics, groups,
+suggestions, search, facts. The storage must be empty, and is emptied.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,7 +49,13 @@ class Clock:
         return round(self.at.timestamp() * 1_000_000)
 
 
-def finished(task_id: str, number: int, names: int) -> TaskResult:
+def of_result(task_id: str, number: int, names: int) -> list[TaskResult]:
+    """A result and nothing around it, as in the tables of all systems."""
+    return [TaskResult.success(task_id, VALUE)]
+
+
+def of_finished(task_id: str, number: int, names: int) -> list[TaskResult]:
+    """A task that nobody has stored before, with its name and all its times: what counts most."""
     at = datetime.now(UTC)
     running = TaskResult.running(
         task_id,
@@ -56,34 +63,54 @@ def finished(task_id: str, number: int, names: int) -> TaskResult:
         submitted_at=at - timedelta(milliseconds=number % 50),
         at=at,
     )
-    return TaskResult.success(running, VALUE, at=at + timedelta(milliseconds=number % 400))
+    return [TaskResult.success(running, VALUE, at=at + timedelta(milliseconds=number % 400))]
 
 
-async def stored(backend: BaseResultBackend, prefix: str, names: int, tasks: int, count: int) -> float:
+def of_life(task_id: str, number: int, names: int) -> list[TaskResult]:
+    """A task that is submitted, begun and ended."""
+    at = datetime.now(UTC)
+    pending = TaskResult.pending(task_id, task_name=f"name-{number % names}", at=at)
+    running = TaskResult.running(pending, at=at + timedelta(milliseconds=number % 50))
+    return [
+        pending,
+        running,
+        TaskResult.success(running, VALUE, at=at + timedelta(milliseconds=number % 400)),
+    ]
+
+
+STATES: Final = {"a result": of_result, "a finished task": of_finished, "the life of a task": of_life}
+
+
+async def stored(backend: BaseResultBackend, prefix: str, states: str, names: int, tasks: int) -> float:
     """Stores a second."""
+    count = CALLS if tasks > 1 else CALLS // 8
+    made = [STATES[states](f"{prefix}{number}", number, names) for number in range(count)]
     begun = time.perf_counter()
 
     async def work(first: int) -> None:
         for number in range(first, count, tasks):
-            task_id = f"{prefix}{number}"
-            await backend.store(task_id, finished(task_id, number, names))
+            for state in made[number]:
+                await backend.store(state.task_id, state)
 
     await asyncio.gather(*(work(first) for first in range(tasks)))
-    return count / (time.perf_counter() - begun)
+    return sum(map(len, made)) / (time.perf_counter() - begun)
 
 
 async def cost(url: str) -> None:
     options: dict[str, dict[str, Any]] = {"with": {}, "without": OFF}
     backends = {name: flowstore.connect(url, namespace=name, **own) for name, own in options.items()}
-    for tasks, names, count in ((TASKS, 1, CALLS), (TASKS, NAMES, CALLS), (1, 1, CALLS // 8)):
+    for states, names, tasks in product(STATES, (1, NAMES), (TASKS, 1)):
+        if names > 1 and (states == "a result" or tasks == 1):
+            continue
         rates: dict[str, list[float]] = {name: [] for name in backends}
         for number in range(ROUNDS):
             for name in sorted(backends, reverse=bool(number % 2)):
-                prefix = f"{tasks}/{names}/{number}/"
-                rates[name].append(await stored(backends[name], prefix, names, tasks, count))
+                prefix = f"{states}/{names}/{tasks}/{number}/"
+                rates[name].append(await stored(backends[name], prefix, states, names, tasks))
         on, off = (statistics.median(rates[name]) for name in ("with", "without"))
-        by = f"by {tasks} tasks, {names} names" if tasks > 1 else "one by one"
-        print(f"  store {by}: {on:,.0f}/s with statistics, {off:,.0f}/s without: {on / off:.2f}")
+        how = f"by {tasks} tasks" if tasks > 1 else "one by one"
+        of = f", of {names} names" if names > 1 else ""
+        print(f"  {states} {how}{of}: {on:,.0f} stores/s with it, {off:,.0f} without: {on / off:.2f}")
     for backend in backends.values():
         await backend.drop_namespace()
         await backend.close()
@@ -275,7 +302,7 @@ async def main() -> None:
         print(url.partition("://")[0])
         if not options.scale_only:
             await cost(url)
-        if url.startswith("memory"):
+        if url.startswith("memory") or not options.records:
             continue
         await filled(url, options.records)
         trips, scans = Trips(url), Scans()

@@ -24,6 +24,7 @@ from flowstore._core.policies import (
 from flowstore._core.tracking import TrackedTask
 from flowstore._trips.shared import SharedTrips
 from flowstore._values.cache_keys import cache_key
+from flowstore._values.tallying import OTHER_NAMES
 from flowstore._waiting.changes import ChangesMissed, TaskChange
 from flowstore.base import BaseResultBackend
 from flowstore.connecting import ConnectOptions, connect, discover_apps
@@ -110,7 +111,6 @@ from flowstore.features import (
     Verification,
     Worker,
 )
-from flowstore.features.statistics import OTHER_NAMES
 from flowstore.frames import to_frame
 from flowstore.jsonable import to_jsonable
 from flowstore.models import (

@@ -229,16 +229,22 @@ async def test_stored_statistics_are_pinned(tmp_path: Path) -> None:
         submitted = at - timedelta(seconds=1)
         running = TaskResult.running("t", task_name="add", at=at, submitted_at=submitted)
         await backend.store("t", TaskResult.failed(running, ValueError("t"), at=at + timedelta(seconds=3)))
-    now, names = 1_767_225_600_000_000, ("", "=add")
-    cells = [(1, name, now, bucket, 1) for name in names for bucket in ("f47", "n", "w40")]
-    of_group = (1, "!c55ab58557a38484", now, "add", 1)
-    for table in ("minute", "hour"):
-        assert look(path, f"SELECT * FROM {table}") == [*cells[:3], of_group, *cells[3:]]
+    now = 1_767_225_600_000_000
+    cells = [(1, "!c55ab58557a38484", now, "add", 1)]
+    cells += [(1, "=add", now, bucket, 1) for bucket in ("f47", "n", "w40")]
+    assert look(path, "SELECT * FROM minute") == cells
+    assert look(path, "SELECT * FROM hour") == []
     example = '{"type":"ValueError","message":"t","normalised":"t","task_id":"t","name":"add"'
     example += ',"normaliser":1}'
     assert look(path, "SELECT * FROM error_group") == [(1, "c55ab58557a38484", now, now, 1, example)]
-    [names_kept] = look(path, "SELECT section, key, version, at, value FROM item WHERE task = 0")
-    assert names_kept == (4, "statistics:names", 1, now, '{"series":["=add"]}')
+    [names] = look(path, "SELECT section, key, version, at, value FROM item WHERE task = 0")
+    assert names == (4, "statistics:names", 1, now, '{"series":["=add"]}')
+    over = at + timedelta(hours=2)
+    async with SQLiteBackend(path, clock=ManualClock(over)) as backend:
+        await backend.purge_expired()
+    assert look(path, "SELECT * FROM hour") == cells
+    marks = look(path, "SELECT at FROM item WHERE task = 0 AND section = -3")
+    assert marks == [(now + 3_600_000_000,)]
 
 
 async def test_a_body_that_is_no_json(tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ RANGES: Final = {
     "lost_times": {"timeline(ns=?)"},
     "drop_tally": {"tally(ns=?)"},
     "drop_lost_facets": {"facet(ns=?)"},
-    "first_in_minute": {"minute(ns=?)"},
-    "first_in_hour": {"hour(ns=?)"},
+    "first_in_minute": {"minute(ns=? AND series>?)"},
+    "first_in_hour": {"hour(ns=? AND series>?)"},
     "next_in_minute": {"minute(ns=? AND series>?)"},
     "next_in_hour": {"hour(ns=? AND series>?)"},
     "some_minutes": {"minute(ns=?)"},
@@ -69,6 +69,7 @@ groups there are at most MOST_GROUPS.
 """
 SORTED: Final = {
     "trim_groups": ["USE TEMP B-TREE FOR ORDER BY"],
+    "close_hour": ["USE TEMP B-TREE FOR GROUP BY"],
     "summed_minutes": ["USE TEMP B-TREE FOR GROUP BY"],
     "summed_hours": ["USE TEMP B-TREE FOR GROUP BY"],
 }

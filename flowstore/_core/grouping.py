@@ -82,7 +82,7 @@ class Decision(BaseModel, frozen=True, extra="ignore"):
 
     def holds(self, group: Group, now: int) -> bool:
         """Whether it does for the group as it is now, which may have been forgotten, and come anew."""
-        if self.state is ErrorState.OPEN or group.first_at != self.first_at:
+        if self.state is ErrorState.OPEN or group.first_at > self.first_at or group.total < self.total:
             return False
         if self.state is ErrorState.RESOLVED:
             return group.total <= self.total

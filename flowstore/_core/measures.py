@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from math import ceil
 from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, Field
 
-from flowstore._values.arguments import check_number
 from flowstore._values.tallying import (
     ENDED,
     REQUEUED,
@@ -42,12 +42,14 @@ class Distribution(Tabular, BaseModel, frozen=True, extra="forbid"):
 
         It is known to 9 percent, or half a millisecond.
         """
-        if not 0 <= check_number("q", q) <= 1:
+        if isinstance(q, bool) or not isinstance(q, int | float):
+            raise TypeError(f"q: expected float, got {type(q).__name__}")
+        if not 0 <= q <= 1:
             raise ValueError(f"q: expected a share from 0 to 1, such as 0.95, got {q!r}")
-        left = q * self.total
+        rank = ceil(round(q * self.total, 6))  # a product such as 0.55 * 100 is a little too high
         for highest, number in self.buckets:
-            left -= number
-            if left <= 0:
+            rank -= number
+            if rank <= 0:
                 return _middle_below(highest)
         return None
 
@@ -113,7 +115,7 @@ def measured(
     wait: Counter[int] = Counter()
     for bucket, number in counts.items():
         letter, duration = bucket[:1], bucket[1:]
-        if duration and not duration.isdecimal():
+        if duration and not (duration.isdecimal() and duration.isascii() and len(duration) <= 3):
             continue
         if letter == WAITED and duration and status is None:
             wait[int(duration)] += number

@@ -101,6 +101,9 @@ class ObservedCalls(EngineWrapper):
     async def timeline(self, span: Span, now: int) -> list[Item]:
         return await self._timed("timeline", span.limit, self.inner.timeline(span, now))
 
+    async def series(self, prefix: str) -> list[str]:
+        return await self._timed("series", 1, self.inner.series(prefix))
+
     async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
         return await self._timed("tallies", len(asked), self.inner.tallies(asked))
 

@@ -155,6 +155,9 @@ class SharedTrips(EngineWrapper):
     async def timeline(self, span: Span, now: int) -> list[Item]:
         return await in_time(self.inner.timeline(span, now), self._timeout)
 
+    async def series(self, prefix: str) -> list[str]:
+        return await in_time(self.inner.series(prefix), self._timeout)
+
     async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
         return await in_time(self.inner.tallies(asked), self._timeout)
 

@@ -180,7 +180,7 @@ class Records:
             None if self._history == 0 else self._logged(task_id, state, stage, worker, result.error, now),
             None,
             None,
-            None if tallying is None else tallying.marks(result.task_name, state, result.retries, *times[:3]),
+            tallying.marks(result.task_name, state, result.retries, *times[:3]) if tallying else (),
             None if group is None or tallying is None else noted(result, group),
         )
 

@@ -13,14 +13,16 @@ from pydantic_core import from_json, to_json
 
 from flowstore._errors.fingerprints import NORMALISER, normalised
 from flowstore._values.facets import ERROR, FINISHED_ERROR
-from flowstore.engine import Marks, Noted
+from flowstore.engine import Mark, Noted
 from flowstore.models import TaskResult, TaskStatus
 from flowstore.text import cut
 
-ALL: Final = ""
-"""The series of all tasks."""
+OF_NAME: Final = "="
+"""How the series of a task name begins."""
 OTHERS: Final = "~"
 """The series of names beyond the first MOST_NAMES."""
+OTHER_NAMES: Final = "(other)"
+"""The name of all tasks whose names are beyond the first thousand of a namespace."""
 MOST_NAMES: Final = 1_000
 
 SUBMITTED, REQUEUED, RETRYING, WAITED = "n", "q", "r", "w"
@@ -31,7 +33,7 @@ MOST_BUCKET: Final = 120
 """Whatever takes longer than 12 days is in this one."""
 _PER_OCTAVE: Final = 4
 _SHORTEST: Final = 1_000
-_MOST_REMEMBERED: Final = 10_000
+_MOST_REMEMBERED: Final = 2_000
 _EXAMPLE_CHARS: Final = 512
 
 
@@ -54,14 +56,38 @@ def middle_of(bucket: int) -> float:
 
 def series_of(name: str | None) -> str:
     """That of a task name; None: of tasks without one."""
-    return f"={name or ''}"
+    return OF_NAME + (name or "")
+
+
+class _Marks:
+    """The marks of one name, made when they are first needed; those of durations by the numbers of these."""
+
+    __slots__ = ("by_duration", "first", "others", "series")
+
+    def __init__(self, name: str | None) -> None:
+        self.series = series_of(name)
+        self.first = Mark(self.series, SUBMITTED, is_first=True)
+        self.others: dict[str, Mark] = {}
+        self.by_duration: dict[str, list[Mark | None]] = {
+            letter: [None] * (MOST_BUCKET + 1) for letter in (*ENDED.values(), WAITED)
+        }
+
+    def of(self, bucket: str) -> Mark:
+        mark = self.others.get(bucket)
+        if mark is None:
+            mark = self.others[bucket] = Mark(self.series, bucket)
+        return mark
+
+    def made(self, letter: str, number: int) -> Mark:
+        mark = self.by_duration[letter][number] = Mark(self.series, f"{letter}{number}")
+        return mark
 
 
 class Tallying:
-    """Makes the marks of writes. Those that count alike share one object, which engines make use of."""
+    """Makes the marks of writes. What counts alike is one object, which engines make use of."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str | None, str, bool, int | None, int | None], Marks] = {}
+        self._names: dict[str | None, _Marks] = {}
 
     def marks(
         self,
@@ -71,34 +97,35 @@ class Tallying:
         submitted: int | None,
         started: int | None,
         finished: int | None,
-    ) -> Marks:
+    ) -> tuple[Mark, ...]:
         """Of a task in this state. Times are in microseconds."""
-        ran = waited = None
-        if finished is not None and started is not None and status in ENDED:
-            ran = bucket_of(finished - started)
+        marks = self._names.get(name)
+        if marks is None:
+            if len(self._names) >= _MOST_REMEMBERED:
+                self._names.clear()
+            marks = self._names[name] = _Marks(name)
+        letter = ENDED.get(status)
+        if letter is None:
+            return self._of_unfinished(marks, status, retries)
+        if started is None or finished is None:
+            return (marks.first, marks.of(letter))
+        # Each write of a finished task comes here, so this is written out.
+        micros = finished - started
+        number = 0 if micros < _SHORTEST else bucket_of(micros)
+        ran = marks.by_duration[letter][number] or marks.made(letter, number)
+        if retries or submitted is None:
             # After a retry it would be the time since the task was submitted, earlier attempts included.
-            if submitted is not None and not retries:
-                waited = bucket_of(started - submitted)
-        key = (name, status, retries > 0, ran, waited)
-        known = self._known.get(key)
-        if known is None:
-            if len(self._known) >= _MOST_REMEMBERED:
-                self._known.clear()
-            known = self._known[key] = _marks(*key)
-        return known
+            return (marks.first, ran)
+        micros = started - submitted
+        number = 0 if micros < _SHORTEST else bucket_of(micros)
+        return (marks.first, ran, marks.by_duration[WAITED][number] or marks.made(WAITED, number))
 
-
-def _marks(name: str | None, status: str, is_again: bool, ran: int | None, waited: int | None) -> Marks:
-    changed: tuple[str, ...] = ()
-    if status in ENDED:
-        changed = (ENDED[status] + ("" if ran is None else str(ran)),)
-        if waited is not None:
-            changed += (f"{WAITED}{waited}",)
-    elif status == "retrying":
-        changed = (RETRYING,)
-    elif status == "pending" and is_again:
-        changed = (REQUEUED,)
-    return Marks((ALL, series_of(name)), (SUBMITTED,), changed)
+    def _of_unfinished(self, marks: _Marks, status: str, retries: int) -> tuple[Mark, ...]:
+        if status == "retrying":
+            return (marks.first, marks.of(RETRYING))
+        if retries and status == "pending":
+            return (marks.first, marks.of(REQUEUED))
+        return (marks.first,)
 
 
 class Example(NamedTuple):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from flowstore.engine.tallies import Marks, Noted
+from flowstore.engine.tallies import Mark, Noted
 
 STATUSES: Final = ("pending", "running", "retrying", "success", "failed", "cancelled")
 FINAL: Final = frozenset({"success", "failed", "cancelled"})
@@ -157,7 +157,7 @@ class Write(NamedTuple):
     logged: Logged | None = None
     standing: int | None = None
     owner: Owner | None = None
-    marks: Marks | None = None
+    marks: tuple[Mark, ...] = ()
     noted: Noted | None = None
 
 

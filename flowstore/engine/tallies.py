@@ -46,26 +46,27 @@ _KEPT: Final = {Tier.MINUTE: 25 * 3_600_000_000, Tier.HOUR: 91 * 86_400_000_000}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Marks:
-    """What a write counts, once it is applied: one in each of its buckets, in each of ``series``.
+class Mark:
+    """What a write counts, once it is applied: one in ``bucket`` of ``series``.
 
-    It counts in the minute and in the hour of ``entry.updated_at``: the buckets ``first`` where no live
-    record stood, those of ``changed`` there as well and where one stood in another status or stage. So what
-    is only written anew counts nothing. Series and buckets are any text, "" among them.
+    It counts in the minute and in the hour of ``entry.updated_at``: where no live record stood, and unless
+    ``is_first`` also where one stood in another status or stage. So what is only written anew counts nothing.
+    Series and buckets are any text, "" among them.
 
-    One object may serve many writes, and an engine may put those together that share it.
+    One object serves many writes, and an engine may add up those that share it before it adds to anything.
     """
 
-    series: tuple[str, ...]
-    first: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
+    series: str
+    bucket: str
+    is_first: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Noted:
-    """The group that a write belongs to, and an example of it, not empty; counted as ``Marks.changed`` is.
+    """The group that a write belongs to, and an example of it, not empty.
 
-    It counts one in ``bucket`` of a series, too, which has the name of the group behind OF_GROUP.
+    It is counted as a Mark that is not ``is_first``, and counts one in ``bucket`` of a series, too, which has
+    the name of the group behind OF_GROUP.
     """
 
     group: str

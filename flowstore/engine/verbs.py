@@ -266,6 +266,10 @@ class Engine(ABC):
     One that does lets ``purge`` remove what is older than it is kept, and ``drop_namespace`` all of it.
     """
 
+    async def series(self, prefix: str) -> list[str]:
+        """The series with this beginning that have counters, in any order; some may have none any more."""
+        return []
+
     async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
         """The counters asked for, each list in the order of (at, bucket)."""
         return [[] for _ in asked]

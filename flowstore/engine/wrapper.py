@@ -80,6 +80,9 @@ class EngineWrapper(Engine):
     async def timeline(self, span: Span, now: int) -> list[Item]:
         return await self.inner.timeline(span, now)
 
+    async def series(self, prefix: str) -> list[str]:
+        return await self.inner.series(prefix)
+
     async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
         return await self.inner.tallies(asked)
 

@@ -13,6 +13,7 @@ from flowstore._core.grouping import Decision, Decisions, ErrorGroup, ErrorState
 from flowstore._core.listing import page, selected
 from flowstore._core.viewing import view_of
 from flowstore._values.arguments import MAX_PAGE, check_bool, check_instant, check_int
+from flowstore._values.tallying import OTHER_NAMES, OTHERS
 from flowstore.engine import OF_GROUP, Group, Tallied, Tier
 from flowstore.models import Page, TaskStatus
 from flowstore.text import check_text
@@ -20,7 +21,7 @@ from flowstore.text import check_text
 Order = Literal["last", "first", "total", "recent"]
 
 _IS_FINGERPRINT: Final = re.compile(r"[0-9a-f]{16}")
-_BY_MINUTES: Final = 6 * Tier.HOUR.length
+_BY_MINUTES: Final = Tier.HOUR.length
 
 
 class Errors:
@@ -48,7 +49,7 @@ class Errors:
         """At most ``limit`` groups in this state, None: in any.
 
         ``since``: only those with a failure from then on, which are counted as ``recent``: from the minute,
-        or if it is longer than six hours ago from the hour that it is in. ``order``: by the last failure, the
+        or if it is longer than an hour ago from the hour that it is in. ``order``: by the last failure, the
         first one, the number of all failures, or with ``since`` that of the recent ones; the highest first.
         """
         wanted = None if state is None else ErrorState(state)
@@ -57,11 +58,16 @@ class Errors:
         after = None if since is None else check_instant("since", since)
         now = self._core.clock()
         found = [group for group in await self._groups() if after is None or group.last_at >= after]
-        names = None if after is None else await self._names(found, after, now)
+        names = await self._names(found, after, now) if after is not None and order == "recent" else None
         decisions = await self._decisions.of([group.id for group in found])
         told = [_told(group, decisions.get(group.id), now, names) for group in found]
         groups = [group for group in told if group and wanted in (None, group.state)]
-        return sorted(groups, key=lambda group: _rank(group, order), reverse=True)[:limit]
+        groups = sorted(groups, key=lambda group: _rank(group, order), reverse=True)[:limit]
+        if after is None or names is not None:
+            return groups
+        shown = {group.id for group in groups}
+        names = await self._names([group for group in found if group.id in shown], after, now)
+        return [_with_names(group, names[group.id]) for group in groups]
 
     async def get(self, group: str) -> ErrorGroup | None:
         """None if there is none with this id."""
@@ -181,7 +187,7 @@ class Errors:
         for group, cells in zip(groups, found, strict=True):
             counts: Counter[str] = Counter()
             for cell in cells:
-                counts[cell.bucket] += cell.number
+                counts[OTHER_NAMES if cell.bucket == OTHERS else cell.bucket] += cell.number
             counted[group.id] = dict(counts.most_common())
         return counted
 
@@ -198,8 +204,12 @@ def _told(
     """None for one that cannot be read."""
     try:
         return group_of(group, decision, now, None if names is None else names[group.id])
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
+
+
+def _with_names(group: ErrorGroup, names: dict[str, int]) -> ErrorGroup:
+    return group.model_copy(update={"names": names, "recent": sum(names.values())})
 
 
 def _check_order(order: Order, since: datetime | None) -> None:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 from flowstore._core.core import Core
 from flowstore._core.measures import TaskStats, measured, statuses_in
-from flowstore._trips.counting import KEY, names_in
 from flowstore._values.arguments import check_instant, check_status, check_texts
-from flowstore._values.tallying import ALL, OTHERS, series_of
-from flowstore.engine import NAMESPACE, Asked, Cell, Section, Tallied, Tier
+from flowstore._values.tallying import OF_NAME, OTHER_NAMES, OTHERS, series_of
+from flowstore.engine import Cell, Tallied, Tier
 from flowstore.models import StatusName, TaskStatus
 from flowstore.text import check_text
-from flowstore.times import from_micros
-
-OTHER_NAMES: Final = "(other)"
-"""The name of all tasks whose names are beyond the first thousand of a namespace."""
+from flowstore.times import from_micros, to_micros
 
 MOST_PERIODS: Final = 3_000
 _DAY: Final = 24 * Tier.HOUR.length
 _BY_MINUTES: Final = 6 * Tier.HOUR.length
 """The longest time that is added up from minutes, unless that is asked for."""
+
+_EARLIEST: Final = to_micros(datetime.min.replace(tzinfo=UTC)) + _DAY
+_LATEST: Final = to_micros(datetime.max.replace(tzinfo=UTC)) - 366 * _DAY
+"""So that what is rounded is a datetime as well."""
 
 Every = Literal["minute", "hour", "day"] | timedelta
 Field = Literal["name", "status"]
@@ -71,8 +71,7 @@ class Statistics:
     ) -> TaskStats:
         """All in one."""
         window = self._window(since, until)
-        [cells] = await self._tallies([window.asked(_series(name))])
-        return measured(_summed(cells), *window.bounds, name)
+        return measured(_summed(await self._cells(window, name)), *window.bounds, name)
 
     async def percentiles(
         self,
@@ -93,7 +92,7 @@ class Statistics:
         if wanted is not None and of == "wait":
             raise ValueError("status: how long tasks waited is not known by how they ended")
         window = self._window(since, until)
-        [cells] = await self._tallies([window.asked(_series(name))])
+        cells = await self._cells(window, name)
         found = measured(_summed(cells), *window.bounds, name, wanted)
         distribution = found.run if of == "run" else found.wait
         return {share: distribution.percentile(share) for share in shares}
@@ -112,10 +111,9 @@ class Statistics:
         ago. Periods begin at multiples of their length since the epoch, the first one at or before ``since``.
         """
         window = self._periods(since, until, every)
-        [cells] = await self._tallies([window.asked(_series(name))])
-        counts: dict[int, dict[str, int]] = {at: {} for at in range(window.start, window.end, window.every)}
-        for cell in cells:
-            counts[cell.at][cell.bucket] = cell.number
+        counts = {at: Counter[str]() for at in range(window.start, window.end, window.every)}
+        for cell in await self._cells(window, name):
+            counts[cell.at][cell.bucket] += cell.number
         return [
             measured(of_period, from_micros(at), from_micros(at + window.every), name)
             for at, of_period in counts.items()
@@ -132,10 +130,11 @@ class Statistics:
         if not wanted or not {*wanted} <= {"name", "status"}:
             raise ValueError(f"fields: expected 'name', 'status' or both, got {', '.join(wanted) or 'none'}")
         window = self._window(since, until)
-        series = await self._names() if "name" in wanted else {ALL: None}
-        found = await self._tallies([window.asked(one) for one in series])
+        counted = await self._by_name(window)
+        if "name" not in wanted:
+            counted = {None: [cell for cells in counted.values() for cell in cells]}
         rows: list[TaskStats] = []
-        for name, cells in zip(series.values(), found, strict=True):
+        for name, cells in counted.items():
             counts = _summed(cells)
             statuses: Iterable[TaskStatus | None] = statuses_in(counts) if "status" in wanted else [None]
             rows += [measured(counts, *window.bounds, name, status) for status in statuses if counts]
@@ -143,25 +142,28 @@ class Statistics:
 
     async def names(self) -> list[str]:
         """The task names that are counted by themselves, sorted."""
-        found = (await self._names()).values()
-        return sorted(name for name in found if name is not None and name != OTHER_NAMES)
-
-    async def _names(self) -> dict[str, str | None]:
-        """The series of all names, and what they are called."""
-        asked = Asked(Section.APP, NAMESPACE, [KEY])
         async with self._core.life:
-            [items] = await self._core.engine.items([asked], self._core.clock())
-        named: dict[str, str | None] = {one: one[1:] for item in items for one in names_in(item)}
-        return named | {series_of(None): None, OTHERS: OTHER_NAMES}
+            found = await self._core.engine.series(OF_NAME)
+        return sorted(one[len(OF_NAME) :] for one in found if one != OF_NAME)
 
-    async def _tallies(self, asked: list[Tallied]) -> list[list[Cell]]:
+    async def _cells(self, window: _Window, name: str | None) -> list[Cell]:
+        """Of a name; None: of all of them."""
+        if name is None:
+            return [cell for cells in (await self._by_name(window)).values() for cell in cells]
         async with self._core.life:
-            return await self._core.engine.tallies(asked)
+            [cells] = await self._core.engine.tallies([window.asked(_series(name))])
+        return cells
+
+    async def _by_name(self, window: _Window) -> dict[str | None, list[Cell]]:
+        async with self._core.life:
+            series = [OTHERS, *await self._core.engine.series(OF_NAME)]
+            found = await self._core.engine.tallies([window.asked(one) for one in series])
+        return {_name(one): cells for one, cells in zip(series, found, strict=True)}
 
     def _window(self, since: datetime | None, until: datetime | None) -> _Window:
         now = self._core.clock()
         start, end = _bounds(since, until, now)
-        is_fine = start >= now - _DAY and end - start <= _BY_MINUTES
+        is_fine = start >= now - _DAY and end - start <= _BY_MINUTES + Tier.MINUTE.length
         tier = Tier.MINUTE if is_fine else Tier.HOUR
         start, end = tier.start(start), tier.start(end - 1) + tier.length
         return _Window(tier, start, end, end - start)
@@ -170,18 +172,18 @@ class Statistics:
         now, length = self._core.clock(), _length(every)
         start, end = _bounds(since, until, now)
         is_fine = length % Tier.HOUR.length != 0
-        if is_fine and start < now - _DAY:
-            raise ValueError("every: minutes are kept for a day; expected whole hours, or a later since")
         start -= start % length
         end += -end % length
+        if is_fine and start < now - Tier.MINUTE.kept:
+            raise ValueError("every: minutes are kept for a day; expected whole hours, or a later since")
         if (number := (end - start) // length) > MOST_PERIODS:
             raise ValueError(f"every: expected at most {MOST_PERIODS} periods, got {number}")
         return _Window(Tier.MINUTE if is_fine else Tier.HOUR, start, end, length)
 
 
 def _bounds(since: datetime | None, until: datetime | None, now: int) -> tuple[int, int]:
-    end = now + 1 if until is None else check_instant("until", until)
-    start = end - _DAY if since is None else check_instant("since", since)
+    end = now + 1 if until is None else min(check_instant("until", until), _LATEST)
+    start = max(_EARLIEST, end - _DAY if since is None else check_instant("since", since))
     if start >= end:
         raise ValueError(f"since: expected a time before until, got {from_micros(start)}")
     return start, end
@@ -198,9 +200,11 @@ def _length(every: Every) -> int:
     return _EVERY[every]
 
 
-def _series(name: str | None) -> str:
-    if name is None:
-        return ALL
+def _name(series: str) -> str | None:
+    return OTHER_NAMES if series == OTHERS else series[len(OF_NAME) :] or None
+
+
+def _series(name: str) -> str:
     return OTHERS if name == OTHER_NAMES else series_of(check_text("name", name))
 
 

@@ -54,6 +54,7 @@ class Place:
         for name in _NOT_OF_RUNS:
             options.pop(name, None)  # type: ignore[misc]  # they are not required
         options["namespace"] = self.tasks.namespace + OF_RUNS
+        options["stats"], options["error_groups"] = None, False  # nobody could ask for them
         beside = self._beside()
         if beside is None:
             raise BackendClosed("the backend of these runs is gone")

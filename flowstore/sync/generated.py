@@ -544,7 +544,7 @@ class Errors(Face[AsyncErrors]):
         """At most ``limit`` groups in this state, None: in any.
 
         ``since``: only those with a failure from then on, which are counted as ``recent``: from the minute,
-        or if it is longer than six hours ago from the hour that it is in. ``order``: by the last failure, the
+        or if it is longer than an hour ago from the hour that it is in. ``order``: by the last failure, the
         first one, the number of all failures, or with ``since`` that of the recent ones; the highest first.
         """
         call = self._its.groups(state, since=since, order=order, limit=limit)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from itertools import count
 from typing import Any, Final
 
-from flowstore.engine import STATUSES, Change, Entry, Logged, Marks, Noted, Owner, Write
+from flowstore.engine import STATUSES, Change, Entry, Logged, Mark, Noted, Owner, Write
 
 NOW: Final = 1_767_225_600_000_000
 """2026-01-01, in microseconds: the ``now`` of the tests of engines, unless time passes."""
@@ -48,7 +48,7 @@ def sample_write(
     logged: Logged | None = None,
     token: str | None = None,
     owner: Owner | None = None,
-    marks: Marks | None = None,
+    marks: tuple[Mark, ...] = (),
     noted: Noted | None = None,
     **changes: Any,
 ) -> Write:

@@ -709,8 +709,8 @@ class ResentWritesCount(_Miscounting):
 class ExpiredPredecessorStands(_Miscounting):
     def _write(self, write: Write, now: int) -> Outcome:
         stored = self._entries.get(write.entry.id)
-        outcome = super()._write(write._replace(marks=None), now)
-        if write.marks is not None and outcome.is_applied:
+        outcome = super()._write(write._replace(marks=()), now)
+        if write.marks and outcome.is_applied:
             self._statistics.add(write, stored)
         return outcome
 

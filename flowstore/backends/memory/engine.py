@@ -13,12 +13,11 @@ from math import inf
 from operator import itemgetter
 from typing import Any, Final
 
-from sortedcontainers import SortedDict
-
 from flowstore.backends.memory.audit import Parts, audit
 from flowstore.backends.memory.entries import is_over, shortened
 from flowstore.backends.memory.histories import Histories
 from flowstore.backends.memory.indexes import Index, Listings
+from flowstore.backends.memory.items import Items
 from flowstore.backends.memory.statistics import Statistics
 from flowstore.engine import (
     APPLIED,
@@ -76,7 +75,7 @@ class MemoryEngine(Engine):
         self._listings = Listings(self._entries)
         self._statistics = Statistics()
         self._histories = Histories()
-        self._items: dict[tuple[str, Section], SortedDict[str, Item]] = {}
+        self._items = Items()
         self._expiries: Index[tuple[int, str]] = Index()
         self._next_expiry: float = inf
         """No record expires before this: most writes need not look for expired ones."""
@@ -173,6 +172,9 @@ class MemoryEngine(Engine):
     async def timeline(self, span: Span, now: int) -> list[Item]:
         return self._histories.span(span)
 
+    async def series(self, prefix: str) -> list[str]:
+        return self._statistics.series(prefix)
+
     async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
         return list(map(self._statistics.tallies, asked))
 
@@ -220,7 +222,7 @@ class MemoryEngine(Engine):
             return Outcome(Verdict.STANDING, version)
         if standing is not None and standing.fixed and standing.fixed != entry.fixed:
             return Outcome(Verdict.FIXED, version, fixed=standing.fixed)
-        if marks or noted:
+        if marks or noted is not None:
             self._statistics.add(write, standing)
         if standing is not None:
             self._unlist(standing)
@@ -261,22 +263,7 @@ class MemoryEngine(Engine):
     def _put(self, put: Put, now: int) -> Outcome:
         if put.owner != NAMESPACE and self._live(put.owner, now) is None:
             return Outcome(Verdict.OWNERLESS, key=put.key or "")
-        items = self._items.setdefault((put.owner, put.section), SortedDict())
-        key = put.key
-        if key is None:
-            key = f"{int(items.peekitem()[0]) + 1 if items else 1:016}"
-        standing = items.get(key)
-        version = 0 if standing is None else standing.version
-        if (put.if_version is not None and version != put.if_version) or (not version and put.value is None):
-            return Outcome(Verdict.STANDING, version, key)
-        if put.value is None:
-            del items[key]
-            return Outcome(Verdict.APPLIED, 0, key)
-        version, at = put.stamp or (version + 1, now)
-        items[key] = Item(put.owner, key, version, at, put.check, put.value)
-        while put.keep is not None and len(items) > put.keep:
-            items.popitem(0)
-        return Outcome(Verdict.APPLIED, version, key)
+        return self._items.put(put, now)
 
     def _asked(self, asked: Asked, now: int) -> list[Item]:
         if asked.owner != NAMESPACE and self._live(asked.owner, now) is None:

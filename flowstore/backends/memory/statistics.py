@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from math import inf
 from typing import Final
 
 from flowstore.engine import (
@@ -13,7 +14,7 @@ from flowstore.engine import (
     Cell,
     Entry,
     Group,
-    Marks,
+    Mark,
     Noted,
     Tallied,
     Tier,
@@ -22,6 +23,7 @@ from flowstore.engine import (
 
 _MINUTE: Final = Tier.MINUTE.length
 _MOST_NEW: Final = 1_000
+_PURGE_EVERY: Final = 600_000_000
 
 Series = dict[int, dict[str, int]]
 """By the beginning of a period the buckets, and what is in them."""
@@ -30,15 +32,16 @@ Series = dict[int, dict[str, int]]
 class Statistics:
     """What the writes of a namespace have counted."""
 
-    __slots__ = ("_groups", "_new", "_series")
+    __slots__ = ("_groups", "_new", "_purged_at", "_series")
 
     def __init__(self) -> None:
-        self._new: dict[tuple[Marks, int, bool], int] = {}
-        """How many writes are not added up yet, by what they count, in which minute, and whether each was the
-        first of its record. Mostly nobody looks at them one by one, and one object serves many.
+        self._new: dict[tuple[Mark, int], int] = {}
+        """How often a mark counts in a minute, as far as that is not added up yet: one object serves many
+        writes, and mostly nobody looks at each of them.
         """
         self._series: dict[Tier, dict[str, Series]] = {tier: {} for tier in Tier}
         self._groups: dict[str, Group] = {}
+        self._purged_at: float = -inf
 
     def clear(self) -> None:
         for series in self._series.values():
@@ -52,32 +55,28 @@ class Statistics:
         if standing is not None and standing.status == entry.status and standing.stage == entry.stage:
             return
         at = entry.updated_at
-        if write.marks is not None:
-            key = (write.marks, at - at % _MINUTE, standing is None)
-            self._new[key] = self._new.get(key, 0) + 1
-            if len(self._new) > _MOST_NEW:
+        if write.marks:
+            minute, new = at - at % _MINUTE, self._new
+            for mark in write.marks:
+                if standing is None or not mark.is_first:
+                    key = (mark, minute)
+                    new[key] = new.get(key, 0) + 1
+            if len(new) > _MOST_NEW:
                 self._settle()
         if write.noted is not None:
             noted = write.noted
             self._note(noted, at)
-            self._count((OF_GROUP + noted.group,), (noted.bucket,), at, 1)
+            self._count(OF_GROUP + noted.group, noted.bucket, at, 1)
 
     def _settle(self) -> None:
-        for (marks, minute, is_first), number in self._new.items():
-            buckets = marks.first + marks.changed if is_first else marks.changed
-            self._count(marks.series, buckets, minute, number)
+        for (mark, minute), number in self._new.items():
+            self._count(mark.series, mark.bucket, minute, number)
         self._new.clear()
 
-    def _count(self, series: Iterable[str], buckets: Sequence[str], at: int, number: int) -> None:
-        if not buckets:
-            return
+    def _count(self, series: str, bucket: str, at: int, number: int) -> None:
         for tier, of_tier in self._series.items():
-            start = tier.start(at)
-            for name in series:
-                periods = of_tier.setdefault(name, {})
-                counts = periods.setdefault(start, {})
-                for bucket in buckets:
-                    counts[bucket] = counts.get(bucket, 0) + number
+            counts = of_tier.setdefault(series, {}).setdefault(tier.start(at), {})
+            counts[bucket] = counts.get(bucket, 0) + number
 
     def _note(self, noted: Noted, at: int) -> None:
         known = self._groups.get(noted.group)
@@ -89,6 +88,11 @@ class Statistics:
         example = noted.example if at >= known.last_at else known.example
         first, last = min(known.first_at, at), max(known.last_at, at)
         self._groups[noted.group] = Group(noted.group, known.total + 1, first, last, example)
+
+    def series(self, prefix: str) -> list[str]:
+        self._settle()
+        names = {name for of_tier in self._series.values() for name in of_tier}
+        return [name for name in names if name.startswith(prefix)]
 
     def tallies(self, asked: Tallied) -> list[Cell]:
         self._settle()
@@ -106,12 +110,15 @@ class Statistics:
         return [self._groups[group] for group in dict.fromkeys(ids) if group in self._groups]
 
     def purge(self, now: int) -> None:
+        """Look through all of it every ten minutes, whichever way the clock has gone."""
+        if abs(now - self._purged_at) < _PURGE_EVERY:
+            return
+        self._purged_at = now
         self._settle()
         for tier, of_tier in self._series.items():
             for name, periods in list(of_tier.items()):
-                # They were added in the order of time, nearly: what is out of it goes a little later.
-                while periods and (first := next(iter(periods))) < now - tier.kept:
-                    del periods[first]
+                for start in [start for start in periods if start < now - tier.kept]:
+                    del periods[start]
                 if not periods:
                     del of_tier[name]
         for group in [group for group in self._groups.values() if group.last_at < now - GROUP_KEPT]:

@@ -203,7 +203,7 @@ _PARTS: Final = {
         name: (name,)
         for name in (
             *("blocks", "counts", "facets", "facts", "fence", "forget", "groups", "heads", "items"),
-            *("matches", "migrate", "moves", "ranges", "read_old", "watch"),
+            *("matches", "migrate", "moves", "ranges", "read_old", "series", "watch"),
         )
     },
 }

@@ -27,16 +27,17 @@ _ENTRIES_PER_CALL: Final = 10_000
 _KIND: Final = Struct(">BQQBBB")
 _LONG: Final = Struct(">I")
 _OWNER: Final = Struct(">QQBH")
-_NUMBERED: Final = Struct(">HHH")
+_NUMBERED: Final = Struct(">HH")
 _PLACED: Final = Struct(">HQ")
 _TIMED: Final = Struct(">HQQ")
+_COUNTED: Final = Struct(">H")
 _CHECK: Final = Struct(">q")
 
 
 def packed(writes: Sequence[Write], now: int) -> Iterator[tuple[int, list[bytes]]]:
     """Bounded script calls: the number of writes, and their arguments for commit.lua."""
     kinds: dict[tuple[Any, ...], int] = {}
-    marking = Marking(now)
+    marking = Marking(now, is_alone=len(writes) == 1)
     described: list[bytes] = []
     lines: list[bytes] = []
     records: list[bytes] = []
@@ -61,7 +62,7 @@ def packed(writes: Sequence[Write], now: int) -> Iterator[tuple[int, list[bytes]
         if number is None:
             number = kinds[kind] = len(kinds) + 1
             described.append(_kind(write, kept))
-        lines.append(_line(number, marking.number(write), write))
+        lines.append(_line(number, marking.numbers(write), write))
         items = () if logged is None else (transition(entry.updated_at, 1, logged.check, logged.value),)
         if write.standing is not None:  # in the place of the body, which is that of the standing record
             entry = entry._replace(body=_CHECK.pack(write.standing))
@@ -89,15 +90,18 @@ def _owner(owner: Owner) -> bytes:
     return _OWNER.pack(owner.lowest, owner.highest, owner.is_open, len(owner_id)) + owner_id
 
 
-def _line(number: int, marks: int, write: Write) -> bytes:
+def _line(number: int, marks: bytes, write: Write) -> bytes:
     entry = write.entry
     task_id = entry.id.encode()
     size = len(task_id)
+    counted = _COUNTED.pack(len(marks)) + marks
     place = _PLACED.pack(size + 8, sort_key(entry.submitted_at) + OFFSET)
     if write.logged is None:
-        return b"%b%b%b%b\0\0" % (_NUMBERED.pack(number, marks, size), task_id, place, task_id)
+        return b"%b%b%b%b\0\0%b" % (_NUMBERED.pack(number, size), task_id, place, task_id, counted)
     logged = _TIMED.pack(size + 16, entry.updated_at + OFFSET, 1)
-    return b"%b%b%b%b%b%b" % (_NUMBERED.pack(number, marks, size), task_id, place, task_id, logged, task_id)
+    return b"%b%b%b%b%b%b%b" % (
+        *(_NUMBERED.pack(number, size), task_id, place, task_id, logged, task_id, counted),
+    )
 
 
 def outcome_of(reply: Any) -> Outcome:

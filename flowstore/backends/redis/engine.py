@@ -23,7 +23,7 @@ from flowstore.backends.redis.listener import Listener
 from flowstore.backends.redis.listing import Listing
 from flowstore.backends.redis.namespaces import Namespace, pattern_of
 from flowstore.backends.redis.orphans import check_idle, forget, sever_all, with_the_loop
-from flowstore.backends.redis.statistics import groups, tallies
+from flowstore.backends.redis.statistics import groups, series, tallies
 from flowstore.engine import (
     ANY_STAGE,
     FINAL,
@@ -269,6 +269,9 @@ class RedisEngine(Engine):
         if repair:
             self.calls.check_writable()
         return await Auditing(self.calls, self._prefix, prefix, limit, repair).step(after)
+
+    async def series(self, prefix: str) -> list[str]:
+        return await series(self.calls, prefix)
 
     async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
         return await tallies(self.calls, asked)

@@ -1,7 +1,7 @@
 """Counters and groups: what a call tells commit.lua of them (see tally.lua), and how they are read.
 
-The counters of a series are in hashes of a few periods each, 10 minutes or a day, so that they stay below the
-512 fields up to which Redis packs a hash: a counter takes 11 bytes there, and 57 in a larger one.
+The counters of a series are in hashes of a few periods each, 10 minutes or a day, so that most of them stay
+below the 512 fields up to which Redis packs a hash: a counter takes 11 bytes there, and 57 in a larger one.
 """
 
 from __future__ import annotations
@@ -15,78 +15,88 @@ from typing import Final
 
 from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.format import OFFSET, stored
-from flowstore.engine import OF_GROUP, Cell, Group, Marks, Noted, Tallied, Tier, Write
+from flowstore.engine import OF_GROUP, Cell, Group, Mark, Noted, Tallied, Tier, Write
 
 _PERIODS: Final = {Tier.MINUTE: 10, Tier.HOUR: 24}
 """How many are in one hash."""
 _LETTERS: Final = {Tier.MINUTE: "m", Tier.HOUR: "h"}
 _MINUTE: Final = Tier.MINUTE.length
-_BLOCKS_PER_CALL: Final = 50
+_BLOCKS_PER_CALL: Final = 100
 _GROUPS_PER_CALL: Final = 500
 _SIZE: Final = Struct(">H")
-_SIZES: Final = Struct(">HH")
 _LONG: Final = Struct(">I")
 _GROUP: Final = Struct(">QQQ")
-_NO_GROUP: Final = b"\0\0\0" + bytes(8) + bytes(4)
+_NO_GROUP: Final = b"\0\0"
+_FIRST: Final = 0x8000
+"""Added to the number of a mark that only counts for the first write of a record."""
 
 Place = tuple[bytes, bytes]
 """A counter as it is told to the script: its hash and its field."""
 
 
 class Marking:
-    """What the writes of one call count."""
+    """What the writes of one call count. ``is_alone``: it has only one."""
 
-    def __init__(self, now: int) -> None:
+    def __init__(self, now: int, *, is_alone: bool = False) -> None:
+        self._is_alone = is_alone
+        self._alone = b""
         self._minute = now // _MINUTE
-        self._numbers: dict[tuple[Marks | None, int, Noted | None], int] = {}
-        self._cells: dict[Place, int] = {}
-        self._kinds: list[bytes] = []
+        self._numbers: dict[tuple[Mark, int], bytes] = {}
+        self._keys: dict[bytes, bytes] = {}
+        self._told: list[bytes] = []
 
-    def number(self, write: Write) -> int:
-        """Of what a write counts; 0 for nothing."""
+    def numbers(self, write: Write) -> bytes:
+        """Those of what a write counts, as the script takes them."""
         marks, noted = write.marks, write.noted
-        if marks is None and noted is None:
-            return 0
-        at = write.entry.updated_at
-        key = (marks, at // _MINUTE if noted is None else at, noted)
-        number = self._numbers.get(key)
-        if number is None:
-            number = self._numbers[key] = len(self._numbers) + 1
-            self._kinds.append(self._kind(marks, noted, at))
+        if not marks and noted is None:
+            return b""
+        at, numbers = write.entry.updated_at, self._numbers
+        minute = at // _MINUTE
+        if self._is_alone and noted is None:
+            known, self._alone = _counted_alone(marks, minute, self._minute)
+            return known
+        found = [numbers.get((mark, minute)) or self._numbered(mark, minute) for mark in marks]
+        if noted is not None:
+            of_group = Mark(OF_GROUP + noted.group, noted.bucket)
+            places = _places.__wrapped__(of_group, minute, self._minute)
+            self._told.append(self._cells(places) + _noted(noted, at))
+            found.append(_SIZE.pack(len(self._told)))
+        return b"".join(found)
+
+    def _numbered(self, mark: Mark, minute: int) -> bytes:
+        self._told.append(self._cells(_places(mark, minute, self._minute)) + _NO_GROUP)
+        number = _SIZE.pack(len(self._told) + (_FIRST if mark.is_first else 0))
+        self._numbers[mark, minute] = number
         return number
 
-    def _kind(self, marks: Marks | None, noted: Noted | None, at: int) -> bytes:
-        minute = at // _MINUTE
-        first, changed = ((), ()) if marks is None else _places(marks, minute, self._minute)
-        if noted is not None:
-            of_group = Marks((OF_GROUP + noted.group,), (), (noted.bucket,))
-            changed += _places.__wrapped__(of_group, minute, self._minute)[1]
-        known = self._cells
-        cells = [known.setdefault(place, len(known) + 1) for place in changed + first]
-        sizes = _SIZES.pack(len(cells), len(changed))
-        return sizes + b"".join(map(_SIZE.pack, cells)) + _noted(noted, at)
+    def _cells(self, places: Sequence[Place]) -> bytes:
+        keys = self._keys
+        (minutes, minute), (hours, hour) = places
+        number = keys.get(minutes) or keys.setdefault(minutes, _SIZE.pack(len(keys) + 1))
+        other = keys.get(hours) or keys.setdefault(hours, _SIZE.pack(len(keys) + 1))
+        return b"%b%b%b%b" % (number, minute, other, hour)
 
     def packed(self) -> bytes:
-        if not self._numbers:
-            return b""
-        keys: dict[bytes, int] = {}
-        cells = [_SIZE.pack(keys.setdefault(key, len(keys) + 1)) + field for key, field in self._cells]
-        return b"".join((_SIZE.pack(len(keys)), *keys, _SIZE.pack(len(cells)), *cells, *self._kinds))
+        if not self._told:
+            return self._alone
+        return b"".join((_SIZE.pack(len(self._keys)), *self._keys, *self._told))
 
 
 @lru_cache(1_000)
-def _places(marks: Marks, minute: int, now: int) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
-    """The counters of ``first`` and of ``changed``, in the minute of a write. ``now``: that of the call."""
-    hashes = [_hash(tier, minute, now, series) for series in marks.series for tier in Tier]
-    first, changed = (
-        tuple(
-            (key, _SIZE.pack(len(bucket.encode()) + 2) + place + bucket.encode())
-            for bucket in buckets
-            for key, place in hashes
-        )
-        for buckets in (marks.first, marks.changed)
-    )
-    return first, changed
+def _counted_alone(marks: tuple[Mark, ...], minute: int, now: int) -> tuple[bytes, bytes]:
+    """The numbers of a write that comes alone, and what it counts."""
+    marking = Marking(now * _MINUTE)
+    numbers = b"".join([marking._numbered(mark, minute) for mark in marks])
+    return numbers, marking.packed()
+
+
+@lru_cache(2_000)
+def _places(mark: Mark, minute: int, now: int) -> tuple[Place, ...]:
+    """The counters of a mark in the minute of a write. ``now``: that of the call."""
+    bucket = mark.bucket.encode()
+    size = _SIZE.pack(len(bucket) + 2)
+    hashes = [_hash(tier, minute, now, mark.series) for tier in Tier]
+    return tuple([(key, size + place + bucket) for key, place in hashes])
 
 
 def _hash(tier: Tier, minute: int, now: int, series: str) -> tuple[bytes, bytes]:
@@ -108,6 +118,11 @@ def _noted(noted: Noted | None, at: int) -> bytes:
 
 def _name(tier: Tier, block: int, series: str) -> str:
     return f"{_LETTERS[tier]}:{block}:{series}"
+
+
+async def series(calls: Calls, prefix: str) -> list[str]:
+    names = [name.decode(errors="replace") for name in await calls.read("series")]
+    return [name for name in names if name.startswith(prefix)]
 
 
 async def tallies(calls: Calls, asked: Sequence[Tallied]) -> list[list[Cell]]:
@@ -133,9 +148,12 @@ def _counted(asked: Tallied, block: int, fields: Sequence[bytes]) -> Iterator[tu
     length = asked.tier.length
     first = block * _PERIODS[asked.tier]
     for field, value in zip(fields[::2], fields[1::2], strict=True):
-        at = (first + int(field[:2])) * length
+        try:
+            at, bucket, number = (first + int(field[:2])) * length, field[2:].decode(), int(value)
+        except ValueError:  # somebody else's
+            continue
         if asked.start <= at < asked.end:
-            yield at - (at - asked.start) % asked.every, field[2:].decode(), int(value)
+            yield at - (at - asked.start) % asked.every, bucket, number
 
 
 async def groups(calls: Calls, ids: Sequence[str] | None) -> list[Group]:

@@ -51,7 +51,7 @@ class Record:
             if self.fixed:
                 return Outcome(Verdict.FIXED, version, fixed=self.fixed)
             self.fixed = entry.fixed
-        if write.marks is not None or write.noted is not None:
+        if write.marks or write.noted is not None:
             self._count(write, is_first=not version)
         if write.standing is not None and self.entry is not None:
             entry = entry._replace(body=self.entry.body)

@@ -202,6 +202,9 @@ class SQLiteEngine(Engine):
         rows = await self._rows(*timeline_statement(span))
         return [item_of(Section.HISTORY, row[0], row[1:]) for row in rows]
 
+    async def series(self, prefix: str) -> list[str]:
+        return await self._read(lambda raw, ns: statistics.series(raw, ns, prefix))
+
     async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
         return await self._read(lambda raw, ns: statistics.tallies(raw, ns, asked))
 

@@ -81,7 +81,7 @@ CREATE TABLE timeline (  -- the history of all records by time
 
 CREATE TABLE minute (  -- statistics
     ns INTEGER NOT NULL,
-    series TEXT NOT NULL,  -- '' all tasks, '=' and a name, '~' names beyond the first thousand, '!' and an error group
+    series TEXT NOT NULL,  -- '=' and a task name, '~' names beyond the first thousand, '!' and an error group
     at INTEGER NOT NULL,  -- the beginning of the minute
     bucket TEXT NOT NULL,
     n INTEGER NOT NULL,

@@ -250,10 +250,31 @@ SELECT facet, fixed FROM facet WHERE ns = ? AND facet >= ? ORDER BY facet LIMIT 
 SELECT 1 FROM facet WHERE ns = ? AND facet = ? AND NOT fixed LIMIT 1;
 
 -- name: add_minute
-INSERT INTO minute VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n;
+-- A number that large is of no count, and would become a floating-point one.
+INSERT INTO minute VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET n = CASE WHEN n < 4611686018427387904 THEN n + excluded.n ELSE n END;
 
 -- name: add_hour
-INSERT INTO hour VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n;
+INSERT INTO hour VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET n = CASE WHEN n < 4611686018427387904 THEN n + excluded.n ELSE n END;
+
+-- name: closed
+-- An item without a key and value, like the mark of a namespace that was dropped.
+SELECT at FROM item WHERE ns = ? AND task = 0 AND section = -3 AND key = '';
+
+-- name: set_closed
+REPLACE INTO item VALUES (?, 0, -3, '', 1, ?, 0, '');
+
+-- name: drop_closed
+DELETE FROM item WHERE ns = ? AND task = 0 AND section = -3 AND key = '';
+
+-- name: first_minute
+SELECT at FROM minute WHERE ns = ? AND series = ? ORDER BY at LIMIT 1;
+
+-- name: close_hour
+INSERT INTO hour SELECT ns, series, ?3, bucket, sum(n) FROM minute
+WHERE ns = ?1 AND series = ?2 AND at >= ?3 AND at < ?4 GROUP BY bucket
+ON CONFLICT DO UPDATE SET n = n + excluded.n;
 
 -- name: add_group
 INSERT INTO error_group VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
@@ -273,11 +294,11 @@ SELECT at, bucket, n FROM minute WHERE ns = ? AND series = ? AND at >= ? AND at 
 SELECT at, bucket, n FROM hour WHERE ns = ? AND series = ? AND at >= ? AND at < ? ORDER BY at, bucket;
 
 -- name: summed_minutes
-SELECT at - (at - ?3) % ?5 AS span, bucket, sum(n) FROM minute
+SELECT at - (at - ?6) % ?5 AS span, bucket, sum(n) FROM minute
 WHERE ns = ?1 AND series = ?2 AND at >= ?3 AND at < ?4 GROUP BY span, bucket ORDER BY span, bucket;
 
 -- name: summed_hours
-SELECT at - (at - ?3) % ?5 AS span, bucket, sum(n) FROM hour
+SELECT at - (at - ?6) % ?5 AS span, bucket, sum(n) FROM hour
 WHERE ns = ?1 AND series = ?2 AND at >= ?3 AND at < ?4 GROUP BY span, bucket ORDER BY span, bucket;
 
 -- name: groups
@@ -293,10 +314,10 @@ SELECT series FROM minute WHERE ns = ? AND series > ? ORDER BY series LIMIT 1;
 SELECT series FROM hour WHERE ns = ? AND series > ? ORDER BY series LIMIT 1;
 
 -- name: first_in_minute
-SELECT series FROM minute WHERE ns = ? ORDER BY series LIMIT 1;
+SELECT series FROM minute WHERE ns = ? AND series >= ? ORDER BY series LIMIT 1;
 
 -- name: first_in_hour
-SELECT series FROM hour WHERE ns = ? ORDER BY series LIMIT 1;
+SELECT series FROM hour WHERE ns = ? AND series >= ? ORDER BY series LIMIT 1;
 
 -- name: drop_minutes
 DELETE FROM minute WHERE ns = ? AND series = ? AND at < ?;

@@ -2,6 +2,10 @@
 
 What the writes of a transaction count is added up first, so that a busy series costs one row for each of its
 buckets, however many writes there are. A trigger would add each by itself, which takes a fifth of a write.
+
+A write adds to the minutes only. An hour that is over is closed by whoever purges: its minutes are added up,
+in one transaction with the mark up to which hours are closed. Whatever comes later than that adds to its hour
+as well. So an hour is what its row says if it is closed, and otherwise the sum of its minutes, at any moment.
 """
 
 from __future__ import annotations
@@ -12,27 +16,31 @@ from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Final
 
+from flowstore.backends.sqlite.connection import snapshot
 from flowstore.backends.sqlite.statements import SQL, value_of
 from flowstore.engine import (
     GROUP_KEPT,
     MOST_GROUPS,
     OF_GROUP,
+    UNSORTED,
     Cell,
     Group,
-    Marks,
+    Mark,
     Noted,
     Tallied,
     Tier,
     Write,
 )
 
-_ADD: Final = {Tier.MINUTE: "add_minute", Tier.HOUR: "add_hour"}
-_READ: Final = {Tier.MINUTE: "minutes", Tier.HOUR: "hours"}
+_MINUTE: Final = Tier.MINUTE.length
+_HOUR: Final = Tier.HOUR.length
 _FIRST: Final = {Tier.MINUTE: "first_in_minute", Tier.HOUR: "first_in_hour"}
 _NEXT: Final = {Tier.MINUTE: "next_in_minute", Tier.HOUR: "next_in_hour"}
-_MINUTE: Final = Tier.MINUTE.length
 _TRIM_EVERY: Final = 600_000_000
-_DROP: Final = {Tier.MINUTE: "drop_minutes", Tier.HOUR: "drop_hours"}
+_GRACE: Final = 300_000_000
+"""How long after its end an hour is closed: until then most writes of it have come."""
+_ROWS_PER_STEP: Final = 5_000
+_HOURS_PER_STEP: Final = 100
 
 Place = tuple[str, int, str]
 """Series, beginning of the period, bucket."""
@@ -43,23 +51,20 @@ class Counts:
 
     def __init__(self, ns: int) -> None:
         self._ns = ns
-        self._marks: dict[tuple[Marks, int, bool], int] = {}
-        """How many writes there are by what they count, the minute they count in, and whether they are the
-        first of their record. One object serves many writes, so each of these costs one addition.
-        """
+        self._marks: dict[tuple[Mark, int], int] = {}
+        """How often a mark counts in a minute. One object serves many writes."""
         self._groups: dict[str, Group] = {}
 
     def add(self, write: Write, is_first: bool) -> None:
-        at = write.entry.updated_at
-        if write.marks is not None:
-            self._mark(write.marks, at, is_first)
+        at, marks = write.entry.updated_at, self._marks
+        minute = at - at % _MINUTE
+        for mark in write.marks:
+            if is_first or not mark.is_first:
+                key = (mark, minute)
+                marks[key] = marks.get(key, 0) + 1
         if (noted := write.noted) is not None:
             self._note(noted, at)
-            self._mark(Marks((OF_GROUP + noted.group,), (), (noted.bucket,)), at, is_first)
-
-    def _mark(self, marks: Marks, at: int, is_first: bool) -> None:
-        key = (marks, at - at % _MINUTE, is_first)
-        self._marks[key] = self._marks.get(key, 0) + 1
+            marks[Mark(OF_GROUP + noted.group, noted.bucket), minute] = 1
 
     def _note(self, noted: Noted, at: int) -> None:
         known = self._groups.get(noted.group)
@@ -71,19 +76,23 @@ class Counts:
         self._groups[noted.group] = Group(noted.group, known.total + 1, first, last, example)
 
     def store(self, raw: sqlite3.Connection) -> None:
-        minutes: Counter[Place] = Counter()
-        for (marks, minute, is_first), number in self._marks.items():
-            for bucket in marks.first + marks.changed if is_first else marks.changed:
-                for series in marks.series:
-                    minutes[series, minute, bucket] += number
-        hours: Counter[Place] = Counter()
-        for (series, minute, bucket), number in minutes.items():
-            hours[series, Tier.HOUR.start(minute), bucket] += number
-        for tier, cells in ((Tier.MINUTE, minutes), (Tier.HOUR, hours)):
-            if cells:
-                raw.executemany(SQL[_ADD[tier]], [(self._ns, *cell, n) for cell, n in cells.items()])
+        if self._marks:
+            self._store_cells(raw)
         if self._groups:
             self._store_groups(raw)
+
+    def _store_cells(self, raw: sqlite3.Connection) -> None:
+        minutes: Counter[Place] = Counter()
+        for (mark, minute), number in self._marks.items():
+            minutes[mark.series, minute, mark.bucket] += number
+        raw.executemany(SQL["add_minute"], [(self._ns, *cell, n) for cell, n in minutes.items()])
+        closed = _closed(raw, self._ns)
+        if any(minute < closed for _, minute, _ in minutes):
+            hours: Counter[Place] = Counter()
+            for (series, minute, bucket), number in minutes.items():
+                if minute < closed:
+                    hours[series, Tier.HOUR.start(minute), bucket] += number
+            raw.executemany(SQL["add_hour"], [(self._ns, *cell, n) for cell, n in hours.items()])
 
     def _store_groups(self, raw: sqlite3.Connection) -> None:
         known = {group.id for group in groups(raw, self._ns, list(self._groups))}
@@ -96,16 +105,43 @@ class Counts:
             raw.execute(SQL["trim_groups"], (self._ns, MOST_GROUPS))
 
 
+def _closed(raw: sqlite3.Connection, ns: int) -> int:
+    """Hours that begin before this time are closed."""
+    rows = raw.execute(SQL["closed"], (ns,)).fetchall()
+    return rows[0][0] if rows else -UNSORTED
+
+
+def series(raw: sqlite3.Connection, ns: int, prefix: str) -> list[str]:
+    return list({name for tier in Tier for name in _series(raw, ns, tier, prefix)})
+
+
 def tallies(raw: sqlite3.Connection, ns: int, asked: Sequence[Tallied]) -> list[list[Cell]]:
-    return [_cells(raw, ns, one) for one in asked]
+    with snapshot(raw):  # an hour may be closed between two reads
+        closed = _closed(raw, ns)
+        return [_cells(raw, ns, one, closed) for one in asked]
 
 
-def _cells(raw: sqlite3.Connection, ns: int, asked: Tallied) -> list[Cell]:
-    values: tuple[object, ...] = (ns, asked.series, asked.start, asked.end)
-    statement = _READ[asked.tier]
-    if asked.every != asked.tier.length:
-        statement, values = f"summed_{statement}", (*values, asked.every)
-    return list(map(Cell._make, raw.execute(SQL[statement], values).fetchall()))
+def _cells(raw: sqlite3.Connection, ns: int, asked: Tallied, closed: int) -> list[Cell]:
+    if asked.tier is Tier.MINUTE:
+        return list(map(Cell._make, _read(raw, ns, "minutes", asked, asked.start, asked.end)))
+    rows = _read(raw, ns, "hours", asked, asked.start, min(asked.end, closed))
+    rows += _read(raw, ns, "minutes", asked, max(asked.start, closed), asked.end)
+    sums: Counter[tuple[int, str]] = Counter()
+    for at, bucket, number in rows:
+        sums[at, bucket] += number
+    return [Cell(*place, number) for place, number in sorted(sums.items())]
+
+
+def _read(
+    raw: sqlite3.Connection, ns: int, table: str, asked: Tallied, start: int, end: int
+) -> list[tuple[int, str, int]]:
+    """The sums of the rows from ``start`` to before ``end``, in the spans that are asked for."""
+    if start >= end:
+        return []
+    values = (ns, asked.series, start, end)
+    if asked.every == (_MINUTE if table == "minutes" else _HOUR):
+        return raw.execute(SQL[table], values).fetchall()
+    return raw.execute(SQL[f"summed_{table}"], (*values, asked.every, asked.start)).fetchall()
 
 
 def groups(raw: sqlite3.Connection, ns: int, ids: Sequence[str] | None) -> list[Group]:
@@ -116,25 +152,51 @@ def groups(raw: sqlite3.Connection, ns: int, ids: Sequence[str] | None) -> list[
 
 
 class Trimming:
-    """Drops what is over, of each series a range from its beginning; now and then, as these may be many."""
+    """Closes hours that are over, and drops what is older than it is kept, both now and then.
+
+    Both go through all series, of which there may be thousands. After a long pause hours are closed in
+    several steps, so that no other process waits for long.
+    """
 
     def __init__(self) -> None:
-        self._next: float = -inf
+        self._trimmed_at: float = -inf
 
     def step(self, raw: sqlite3.Connection, ns: int, now: int) -> None:
-        if now < self._next:
+        closed = _close(raw, ns, now)
+        if abs(now - self._trimmed_at) < _TRIM_EVERY:  # whichever way the clock has gone
             return
-        self._next = now + _TRIM_EVERY
-        for tier in Tier:
-            for series in _series(raw, ns, tier):
-                raw.execute(SQL[_DROP[tier]], (ns, series, now - tier.kept))
+        self._trimmed_at = now
+        for name in _series(raw, ns, Tier.MINUTE):  # those of open hours are still to be added up
+            raw.execute(SQL["drop_minutes"], (ns, name, min(now - Tier.MINUTE.kept, closed)))
+        for name in _series(raw, ns, Tier.HOUR):
+            raw.execute(SQL["drop_hours"], (ns, name, now - Tier.HOUR.kept))
         raw.execute(SQL["drop_groups"], (ns, now - GROUP_KEPT))
 
 
-def _series(raw: sqlite3.Connection, ns: int, tier: Tier) -> Iterator[str]:
+def _close(raw: sqlite3.Connection, ns: int, now: int) -> int:
+    """Close hours that are over; up to where they are closed then."""
+    closed, over = _closed(raw, ns), Tier.HOUR.start(now - _GRACE)
+    if closed >= over:
+        return closed
+    names, rows = list(_series(raw, ns, Tier.MINUTE)), 0
+    if closed == -UNSORTED:
+        firsts = [raw.execute(SQL["first_minute"], (ns, name)).fetchall()[0][0] for name in names]
+        closed = min([over, *map(Tier.HOUR.start, firsts)])
+    for _ in range(_HOURS_PER_STEP):
+        if closed >= over or rows > _ROWS_PER_STEP:
+            break
+        for name in names:
+            rows += raw.execute(SQL["close_hour"], (ns, name, closed, closed + _HOUR)).rowcount
+        closed += _HOUR
+    if not names:
+        closed = over
+    raw.execute(SQL["set_closed"], (ns, closed))
+    return closed
+
+
+def _series(raw: sqlite3.Connection, ns: int, tier: Tier, prefix: str = "") -> Iterator[str]:
     """Each by one search from the one before."""
-    rows = raw.execute(SQL[_FIRST[tier]], (ns,)).fetchall()
-    while rows:
-        [(series,)] = rows
-        yield series
-        rows = raw.execute(SQL[_NEXT[tier]], (ns, series)).fetchall()
+    rows = raw.execute(SQL[_FIRST[tier]], (ns, prefix)).fetchall()
+    while rows and rows[0][0].startswith(prefix):
+        yield rows[0][0]
+        rows = raw.execute(SQL[_NEXT[tier]], (ns, rows[0][0])).fetchall()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from flowstore.engine import (
@@ -14,7 +15,7 @@ from flowstore.engine import (
     Cell,
     Engine,
     Group,
-    Marks,
+    Mark,
     Noted,
     Outcome,
     Owner,
@@ -29,7 +30,18 @@ from flowstore.testing.samples import NOW, sample_write
 MINUTE, HOUR = Tier.MINUTE.length, Tier.HOUR.length
 AT = NOW - NOW % HOUR + 7 * MINUTE
 """In the eighth minute of an hour."""
-MARKS = Marks(("", "=a"), ("n",), ("s1", "w2"))
+SERIES = ("", "=a")
+
+
+def counting(
+    series: Sequence[str], first: Sequence[str] = (), changed: Sequence[str] = ()
+) -> tuple[Mark, ...]:
+    """The marks of these buckets: ``first`` of those that count only for the first write of a record."""
+    marks = [Mark(one, bucket, is_first=True) for one in series for bucket in first]
+    return (*marks, *(Mark(one, bucket) for one in series for bucket in changed))
+
+
+MARKS = counting(SERIES, ("n",), ("s1", "w2"))
 
 
 async def cells(
@@ -46,7 +58,7 @@ async def cells(
 
 
 def marked(
-    task_id: str, status: str = "success", at: int = AT, marks: Marks = MARKS, **changes: Any
+    task_id: str, status: str = "success", at: int = AT, marks: tuple[Mark, ...] = MARKS, **changes: Any
 ) -> Write:
     return sample_write(task_id, status, updated_at=at, marks=marks, **changes)
 
@@ -56,7 +68,7 @@ class TallyingContract(EngineContractBase):
 
     async def test_a_write_counts_in_each_series_and_tier(self, engine: Engine) -> None:
         await stored(engine, marked("t"), now=AT)
-        for series in MARKS.series:
+        for series in SERIES:
             assert await cells(engine, series) == [Cell(AT, "n", 1), Cell(AT, "s1", 1), Cell(AT, "w2", 1)]
             start = AT - AT % HOUR
             expected = [Cell(start, "n", 1), Cell(start, "s1", 1), Cell(start, "w2", 1)]
@@ -65,7 +77,7 @@ class TallyingContract(EngineContractBase):
 
     async def test_writes_of_a_call_are_added_up(self, engine: Engine) -> None:
         """Whatever series, buckets and minutes they count in."""
-        others = Marks(("", "=b"), ("n",), ("f1",))
+        others = counting(("", "=b"), ("n",), ("f1",))
         writes = [marked(f"a{n}", at=AT + n * MINUTE // 2) for n in range(5)]
         writes += [marked(f"b{n}", "failed", marks=others) for n in range(3)]
         await stored(engine, *writes, now=AT)
@@ -80,7 +92,7 @@ class TallyingContract(EngineContractBase):
 
     async def test_only_a_change_counts(self, engine: Engine) -> None:
         """The first write of a record counts all, one in the same status and stage nothing."""
-        started = Marks(("",), ("n",), ("r",))
+        started = counting(("",), ("n",), ("r",))
         await stored(engine, marked("t", "running", marks=started), now=AT)
         await stored(engine, marked("t", "running", marks=started, ceiling=ANY_STAGE), now=AT)
         assert await cells(engine) == [Cell(AT, "n", 1), Cell(AT, "r", 1)]
@@ -132,7 +144,7 @@ class TallyingContract(EngineContractBase):
 
     async def test_spans_are_added_up(self, engine: Engine) -> None:
         """From the start that is asked for, which may be any minute; the end is left out."""
-        marks = Marks(("",), ("n",))
+        marks = counting(("",), ("n",))
         times = [AT, AT + MINUTE - 1, AT + MINUTE, AT + 4 * MINUTE, AT + 65 * MINUTE]
         await stored(engine, *(marked(f"t{n}", at=at, marks=marks) for n, at in enumerate(times)), now=AT)
         start = AT - MINUTE
@@ -150,23 +162,49 @@ class TallyingContract(EngineContractBase):
         assert [cell.number for cell in hours] == [4, 1]
 
     async def test_several_series_in_one_read(self, engine: Engine) -> None:
-        many = [marked(f"t{n}", marks=Marks((f"={n}",), ("n",), ()), at=AT + n * MINUTE) for n in range(120)]
+        many = [
+            marked(f"t{n}", marks=counting((f"={n}",), ("n",), ()), at=AT + n * MINUTE) for n in range(120)
+        ]
         await stored(engine, *many, now=AT)
         asked = [Tallied(Tier.MINUTE, f"={n}", AT, AT + 200 * MINUTE, MINUTE) for n in range(120)]
         assert await engine.tallies(asked) == [[Cell(AT + n * MINUTE, "n", 1)] for n in range(120)]
         assert await engine.tallies([]) == []
 
+    async def test_series_by_their_beginning(self, engine: Engine) -> None:
+        names = ["", "=", "=a", "=ab", "=b", "!g", "=\0", "=é"]
+        await stored(engine, marked("t", marks=counting(names, ("n",))), now=AT)
+        assert sorted(await engine.series("")) == sorted(names)
+        assert sorted(await engine.series("=a")) == ["=a", "=ab"]
+        assert await engine.series("=c") == []
+
+    async def test_hours_are_exact_whenever_they_are_purged(self, engine: Engine) -> None:
+        """Also what comes late, and on a clock that goes back: an engine may close hours that are over."""
+        marks = counting(("=a",), ("n",))
+        start, numbers = AT - AT % HOUR, [0] * 30
+        steps = [(0, 0), (1, 1), (2, 3), (0, 3), (2, 5), (1, 5), (9, 9), (3, 9), (9, 10), (7, 7), (9, 12)]
+        for n, (hour, now) in enumerate([*steps, (12, 28)]):
+            at = start + hour * HOUR + 5
+            numbers[hour] += 1
+            await stored(engine, marked(f"t{n}", at=at, marks=marks), now=at)
+            await engine.purge(10, start + now * HOUR + HOUR // 2)
+            asked = Tallied(Tier.HOUR, "=a", start, start + 30 * HOUR, HOUR)
+            [found] = await engine.tallies([asked])
+            expected = [Cell(start + at * HOUR, "n", number) for at, number in enumerate(numbers) if number]
+            assert found == expected
+            [summed] = await engine.tallies([asked._replace(start=start - HOUR, every=4 * HOUR)])
+            assert sum(cell.number for cell in summed) == n + 1
+
     async def test_any_text_is_a_series_and_a_bucket(self, engine: Engine) -> None:
         series = ["", "=a:b", "=%*?[]{}", "=\0", "=é\U0001f40d", "=" + "x" * 600, "=1:2", "="]
         buckets = ["", "0", "a b", "\0", "12:34", "é", "y" * 300]
-        marks = Marks(tuple(series), ("n",), tuple(buckets))
+        marks = counting(tuple(series), ("n",), tuple(buckets))
         await stored(engine, marked("t", marks=marks), now=AT)
         for one in series:
             assert {cell.bucket for cell in await cells(engine, one)} == {"n", *buckets}
 
     async def test_times_of_any_clock(self, engine: Engine) -> None:
         """Also before the epoch, and at its ends."""
-        marks = Marks(("",), ("n",))
+        marks = counting(("",), ("n",))
         for n, at in enumerate((-1, 0, -HOUR - 1, 2**53)):
             await stored(engine, marked(f"t{n}", at=at, marks=marks), now=at)
             for tier in Tier:
@@ -174,7 +212,7 @@ class TallyingContract(EngineContractBase):
                 assert found == [Cell(tier.start(at), "n", 1)]
 
     async def test_a_purge_drops_what_is_over(self, engine: Engine) -> None:
-        marks = Marks(("", "=a"), ("n",))
+        marks = counting(("", "=a"), ("n",))
         await stored(engine, marked("t", marks=marks, noted=Noted("g", b"one")), now=AT)
         later = AT + Tier.MINUTE.kept + HOUR
         await stored(engine, marked("u", at=later, marks=marks, noted=Noted("h", b"two")), now=later)
@@ -187,7 +225,7 @@ class TallyingContract(EngineContractBase):
         assert [group.id for group in await engine.groups()] == ["h"]
         await engine.purge(10, later + Tier.HOUR.kept + 25 * HOUR)
         for tier in Tier:
-            for series in marks.series:
+            for series in ("", "=a"):
                 assert await cells(engine, series, tier, end=later + 1) == []
 
     async def test_groups(self, engine: Engine) -> None:

@@ -4,8 +4,8 @@
 -- and that version or the ceiling; how many transitions to keep; the status; the sum of 1 if they log a
 -- transition, 2 if they expire, 4 if they need an owner; for how many milliseconds the server keeps them if they
 -- expire, as text; bytes of the fixed facets; all facets; and of an owner its lowest and highest stage, 1 if it
--- must be open, and its id. A write: the number of its kind, that of what it counts or 0 (tally.lua), id, entry of the
--- indexes, entry of the timeline.
+-- must be open, and its id. A write: the number of its kind, id, entry of the indexes, entry of the
+-- timeline, the numbers of its marks (tally.lua).
 --
 -- Returns for each: -1, applied; the version that stands in its way, 0 where there is none; a list of the
 -- fixed facets that do and that version; a list of the version of an owner that is not as it has to be, 0 where
@@ -15,7 +15,7 @@
 -- never put together with anything. It prints and parses numbers that commands get, so they are texts. And
 -- closures cost more the more they capture: a write that comes alone needs only this one. It answers nil, and
 -- has written nothing, where anything is unusual.
-local KIND, WRITE, LONG = '>BI8I8BBBc0I4I4c0', '>HHHc0Hc0Hc0', 2000
+local KIND, WRITE, LONG = '>BI8I8BBBc0I4I4c0', '>HHc0Hc0Hc0Hc0', 2000
 local HEADER, OWNER = '>BI8HI4BBBI8c8c8c8HI4I4', '>I8I8BHc0'
 
 -- Lets the server keep what belongs to a record beside it, as `extras` says, as long as the record.
@@ -48,7 +48,7 @@ local function alone()
         if at ~= stop or stage < lowest or stage > highest or open == 1 and state > 2 then return nil end
         does = does - 4
     end
-    local _, marks, id, member, entry = unpacked(WRITE, ARGV[7])
+    local _, id, member, entry, marks = unpacked(WRITE, ARGV[7])
     local key, waiters, tails, expiry = prefix .. 'r:' .. id, prefix .. 'w:' .. id, prefix .. 'w:', prefix .. 'x'
     local names = {[0] = 'pending', 'running', 'retrying', 'success', 'failed', 'cancelled'}
     local index, is_plain = prefix .. 'i:' .. names[status] .. ':', call('EXISTS', key, waiters, tails, expiry) == 0
@@ -178,12 +178,8 @@ local function alone()
         end
         if #inboxes > 0 and status > 2 then call('UNLINK', waiters) end
     end
-    if marks > 0 then
-        if not former then
-            tally({1}, {})
-        elseif not is_same or old_stage ~= unpacked('>I8', value, 19) then
-            tally({}, {1})
-        end
+    if marks ~= '' and (not is_same or old_stage ~= unpacked('>I8', value, 19)) then
+        if not former or #marks > 2 then pcall(tally_one, marks, not former) end
     end
     return {-1}, is_plain
 end

@@ -125,13 +125,13 @@ local function work(outcomes)
         end
         kinds[#kinds + 1] = kind
     end
-    local marks, firsts, others = {}, {}, {}
+    local marks, sums = {}, {}
     local kind_of, ids, members, entries, keys, waiters, count = {}, {}, {}, {}, {}, {prefix .. 'w:'}, 0
     local record_prefix, waiters_prefix, number = prefix .. 'r:', prefix .. 'w:', nil
     at, text = 1, ARGV[7]
     while at <= #text do
         count = count + 1
-        number, marks[count], ids[count], members[count], entries[count], at = unpacked(WRITE, text, at)
+        number, ids[count], members[count], entries[count], marks[count], at = unpacked(WRITE, text, at)
         kind_of[count] = kinds[number]
         keys[count], waiters[count + 1] = record_prefix .. ids[count], waiters_prefix .. ids[count]
     end
@@ -267,13 +267,9 @@ local function work(outcomes)
                 plan.beside[#plan.beside + 1] = {id, extras, kind.kept}
             end
             plan.has[id], seen[id] = true, true
-            local counted = marks[place]
-            if counted > 0 then
-                if not is_live then
-                    firsts[counted] = (firsts[counted] or 0) + 1
-                elseif status ~= kind.status or stage ~= unpacked('>I8', value, 19) then
-                    others[counted] = (others[counted] or 0) + 1
-                end
+            if marks[place] ~= '' then
+                local is_changed = not is_live or status ~= kind.status or stage ~= unpacked('>I8', value, 19)
+                if is_changed then count_marks(sums, marks[place], not is_live) end
             end
             if owners and owners[id] ~= nil then
                 local by_now = is_expired(own_expires) and 0 or is_live and version or 1
@@ -294,7 +290,7 @@ local function work(outcomes)
         outcomes[place] = outcome
     end
     flush(plan)
-    if next(firsts) or next(others) then tally(firsts, others) end
+    if next(sums) then pcall(tally, sums) end
 end
 
 if refusal then  -- what has expired is removed all the same, or it would fill the server for ever

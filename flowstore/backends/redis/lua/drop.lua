@@ -13,7 +13,7 @@ if not counters.err and #counters > 0 then
     redis.call('ZREM', prefix .. 's', unpack(counters))
     if #counters == 1000 then return answer(2) end
 end
-for _, name in ipairs({'s', 'p', 'p:last'}) do rest[#rest + 1] = prefix .. name end
+for _, name in ipairs({'s', 's:', 'p', 'p:last'}) do rest[#rest + 1] = prefix .. name end
 local is_empty = redis.call('EXISTS', unpack(indexes)) == 0
 if is_empty then
     for _, name in ipairs({'x', 't', 'f', 'g', 'format'}) do rest[#rest + 1] = prefix .. name end

@@ -9,6 +9,15 @@ local limit, live, expired = tonumber(ARGV[5]), 0, 0
 local over = try('ZRANGEBYSCORE', prefix .. 's', '-inf', string.format('%.0f', ARGV[3] / 1000), 'LIMIT', '0', '1000') or {}
 for _, name in ipairs(over) do call('UNLINK', prefix .. 's:' .. name) end
 spread(try, 'ZREM', prefix .. 's', over)
+try('ZREMRANGEBYSCORE', prefix .. 's:', '-inf', string.format('%.0f', ARGV[3] / 1000))
+if (try('HLEN', prefix .. 'p') or 0) > (try('ZCARD', prefix .. 'p:last') or 0) then  -- evicted, or somebody else's
+    if not try('ZCARD', prefix .. 'p:last') then call('UNLINK', prefix .. 'p:last') end
+    local groups = call('HGETALL', prefix .. 'p')
+    for at = 1, #groups, 2 do
+        local high, low = unpacked('>I4I4', groups[at + 1] .. '........', 9)
+        call('ZADD', prefix .. 'p:last', string.format('%.0f', (high - 2^31) * 2^32 + low), groups[at])
+    end
+end
 local forgotten = try('ZRANGEBYSCORE', prefix .. 'p:last', '-inf', '(' .. ARGV[7], 'LIMIT', '0', '1000') or {}
 spread(try, 'HDEL', prefix .. 'p', forgotten)
 spread(try, 'ZREM', prefix .. 'p:last', forgotten)

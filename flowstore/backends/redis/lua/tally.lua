@@ -1,10 +1,10 @@
 -- ARGV[8]: what the writes of a call count, "" for nothing. A counter is a field of a hash, and a hash has those of one
 -- series in some periods. First how many hashes there are, then of each its name and for how many milliseconds it is
--- kept; then how many counters, and of each the number of its hash and its field; then kinds: to how many counters the
--- first write of a record adds one, and to how many of these any other one that counts, then the numbers of the counters,
--- those of both first; and a group, "" for none, with its time as text and as it is stored, and an example.
+-- kept. Then marks, each of which adds to two counters: of each the number of its hash and its field; and a group, "" for
+-- none, else with its time as text and as it is stored, and an example. A write has the numbers of its marks, and 2^15
+-- more where one only counts if no record stands.
 --
--- What goes wrong here must not fail a write that is done: `pcall`, and on.
+-- It is called by `pcall`, and its own commands are: what goes wrong here must not fail a write that is done.
 local function less(one, other)
     local high, low = struct.unpack('>I4I4', one)
     local other_high, other_low = struct.unpack('>I4I4', other)
@@ -22,41 +22,95 @@ local function note(group, score, at, example, number)
     end
     redis.pcall('HSET', groups, group, first .. last .. struct.pack('>I8', total + number) .. example)
     redis.pcall('ZADD', order, 'GT', score, group)
-    if not known and redis.pcall('ZCARD', order) > 2000 then
-        local oldest = redis.pcall('ZRANGE', order, '0', '0')[1]
-        redis.pcall('HDEL', groups, oldest)
-        redis.pcall('ZREM', order, oldest)
+    if not known and redis.call('HLEN', groups) > 2000 then
+        local oldest = redis.call('ZRANGE', order, '0', '0')[1]
+        if oldest then
+            redis.call('HDEL', groups, oldest)
+            redis.call('ZREM', order, oldest)
+        end
     end
 end
 
--- By kind, how many writes were the first of their record, and how many others were counted.
-local function tally(firsts, others)
-    local text, unpacked, at, number = ARGV[8], struct.unpack, 3, nil
-    local keys, kept, key_of, fields, sums = {}, {}, {}, {}, {}
-    for place = 1, unpacked('>H', text) do keys[place], kept[place], at = unpacked('>Hc0Bc0', text, at) end
-    number, at = unpacked('>H', text, at)
-    for place = 1, number do key_of[place], fields[place], at = unpacked('>HHc0', text, at) end
-    local kind = 0
-    while at <= #text do
-        kind = kind + 1
-        local first, other = firsts[kind] or 0, others[kind] or 0
-        local all, own, group, score, time, example
-        all, own, at = unpacked('>HH', text, at)
-        if first + other > 0 then
-            for place = 1, all do
-                local cell = unpacked('>H', text, at + 2 * place - 2)
-                sums[cell] = (sums[cell] or 0) + first + (place <= own and other or 0)
-            end
+-- Note what a write counts, whose marks these are.
+local function count_marks(sums, marks, is_first)
+    for at = 1, #marks, 2 do
+        local mark = struct.unpack('>H', marks, at)
+        if mark < 32768 then
+            sums[mark] = (sums[mark] or 0) + 1
+        elseif is_first then
+            sums[mark - 32768] = (sums[mark - 32768] or 0) + 1
         end
-        group, score, time, example, at = unpacked('>Hc0Bc0c8I4c0', text, at + 2 * all)
-        if group ~= '' and first + other > 0 then note(group, score, time, example, first + other) end
     end
-    for cell, sum in pairs(sums) do
-        local name = keys[key_of[cell]]
-        local key = KEYS[1] .. 's:' .. name
-        if sum > 0 and redis.pcall('HINCRBY', key, fields[cell], tostring(sum)) == sum then  -- it is new
-            redis.pcall('PEXPIRE', key, kept[key_of[cell]])
-            redis.pcall('ZADD', KEYS[1] .. 's', string.format('%.0f', ARGV[3] / 1000 + kept[key_of[cell]]), name)
+end
+
+-- Keep a hash that may be new for as long as its counters are kept.
+local function keep(name, kept)
+    local expires = string.format('%.0f', ARGV[3] / 1000 + kept)
+    redis.pcall('PEXPIRE', KEYS[1] .. 's:' .. name, kept)
+    redis.pcall('ZADD', KEYS[1] .. 's', expires, name)
+    redis.pcall('ZADD', KEYS[1] .. 's:', 'GT', expires, string.match(name, '^%a:%-?%d+:(.*)$'))
+end
+
+local MARK = '>HHc0HHc0Hc0'
+
+-- A write that comes alone: its marks are all there are, in their order.
+local function tally_one(marks, is_first)
+    local text, unpacked, ask, at = ARGV[8], struct.unpack, redis.pcall, 3
+    local names, kept = {}, {}
+    for place = 1, unpacked('>H', text) do names[place], kept[place], at = unpacked('>Hc0Bc0', text, at) end
+    for mark = 1, #marks, 2 do
+        local place, field, other, hour, group
+        place, field, other, hour, group, at = unpacked(MARK, text, at)
+        if is_first or string.byte(marks, mark) < 128 then
+            if ask('HINCRBY', KEYS[1] .. 's:' .. names[place], field, '1') == 1 then keep(names[place], kept[place]) end
+            if ask('HINCRBY', KEYS[1] .. 's:' .. names[other], hour, '1') == 1 then keep(names[other], kept[other]) end
         end
+        if group ~= '' then
+            local score, time, example
+            score, time, example, at = unpacked('>Bc0c8I4c0', text, at)
+            note(group, score, time, example, 1)
+        end
+    end
+end
+
+-- Add to the counters of one hash. It may be new if it had none of them.
+local function add_to(name, kept, sums)
+    local key, fields, pairs_, is_new = KEYS[1] .. 's:' .. name, {}, {}, true
+    for field in pairs(sums) do fields[#fields + 1] = field end
+    local before = redis.pcall('HMGET', key, unpack(fields))
+    if before.err then return end
+    for place, field in ipairs(fields) do
+        local number = before[place]
+        is_new = is_new and not number
+        pairs_[2 * place - 1], pairs_[2 * place] = field, string.format('%.0f', (tonumber(number or 0) or 0) + sums[field])
+    end
+    redis.pcall('HSET', key, unpack(pairs_))
+    if is_new then keep(name, kept) end
+end
+
+-- By mark, how many writes count it.
+local function tally(sums)
+    local text, unpacked, at = ARGV[8], struct.unpack, 3
+    local names, kept, adds, mark = {}, {}, {}, 0
+    for place = 1, unpacked('>H', text) do
+        names[place], kept[place], at = unpacked('>Hc0Bc0', text, at)
+        adds[place] = {}
+    end
+    while at <= #text do
+        mark = mark + 1
+        local sum, place, field, other, hour, group = sums[mark], nil, nil, nil, nil, nil
+        place, field, other, hour, group, at = unpacked(MARK, text, at)
+        if sum then
+            adds[place][field] = (adds[place][field] or 0) + sum
+            adds[other][hour] = (adds[other][hour] or 0) + sum
+        end
+        if group ~= '' then
+            local score, time, example
+            score, time, example, at = unpacked('>Bc0c8I4c0', text, at)
+            if sum then pcall(note, group, score, time, example, sum) end
+        end
+    end
+    for place, of_hash in ipairs(adds) do
+        if next(of_hash) then add_to(names[place], kept[place], of_hash) end
     end
 end
