@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import timedelta
 
 from flowstore import OTHER_NAMES, BaseResultBackend, TaskResult
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
+from flowstore.testing.contract.sharing import count_trips
+from flowstore.testing.support import START
 
 
 class CountedNamesContract(Contract):
@@ -25,6 +28,17 @@ class CountedNamesContract(Contract):
             assert (await backend.stats.total(OTHER_NAMES)).succeeded == 11
             assert (await backend.stats.total("late")).succeeded == 0
             assert (await backend.stats.total()).succeeded == 1_012
+
+    async def test_names_beyond_them_cost_no_look(self, make_backend: MakeBackend) -> None:
+        """Whoever makes up a name for each task pays for it no more than others; nor do error groups."""
+        async with make_backend(clock=ManualClock()) as backend:
+            await backend.store_many(TaskResult.success(f"t{n}", task_name=f"n{n:04}") for n in range(1_001))
+            trips = count_trips(backend)
+            for n in range(20):
+                await backend.store(f"u{n}", TaskResult.failed(f"u{n}", OSError(), task_name=f"made up {n}"))
+            assert trips == {"write": 20}
+            [group] = await backend.errors.groups(since=START - timedelta(hours=1))
+            assert group.names == {OTHER_NAMES: 20}
 
     async def test_names_that_come_at_once(self, backend: BaseResultBackend) -> None:
         names = [f"n{n % 40}" for n in range(200)]

@@ -130,6 +130,18 @@ class ErrorGroupsContract(Contract):
             found = await group_of(backend)
             assert (found.state, found.by) == (ErrorState.OPEN, "bob")
 
+    async def test_a_clock_that_is_behind_opens_nothing(self, make_backend: MakeBackend) -> None:
+        """An ignored group stays so, though there is an earlier failure than the first one was."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            await fail(backend, "t")
+            assert await backend.errors.ignore(TIMEOUT.fingerprint)
+            clock.advance(-30)
+            await fail(backend, "u")
+            found = await group_of(backend)
+            assert (found.state, found.total) == (ErrorState.IGNORED, 2)
+            assert found.first_at == START - timedelta(seconds=30)
+
     async def test_recent_failures_by_name(self, make_backend: MakeBackend) -> None:
         """Since a time, from the minute that it is in; groups without any are left out."""
         clock = ManualClock()
