@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
@@ -12,16 +13,16 @@ from flowstore._core.core import STEP, Core
 from flowstore._core.deeds import BEGINNING, Chosen, Deed
 from flowstore._core.matching import Matching, matching_of
 from flowstore._core.operations import Action, Effect, FailedTask, Preview, is_left
-from flowstore._core.viewing import View
+from flowstore._core.sifting import MOST_WITH_VALUES, Sieve, Sifted, without_values
 from flowstore.engine import Entry, Position
 from flowstore.errors import UnreadableRecord
 from flowstore.models import TaskResult, TaskStatus
+from flowstore.observing import RecordUnreadable
 from flowstore.times import OF_NO_TASK
 
-_STEP_WITH_VALUES: Final = 100
 _LOOKED_AT: Final = 10_000
 _SAMPLES: Final = 10
-_WITHOUT_VALUES: Final = View(with_body=False)
+_UNDECIDED: Final = "only the first MiB of its values was searched for text that they must not have"
 
 
 class Found(NamedTuple):
@@ -34,12 +35,16 @@ class Found(NamedTuple):
 
 @dataclass
 class Judged:
-    """What a step of the walk has found. ``last``: the record it ends with; None: the walk is over."""
+    """What a step of the walk has found. ``last``: the record it ends with; None: the walk is over.
+
+    Unless ``is_sure``, values of which only the beginning was searched may hide that others match, or not.
+    """
 
     found: list[Found] = field(default_factory=list)
     failures: list[FailedTask] = field(default_factory=list)
     last: Entry | None = None
     looked_at: int = 0
+    is_sure: bool = True
 
     @property
     def chosen(self) -> list[Chosen]:
@@ -58,53 +63,71 @@ class Judge:
         self._matching = matching
         self._deed = deed
         self._started = started
-        wanted = matching.listing
-        if matching.needs_values:
-            wanted = replace(wanted, limit=_STEP_WITH_VALUES, with_body=True)
-        else:
-            most = BEGINNING if deed.needs_beginning else None
-            wanted = replace(wanted, limit=STEP, with_body=deed.needs_beginning, max_body=most)
-        self._listing = wanted
+        self._sieve = Sieve(core, matching)
+        self._listing = replace(
+            matching.listing,
+            limit=MOST_WITH_VALUES if matching.needs_values else STEP,
+            with_body=deed.needs_beginning,
+            max_body=BEGINNING if deed.needs_beginning else None,
+        )
 
     async def step(self, after: Position | None, most: int | None) -> Judged:
         """The next step of the walk, of which at most ``most`` tasks are to be changed; None: all."""
         async with self._core.life:
             entries = await listing.step(self._core, replace(self._listing, after=after))
-        return self._judged(entries, most)
+        return await self._judged(entries, most)
 
     def place(self, entry: Entry, after: Position | None) -> Position:
         """Behind what the walk goes on. Raises CorruptRecord, as listings do."""
         return listing.behind(entry, replace(self._listing, after=after))
 
-    def _judged(self, entries: Iterable[Entry], most: int | None) -> Judged:
+    async def _judged(self, entries: Sequence[Entry], most: int | None) -> Judged:
         judged, changing = Judged(), 0
-        for entry in entries:
-            judged.last = entry
-            judged.looked_at += 1
-            try:
-                found = self._look(entry)
-            except UnreadableRecord as error:
-                judged.failures.append(FailedTask(task_id=entry.id, reason=error.reason))
-                continue
-            if found is not None:
-                judged.found.append(found)
-                changing += not is_left(found.effect)
-                if changing == most:
-                    break
+        async with aclosing(self._sieve.sift(entries)) as sifted:
+            async for each in sifted:
+                judged.last = entries[judged.looked_at]
+                judged.looked_at += 1
+                if not self._is_meant(each.entry):
+                    continue
+                judged.is_sure &= each.is_sure
+                found = self._look(each) if each.is_wanted else None
+                if isinstance(found, FailedTask):
+                    judged.failures.append(found)
+                elif found is not None:
+                    judged.found.append(found)
+                    changing += not is_left(found.effect)
+                    if changing == most:
+                        break
         return judged
 
-    def _look(self, entry: Entry) -> Found | None:
-        """None: it does not match, is no task but a typed result, or was not there at the start."""
-        if entry.submitted_at == OF_NO_TASK or (entry.version == 1 and entry.updated_at > self._started):
-            return None
-        seen = entry if self._matching.needs_values else entry._replace(body=None, body_size=None)
-        task = self._core.records.decode(seen)
-        if not self._matching.holds(task):
-            return None
-        if self._matching.needs_values:
-            task = _WITHOUT_VALUES.of(task)
+    def _is_meant(self, entry: Entry) -> bool:
+        """False: it is no task but a typed result, or was not there at the start."""
+        is_new = entry.version == 1 and entry.updated_at > self._started
+        return entry.submitted_at != OF_NO_TASK and not is_new
+
+    def _look(self, sifted: Sifted) -> Found | FailedTask:
+        """What the action does to one that matches, or why nobody can tell whether it matches."""
+        entry = sifted.entry
+        try:
+            if sifted.error is not None:
+                self._core.observers.tell(RecordUnreadable(self._core.namespace, entry.id, sifted.error))
+                raise sifted.error
+            task = self._core.records.decode(without_values(entry))
+        except UnreadableRecord as error:
+            return FailedTask(task_id=entry.id, reason=error.reason)
+        if not sifted.is_sure:
+            return FailedTask(task_id=entry.id, reason=_UNDECIDED)
         is_changed = entry.updated_at > self._started
-        return Found(entry, task, Effect.LEFT_CHANGED if is_changed else self._deed.effect_on(task))
+        effect = Effect.LEFT_CHANGED if is_changed else self._deed.effect_on(task)
+        return Found(_begun(entry) if self._deed.needs_beginning else without_values(entry), task, effect)
+
+
+def _begun(entry: Entry) -> Entry:
+    """As a listing that is asked for the beginnings of values has it."""
+    body = entry.body
+    if type(body) is not bytes or len(body) <= BEGINNING:  # values that the storage keeps as objects
+        return entry
+    return entry._replace(body=body[:BEGINNING], body_size=entry.body_size or len(body))
 
 
 async def judge_of(core: Core, query: str, deed: Deed, started: int) -> Judge:
@@ -126,7 +149,7 @@ async def preview(core: Core, action: Action, query: str, limit: int | None, is_
         action=action,
         query=query,
         count=seen.by_status.total(),
-        is_exact=judged.last is None or seen.changing == limit,
+        is_exact=seen.is_sure and (judged.last is None or seen.changing == limit),
         by_status=dict(seen.by_status),
         effects=dict(seen.effects),
         samples=seen.samples,
@@ -145,6 +168,7 @@ class _Seen:
     unreadable: int = 0
     changing: int = 0
     looked_at: int = 0
+    is_sure: bool = True
 
     def add(self, judged: Judged) -> None:
         self.by_status.update(each.task.status for each in judged.found)
@@ -153,3 +177,4 @@ class _Seen:
         self.unreadable += len(judged.failures)
         self.changing += len(judged.chosen)
         self.looked_at += judged.looked_at
+        self.is_sure &= judged.is_sure

@@ -7,7 +7,7 @@ So a walk is made of steps whose size is known, and whoever has a budget can sto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from flowstore._core.asking import Test, bounds_of, tests_of
@@ -36,14 +36,12 @@ _OF_ONE_VALUE: Final = ("label",)
 class Matching(NamedTuple):
     """``text``: the query as it is shown and kept. ``listing``: all records that it may want, in its order.
 
-    ``holds``: whether it wants this record, whichever way that was found. With ``needs_values`` it looks at
-    result, args and kwargs as well; otherwise these may be NOT_LOADED. ``tests`` and ``saying`` are its
-    parts, for whoever has an entry: all tests hold for the row, and it says what it has to.
+    A record is wanted if all ``tests`` hold for its row, and it says what it has to: ``saying``. Only with
+    ``needs_values`` there is such text.
     """
 
     text: str
     listing: Listing
-    holds: Callable[[TaskResult], bool]
     needs_values: bool
     tests: Sequence[Test]
     saying: Saying
@@ -51,6 +49,10 @@ class Matching(NamedTuple):
     def fits(self, row: Row) -> bool:
         """Whether the query wants the record, but for the text that it looks for."""
         return all(test(row) for test in self.tests)
+
+    def holds(self, task: TaskResult) -> bool:
+        """The same of a task in hand, whichever way that was found."""
+        return self.fits(row_of_task(task))
 
 
 async def matching_of(core: Core, query: str | TaskQuery, limit: int, now: int | None = None) -> Matching:
@@ -63,13 +65,7 @@ async def matching_of(core: Core, query: str | TaskQuery, limit: int, now: int |
     _check_order(core, asked)
     fingerprints = await _fingerprints(core, asked)
     listing = _listing(core, asked, fingerprints, limit, now)
-    tests, saying = tests_of(asked, now), Saying(core, asked)
-
-    def holds(task: TaskResult) -> bool:
-        row = row_of_task(task)
-        return all(test(row) for test in tests) and saying.holds(task)
-
-    return Matching(str(asked), listing, holds, asked.has_text, tests, saying)
+    return Matching(str(asked), listing, asked.has_text, tests_of(asked, now), Saying(core, asked))
 
 
 def _check_order(core: Core, query: TaskQuery) -> None:

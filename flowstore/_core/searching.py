@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -21,32 +22,19 @@ from typing import Final, NamedTuple
 from flowstore._core.core import STEP, Core
 from flowstore._core.listing import Reading, behind, step
 from flowstore._core.matching import Matching, matching_of
-from flowstore._core.rows import row_of
-from flowstore._core.saying import MOST_SEARCHED, Wanted
+from flowstore._core.saying import MOST_SEARCHED
+from flowstore._core.sifting import Sieve, is_same, without_values
 from flowstore._core.viewing import View
 from flowstore._values import cursors
 from flowstore._values.arguments import MAX_PAGE, Seconds, check_duration, check_int
 from flowstore.engine import Entry, Position
-from flowstore.errors import InvalidCursor, UnreadableRecord
+from flowstore.errors import InvalidCursor
 from flowstore.models import TaskResult
 from flowstore.queries import Found, TaskQuery, query_of
 from flowstore.times import OF_NO_TASK, from_micros
 
 MAX_BUDGET: Final = 10_000_000
 _TIME: Final = re.compile(r"[0-9a-f]{1,16}")
-_EMPTY_HEADS: Final = (b"{}", None)
-_WITH_VALUES: Final = 100
-"""Of so many records at once the values are read, at first of fewer, and of fewer where they are large."""
-_FIRST_WITH_VALUES: Final = 10
-_MUCH: Final = 4 * 2**20
-"""Of more bytes than that at once the event loop stands still for too long, and a budget is overrun."""
-
-
-class _Doubtful(NamedTuple):
-    """A record that fits, but for what is ``left`` to look for in its values."""
-
-    entry: Entry
-    left: tuple[Wanted, ...]
 
 
 class Looked(NamedTuple):
@@ -69,8 +57,12 @@ class Search:
         """That record, if there was one."""
         self.looked_at = 0
         self.cut = 0
-        self.at_once = _FIRST_WITH_VALUES if matching.needs_values else STEP
+        self._sieve = Sieve(core, matching)
+
+    @property
+    def at_once(self) -> int:
         """How many records to look at together."""
+        return self._sieve.at_once
 
     async def step(self, limit: int) -> list[Entry]:
         """The next records to look at, without values; fewer than ``limit`` only at the end."""
@@ -78,78 +70,25 @@ class Search:
         async with self._core.life:
             return await step(self._core, listing)
 
-    async def look(self, entries: Sequence[Entry], room: float = inf) -> Looked:
-        """The first of these records that the query wants, as they are now, or that cannot be read."""
-        fitting = [entry for entry in entries if self._may_fit(entry)]
-        if self._matching.needs_values:
-            fitting = await self._saying(fitting)
-        end = len(entries)
-        if len(fitting) >= room:
-            fitting = fitting[: int(room)]
-            end = next(n for n, entry in enumerate(entries, 1) if entry.id == fitting[-1].id)
+    async def look(self, entries: Sequence[Entry], room: float = inf, deadline: float = inf) -> Looked:
+        """The first of these records that the query wants, as they are now, or that cannot be read.
+
+        It ends when there is no more room, or behind the first record after the deadline.
+        """
+        fitting, end = [], 0
+        async with aclosing(self._sieve.sift(entries)) as sifted:
+            async for each in sifted:
+                end += 1
+                self.cut += each.is_cut
+                if each.is_wanted:
+                    fitting.append(each.entry if each.error else without_values(each.entry))
+                if len(fitting) >= room or perf_counter() >= deadline:
+                    break
         self.looked_at += end
         self.last = entries[end - 1]
         self.after = behind(self.last, replace(self._matching.listing, after=self.after))
         found = await self._with_values(fitting) if self._view.with_body and fitting else fitting
         return Looked(found, [*entries[end:]])
-
-    def _may_fit(self, entry: Entry) -> bool:
-        try:
-            return self._matching.fits(row_of(entry, self._core.records))
-        except (ValueError, UnreadableRecord):  # whoever decodes it will tell
-            return True
-
-    async def _saying(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Those that say what they have to. Values are read where name and error do not decide."""
-        decided: dict[str, Entry] = {}
-        doubtful: list[_Doubtful] = []
-        for entry in entries:
-            left = self._left(entry)
-            if left:
-                doubtful.append(_Doubtful(entry, left))
-            elif left is not None:
-                decided[entry.id] = entry
-        if doubtful:
-            async with self._core.life:
-                ids = [each.entry.id for each in doubtful]
-                read = await self._core.engine.read(ids, max_body=MOST_SEARCHED)
-            self._measure(read)
-            for each, found in zip(doubtful, read, strict=True):
-                try:
-                    if found is not None and self._says(found, each):
-                        decided[found.id] = found._replace(body=None, body_size=None)
-                except UnreadableRecord:
-                    decided[each.entry.id] = found or each.entry
-        return [decided[entry.id] for entry in entries if entry.id in decided]
-
-    def _measure(self, read: Sequence[Entry | None]) -> None:
-        """Look at fewer records at once where their values are large. Those in memory never are."""
-        bodies = [entry.body for entry in read if entry is not None and type(entry.body) is bytes]
-        is_much = sum(map(len, bodies)) > _MUCH
-        self.at_once = max(1, self.at_once // 2) if is_much else min(_WITH_VALUES, 2 * self.at_once)
-
-    def _left(self, entry: Entry) -> tuple[Wanted, ...] | None:
-        """What its values have to say; None: it is not wanted, whatever they say."""
-        saying = self._matching.saying
-        try:
-            if entry.head in _EMPTY_HEADS and entry.status:  # then it has no error: no need to decode it
-                return saying.left(row_of(entry, self._core.records).name, None)
-            task = self._core.records.decode(entry._replace(body=None, body_size=None))
-        except (ValueError, UnreadableRecord):
-            return ()
-        return saying.left(task.task_name, task.error)
-
-    def _says(self, entry: Entry, doubtful: _Doubtful) -> bool:
-        """Whether the record, read with its values, says what it has to. Raises UnreadableRecord."""
-        left: tuple[Wanted, ...] | None = doubtful.left
-        if not _is_same(entry, doubtful.entry):
-            is_there = not entry.is_expired(self._core.clock()) and self._may_fit(entry)
-            left = self._left(entry) if is_there else None
-        if not left:
-            return left is not None
-        searched = self._matching.saying.searched(entry)
-        self.cut += searched.body_size is not None
-        return self._matching.saying.are_said_in(searched, left)
 
     async def _with_values(self, entries: Sequence[Entry]) -> list[Entry]:
         """The records as they are shown, without those that are gone, or have changed and do not fit."""
@@ -157,18 +96,20 @@ class Search:
             read = await self._view.read(self._core, [entry.id for entry in entries])
         found = []
         for before, entry in zip(entries, read, strict=True):
-            try:
-                if entry is not None and (
-                    _is_same(entry, before) or self._says(entry, _Doubtful(before, ()))
-                ):
-                    found.append(entry)
-            except UnreadableRecord:
-                found.append(entry or before)
+            if entry is not None and not is_same(entry, before):
+                entry = await self._read_again(entry)
+            if entry is not None and (sifted := self._sieve.again(entry, before)).is_wanted:
+                found.append(sifted.entry)
         return found
 
-
-def _is_same(one: Entry, other: Entry) -> bool:
-    return (one.version, one.check) == (other.version, other.check)
+    async def _read_again(self, entry: Entry) -> Entry | None:
+        """One that has changed, as far as it is searched, if less of it is shown."""
+        if entry.body_size is None or not self._matching.needs_values:
+            return entry
+        most = max(MOST_SEARCHED, self._view.max_body or 0)
+        async with self._core.life:
+            [read] = await self._core.engine.read([entry.id], max_body=most)
+        return read
 
 
 async def search(
@@ -196,7 +137,7 @@ async def search(
         is_last = len(entries) < wanted
         while entries and room:
             some, later = entries[: walk.at_once], entries[walk.at_once :]
-            looked = await walk.look(some, room)
+            looked = await walk.look(some, room, deadline)
             entries = looked.left + later
             items += reading.decoded(looked.found)
             room -= len(looked.found)
