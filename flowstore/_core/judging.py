@@ -18,6 +18,7 @@ from flowstore.engine import Entry, Position
 from flowstore.errors import UnreadableRecord
 from flowstore.models import TaskResult, TaskStatus
 from flowstore.observing import RecordUnreadable
+from flowstore.queries import TaskQuery
 from flowstore.times import OF_NO_TASK
 
 _LOOKED_AT: Final = 10_000
@@ -59,6 +60,8 @@ class Judge:
     """Finds the tasks that match, as they were at ``started``, step by step."""
 
     def __init__(self, core: Core, matching: Matching, deed: Deed, started: int) -> None:
+        self.query = matching.query
+        """With all that it meant at the start, but for times."""
         self._core = core
         self._matching = matching
         self._deed = deed
@@ -130,12 +133,19 @@ def _begun(entry: Entry) -> Entry:
     return entry._replace(body=body[:BEGINNING], body_size=entry.body_size or len(body))
 
 
-async def judge_of(core: Core, query: str, deed: Deed, started: int) -> Judge:
-    """``query`` means what it meant at ``started``, whenever it is walked. Raises what the query does."""
+async def judge_of(core: Core, query: TaskQuery, deed: Deed, started: int) -> Judge:
+    """Raises what the query does."""
     return Judge(core, await matching_of(core, query, STEP, started), deed, started)
 
 
-async def preview(core: Core, action: Action, query: str, limit: int | None, is_host_told: bool) -> Preview:
+async def judge_again(core: Core, query: str, deed: Deed, started: int) -> Judge:
+    """Of the query that a judge had at the start: it means what it meant then, whenever it is walked."""
+    return Judge(core, await matching_of(core, query, STEP, started, known=()), deed, started)
+
+
+async def preview(
+    core: Core, action: Action, query: TaskQuery, limit: int | None, is_host_told: bool
+) -> Preview:
     judge = await judge_of(core, query, Deed(core, action), core.clock())
     seen, judged = _Seen(), Judged()
     position: Position | None = None
@@ -147,7 +157,7 @@ async def preview(core: Core, action: Action, query: str, limit: int | None, is_
         position = judge.place(judged.last, position)
     return Preview(
         action=action,
-        query=query,
+        query=str(query),
         count=seen.by_status.total(),
         is_exact=seen.is_sure and (judged.last is None or seen.changing == limit),
         by_status=dict(seen.by_status),

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from flowstore._core.core import STEP, Core
 from flowstore._core.listing import Reading, behind, step
-from flowstore._core.matching import Matching, matching_of
+from flowstore._core.matching import Matching, fingerprints_in, matching_of
 from flowstore._core.saying import MOST_SEARCHED
 from flowstore._core.sifting import Sieve, is_same, without_values
 from flowstore._core.viewing import View
@@ -42,6 +42,14 @@ class Looked(NamedTuple):
 
     found: list[Entry]
     left: list[Entry]
+
+
+class _Begun(NamedTuple):
+    """When a search has begun, the fingerprints whose beginnings it said, and where to go on."""
+
+    now: int
+    known: tuple[str, ...] | None = None
+    after: Position | None = None
 
 
 class Search:
@@ -75,6 +83,20 @@ class Search:
 
         It ends when there is no more room, or behind the first record after the deadline.
         """
+        if self._matching.needs_values:
+            fitting, end = await self._sifted(entries, room, deadline)
+        else:
+            fitting, end = self._sieve.fitting(entries, room)
+        self.looked_at += end
+        self.last = entries[end - 1]
+        self.after = behind(self.last, replace(self._matching.listing, after=self.after))
+        found = await self._with_values(fitting) if self._view.with_body and fitting else fitting
+        return Looked(found, [*entries[end:]])
+
+    async def _sifted(
+        self, entries: Sequence[Entry], room: float, deadline: float
+    ) -> tuple[list[Entry], int]:
+        """What is wanted of these records, and at how many of them it has looked."""
         fitting, end = [], 0
         async with aclosing(self._sieve.sift(entries)) as sifted:
             async for each in sifted:
@@ -84,11 +106,7 @@ class Search:
                     fitting.append(each.entry if each.error else without_values(each.entry))
                 if len(fitting) >= room or perf_counter() >= deadline:
                     break
-        self.looked_at += end
-        self.last = entries[end - 1]
-        self.after = behind(self.last, replace(self._matching.listing, after=self.after))
-        found = await self._with_values(fitting) if self._view.with_body and fitting else fitting
-        return Looked(found, [*entries[end:]])
+        return fitting, end
 
     async def _with_values(self, entries: Sequence[Entry]) -> list[Entry]:
         """The records as they are shown, without those that are gone, or have changed and do not fit."""
@@ -125,8 +143,10 @@ async def search(
     check_int("limit", limit, 1, MAX_PAGE)
     check_int("budget", budget, 1, MAX_BUDGET)
     deadline = perf_counter() + check_duration("seconds", seconds)
-    now, after = (core.clock(), None) if cursor is None else _opened(core, asked, cursor)
-    walk = Search(core, await matching_of(core, asked, STEP, now), view, after)
+    begun = _Begun(core.clock()) if cursor is None else _opened(core, asked, cursor)
+    matching = await matching_of(core, asked, STEP, begun.now, begun.known)
+    walk = Search(core, matching, view, begun.after)
+    known = tuple(sorted(fingerprints_in(matching.query) - fingerprints_in(asked)))
     reading = Reading(partial(view.decoded, core), most_errors=limit)
     items: list[TaskResult] = []
     room, is_complete, size = limit, False, limit + 1
@@ -147,7 +167,7 @@ async def search(
         is_complete = is_last and not entries
     return Found(
         items=items,
-        next_cursor=None if is_complete else _closed(core, asked, now, walk),
+        next_cursor=None if is_complete else _closed(core, asked, begun.now, known, walk.after),
         unreadable=reading.unreadable,
         looked_at=walk.looked_at,
         looked_back_to=_time_of(walk.last, asked),
@@ -163,25 +183,26 @@ def _time_of(entry: Entry | None, query: TaskQuery) -> datetime | None:
     return None if at is None or at == OF_NO_TASK else from_micros(at)
 
 
-def _closed(core: Core, query: TaskQuery, now: int, walk: Search) -> str:
-    """A cursor behind the last record that was looked at, with the time of the first page."""
-    assert walk.after is not None  # each call looks at one record at least, if there is one
-    return f"{now:x}.{cursors.encode(walk.after, *_bound_to(core, query, now))}"
+def _closed(core: Core, query: TaskQuery, now: int, known: tuple[str, ...], after: Position | None) -> str:
+    """A cursor behind the last record that was looked at, with what the first page has taken for granted."""
+    assert after is not None  # each call looks at one record at least, if there is one
+    place = cursors.encode(after, *_bound_to(core, query, now, known))
+    return ".".join([f"{now:x}", *known, place])
 
 
-def _opened(core: Core, query: TaskQuery, cursor: str) -> tuple[int, Position]:
-    """The time and place of a cursor. Raises InvalidCursor."""
+def _opened(core: Core, query: TaskQuery, cursor: str) -> _Begun:
+    """What a cursor goes on with. Raises InvalidCursor."""
     if not isinstance(cursor, str):
         raise TypeError(f"cursor: expected str or None, got {type(cursor).__name__}")
-    at, _, place = cursor.partition(".")
-    now = int(at, 16) if _TIME.fullmatch(at) else 0
+    at, *names, place = cursor.split(".") if "." in cursor else ("", "")
+    now, known = int(at, 16) if _TIME.fullmatch(at) else 0, tuple(names)
     if at != f"{now:x}":
         raise InvalidCursor("not a cursor of a search")
-    return now, cursors.decode(place, *_bound_to(core, query, now))
+    return _Begun(now, known, cursors.decode(place, *_bound_to(core, query, now, known)))
 
 
-def _bound_to(core: Core, query: TaskQuery, now: int) -> tuple[object, ...]:
-    return core.namespace, "search", str(query), now
+def _bound_to(core: Core, query: TaskQuery, now: int, known: tuple[str, ...]) -> tuple[object, ...]:
+    return core.namespace, "search", str(query), now, known
 
 
 async def iterate(core: Core, query: TaskQuery, view: View) -> AsyncGenerator[TaskResult, None]:

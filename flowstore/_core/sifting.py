@@ -54,6 +54,16 @@ class Sieve:
         self.at_once = _FIRST_WITH_VALUES if matching.needs_values else STEP
         """How many records to test in one call."""
 
+    def fitting(self, entries: Sequence[Entry], most: float) -> tuple[list[Entry], int]:
+        """For a query that needs no values: which of these are wanted, and how many had to be tested."""
+        found: list[Entry] = []
+        for tested, entry in enumerate(entries, 1):
+            if self._may_fit(entry):
+                found.append(entry)
+                if len(found) >= most:
+                    return found, tested
+        return found, len(entries)
+
     async def sift(self, entries: Sequence[Entry]) -> AsyncGenerator[Sifted, None]:
         """What becomes of each of these records, in order; they may be without values."""
         lefts = [self._left(entry) if self._may_fit(entry) else None for entry in entries]

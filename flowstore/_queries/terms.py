@@ -30,7 +30,8 @@ TEXT: Final = "text"
 """The name of a term that is text to look for. No query says it."""
 
 SORTS: Final = ("-submitted", "submitted", "-finished", "finished")
-_FINGERPRINT: Final = re.compile(r"[0-9a-f]{4,16}")
+FINGERPRINT_DIGITS: Final = 16
+_FINGERPRINT: Final = re.compile(rf"[0-9a-f]{{4,{FINGERPRINT_DIGITS}}}")
 _TRIES: Final = re.compile(r"[0-9]{1,10}")
 _COMPARED: Final = re.compile(r"([<>])(.*)", re.DOTALL)
 

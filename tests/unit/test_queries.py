@@ -217,6 +217,16 @@ def test_queries_tell_what_they_are() -> None:
     assert parse_query("").statuses == tuple(TaskStatus)
 
 
+def test_places_of_terms() -> None:
+    """They are those of the text that was read, however it is formatted; equal queries may have others."""
+    text = '  "boom"   -label:"x"'
+    query = parse_query(text)
+    assert [query.place(term) for term in query.terms] == [2, 11]
+    plain = TaskQuery(query.terms)
+    assert [plain.place(term) for term in plain.terms] == [0, 5]
+    assert (query, hash(query)) == (plain, hash(plain))
+
+
 NOW = int(datetime(2026, 11, 26, 16, tzinfo=UTC).timestamp()) * 1_000_000
 HOUR, DAY = 3_600_000_000, 86_400_000_000
 MIDNIGHT = NOW - 16 * HOUR
