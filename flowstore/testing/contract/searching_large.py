@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from flowstore import BaseResultBackend, TaskResult
+from flowstore.engine import Query
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.contract.searching import hits, pieces
 from flowstore.testing.insides import replaced_verb
@@ -51,7 +52,10 @@ class SearchOfLargeValuesContract(Contract):
                     turns += 1
 
             counting = asyncio.ensure_future(count())
-            with replaced_verb(backend, "read", lambda verb: _sized(verb, sizes)):
+            with (
+                replaced_verb(backend, "read", lambda verb: _sized(verb, sizes)),
+                replaced_verb(backend, "scan", lambda verb: _sized_scan(verb, sizes)),
+            ):
                 await call()
             counting.cancel()
             assert turns >= 4
@@ -98,6 +102,15 @@ def _sized(verb: Callable[..., Any], sizes: list[int]) -> Callable[..., Any]:
     async def call(ids: Sequence[str], *, with_body: bool = True, max_body: int | None = None) -> Any:
         sizes.append(len(ids) * (2**31 if max_body is None else max_body) if with_body else 0)
         return await verb(ids, with_body=with_body, max_body=max_body)
+
+    return call
+
+
+def _sized_scan(verb: Callable[..., Any], sizes: list[int]) -> Callable[..., Any]:
+    async def call(query: Query, now: int) -> Any:
+        most = 2**31 if query.max_body is None else query.max_body
+        sizes.append(query.limit * most if query.with_body else 0)
+        return await verb(query, now)
 
     return call
 
