@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import Final, NamedTuple
 
 from flowstore._core import listing
@@ -23,6 +24,8 @@ from flowstore.times import OF_NO_TASK
 
 _LOOKED_AT: Final = 10_000
 _SAMPLES: Final = 10
+_LONGEST_STEP: Final = 3.0
+"""Seconds. The lease is renewed between two steps, and large values take their time to be searched."""
 _UNDECIDED: Final = "only the first MiB of its values was searched for text that they must not have"
 
 
@@ -46,6 +49,15 @@ class Judged:
     last: Entry | None = None
     looked_at: int = 0
     is_sure: bool = True
+
+    def add(self, found: Found | FailedTask | None) -> bool:
+        """Whether it is to be changed."""
+        if isinstance(found, FailedTask):
+            self.failures.append(found)
+        elif found is not None:
+            self.found.append(found)
+            return not is_left(found.effect)
+        return False
 
     @property
     def chosen(self) -> list[Chosen]:
@@ -85,22 +97,17 @@ class Judge:
         return listing.behind(entry, replace(self._listing, after=after))
 
     async def _judged(self, entries: Sequence[Entry], most: int | None) -> Judged:
-        judged, changing = Judged(), 0
+        judged, changing, until = Judged(), 0, perf_counter() + _LONGEST_STEP
         async with aclosing(self._sieve.sift(entries)) as sifted:
             async for each in sifted:
                 judged.last = entries[judged.looked_at]
                 judged.looked_at += 1
-                if not self._is_meant(each.entry):
-                    continue
-                judged.is_sure &= each.is_sure
-                found = self._look(each) if each.is_wanted else None
-                if isinstance(found, FailedTask):
-                    judged.failures.append(found)
-                elif found is not None:
-                    judged.found.append(found)
-                    changing += not is_left(found.effect)
-                    if changing == most:
-                        break
+                if self._is_meant(each.entry):
+                    judged.is_sure &= each.is_sure
+                    found = self._look(each) if each.is_wanted else None
+                    changing += judged.add(found)
+                if changing == most or perf_counter() > until:
+                    break
         return judged
 
     def _is_meant(self, entry: Entry) -> bool:

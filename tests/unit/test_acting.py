@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from flowstore import InMemoryBackend, OperationBusy, TaskResult, TaskStatus
-from flowstore._core import acting, ledger
+from flowstore._core import acting, judging, ledger
 from flowstore._core.ledger import Ledger, Step
 from flowstore.engine import NAMESPACE, Asked, Position, Section
 from flowstore.testing.clock import ManualClock
@@ -40,6 +40,18 @@ async def test_a_query_means_what_it_meant_at_the_start(backend: InMemoryBackend
     assert (await backend.actions.resume(operation.id)).done == 1
     assert (await stored(backend, "t0")).status is TaskStatus.PENDING
     assert (await stored(backend, "t1")).status is TaskStatus.CANCELLED
+
+
+async def test_steps_end_in_time(backend: InMemoryBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large the values are that are searched, the lease is renewed before it is over."""
+    monkeypatch.setattr(judging, "_LONGEST_STEP", 0)
+    await backend.store_many(TaskResult.pending(f"t{n}", args=("word", n % 2)) for n in range(6))
+    steps: list[int] = []
+    preview = await backend.actions.apply("cancel", "word -1")
+    operation = await backend.actions.apply(
+        "cancel", "word -1", dry_run=False, progress=lambda now: steps.append(now.done)
+    )
+    assert (preview.count, operation.done, len(steps), steps[-1]) == (3, 3, 6, 3)
 
 
 async def test_the_lease_is_renewed_while_a_hook_is_called(
