@@ -5,7 +5,7 @@ A query is text, such as ``status:failed name:mail.send since:1h "timed out"``. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Generic
 
 from pydantic import Field
@@ -35,6 +35,8 @@ class TaskQuery:
     """
 
     terms: tuple[Term, ...] = ()
+    places: tuple[int, ...] = field(default=(), compare=False, repr=False)
+    """Where each term began in the text that was read, if this is as it was read."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.terms, tuple) or not all(isinstance(term, Term) for term in self.terms):
@@ -67,9 +69,11 @@ class TaskQuery:
         return next((str(term.values[0]) for term in self.terms if term.name == "sort"), "-submitted")
 
     def place(self, term: Term) -> int:
-        """Where one of its terms begins in its text."""
-        before = self.terms[: self.terms.index(term)]
-        return sum(len(str(each)) + 1 for each in before)
+        """Where one of its terms begins in the text that was read; without one, in its own."""
+        number = self.terms.index(term)
+        if number < len(self.places):
+            return self.places[number]
+        return sum(len(str(each)) + 1 for each in self.terms[:number])
 
 
 class Found(Tabular, Record, Generic[T]):
@@ -101,11 +105,13 @@ def parse_query(text: str) -> TaskQuery:
         raise TypeError(f"query: expected str, got {type(text).__name__}")
     _check_size(text)
     terms: list[Term] = []
+    places: list[int] = []
     for piece in scan(text, KINDS):
         if len(terms) == MAX_TERMS:
             raise _refused(text, piece, f"expected at most {MAX_TERMS} terms")
         terms.append(_term(text, piece, terms))
-    return TaskQuery(tuple(terms))
+        places.append(piece.place)
+    return TaskQuery(tuple(terms), tuple(places))
 
 
 def format_query(query: TaskQuery) -> str:

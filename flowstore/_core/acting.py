@@ -27,7 +27,7 @@ from typing import Any, Final, TypeVar
 from flowstore._core.changing import Changes, Made
 from flowstore._core.core import Core, steps
 from flowstore._core.deeds import Deed
-from flowstore._core.judging import Judge, Judged, judge_of
+from flowstore._core.judging import Judge, Judged, judge_again
 from flowstore._core.leases import LASTS, Lease
 from flowstore._core.ledger import Kept, Ledger, Step, lease_of
 from flowstore._core.operations import Operation, OperationState
@@ -144,7 +144,7 @@ class _Runner:
 
     async def _judge(self) -> Judge:
         query, started = self._operation.query, self._kept.started
-        return await self._patiently(lambda: judge_of(self._core, query, self._deed, started))
+        return await self._patiently(lambda: judge_again(self._core, query, self._deed, started))
 
     async def _step(self, judge: Judge) -> bool:
         """One step of the walk; False at its end."""

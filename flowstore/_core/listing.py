@@ -140,7 +140,7 @@ def within(since: datetime | None, until: datetime | None) -> tuple[int, int] | 
     if since is None and until is None:
         return None
     # What is no task has no time of submission either, for whoever asks for one.
-    first = sort_key(OF_NO_TASK) - 1 if since is None else -check_instant("since", since)
+    first = min(sort_key(OF_NO_TASK) - 1, UNSORTED if since is None else -check_instant("since", since))
     return -UNSORTED if until is None else 1 - check_instant("until", until), first
 
 

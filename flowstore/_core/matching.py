@@ -7,7 +7,8 @@ So a walk is made of steps whose size is known, and whoever has a budget can sto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from flowstore._core.asking import Test, bounds_of, tests_of
@@ -15,7 +16,7 @@ from flowstore._core.core import Core
 from flowstore._core.listing import Listing
 from flowstore._core.rows import Row, row_of_task
 from flowstore._core.saying import Saying
-from flowstore._queries.terms import Term
+from flowstore._queries.terms import FINGERPRINT_DIGITS, Term
 from flowstore._queries.values import Bounds
 from flowstore._values.facets import ERROR, Where, group_of
 from flowstore.engine import UNSORTED, sort_key
@@ -34,16 +35,14 @@ _OF_ONE_VALUE: Final = ("label",)
 
 
 class Matching(NamedTuple):
-    """``text``: the query as it is shown and kept. ``listing``: all records that it may want, in its order.
+    """``query``: with whole fingerprints, as it is to be kept. ``listing``: all records that it may want.
 
-    ``holds``: whether it wants this record, whichever way that was found. With ``needs_values`` it looks at
-    result, args and kwargs as well; otherwise these may be NOT_LOADED. ``tests`` and ``saying`` are its
-    parts, for whoever has an entry: all tests hold for the row, and it says what it has to.
+    A record is wanted if all ``tests`` hold for its row, and it says what it has to: ``saying``. Only with
+    ``needs_values`` there is such text.
     """
 
-    text: str
+    query: TaskQuery
     listing: Listing
-    holds: Callable[[TaskResult], bool]
     needs_values: bool
     tests: Sequence[Test]
     saying: Saying
@@ -52,24 +51,37 @@ class Matching(NamedTuple):
         """Whether the query wants the record, but for the text that it looks for."""
         return all(test(row) for test in self.tests)
 
+    def holds(self, task: TaskResult) -> bool:
+        """The same of a task in hand, whichever way that was found."""
+        return self.fits(row_of_task(task))
 
-async def matching_of(core: Core, query: str | TaskQuery, limit: int, now: int | None = None) -> Matching:
+
+async def matching_of(
+    core: Core,
+    query: str | TaskQuery,
+    limit: int,
+    now: int | None = None,
+    known: Collection[str] | None = None,
+) -> Matching:
     """The walk of ``query`` in steps of ``limit`` records, without values. Raises InvalidQuery.
 
-    What is relative in it is resolved at ``now``, by default the time on the clock of the backend.
+    What is relative in it is resolved at ``now``, by default the time on the clock of the backend, and each
+    beginning of a fingerprint among those that are ``known``: whoever goes on with a walk knows what it meant
+    at first. None: among all that there are, of which only one may begin so.
     """
     asked = query_of(query)
     now = core.clock() if now is None else now
     _check_order(core, asked)
-    fingerprints = await _fingerprints(core, asked)
-    listing = _listing(core, asked, fingerprints, limit, now)
-    tests, saying = tests_of(asked, now), Saying(core, asked)
+    _check_groups(core, asked)
+    whole = await _whole(core, asked, known)
+    listing = _listing(core, whole, limit, now)
+    return Matching(whole, listing, whole.has_text, tests_of(whole, now), Saying(core, whole))
 
-    def holds(task: TaskResult) -> bool:
-        row = row_of_task(task)
-        return all(test(row) for test in tests) and saying.holds(task)
 
-    return Matching(str(asked), listing, holds, asked.has_text, tests, saying)
+def fingerprints_in(query: TaskQuery) -> set[str]:
+    """The whole ones that it says."""
+    said = {str(value) for term in query.terms if term.name == "error" for value in term.values}
+    return {value for value in said if len(value) == FINGERPRINT_DIGITS}
 
 
 def _check_order(core: Core, query: TaskQuery) -> None:
@@ -84,20 +96,31 @@ def _check_order(core: Core, query: TaskQuery) -> None:
         )
 
 
-async def _fingerprints(core: Core, query: TaskQuery) -> tuple[str, ...] | None:
-    """Those that begin as the query says, one at most for each beginning; None: it asks for none."""
-    asked: tuple[str, ...] | None = None
+def _check_groups(core: Core, query: TaskQuery) -> None:
+    for term in query.terms:
+        if term.name == "error" and not core.records.has_groups:
+            reason = "errors are not grouped by this backend, which was made with error_groups=False"
+            raise InvalidQuery(str(term), query.place(term), reason)
+
+
+async def _whole(core: Core, query: TaskQuery, known: Collection[str] | None) -> TaskQuery:
+    """With a whole fingerprint for each beginning of one. A beginning of none is left, and lists nothing."""
+    terms = []
     for term in query.terms:
         if term.name == "error":
-            found = [name for value in term.values for name in await _begun(core, query, term, str(value))]
-            asked = asked if term.is_negated else tuple(dict.fromkeys(found))
-    return asked
+            values = [await _begun(core, query, term, str(value), known) for value in term.values]
+            term = replace(term, values=tuple(dict.fromkeys(values)))
+        terms.append(term)
+    return query if terms == [*query.terms] else TaskQuery(tuple(dict.fromkeys(terms)))
 
 
-async def _begun(core: Core, query: TaskQuery, term: Term, beginning: str) -> list[str]:
-    if not core.records.has_groups:
-        reason = "errors are not grouped by this backend, which was made with error_groups=False"
-        raise InvalidQuery(str(term), query.place(term), reason)
+async def _begun(
+    core: Core, query: TaskQuery, term: Term, beginning: str, known: Collection[str] | None
+) -> str:
+    if len(beginning) == FINGERPRINT_DIGITS:
+        return beginning
+    if known is not None:
+        return min((name for name in known if name.startswith(beginning)), default=beginning)
     async with core.life:
         facets = await core.engine.facets(ERROR + beginning)
     found = sorted(facet[len(ERROR) :] for facet in facets)
@@ -105,16 +128,14 @@ async def _begun(core: Core, query: TaskQuery, term: Term, beginning: str) -> li
         others = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
         named = f"{', '.join(found[:_MOST_NAMED])}{others}"
         raise InvalidQuery(str(term), query.place(term), f"{beginning} is the beginning of several: {named}")
-    return found or [beginning]  # which lists nothing
+    return found[0] if found else beginning
 
 
-def _listing(
-    core: Core, query: TaskQuery, fingerprints: tuple[str, ...] | None, limit: int, now: int
-) -> Listing:
+def _listing(core: Core, query: TaskQuery, limit: int, now: int) -> Listing:
     asked = {term.name: term for term in query.terms if not term.is_negated}
     ids = _ids(asked)
     is_free = ids is None and not query.is_by_finish  # else the walk has its index already
-    group = () if ids is not None else _group(core, query, asked, fingerprints)
+    group = () if ids is not None else _group(core, query, asked)
     return Listing(
         query.statuses,
         limit,
@@ -140,16 +161,14 @@ def _root(asked: dict[str, Term]) -> str | None:
     return str(values[0]) if len(values) == 1 else None
 
 
-def _group(
-    core: Core, query: TaskQuery, asked: dict[str, Term], fingerprints: tuple[str, ...] | None
-) -> tuple[str, ...]:
+def _group(core: Core, query: TaskQuery, asked: dict[str, Term]) -> tuple[str, ...]:
     """The facets that are walked; (): none."""
     for name, index in _WALKED.items():
         if name not in asked or (index is not None and index not in core.records.facets):
             continue
         if query.is_by_finish and name != "error":  # the only one that lists by finish as well
             continue
-        values = (fingerprints or ()) if name == "error" else tuple(map(str, asked[name].values))
+        values = tuple(map(str, asked[name].values))
         group = group_of(name, values, _is_root(query))
         if group and len(group) <= _MOST_FACETS and (len(values) == 1 or name not in _OF_ONE_VALUE):
             return group

@@ -76,11 +76,11 @@ class Preview(Record):
     """What an action would do now. Nothing was written.
 
     ``count``: how many tasks match, at most ``limit`` of them to be changed; at least so many, unless
-    ``is_exact``: a preview looks at 10,000 records. ``by_status``: how many of them there are in each status,
-    ``effects``: how many would become what, or be left alone, and why. ``samples``: the first ten, without
-    values (NOT_LOADED). ``unreadable``: how many records cannot be read, and so are left alone.
-    ``is_host_told``: whether this backend has a hook by which the host would learn of it; False: only the
-    records would be changed.
+    ``is_exact``: a preview looks at 10,000 records, and at the first MiB of values. ``by_status``: how many
+    of them there are in each status, ``effects``: how many would become what, or be left alone, and why.
+    ``samples``: the first ten, without values (NOT_LOADED). ``unreadable``: how many records are left alone
+    as they cannot be read, or may say behind the first MiB what they must not. ``is_host_told``: whether this
+    backend has a hook by which the host would learn of it; False: only the records would be changed.
     """
 
     action: Action

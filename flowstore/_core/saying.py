@@ -7,25 +7,26 @@ and ends in another. Values are compared as they are stored, see _values/shown.p
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from itertools import islice
+from typing import Final, NamedTuple
 
 from flowstore._core.core import Core
 from flowstore._queries.terms import TEXT
 from flowstore._values.codec import Codec
 from flowstore._values.compression import decompress
-from flowstore._values.encoding import encode_body
-from flowstore._values.reading import DAMAGED, decode, values_in, values_of
+from flowstore._values.reading import DAMAGED, decode, values_of
 from flowstore._values.shown import may_say, texts_of
 from flowstore.engine import Entry
-from flowstore.errors import CorruptRecord, NotSerializable
-from flowstore.jsonable import to_jsonable
-from flowstore.models import TaskResult
+from flowstore.errors import CorruptRecord
 from flowstore.queries import TaskQuery
-from flowstore.stand_ins import Excerpt, NotLoaded
 from flowstore.task_error import TaskError
 
 MOST_SEARCHED: Final = 2**20
 """So many bytes of the encoded values of a record are searched: its beginning, if there are more."""
+
+_APART: Final = "\ud800"
+"""Stands between two texts, and in none that a query looks for, as these are valid Unicode."""
+_AT_ONCE: Final = 1_000
 
 
 class Wanted(NamedTuple):
@@ -33,6 +34,13 @@ class Wanted(NamedTuple):
 
     folded: str
     is_negated: bool
+
+
+class Verdict(NamedTuple):
+    """Whether values say what they have to; unless ``is_sure`` what was not searched of them could decide."""
+
+    is_wanted: bool
+    is_sure: bool
 
 
 class Saying:
@@ -58,44 +66,27 @@ class Saying:
                 return None
         return tuple(left)
 
-    def holds(self, task: TaskResult) -> bool:
-        """Of a task with its values. What cannot be encoded is taken as ``to_jsonable`` shows it."""
-        left = self.left(task.task_name, task.error)
-        if not left:
-            return left is not None
-        try:
-            body = encode_body(task, self._core.records.codec)
-            size = len(body) if len(body) > MOST_SEARCHED else None
-            values = values_in(body[:MOST_SEARCHED], size, self._raw)
-        except NotSerializable:
-            values = {name: _shown(getattr(task, name)) for name in ("result", "args", "kwargs")}
-            values = {name: value for name, value in values.items() if value is not None}
-        return _are_said(left, texts_of(values.values()))
-
     def searched(self, entry: Entry) -> Entry:
-        """The part of a record that was read with its body in which ``are_said_in`` looks."""
+        """The part of a record that was read with its body in which ``said_in`` looks."""
         if not self._core.records.is_whole(entry):
             raise CorruptRecord(entry.id, DAMAGED)
         return self._core.records.cut(entry, MOST_SEARCHED)
 
-    def are_said_in(self, entry: Entry, left: Sequence[Wanted]) -> bool:
+    def said_in(self, entry: Entry, left: Sequence[Wanted]) -> Verdict:
         """Whether the values say what is left to look for. Raises UnreadableRecord."""
-        return decode(entry, self._raw, lambda cut, raw: self._are_said(cut, raw, left))
+        return decode(entry, self._raw, lambda cut, raw: self._said(cut, raw, left))
 
-    def _are_said(self, entry: Entry, raw: Codec, left: Sequence[Wanted]) -> bool:
-        if entry.body is not None and entry.body_size is None:
+    def _said(self, entry: Entry, raw: Codec, left: Sequence[Wanted]) -> Verdict:
+        is_cut = entry.body_size is not None
+        if entry.body is not None and not is_cut:
             plain = decompress(entry.body, raw.max_bytes)
             told = [each for each in left if not may_say(plain, each.folded)]
             if not all(each.is_negated for each in told):
-                return False
+                return Verdict(False, True)
             if len(told) == len(left):
-                return True
+                return Verdict(True, True)
             entry = entry._replace(body=plain)
-        return _are_said(left, texts_of(values_of(entry, raw).values()))
-
-
-def _shown(value: Any) -> Any:
-    return value if isinstance(value, Excerpt | NotLoaded) else to_jsonable(value)
+        return _verdict(left, texts_of(values_of(entry, raw).values()), is_cut)
 
 
 def _beside_values(name: str | None, error: TaskError | None) -> Iterator[str]:
@@ -108,6 +99,13 @@ def _beside_values(name: str | None, error: TaskError | None) -> Iterator[str]:
             yield link.message
 
 
-def _are_said(left: Sequence[Wanted], texts: Iterator[str]) -> bool:
-    said = [text.casefold() for text in texts]
-    return all(any(wanted.folded in text for text in said) is not wanted.is_negated for wanted in left)
+def _verdict(left: Sequence[Wanted], texts: Iterator[str], is_cut: bool) -> Verdict:
+    """Of the texts as far as they are needed; ``is_cut``: there are others."""
+    absent = [*left]
+    while absent and (some := [*islice(texts, _AT_ONCE)]):
+        said = _APART.join(some).casefold()
+        for wanted in [each for each in absent if each.folded in said]:
+            if wanted.is_negated:
+                return Verdict(False, True)
+            absent.remove(wanted)
+    return Verdict(all(each.is_negated for each in absent), not (is_cut and absent))

@@ -38,6 +38,7 @@ _QUOTED: Final = re.compile(
     | "(?:(?<!\w")|(?<=\b[bBfFrRuU]"))(?:[^"\\\n]|\\.?|"(?=\w))*+"?+
     | `[^`\n]*+`?+
     | “[^”\n]*+”?+
+    | \u2018(?:[^\u2019\n]|(?<=\w)\u2019(?=\w))*+\u2019?+    # curly; and the apostrophe is the closing one
     | «[^»\n]*+»?+
     | =\([^()\n]*+\)?+                                   # Key (id)=(x), of PostgreSQL
     """,

@@ -1,17 +1,17 @@
-"""Which terms go together: a query that can find nothing, whatever is stored, is an error and no answer."""
+"""Which terms go together: a query that plainly finds nothing, whatever is stored, is an error."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from flowstore._queries.terms import KINDS, TEXT, Refusal, Term, is_empty
+from flowstore._queries.terms import KINDS, TEXT, Kind, Refusal, Term, is_empty
+from flowstore._queries.values import Amounts, Times
 from flowstore.models import FINISHED
 from flowstore.statuses import TaskStatus
 
 BY_FINISH: Final = frozenset({"finished", "-finished"})
-
-
+_FAMILY: Final = {"root", "child"}
 _WITH_ERRORS: Final = {TaskStatus.FAILED, TaskStatus.RETRYING}
 """The statuses whose errors are grouped."""
 
@@ -43,13 +43,21 @@ def check(term: Term, before: Sequence[Term]) -> None:
     same = [other for other in before if other.name == term.name]
     kind = KINDS.get(term.name)
     if kind and not (kind.is_repeatable or term.is_negated) and any(not other.is_negated for other in same):
-        how = "put commas between the values, any of which may hold" if kind.is_list else "say it once"
-        raise Refusal(f"{term.name}: was said before, and both cannot hold; {how}")
+        raise Refusal(f"{term.name}: was said before; {_how_to_say_once(term, kind)}")
     _check_denials(term, same)
     _check_statuses(term, before)
     _check_time(term, before)
+    if {each.values[0] for each in (*before, term) if each.name == "is" and each.is_negated} == _FAMILY:
+        raise Refusal("each task is a root or a child")
     if _is_root_with_parent([*before, term]):
         raise Refusal("no task has a parent and is a root")
+
+
+def _how_to_say_once(term: Term, kind: Kind) -> str:
+    if kind.is_list:
+        return "put commas between the values, any of which may hold"
+    is_range = isinstance(term.values[0], Times | Amounts)
+    return "say it once, with both ends, as in 2..5 or 2h..1h" if is_range else "say it once"
 
 
 def _check_denials(term: Term, same: Sequence[Term]) -> None:

@@ -30,8 +30,10 @@ TEXT: Final = "text"
 """The name of a term that is text to look for. No query says it."""
 
 SORTS: Final = ("-submitted", "submitted", "-finished", "finished")
-_FINGERPRINT: Final = re.compile(r"[0-9a-f]{4,16}")
+FINGERPRINT_DIGITS: Final = 16
+_FINGERPRINT: Final = re.compile(rf"[0-9a-f]{{4,{FINGERPRINT_DIGITS}}}")
 _TRIES: Final = re.compile(r"[0-9]{1,10}")
+_LAST_ATTEMPT: Final = MAX_RETRIES + 1
 _COMPARED: Final = re.compile(r"([<>])(.*)", re.DOTALL)
 
 
@@ -116,8 +118,8 @@ def _read_duration(text: str) -> Duration:
 
 
 def _read_tries(text: str) -> int:
-    if not _TRIES.fullmatch(text) or not 1 <= int(text) <= MAX_RETRIES + 1:
-        raise Refusal(f"expected a number from 1 to {MAX_RETRIES + 1}: the first attempt is 1")
+    if not _TRIES.fullmatch(text) or not 1 <= int(text) <= _LAST_ATTEMPT:
+        raise Refusal(f"expected a number from 1 to {_LAST_ATTEMPT}: the first attempt is 1")
     return int(text)
 
 
@@ -180,6 +182,15 @@ def _exactly(amount: Duration | int) -> Amounts:
 
 
 _DURATIONS: Final = _amounts(_read_duration)
+_NUMBERS: Final = _amounts(_read_tries)
+
+
+def _tries(part: Part) -> Amounts:
+    amounts = _NUMBERS(part)
+    if amounts.bounds(0) in ((None, 0), (_LAST_ATTEMPT + 1, None)):
+        raise Refusal(f"no task is in this range: the first attempt is 1, the last {_LAST_ATTEMPT}")
+    return amounts
+
 
 KINDS: Final[Mapping[str, Kind]] = {
     "status": Kind(_one_of(*(status.value for status in TaskStatus)), is_list=True),
@@ -198,7 +209,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "until": Kind(_moment),
     "run": Kind(_DURATIONS),
     "wait": Kind(_DURATIONS),
-    "tries": Kind(_amounts(_read_tries)),
+    "tries": Kind(_tries),
     "is": Kind(_one_of("root", "child")),
     "sort": Kind(_one_of(*SORTS)),
 }

@@ -97,7 +97,11 @@ class Instant:
     micros: int
 
     def __str__(self) -> str:
-        return from_micros(self.micros).isoformat().replace("+00:00", "Z")
+        """As short as can be: never longer than how it was said."""
+        at = from_micros(self.micros).replace(tzinfo=None)
+        if at.microsecond:
+            return f"{at.isoformat().rstrip('0')}Z"
+        return f"{at.isoformat(timespec='seconds' if at.second else 'minutes')}Z"
 
     def begins(self, now: int) -> int:
         return self.micros

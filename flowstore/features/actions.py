@@ -24,7 +24,7 @@ from flowstore._values.arguments import (
 )
 from flowstore._values.records import Ttl
 from flowstore.models import as_error
-from flowstore.queries import TaskQuery, query_of
+from flowstore.queries import TaskQuery, parse_query, query_of
 from flowstore.task_error import TaskError
 from flowstore.text import MAX_NOTE_BYTES, check_text
 from flowstore.times import from_micros
@@ -215,14 +215,15 @@ class Actions:
         check_int("limit", limit, 1, MOST_SHOWN)
         return await self._ledger.newest(limit, None if before is None else _number("before", before))
 
-    async def _start(self, action: Action, query: str, limit: int | None, by: str | None) -> Operation:
+    async def _start(self, action: Action, query: TaskQuery, limit: int | None, by: str | None) -> Operation:
         started = self._core.clock()
-        await judge_of(self._core, query, Deed(self._core, action), started)  # raises for a bad query
+        judge = await judge_of(self._core, query, Deed(self._core, action), started)
+        text = str(parse_query(str(judge.query)))  # whole fingerprints may be too long, or contradict
         at = from_micros(started)
 
         def operation(id: str) -> Operation:
             return Operation(
-                id=id, action=action, query=query, limit=limit, by=by, started_at=at, updated_at=at
+                id=id, action=action, query=text, limit=limit, by=by, started_at=at, updated_at=at
             )
 
         return await self._ledger.add(operation)
@@ -234,9 +235,9 @@ class Actions:
 
 def _checked_query(
     query: str | TaskQuery, limit: int | None, by: str | None, progress: OnProgress | None
-) -> str:
-    """The text of the query, in its canonical form, once the other arguments are checked as well."""
-    asked = str(query_of(query))
+) -> TaskQuery:
+    """The query, once the other arguments are checked as well."""
+    asked = query_of(query)
     if limit is not None:
         check_int("limit", limit, 1)
     if by is not None:

@@ -250,5 +250,5 @@ def _backend_under(manager: AsyncResultsManager) -> BaseResultBackend:
 
 
 async def wants(backend: BaseResultBackend, query: str) -> Callable[[TaskResult], bool]:
-    """Whether the query wants a task, which is there with its values."""
+    """Whether the query, which looks for no text, wants a task."""
     return (await matching_of(backend._core, query, 1)).holds

@@ -10,11 +10,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from flowstore import InMemoryBackend, OperationBusy, SQLiteBackend, TaskResult, TaskStatus
+from flowstore import InMemoryBackend, OperationBusy, TaskResult, TaskStatus
 from flowstore._core import acting, judging, ledger
-from flowstore._core.core import Core
 from flowstore._core.ledger import Ledger, Step
-from flowstore._core.matching import Matching, matching_of
 from flowstore.engine import NAMESPACE, Asked, Position, Section
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.insides import core_of
@@ -44,31 +42,16 @@ async def test_a_query_means_what_it_meant_at_the_start(backend: InMemoryBackend
     assert (await stored(backend, "t1")).status is TaskStatus.CANCELLED
 
 
-@pytest.mark.parametrize("action", ["requeue", "label", "delete"])
-async def test_a_query_that_looks_at_values(
-    action: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
-    """They are read and decoded for it; samples, hooks and records do not have them."""
-
-    async def even(core: Core, query: str, limit: int, now: int) -> Matching:
-        matching = await matching_of(core, query, limit, now)
-        return matching._replace(holds=lambda task: task.args[0] % 2 == 0, needs_values=True)
-
-    monkeypatch.setattr(judging, "matching_of", even)
-    async with SQLiteBackend(tmp_path / "x.db") as backend:
-        await backend.store_many(
-            TaskResult.success(f"t{n:03}", "x" * 50, task_name="mail", args=(n,)) for n in range(230)
-        )
-        options: Any = {"add": ["even"]} if action == "label" else {}
-        preview = await backend.actions.apply(action, "name:mail", **options)
-        assert (preview.count, preview.samples[0].is_loaded) == (115, False)
-        operation = await backend.actions.apply(action, "name:mail", dry_run=False, **options)
-        assert operation.done == 115
-        odd = await stored(backend, "t001")
-        assert (odd.version, odd.result) == (1, "x" * 50)
-        if action == "requeue":
-            task = await stored(backend, "t002")
-            assert (task.result, task.args) == (None, (2,))
+async def test_steps_end_in_time(backend: InMemoryBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large the values are that are searched, the lease is renewed before it is over."""
+    monkeypatch.setattr(judging, "_LONGEST_STEP", 0)
+    await backend.store_many(TaskResult.pending(f"t{n}", args=("word", n % 2)) for n in range(6))
+    steps: list[int] = []
+    preview = await backend.actions.apply("cancel", "word -1")
+    operation = await backend.actions.apply(
+        "cancel", "word -1", dry_run=False, progress=lambda now: steps.append(now.done)
+    )
+    assert (preview.count, operation.done, len(steps), steps[-1]) == (3, 3, 6, 3)
 
 
 async def test_the_lease_is_renewed_while_a_hook_is_called(

@@ -12,6 +12,7 @@ import pytest
 from flowstore import (
     BaseResultBackend,
     CorruptRecord,
+    InvalidQuery,
     TaskError,
     TaskResult,
     UnknownOperation,
@@ -19,8 +20,9 @@ from flowstore import (
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.acting import ALL, applied
 from flowstore.testing.contract.base import Contract, MakeBackend
-from flowstore.testing.insides import fewer_operations, plant_kept
-from flowstore.testing.support import START, stored
+from flowstore.testing.contract.searching import in_group
+from flowstore.testing.insides import fewer_operations, plant, plant_kept
+from flowstore.testing.support import START, failed, stored
 
 
 class OperationsContract(Contract):
@@ -194,3 +196,17 @@ class OperationsContract(Contract):
         assert not any(task.is_loaded for task in told)
         other = await backend.actions.apply("label", ALL, add=["x"], dry_run=False)
         assert not other.is_host_told
+
+    async def test_an_error_that_is_said_by_its_beginning(self, backend: BaseResultBackend) -> None:
+        """What it means is decided at the start, whatever begins likewise when it is carried out."""
+        for n in range(3):
+            await plant(backend, failed(f"t{n}", n), facets=in_group("5d0c1b7e00000000"))
+        operation = await backend.actions.start("delete", "error:5d0c,ffff")
+        assert operation.query == "error:5d0c1b7e00000000,ffff"
+        for name in ("5d0c1b7e11111111", "ffff000000000000", "ffff111111111111"):
+            await plant(backend, failed(name), facets=in_group(name))
+        assert (await backend.actions.resume(operation.id)).effects == {"deleted": 3}
+        with pytest.raises(InvalidQuery, match="several"):
+            await backend.actions.start("delete", "error:ffff")
+        with pytest.raises(InvalidQuery, match="the opposite"):
+            await backend.actions.start("delete", "error:5d0c1b7e1 -error:5d0c1b7e11")

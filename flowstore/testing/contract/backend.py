@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowstore.testing.contract.acting import ActionsContract
 from flowstore.testing.contract.acting_alone import ActionRacesContract
 from flowstore.testing.contract.acting_kept import OperationsContract
+from flowstore.testing.contract.acting_on_text import ActionsOnTextContract
 from flowstore.testing.contract.acting_stopped import StoppedActionsContract
 from flowstore.testing.contract.apps import AppsContract
 from flowstore.testing.contract.archive_files import ArchiveFilesContract
@@ -64,6 +65,7 @@ from flowstore.testing.contract.retaining import RetentionContract
 from flowstore.testing.contract.retaining_alone import RetentionRacesContract
 from flowstore.testing.contract.roundtrips import ValuesContract
 from flowstore.testing.contract.searching import SearchContract
+from flowstore.testing.contract.searching_large import SearchOfLargeValuesContract
 from flowstore.testing.contract.selecting import SelectingContract
 from flowstore.testing.contract.sharing import ConcurrencyContract
 from flowstore.testing.contract.storing import StoringContract
@@ -105,6 +107,8 @@ class BackendContract(
     FacetValuesContract,
     SearchContract,
     FindingTextContract,
+    SearchOfLargeValuesContract,
+    ActionsOnTextContract,
     WorkflowContract,
     TrackContract,
     TakeContract,

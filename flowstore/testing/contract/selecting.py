@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from flowstore import BaseResultBackend, InvalidCursor, TaskResult, TaskStatus
 from flowstore.testing.contract.base import Contract
 from flowstore.testing.contract.finishing import at, ended
+from flowstore.testing.contract.retaining import FIRST_MOMENT
 from flowstore.testing.insides import plant
 from flowstore.testing.support import failed, ids, walk
 
@@ -101,6 +103,18 @@ class SelectingContract(Contract):
         ]
         assert [task_id async for task_id in backend.iter_ids(until=at(99))] == ["t7", "t6", "t1", "t0"]
         assert sum((await backend.count_by_status(since=at(-99))).values()) == 4
+
+    async def test_the_first_moment_is_a_bound_as_well(self, backend: BaseResultBackend) -> None:
+        """No task was submitted then: typed results, which have that time, are in no range either."""
+        first = datetime.min.replace(tzinfo=UTC)
+        await plant(backend, TaskResult.success("typed", 1), submitted_at=FIRST_MOMENT)
+        await backend.store("t", failed("t"))
+        assert ids((await backend.page(since=first)).items) == ["t"]
+        assert [task_id async for task_id in backend.iter_ids(since=first)] == ["t"]
+        assert ids((await backend.search("since:0001-01-01 submitted:0001-01-01..")).items) == ["t"]
+        assert (await backend.count_by_status(since=first)).total == 1
+        assert await backend.clear(since=first) == 1
+        assert await backend.exists("typed")
 
 
 async def plant_failed(backend: BaseResultBackend, task: TaskResult, fingerprint: str) -> None:
