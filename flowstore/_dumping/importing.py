@@ -164,7 +164,7 @@ class Reader:
     def _records(self) -> Iterator[tuple[int, bytes]]:
         """The lines behind the first one, which is checked, with their numbers."""
         assert self._file is not None
-        place = 0
+        place, broken = 0, torn()  # not when it is closed: the garbage collector does that amid an import
         try:
             for line in _lines(unpacking(self._file)):
                 place += 1
@@ -176,7 +176,7 @@ class Reader:
                     yield place, line
                 else:
                     header_of(self.name, line, self._kind)
-        except torn() as error:
+        except broken as error:
             reason = f"cannot be decompressed: it is damaged, or was cut off ({error})"
             raise InvalidArchive(self.name, place + 1, reason) from error
         if not place:
