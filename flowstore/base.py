@@ -635,6 +635,7 @@ class BaseResultBackend:
         was missed, before the first step of the iteration or while a connection was lost, is looked up in the
         history, at the latest after ``recheck_interval``. Of those that listen in this process one reads for
         all. Changes of a task that is removed before they are read do not come, nor does the removal itself.
+        What was stored within ``op_timeout`` before the call comes as well, since it may be seen late.
 
         ChangesMissed: some are missing. So it is for who takes them too slowly: ``most`` are kept, others are
         passed over. And where the history is not complete (``history=False``, ``history_limit``), it comes

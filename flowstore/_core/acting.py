@@ -30,7 +30,7 @@ from flowstore._core.deeds import Deed
 from flowstore._core.judging import Judge, Judged, judge_again
 from flowstore._core.leases import LASTS, Lease
 from flowstore._core.ledger import Kept, Ledger, Step, lease_of
-from flowstore._core.operations import Operation, OperationState
+from flowstore._core.operations import Effect, Operation, OperationState
 from flowstore._core.threads import in_thread
 from flowstore._trips.patience import patiently
 from flowstore.engine import Entry
@@ -54,7 +54,7 @@ _RENEWED_AFTER: Final = LASTS / 3 / 1_000_000
 class _HookRaised(Exception):
     """And nothing of this module has."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         self.error = error
 
 
@@ -194,7 +194,8 @@ class _Runner:
         is_told = self._hook is not None or (before is not None and before.is_told)
         await self._store(replace(kept, step=Step(times, changes.left, is_told)))
         if self._is_aborting:
-            await self._store(replace(self._kept, step=None))
+            left = Counter({Effect.LEFT_ABORTED.value: len(changes.left)})
+            await self._store(_with(replace(self._kept, step=None), Made([], left)))
             return
         async with self._core.life:
             await self._patiently(lambda: changes.make(at))
@@ -245,7 +246,10 @@ class _Runner:
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task])
-        task.result()
+        try:
+            task.result()
+        except asyncio.CancelledError as error:  # not by this: by something that the hook has awaited
+            raise _HookRaised(error) from error
 
     async def _store(self, kept: Kept) -> None:
         """Raises OperationBusy if another process has gone on with it, UnknownOperation if it is gone."""

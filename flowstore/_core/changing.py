@@ -44,6 +44,10 @@ class Changes:
         self._times = times
         self._left = {each.id: each for each in sent}
         self._known: dict[str, Chosen] = {}
+        self._unsure = set(self._left) if times else set[str]()
+        """Those whose change may have been made though no answer has told so."""
+        self._refused: set[str] = set()
+        """Those that were not changed here, as the storage has answered."""
         self._made = Made()
 
     @classmethod
@@ -78,11 +82,19 @@ class Changes:
     async def _make(self, part: list[Chosen], at: int) -> None:
         for each in part:
             del self._known[each.entry.id]  # until there is an answer, it may be changed or not
-        for each, fate in zip(part, await self._deed.carry_out(part, at), strict=True):
+        try:
+            fates = await self._deed.carry_out(part, at)
+        except BaseException:
+            self._unsure.update(each.entry.id for each in part)
+            self._refused -= self._unsure
+            raise
+        for each, fate in zip(part, fates, strict=True):
             if fate.is_done:
                 self._end(each.entry.id)
             elif fate.reason is not None:
                 self._fail(each.entry.id, fate.reason)
+            elif each.entry.id not in self._unsure:
+                self._refused.add(each.entry.id)
 
     async def look(self) -> None:
         """Read those of which nobody knows, and end those that are as wanted, or are others by now."""
@@ -100,7 +112,7 @@ class Changes:
     def _ends(self, id: str, entry: Entry | None) -> bool:
         """Whether it is known what becomes of it; False: the history may still tell."""
         version = self._left[id].version
-        if self._deed.is_done(entry, version, self._started, self._times):
+        if id not in self._refused and self._deed.is_done(entry, version, self._started, self._times):
             self._end(id)
         elif entry is not None and entry.version == version and entry.updated_at <= self._started:
             try:

@@ -149,7 +149,9 @@ class Ledger:
                 raise ValueError(DAMAGED)
             return _kept(from_json(item.value)[_FIELD])
         except (ValueError, TypeError, LookupError, OverflowError) as error:
-            raise self._keeping.unreadable(CorruptRecord, NAMESPACE, item.key, str(error)) from error
+            number = _number(item)
+            reason = f"operation '{number}': {error}" if number else str(error)
+            raise self._keeping.unreadable(CorruptRecord, NAMESPACE, item.key, reason) from error
 
 
 def lease_of(operation_id: str) -> str:
@@ -184,7 +186,9 @@ def _fields(kept: Kept) -> dict[str, Any]:
     fields |= {"cursor": kept.cursor, "runner": kept.runner, "writes": kept.writes}
     if (step := kept.step) is not None:
         fields["step"] = _filled({"times": step.times, "records": step.records, "is_told": step.is_told})
-    return _filled(fields)
+    return _filled(fields) | {
+        "query": operation.query
+    }  # also an empty one, without which there is no reading it
 
 
 def _filled(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Effect(StrEnum):
     LEFT_AS_IT_IS = "left alone: nothing to change"
     LEFT_WORN_OUT = "left alone: no attempt is left"
     LEFT_CHANGED = "left alone: changed since the start"
+    LEFT_ABORTED = "left alone: aborted before"
 
 
 def is_left(effect: str) -> bool:

@@ -46,7 +46,7 @@ class FamilyPicture(Tabular, Record):
 
 
 async def picture(core: Core, root_id: str, limit: int, most_steps: int) -> FamilyPicture:
-    """In three round trips, or six if members are left out."""
+    """In three round trips, or six if members are left out; more for a ``limit`` above 500."""
     listing = listing_of(None, Where(root=root_id), limit + 1, newest_first=True, load_result=False)
     async with core.life:
         entries = await step(core, listing)

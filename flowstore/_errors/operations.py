@@ -45,7 +45,7 @@ class HostNotTold(FlowstoreError, RuntimeError):
     known. ``backend.actions.resume`` tells it of them again, and goes on.
     """
 
-    def __init__(self, operation_id: str, hook: str, error: Exception, untold: int) -> None:
+    def __init__(self, operation_id: str, hook: str, error: BaseException, untold: int) -> None:
         super().__init__(operation_id, hook, error, untold)
         self.operation_id = operation_id
         self.hook = hook

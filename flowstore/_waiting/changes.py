@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flowstore._waiting.subscribers import Subscriber
 from flowstore.fields import Record
@@ -52,80 +52,107 @@ class Key(NamedTuple):
 
 
 class Found(NamedTuple):
-    """``then``: the task as it was by that change, as far as it is known; None: it cannot be read."""
+    """``then``: the task as it was by that change, as far as it is known; None: it cannot be read.
+
+    ``is_heard``: a hint has told of it; False: it was found in the history.
+    """
 
     key: Key
     change: TaskChange
     then: TaskResult | None
+    is_heard: bool = True
+
+
+class Question(NamedTuple):
+    """Which changes are wanted: those for whose row ``holds``. Equal if ``asked`` is."""
+
+    asked: Hashable
+    holds: Callable[[Any], bool]
 
 
 class Listening(Subscriber):
     """One iteration of ``watch_changes``: the changes that it was not given yet, at most ``most``.
 
-    ``since``: those stored before that time, in microseconds, are not for it. ``holds``: which it wants;
-    None: all. What comes while ``most`` are kept is passed over, until they are taken; and a sign that
-    something is missing follows them. By then nothing is passed over any more, so a look shows it all.
+    ``since``: what the history has of the time before that, in microseconds, is not for it. ``question``:
+    what it wants; None: all. What comes while ``most`` are kept is passed over, until they are taken; and a
+    sign that something is missing follows them. By then nothing is passed over any more, so a look shows it
+    all.
     """
 
-    __slots__ = ("_holds", "_items", "_most", "_passed", "is_joining", "seen", "since")
+    __slots__ = ("_given", "_items", "_most", "_passed", "question", "since")
 
-    def __init__(self, since: int, holds: Callable[[TaskResult], bool] | None, most: int) -> None:
+    def __init__(self, since: int, question: Question | None, most: int) -> None:
         super().__init__()
         self.since = since
-        self.is_joining = True
-        """Whether it was not given yet what had been stored before it joined."""
-        self.seen: set[Key] = set()
-        """While it is joining: what it was given."""
-        self._holds = holds
+        self.question = question
+        self._given: dict[Key, int] = {}
+        """What it has read by itself when it joined, and until when to remember that."""
         self._most = most
-        self._items: list[Change] = []
+        self._items: list[Found | ChangesMissed] = []
         self._passed: int | None = None
 
-    def put(self, found: Iterable[Found]) -> None:
-        try:
-            wanted = [each for each in found if self._wants(each)]
-        except Exception as error:
-            self.fail(error)
-            return
+    def wake(self) -> None:
+        self._news.set()
+
+    def check(self) -> None:
+        """Raise the error that ended it."""
+        if self._error is not None:
+            raise self._error
+
+    def put(self, wanted: Sequence[Found]) -> None:
+        fresh = [
+            each
+            for each in wanted
+            if each.key not in self._given and (each.is_heard or each.key.at >= self.since)
+        ]
         room = max(0, self._most - len(self._items)) if self._passed is None else 0
-        self._items += [each.change for each in wanted[:room]]
-        for each in wanted[room:]:
+        self._items += fresh[:room]
+        for each in fresh[room:]:
             self._pass_over(each.key.at)
-        if wanted:
+        if fresh:
             self._news.set()
 
-    def join(self, found: Iterable[Found]) -> None:
-        """Of what is in the history, that which is for it."""
-        fresh = [each for each in found if each.key.at >= self.since and each.key not in self.seen]
-        self.seen.update(each.key for each in fresh)
-        self.put(fresh)
+    def join(self, found: Iterable[Found], now: int) -> list[Found]:
+        """Of what it has read in the history, that which it was not given yet."""
+        fresh = [each for each in found if each.key not in self._given]
+        self._given.update((each.key, max(now, each.key.at)) for each in fresh)
+        return fresh
 
-    def joined(self) -> None:
-        self.is_joining = False
-        self.seen.clear()
+    def joined(self, before: int) -> None:
+        """It has read all that was stored. No hint will be about what is older than ``before``."""
+        self._items = [
+            each for each in self._items if isinstance(each, ChangesMissed) or each.key not in self._given
+        ]
+        self._given = {key: until for key, until in self._given.items() if key.at >= before}
+
+    def forget(self, before: int) -> None:
+        self._given = remembered(self._given, before)
 
     def miss(self, since: int) -> None:
         """Changes stored at that time or later may be missing, whatever it wants."""
         if self._passed is not None:
             self._pass_over(since)
         elif not (self._items and isinstance(self._items[-1], ChangesMissed)):
-            self._items.append(_missed(max(since, self.since)))
+            self._items.append(missed(max(since, self.since)))
         self._news.set()
 
     def take(self) -> list[Change]:
         """What was not taken yet, in order."""
-        items, self._items = self._items, []
+        items = [each if isinstance(each, ChangesMissed) else each.change for each in self._items]
+        self._items = []
         if self._passed is not None:
-            items.append(_missed(self._passed))
+            items.append(missed(self._passed))
             self._passed = None
         return items
-
-    def _wants(self, found: Found) -> bool:
-        return self._holds is None or (found.then is not None and self._holds(found.then))
 
     def _pass_over(self, at: int) -> None:
         self._passed = at if self._passed is None else min(self._passed, at)
 
 
-def _missed(since: int) -> ChangesMissed:
+def missed(since: int) -> ChangesMissed:
     return ChangesMissed(since=from_micros(since))
+
+
+def remembered(keys: Mapping[Key, int], before: int) -> dict[Key, int]:
+    """Those of which ``before`` is not past the time until which they are remembered."""
+    return {key: until for key, until in keys.items() if until >= before}

@@ -11,19 +11,22 @@ reaches back, and keys are kept for that long. How far is a matter of cost: afte
 may have been lost, ``_NEAR``, and every ``recheck_interval``, which finds what committed later still,
 ``memory``, which is at least the time that one store may take.
 
+Whoever joins reads by itself what the history has from its call on, and knows what it was given there by its
+keys. So it neither waits for others nor keeps them waiting, and what is only for it is shown to nobody else.
+
 Where the history is not complete, nobody can tell what was missed. Then those who listen are told so: after
-each break, and those who join, of the time between their call and the first step. They are told once hints
-arrive again, since whoever looks then has to hear of all that follows.
+each break, when a state is gone that was heard of, and those who join, of the time between their call and the
+first step. They are told once hints arrive again, since whoever looks then has to hear of all that follows.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
-from flowstore._waiting.changes import Found, Key, Listening
+from flowstore._waiting.changes import Found, Key, Listening, remembered
 from flowstore._waiting.subscribers import Follower
 from flowstore.engine import STATUSES, let_go
 
@@ -55,15 +58,18 @@ class Feed(Follower):
         self._clock = clock
         self._memory = memory
         self.has_history = has_history
-        self._is_complete = is_complete
+        self.is_complete = is_complete
         self._heard: dict[str, list[str]] = {}
         self._shown: dict[Key, int] = {}
         """Until when to remember what was shown."""
-        self.settled = self._compared = self._told = clock()
-        """Before the first nothing is missing. Then the start of the last comparison, and when hints came."""
+        self._compared = self._told = clock()
+        """The start of the last comparison, and when hints came."""
+        self.settled = self._compared - memory
+        """Before that nothing is missing."""
         self._is_cut = True
         """Whether hints may not arrive: they do once all ids are watched again."""
-        self._is_registered = False
+        self.is_registered = False
+        """Whether hints have begun to arrive."""
         self._cut_since: int | None = None
         self._is_near = self._is_deep = False
         self.reader: asyncio.Task[None] | None = None
@@ -113,9 +119,17 @@ class Feed(Follower):
             self._heard.setdefault(task_id, []).extend(statuses)
         self._news.set()
 
+    def wake(self) -> None:
+        """Let those who listen look at it."""
+        for listener in self.listeners:
+            listener.wake()
+
     def registered(self) -> None:
-        self._is_registered = True
-        if self._is_cut:
+        if not self.is_registered:  # so far nobody was told of anything; whoever joins looks by itself
+            self.is_registered = True
+            self._is_cut = False
+            self.wake()
+        elif self._is_cut:
             self._is_cut = False
             self._look_back()
 
@@ -129,10 +143,17 @@ class Feed(Follower):
     def _look_back(self) -> None:
         """Hints were lost, and come again."""
         self._is_near = True
-        if not self._is_complete:
-            since = self._told - self._memory
-            self._cut_since = since if self._cut_since is None else min(self._cut_since, since)
+        self._lack_since(self._told - self._memory)
         self._news.set()
+
+    def lack(self) -> None:
+        """A state that was heard of is in the history no more."""
+        self._lack_since(self.settled)
+        self.tell_missed()
+
+    def _lack_since(self, since: int) -> None:
+        if not self.is_complete:
+            self._cut_since = since if self._cut_since is None else min(self._cut_since, since)
 
     def try_again(self) -> None:
         """The reader was interrupted, and what it had begun to read was not shown."""
@@ -149,25 +170,12 @@ class Feed(Follower):
         """What the history cannot tell: that something is missing."""
         since, self._cut_since = self._cut_since, None
         for listener in self.listeners:
-            if since is not None and not listener.is_joining:
+            if since is not None:
                 listener.miss(since)
 
-    def joining(self) -> list[Listening]:
-        """Those who are to be given what was stored before they joined."""
-        if not self._is_registered:
-            return []
-        return [listener for listener in self.listeners if listener.is_joining]
-
-    def joined(self, joining: Iterable[Listening]) -> None:
-        """They were given what the history has of that time."""
-        for listener in joining:
-            listener.joined()
-            if not self._is_complete:
-                listener.miss(listener.since)
-
-    def compare(self, joining: Iterable[Listening]) -> Comparison | None:
+    def compare(self) -> Comparison | None:
         """From when to read the history on, and up to when; None if there is no reason to."""
-        starts = [listener.since for listener in joining]
+        starts = []
         is_deep, is_near, now = self._is_deep, self._is_near, self._clock()
         self._is_deep = self._is_near = False
         if not self.has_history:
@@ -196,16 +204,22 @@ class Feed(Follower):
     def is_shown(self, key: Key) -> bool:
         return key in self._shown
 
-    def tell(self, found: Sequence[Found], joining: Collection[Listening] = ()) -> None:
-        """Give what was not shown before to all, and to those who join what they were not given."""
+    def tell(self, fresh: Sequence[Found], answers: Mapping[Hashable, Sequence[Found] | Exception]) -> None:
+        """Show what was not shown before: all of it to those without a question, others the answer to theirs.
+
+        Whoever joined while the answers were made finds it in the history.
+        """
         now = self._clock()
-        fresh = [each for each in found if each.key not in self._shown]
         self._shown.update((each.key, max(now, each.key.at)) for each in fresh)
         for listener in self.listeners:
-            if not listener.is_joining:
-                listener.put(fresh)
-            elif listener in joining:
-                listener.join(found)
+            question = listener.question
+            wanted = fresh if question is None else answers.get(question.asked, ())
+            if isinstance(wanted, Exception):
+                listener.fail(wanted)
+            else:
+                listener.put(wanted)
 
     def _forget(self, before: int) -> None:
-        self._shown = {key: until for key, until in self._shown.items() if until >= before}
+        self._shown = remembered(self._shown, before)
+        for listener in self.listeners:
+            listener.forget(before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 from difflib import get_close_matches
+from inspect import iscoroutinefunction
 from typing import Any, Final, Literal, TypedDict, Unpack, cast, get_args, overload
 
 from flowstore._core import acting
@@ -23,7 +24,7 @@ from flowstore._values.arguments import (
     check_ttl,
 )
 from flowstore._values.records import Ttl
-from flowstore.models import as_error
+from flowstore.models import TaskStatus, as_error
 from flowstore.queries import TaskQuery, parse_query, query_of
 from flowstore.task_error import TaskError
 from flowstore.text import MAX_NOTE_BYTES, check_text
@@ -58,6 +59,7 @@ _OF: Final[dict[str, tuple[str, ...]]] = {
     "include_running": ("requeue", "fail", "delete"),
 }
 _NEEDED: Final = {"expire": "ttl", "fail": "error"}
+_EVERY: Final = f"status:{','.join(TaskStatus)}"
 
 
 class Actions:
@@ -238,6 +240,8 @@ def _checked_query(
 ) -> TaskQuery:
     """The query, once the other arguments are checked as well."""
     asked = query_of(query)
+    if not str(asked):  # which may be a form that was sent empty, and would be about every task there is
+        raise ValueError(f"query: expected at least one term; to act on all tasks say {_EVERY}")
     if limit is not None:
         check_int("limit", limit, 1)
     if by is not None:
@@ -247,8 +251,12 @@ def _checked_query(
 
 
 def _check_progress(progress: OnProgress | None) -> None:
-    if progress is not None:
-        check_callable("progress", progress)
+    if progress is None:
+        return
+    if iscoroutinefunction(check_callable("progress", progress)) or iscoroutinefunction(
+        type(progress).__call__
+    ):
+        raise TypeError("progress: expected a plain function, got a coroutine function, which nobody awaits")
 
 
 def _number(name: str, operation_id: object) -> int:

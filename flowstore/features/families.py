@@ -50,8 +50,8 @@ class Families:
         The family is what ``page(root_id=...)`` shows. At most ``limit`` members, 1 to 10,000, are shown: the
         root, and of the others those that were submitted last; of each at most its ``steps`` newest
         transitions, 0 to 10,000. What is left out is counted. It takes three reads, or six if members are
-        left out; while the family lives on, the later ones may be newer. Without members: there is no such
-        family.
+        left out, and for a ``limit`` above 500 more of them; while the family lives on, the later ones may be
+        newer. Without members: there is no such family.
         """
         check_text("root_id", root_id)
         check_int("limit", limit, 1, MAX_PAGE)

@@ -669,8 +669,8 @@ class Families(Face[AsyncFamilies]):
         The family is what ``page(root_id=...)`` shows. At most ``limit`` members, 1 to 10,000, are shown: the
         root, and of the others those that were submitted last; of each at most its ``steps`` newest
         transitions, 0 to 10,000. What is left out is counted. It takes three reads, or six if members are
-        left out; while the family lives on, the later ones may be newer. Without members: there is no such
-        family.
+        left out, and for a ``limit`` above 500 more of them; while the family lives on, the later ones may be
+        newer. Without members: there is no such family.
         """
         call = self._its.picture(root_id, limit=limit, steps=steps)
         return self._run(call)
@@ -2459,6 +2459,7 @@ class ResultBackend(Store):
         was missed, before the first step of the iteration or while a connection was lost, is looked up in the
         history, at the latest after ``recheck_interval``. Of those that listen in this process one reads for
         all. Changes of a task that is removed before they are read do not come, nor does the removal itself.
+        What was stored within ``op_timeout`` before the call comes as well, since it may be seen late.
 
         ChangesMissed: some are missing. So it is for who takes them too slowly: ``most`` are kept, others are
         passed over. And where the history is not complete (``history=False``, ``history_limit``), it comes

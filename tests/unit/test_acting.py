@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from flowstore import InMemoryBackend, OperationBusy, TaskResult, TaskStatus
+from flowstore import CorruptRecord, InMemoryBackend, OperationBusy, TaskResult, TaskStatus
 from flowstore._core import acting, judging, ledger
+from flowstore._core.keeping import Keeping
 from flowstore._core.ledger import Ledger, Step
 from flowstore.engine import NAMESPACE, Asked, Position, Section
 from flowstore.testing.clock import ManualClock
@@ -104,3 +105,21 @@ async def test_what_is_stored_of_an_operation(backend: InMemoryBackend) -> None:
         b'"writes":3,"step":{"times":[6,7],"records":[["t",1,"ttl set"]],"is_told":true}}}' % (at, at)
     )
     assert (await Ledger(core).read("1"))[0] == kept
+
+
+async def test_a_query_that_asks_for_all(backend: InMemoryBackend) -> None:
+    """None can be started, but what is kept is whole, and can be read."""
+    operation = await backend.actions.start("cancel", "name:mail")
+    kept, version = await Ledger(core_of(backend)).read(operation.id)
+    assert await Ledger(core_of(backend)).put(kept.updated(query=""), version)
+    assert (await backend.actions.get(operation.id)).query == ""
+    assert [each.id for each in await backend.actions.all()] == [operation.id]
+
+
+async def test_one_that_is_damaged_is_named(backend: InMemoryBackend) -> None:
+    """By its id, as far as that can be read."""
+    operation = await backend.actions.start("cancel", "name:mail")
+    keeping = Keeping(core_of(backend), Section.APP)
+    await keeping.put(NAMESPACE, "operation:0001", b'{"info":{"id":"1","state":"running"}}')
+    with pytest.raises(CorruptRecord, match="operation '1': "):
+        await backend.actions.get(operation.id)

@@ -190,6 +190,21 @@ class ActionRacesContract(Contract):
             assert (ended[0].state, ended[0].done, ended[0].skipped) == ("done", 120, 0)
             await check_done_once(backend, action, 120)
 
+    async def test_what_others_delete_is_not_done(self, backend: BaseResultBackend) -> None:
+        """Nor is what is there again; both are changes since the start."""
+        await fill(backend, 4)
+        operation = await started(backend, "delete")
+
+        async def delete() -> None:
+            await backend.delete_many(["t0001", "t0002"])
+            await backend.store("t0002", TaskResult.pending("t0002", task_name="mail"))
+
+        meanwhile(backend, "scan", delete)
+        operation = await backend.actions.resume(operation.id)
+        assert operation.effects == {"deleted": 2, "left alone: changed since the start": 2}
+        assert (operation.done, operation.skipped) == (2, 2)
+        assert await backend.exists("t0002")
+
     async def test_among_writers_and_other_operations(self, backend: BaseResultBackend) -> None:
         """Every task is requeued or was changed by a writer, none twice by one operation."""
         await fill(backend, 1_000)

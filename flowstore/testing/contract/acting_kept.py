@@ -13,6 +13,7 @@ from flowstore import (
     BaseResultBackend,
     CorruptRecord,
     InvalidQuery,
+    Operation,
     TaskError,
     TaskResult,
     UnknownOperation,
@@ -23,6 +24,15 @@ from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.contract.searching import in_group
 from flowstore.testing.insides import fewer_operations, plant, plant_kept
 from flowstore.testing.support import START, failed, stored
+
+
+async def _later(operation: Operation) -> None:
+    """Would never be awaited."""
+
+
+class _Later:
+    async def __call__(self, operation: Operation) -> None:
+        """Neither would this."""
 
 
 class OperationsContract(Contract):
@@ -73,6 +83,15 @@ class OperationsContract(Contract):
             (TypeError, r"^action: expected str, got int", (1, ALL), {}),
             (TypeError, r"^query: expected str, got NoneType", ("cancel", None), {}),
             (ValueError, r"gone", ("cancel", "status:gone"), {}),
+            *(
+                (
+                    ValueError,
+                    r"^query: expected at least one term; .* say status:pending,",
+                    ("cancel", text),
+                    {},
+                )
+                for text in ("", "  ")
+            ),
             (ValueError, r"^ttl: the action 'expire' needs one", ("expire", ALL), {}),
             (ValueError, r"^ttl: ", ("expire", ALL), {"ttl": 0}),
             (ValueError, r"^ttl: is for 'expire' only, not for 'cancel'", ("cancel", ALL), {"ttl": 1}),
@@ -101,6 +120,11 @@ class OperationsContract(Contract):
             await actions.apply("cancel", ALL, dry_run="no")  # type: ignore[call-overload]
         with pytest.raises(TypeError, match=r"^progress: "):
             await actions.apply("cancel", ALL, progress=3)  # type: ignore[call-overload]
+        for progress in (_later, _Later()):
+            with pytest.raises(TypeError, match=r"^progress: expected a plain function, got a coroutine"):
+                await actions.apply("cancel", ALL, dry_run=False, progress=progress)
+            with pytest.raises(TypeError, match=r"^progress: "):
+                await actions.resume("1", progress=progress)
         with pytest.raises(TypeError, match=r"^hook: "):
             actions.on_requeue(3)  # type: ignore[arg-type]
         for limit in (0, 501):

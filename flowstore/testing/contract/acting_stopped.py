@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 from typing import Any
 
 import pytest
@@ -50,6 +51,38 @@ class StoppedActionsContract(Contract):
         assert (operation.state, operation.done) == ("aborted", 0)
         assert (await backend.actions.get(operation.id)).state == "aborted"
         assert (await backend.count_by_status())[TaskStatus.RETRYING] == 3
+
+    async def test_abort_between_look_and_write(self, backend: BaseResultBackend) -> None:
+        """Those that were about to be changed are left alone, and counted as such."""
+        await fill(backend, 3)
+        operation = await backend.actions.start("requeue", ALL)
+        meanwhile(backend, "scan", lambda: backend.actions.abort(operation.id))
+        operation = await backend.actions.resume(operation.id)
+        assert (operation.state, operation.matched, operation.done) == ("aborted", 3, 0)
+        assert operation.effects == {"left alone: aborted before": 3}
+        assert operation.skipped == 3
+        assert (await backend.count_by_status())[TaskStatus.RETRYING] == 3
+
+    @pytest.mark.parametrize("is_plain", [False, True])
+    async def test_a_hook_that_ends_as_cancelled(self, backend: BaseResultBackend, is_plain: bool) -> None:
+        """By something that it has awaited: it has raised, and the caller is not cancelled."""
+
+        async def dispatch(tasks: list[TaskResult]) -> None:
+            broken = asyncio.get_running_loop().create_future()
+            broken.cancel()
+            await broken
+
+        def plain(tasks: list[TaskResult]) -> None:
+            raise concurrent.futures.CancelledError
+
+        backend.actions.on_requeue(plain if is_plain else dispatch)
+        await fill(backend, 3)
+        with pytest.raises(HostNotTold, match="on_requeue raised CancelledError") as raised:
+            await backend.actions.apply("requeue", ALL, dry_run=False)
+        operation = await backend.actions.get(raised.value.operation_id)
+        assert (operation.state, operation.done, len(operation.untold)) == ("failed", 3, 3)
+        assert operation.stopped_by is not None
+        assert operation.stopped_by.startswith("CancelledError")
 
     async def test_abort_after_a_kill_counts_what_was_done(self, make_backend: MakeBackend) -> None:
         """Nothing more is changed, and those that the host may not know of are named."""

@@ -40,6 +40,7 @@ from flowstore.testing.contract.forking import ForkContract
 from flowstore.testing.contract.growing import GrowingContract
 from flowstore.testing.contract.histories import HistoryContract
 from flowstore.testing.contract.hostile import HostileContract
+from flowstore.testing.contract.joining_changes import JoiningChangesContract
 from flowstore.testing.contract.keeping import DataContract
 from flowstore.testing.contract.leaving import LeavingContract
 from flowstore.testing.contract.listing import ListingContract
@@ -149,6 +150,7 @@ class BackendContract(
     WatchStatusContract,
     WatchChangesContract,
     MissedChangesContract,
+    JoiningChangesContract,
     ConcurrencyContract,
     CrowdsContract,
     ObservingContract,
