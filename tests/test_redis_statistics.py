@@ -43,7 +43,7 @@ async def test_keys_of_another_type_fail_no_write(redis_url: str, client: Any, k
 
 @pytest.mark.parametrize("value", [b"x", b"\0" * 24, b"\0" * 24 + b"{", b"\xff" * 40])
 async def test_a_damaged_list_of_names(redis_url: str, client: Any, value: bytes) -> None:
-    """Tasks are stored all the same, and what is new is among the others."""
+    """Tasks are stored all the same, and the list is made anew where it can be."""
     async with RedisBackend(redis_url) as backend:
         await store_some(backend, 0)
         client.hset(PREFIX + "e:app:", "statistics:names", value)
