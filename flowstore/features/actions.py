@@ -240,8 +240,8 @@ def _checked_query(
 ) -> TaskQuery:
     """The query, once the other arguments are checked as well."""
     asked = query_of(query)
-    if not str(asked):  # which may be a form that was sent empty, and would be about every task there is
-        raise ValueError(f"query: expected at least one term; to act on all tasks say {_EVERY}")
+    if all(term.name == "sort" for term in asked.terms):  # it may be a form that was sent empty
+        raise ValueError(f"query: expected a term that selects tasks; for all of them say {_EVERY}")
     if limit is not None:
         check_int("limit", limit, 1)
     if by is not None:

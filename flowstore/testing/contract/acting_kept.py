@@ -86,11 +86,11 @@ class OperationsContract(Contract):
             *(
                 (
                     ValueError,
-                    r"^query: expected at least one term; .* say status:pending,",
+                    r"^query: expected a term .* say status:pending,",
                     ("cancel", text),
                     {},
                 )
-                for text in ("", "  ")
+                for text in ("", "  ", "sort:finished")
             ),
             (ValueError, r"^ttl: the action 'expire' needs one", ("expire", ALL), {}),
             (ValueError, r"^ttl: ", ("expire", ALL), {"ttl": 0}),
