@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from tests.support.loops import LOOP, LOOPS  # noqa: E402
 
 EXTERNAL = os.environ.get("FLOWSTORE_TEST_REDIS_URL")
 KINDS = ["external"] if EXTERNAL else SERVER_KINDS
+STORAGES = ["memory", "sqlite", *KINDS]
 MOST_WORKERS = 8
 
 # how long an example takes says more about the machine than about flowstore
@@ -78,6 +80,16 @@ def empty_database() -> Iterator[Callable[[str], str]]:
     yield empty
     for server in servers.values():
         server.stop()
+
+
+@pytest.fixture(params=STORAGES)
+def url(request: pytest.FixtureRequest, tmp_path: Path, empty_database: Callable[[str], str]) -> str:
+    """An empty storage of each kind."""
+    if request.param == "memory":
+        return "memory://"
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'results.db'}"
+    return empty_database(request.param)
 
 
 @pytest.fixture(params=KINDS)

@@ -33,9 +33,7 @@ from flowstore.testing.calls import CALLS
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.sharing import count_trips
 from flowstore.testing.support import START
-from tests.conftest import KINDS
-
-STORAGES = ["memory", "sqlite", *KINDS]
+from tests.conftest import STORAGES
 
 ITERATORS: dict[str, Callable[[Any], Any]] = {
     "as_completed": lambda store: store.as_completed(["t0", "t1"], 30),
@@ -50,16 +48,6 @@ ITERATORS: dict[str, Callable[[Any], Any]] = {
     "watch": lambda store: store.watch("t0"),
     "watch_status": lambda store: store.watch_status([]),
 }
-
-
-@pytest.fixture(params=STORAGES)
-def url(request: pytest.FixtureRequest, tmp_path: Path, empty_database: Callable[[str], str]) -> str:
-    """An empty storage of each kind."""
-    if request.param == "memory":
-        return "memory://"
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'results.db'}"
-    return empty_database(request.param)
 
 
 @pytest.fixture

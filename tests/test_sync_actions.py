@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from asyncio import to_thread
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,17 +13,6 @@ import flowstore.sync
 from flowstore import HostNotTold, Operation, Preview, TaskResult
 from flowstore.sync import ResultBackend
 from flowstore.testing.contract.forking import in_child
-from tests.conftest import KINDS
-
-
-@pytest.fixture(params=["memory", "sqlite", *KINDS])
-def url(request: pytest.FixtureRequest, tmp_path: Path, empty_database: Callable[[str], str]) -> str:
-    """An empty storage of each kind."""
-    if request.param == "memory":
-        return "memory://"
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'results.db'}"
-    return empty_database(request.param)
 
 
 def fill(store: ResultBackend, count: int) -> None:

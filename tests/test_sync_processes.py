@@ -10,14 +10,13 @@ import time
 from asyncio import to_thread
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 import flowstore.sync
 from flowstore import TaskResult, TaskStatus, WrongProcess
 from flowstore.testing.contract.forking import in_child
-from tests.conftest import KINDS
+from tests.conftest import STORAGES
 
 
 @dataclass
@@ -25,21 +24,10 @@ class Point:
     x: int
 
 
-STORAGES = ["memory", "sqlite", *KINDS]
 SHARED = STORAGES[1:]
 """Those that several processes share."""
 A_MOMENT = 5.0
 """Seconds that a process takes at most to end, on a busy machine, where 15 would be a re-check."""
-
-
-@pytest.fixture(params=STORAGES)
-def url(request: pytest.FixtureRequest, tmp_path: Path, empty_database: Callable[[str], str]) -> str:
-    """An empty storage of each kind."""
-    if request.param == "memory":
-        return "memory://"
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'results.db'}"
-    return empty_database(request.param)
 
 
 def started(program: str, url: str) -> subprocess.Popen[str]:

@@ -30,9 +30,6 @@ from flowstore.runs.retaining import RunsRetention
 from flowstore.sync import ResultBackend
 from flowstore.testing.clock import ManualClock
 from scripts import make_sync
-from tests.conftest import KINDS
-
-STORAGES = ["memory", "sqlite", *KINDS]
 
 STEPS: list[tuple[str, Callable[[Any], Any]]] = [
     ("start", lambda runs: runs.start("r", group="g", config={"a": (1,)}, labels=iter(["x"]), total=3)),
@@ -120,16 +117,6 @@ def of_sync(call: Callable[[Any], Any], runs: flowstore.sync.Runs) -> Any:
         return told([*made] if inspect.isgenerator(made) else made)
     except Exception as error:
         return told(error)
-
-
-@pytest.fixture(params=STORAGES)
-def url(request: pytest.FixtureRequest, tmp_path: Path, empty_database: Callable[[str], str]) -> str:
-    """An empty storage of each kind."""
-    if request.param == "memory":
-        return "memory://"
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'results.db'}"
-    return empty_database(request.param)
 
 
 @pytest.fixture

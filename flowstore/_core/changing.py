@@ -12,6 +12,7 @@ from flowstore._core.core import Core
 from flowstore._core.deeds import BEGINNING, Chosen, Deed
 from flowstore._core.ledger import Sent
 from flowstore._core.operations import Effect, FailedTask
+from flowstore._core.rows import without_values
 from flowstore.engine import Asked, Entry, Section
 from flowstore.errors import UnreadableRecord
 
@@ -116,7 +117,7 @@ class Changes:
             self._end(id)
         elif entry is not None and entry.version == version and entry.updated_at <= self._started:
             try:
-                task = self._core.records.decode(entry._replace(body=None, body_size=None))
+                task = self._core.records.decode(without_values(entry))
             except UnreadableRecord as error:
                 self._fail(id, error.reason)
             else:

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 
 from flowstore._core.attempts import requeued
 from flowstore._core.core import Core
-from flowstore._core.operations import Action, Effect, is_left
+from flowstore._core.operations import Action, Effect
+from flowstore._core.rows import without_values
 from flowstore._core.steering import cancelled
 from flowstore._core.stepping import next_write
 from flowstore._core.writing import applied
@@ -76,11 +77,6 @@ class Deed:
             case "label":
                 return Effect.LEFT_AS_IT_IS if self._labels(task) == task.labels else Effect.LABELLED
         return {"fail": Effect.FAILED, "delete": Effect.DELETED, "expire": Effect.EXPIRES}[name]
-
-    def chosen(self, entry: Entry, task: TaskResult) -> Chosen | None:
-        """None: it is left alone."""
-        effect = self.effect_on(task)
-        return None if is_left(effect) else Chosen(entry, task, effect)
 
     async def carry_out(self, chosen: Sequence[Chosen], at: int) -> list[Fate]:
         """Change each, in one call. At most as many as a call may carry."""
@@ -161,7 +157,7 @@ class Deed:
     async def _with_values(self, chosen: Sequence[Chosen]) -> list[Entry | None]:
         """The entries to write over: with their values if those are to be changed. None: it was replaced."""
         if not self.needs_beginning:
-            return [each.entry._replace(body=None, body_size=None) for each in chosen]
+            return [without_values(each.entry) for each in chosen]
         found = [self._without_values(each.entry) for each in chosen]
         wanted = [each.entry.id for each, entry in zip(chosen, found, strict=True) if entry is None]
         whole = await self._core.engine.read(wanted) if wanted else []
@@ -175,7 +171,7 @@ class Deed:
         """None if there may be a result among them."""
         begins = self._core.records.cut(entry, BEGINNING).body
         has_none = begins is not None and begins.startswith(_NO_RESULT)
-        return entry._replace(body=None, body_size=None) if has_none else None
+        return without_values(entry) if has_none else None
 
 
 def _same(entry: Entry, whole: Entry | None) -> Entry | None:

@@ -14,7 +14,8 @@ from flowstore._core.core import STEP, Core
 from flowstore._core.deeds import BEGINNING, Chosen, Deed
 from flowstore._core.matching import Matching, matching_of
 from flowstore._core.operations import Action, Effect, FailedTask, Preview, is_left
-from flowstore._core.sifting import MOST_WITH_VALUES, Sieve, Sifted, without_values
+from flowstore._core.rows import without_values
+from flowstore._core.sifting import MOST_WITH_VALUES, Sieve, Sifted
 from flowstore.engine import Entry, Position
 from flowstore.errors import UnreadableRecord
 from flowstore.models import TaskResult, TaskStatus

@@ -186,9 +186,8 @@ def _fields(kept: Kept) -> dict[str, Any]:
     fields |= {"cursor": kept.cursor, "runner": kept.runner, "writes": kept.writes}
     if (step := kept.step) is not None:
         fields["step"] = _filled({"times": step.times, "records": step.records, "is_told": step.is_told})
-    return _filled(fields) | {
-        "query": operation.query
-    }  # also an empty one, without which there is no reading it
+    # The query also where it is empty: without it an operation cannot be read.
+    return {**_filled(fields), "query": operation.query}
 
 
 def _filled(fields: Mapping[str, Any]) -> dict[str, Any]:

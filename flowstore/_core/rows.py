@@ -42,10 +42,15 @@ class Row(NamedTuple):
         return self.status in FINAL
 
 
+def without_values(entry: Entry) -> Entry:
+    """As it is read where nobody asks for its values."""
+    return entry._replace(body=None, body_size=None)
+
+
 def row_of(entry: Entry, records: Records) -> Row:
     """Raises ValueError or UnreadableRecord for one that cannot be read."""
     if not entry.status or _has_unlisted(entry):
-        task = records.decode(entry._replace(body=None, body_size=None))
+        task = records.decode(without_values(entry))
         return row_of_task(task)._replace(error=fingerprint_in(entry.facets))
     name, worker, labels = named_by(entry.facets)
     parent, root = family_of(entry.fixed)

@@ -22,8 +22,9 @@ from typing import Final, NamedTuple
 from flowstore._core.core import STEP, Core
 from flowstore._core.listing import Reading, behind, step
 from flowstore._core.matching import Matching, fingerprints_in, matching_of
+from flowstore._core.rows import without_values
 from flowstore._core.saying import MOST_SEARCHED
-from flowstore._core.sifting import Sieve, is_same, without_values
+from flowstore._core.sifting import Sieve, is_same
 from flowstore._core.viewing import View
 from flowstore._values import cursors
 from flowstore._values.arguments import MAX_PAGE, Seconds, check_duration, check_int

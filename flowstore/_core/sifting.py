@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from flowstore._core.core import STEP, Core
 from flowstore._core.matching import Matching
-from flowstore._core.rows import row_of
+from flowstore._core.rows import row_of, without_values
 from flowstore._core.saying import MOST_SEARCHED, Wanted
 from flowstore.engine import Entry
 from flowstore.errors import UnreadableRecord
@@ -134,7 +134,3 @@ class Sieve:
 
 def is_same(one: Entry, other: Entry) -> bool:
     return (one.version, one.check) == (other.version, other.check)
-
-
-def without_values(entry: Entry) -> Entry:
-    return entry._replace(body=None, body_size=None)

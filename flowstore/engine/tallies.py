@@ -73,6 +73,14 @@ class Noted:
     example: bytes
     bucket: str = ""
 
+    def added_to(self, known: Group | None, at: int) -> Group:
+        """The group once it counts a write of this time as well; None: it was not known before."""
+        if known is None:
+            return Group(self.group, 1, at, at, self.example)
+        example = self.example if at >= known.last_at else known.example
+        first, last = min(known.first_at, at), max(known.last_at, at)
+        return Group(self.group, known.total + 1, first, last, example)
+
 
 class Group(NamedTuple):
     """A group as stored: how many writes it counts, when the first and the last were; the last one's example.

@@ -80,14 +80,9 @@ class Statistics:
 
     def _note(self, noted: Noted, at: int) -> None:
         known = self._groups.get(noted.group)
-        if known is None:
-            self._groups[noted.group] = Group(noted.group, 1, at, at, noted.example)
-            if len(self._groups) > MOST_GROUPS:
-                del self._groups[min(self._groups.values(), key=_last_seen).id]
-            return
-        example = noted.example if at >= known.last_at else known.example
-        first, last = min(known.first_at, at), max(known.last_at, at)
-        self._groups[noted.group] = Group(noted.group, known.total + 1, first, last, example)
+        self._groups[noted.group] = noted.added_to(known, at)
+        if known is None and len(self._groups) > MOST_GROUPS:
+            del self._groups[min(self._groups.values(), key=_last_seen).id]
 
     def series(self, prefix: str) -> list[str]:
         self._settle()

@@ -26,7 +26,6 @@ from flowstore.engine import (
     Cell,
     Group,
     Mark,
-    Noted,
     Tallied,
     Tier,
     Write,
@@ -63,17 +62,8 @@ class Counts:
                 key = (mark, minute)
                 marks[key] = marks.get(key, 0) + 1
         if (noted := write.noted) is not None:
-            self._note(noted, at)
+            self._groups[noted.group] = noted.added_to(self._groups.get(noted.group), at)
             marks[Mark(OF_GROUP + noted.group, noted.bucket), minute] = 1
-
-    def _note(self, noted: Noted, at: int) -> None:
-        known = self._groups.get(noted.group)
-        if known is None:
-            self._groups[noted.group] = Group(noted.group, 1, at, at, noted.example)
-            return
-        example = noted.example if at >= known.last_at else known.example
-        first, last = min(known.first_at, at), max(known.last_at, at)
-        self._groups[noted.group] = Group(noted.group, known.total + 1, first, last, example)
 
     def store(self, raw: sqlite3.Connection) -> None:
         if self._marks:

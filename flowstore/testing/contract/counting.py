@@ -12,7 +12,7 @@ import pytest
 
 from flowstore import BaseResultBackend, Counts, FacetValue, TaskResult, TaskStatus
 from flowstore.testing.contract.base import Contract, MakeBackend
-from flowstore.testing.contract.finishing import ALL_FACETS, RANDOM_ARGUMENTS, at, ended, listed
+from flowstore.testing.contract.finishing import ALL_FACETS, RANDOM_ARGUMENTS, at, fill, listed
 from flowstore.testing.support import failed, ids
 
 FAILED, SUCCESS = TaskStatus.FAILED, TaskStatus.SUCCESS
@@ -180,18 +180,3 @@ class FacetValuesContract(Contract):
                 await backend.facets.labels()
             with pytest.raises(ValueError, match=r"^worker_id: not indexed"):
                 await backend.facets.workers()
-
-
-async def fill(backend: BaseResultBackend, choose: random.Random) -> None:
-    """150 finished tasks of all kinds, and a family."""
-    for n in range(150):
-        fields = {
-            "task_name": choose.choice(["a", None]),
-            "parent_id": choose.choice(["p", None]),
-            "labels": choose.sample(["x", "y"], choose.randint(0, 2)),
-        }
-        task = ended(f"t{n}", choose.choice([None, *range(9)]), choose.randint(0, 9), **fields)
-        status = choose.choice([FAILED, SUCCESS, TaskStatus.CANCELLED])
-        await backend.store(f"t{n}", task.model_copy(update={"status": status}))
-    await backend.store("p", ended("p", 4, 4, task_name="a"))
-    await backend.store("r", TaskResult.running("r", submitted_at=at(5), parent_id="p"))

@@ -43,17 +43,7 @@ class FinishingContract(Contract):
         """Orders, bounds, statuses and filters together, in both directions."""
         choose = random.Random(11)
         async with make_backend(facets=ALL_FACETS) as backend:
-            for n in range(150):
-                fields = {
-                    "task_name": choose.choice(["a", None]),
-                    "parent_id": choose.choice(["p", None]),
-                    "labels": choose.sample(["x", "y"], choose.randint(0, 2)),
-                }
-                task = ended(f"t{n}", choose.choice([None, *range(9)]), choose.randint(0, 9), **fields)
-                status = choose.choice([FAILED, SUCCESS, TaskStatus.CANCELLED])
-                await backend.store(f"t{n}", task.model_copy(update={"status": status}))
-            await backend.store("p", ended("p", 4, 4, task_name="a"))
-            await backend.store("r", TaskResult.running("r", submitted_at=at(5), parent_id="p"))
+            await fill(backend, choose)
             everything = (await backend.page(limit=500)).items
             for _ in range(80):
                 wanted: Any = {
@@ -208,6 +198,21 @@ def ended(task_id: str, submitted: int | None, finished: int, **fields: Any) -> 
     """A failed task, with its times in seconds after START; None: never submitted."""
     submitted_at = None if submitted is None else at(submitted)
     return TaskResult.failed(task_id, ValueError(), at=at(finished), submitted_at=submitted_at, **fields)
+
+
+async def fill(backend: BaseResultBackend, choose: random.Random) -> None:
+    """150 finished tasks of all kinds, and a family."""
+    for n in range(150):
+        fields = {
+            "task_name": choose.choice(["a", None]),
+            "parent_id": choose.choice(["p", None]),
+            "labels": choose.sample(["x", "y"], choose.randint(0, 2)),
+        }
+        task = ended(f"t{n}", choose.choice([None, *range(9)]), choose.randint(0, 9), **fields)
+        status = choose.choice([FAILED, SUCCESS, TaskStatus.CANCELLED])
+        await backend.store(f"t{n}", task.model_copy(update={"status": status}))
+    await backend.store("p", ended("p", 4, 4, task_name="a"))
+    await backend.store("r", TaskResult.running("r", submitted_at=at(5), parent_id="p"))
 
 
 def listed(tasks: list[TaskResult], statuses: list[TaskStatus] | None, wanted: dict[str, Any]) -> list[str]:
