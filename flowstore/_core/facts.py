@@ -84,9 +84,9 @@ class Facts(Tabular, Record):
 
 async def facts(core: Core, silent_after: Seconds) -> Facts:
     silence = check_age("silent_after", silent_after)
-    if not _version.cache_info().currsize:
-        await asyncio.to_thread(_version)  # it reads a file
     async with core.life:
+        if not _version.cache_info().currsize:
+            await asyncio.to_thread(_version)  # it reads a file
         latency = await ping(core)  # alone: others on their way would be in it
         began = core.clock()
         stored = await core.engine.facts()

@@ -16,7 +16,15 @@ from typing import Any
 import pytest
 
 import flowstore
-from flowstore import BaseResultBackend, InMemoryBackend, RedisBackend, SQLiteBackend, TaskResult
+from flowstore import (
+    BackendClosed,
+    BaseResultBackend,
+    InMemoryBackend,
+    RedisBackend,
+    SQLiteBackend,
+    TaskResult,
+)
+from flowstore._core import facts
 from flowstore.testing.calls import CALLS, CALLS_OF_RUNS
 from flowstore.testing.insides import core_of
 
@@ -206,3 +214,13 @@ async def test_results_that_are_none() -> None:
     for bad in all_bad:
         with pytest.raises(TypeError, match=r"^results: expected an iterable of TaskResult, got"):
             await InMemoryBackend().store_many(bad)
+
+
+async def test_the_first_facts_of_a_process_refuse_at_once() -> None:
+    """Before anything is read, be it only the version of flowstore."""
+    async with InMemoryBackend() as backend:
+        pass
+    facts._version.cache_clear()
+    with pytest.raises(BackendClosed):
+        backend.facts().send(None)
+    assert facts._version.cache_info().currsize == 0
