@@ -43,7 +43,7 @@ def connect(url: str | None = None, **options: Unpack[ConnectOptions]) -> BaseRe
     An argument takes precedence over the URL. Other names in the URL of a server are options of redis-py.
 
     Raises ValueError for a URL of another form, ValueError or TypeError naming an option that is unknown or
-    of the wrong type, MissingDriver if the package for this kind of storage is not installed.
+    of the wrong type, MissingPackage if the package for this kind of storage is not installed.
     """
     name = ENVIRONMENT if url is None else "url"
     url = _given(url)

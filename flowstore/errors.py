@@ -47,7 +47,7 @@ FlowstoreError
 ├── InvalidQuery          ValueError        a query that cannot be read, or that nothing can satisfy
 ├── InvalidArchive        ValueError        a file of exported records is not what was written
 ├── RestoreConflict       RuntimeError      another record has the id of one that is to be restored
-├── MissingDriver         ImportError       the storage needs a package that is not installed, or a newer one
+├── MissingPackage        ImportError       a package is needed that is not installed, or is too old
 ├── BackendMisuse         RuntimeError
 │   ├── BackendClosed                       used after close()
 │   │   └── WaitsEnded                      waited for something after end_waits()
@@ -388,23 +388,23 @@ class InvalidCursor(FlowstoreError, ValueError):
         return f"cursor: {self.reason}"
 
 
-class MissingDriver(FlowstoreError, ImportError):
-    """The driver for this kind of storage is not installed, or is too old. ``extra`` installs it.
+class MissingPackage(FlowstoreError, ImportError):
+    """``feature`` needs a package that is not installed, or is too old. ``extra`` installs it.
 
     ``package`` is a requirement as pip reads it. ``found`` is the version that is too old, None where
     there is none.
     """
 
-    def __init__(self, backend: str, package: str, extra: str, found: str | None = None) -> None:
-        super().__init__(backend, package, extra, found)
-        self.backend = backend
+    def __init__(self, feature: str, package: str, extra: str, found: str | None = None) -> None:
+        super().__init__(feature, package, extra, found)
+        self.feature = feature
         self.package = package
         self.extra = extra
         self.found = found
 
     def __str__(self) -> str:
         trouble = "which is not installed" if self.found is None else f"but version {self.found} is installed"
-        return f"{self.backend} needs {self.package}, {trouble}: pip install 'flowstore[{self.extra}]'"
+        return f"{self.feature} needs {self.package}, {trouble}: pip install 'flowstore[{self.extra}]'"
 
 
 class BackendMisuse(FlowstoreError, RuntimeError):

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 import flowstore.sync
 from flowstore import InMemoryBackend, InvalidArchive, SQLiteBackend, TaskResult
 from flowstore._dumping.lines import line_of, read_line, with_crc
-from flowstore.errors import MissingDriver
+from flowstore.errors import MissingPackage
 from flowstore.testing.contract.values import SAMPLE_TYPES, native_values
 from flowstore.testing.support import EFFORT, START
 
@@ -221,7 +221,7 @@ async def test_zstd(tmp_path: Path) -> None:
     async with InMemoryBackend() as backend:
         await backend.store_many(TaskResult.success(f"t{n}", n, at=START) for n in range(700))
         if find_spec("backports.zstd" if find_spec("backports") else "compression") is None:
-            with pytest.raises(MissingDriver, match="zstd"):
+            with pytest.raises(MissingPackage, match="zstd"):
                 await backend.archive.export(tmp_path / "x", compress="zstd")
             return
         out = await backend.archive.export(tmp_path / "x.zst")
@@ -244,7 +244,7 @@ async def test_parquet(tmp_path: Path) -> None:
         await backend.store("t", TaskResult.success("t", {"a": (1, None)}, labels=["x"], at=START))
         await backend.store("u", TaskResult.failed("u", ValueError("\ud800"), at=START))
         if find_spec("pyarrow") is None:
-            with pytest.raises(MissingDriver, match=r"flowstore\[parquet\]"):
+            with pytest.raises(MissingPackage, match=r"flowstore\[parquet\]"):
                 await backend.archive.table(tmp_path / "x.parquet")
             return
         assert (await backend.archive.table(tmp_path / "x.parquet")).rows == 2

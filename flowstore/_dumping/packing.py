@@ -14,7 +14,7 @@ from io import BufferedReader
 from typing import Any, BinaryIO, Final, Literal, cast
 
 from flowstore._values.compression import zstd
-from flowstore.errors import MissingDriver
+from flowstore.errors import MissingPackage
 
 Compression = Literal["none", "gzip", "zstd"]
 
@@ -57,7 +57,7 @@ def torn() -> tuple[type[Exception], ...]:
     """What reading a compressed file raises where it is damaged or ends too early."""
     try:
         return EOFError, gzip.BadGzipFile, zlib.error, _zstd().ZstdError
-    except MissingDriver:
+    except MissingPackage:
         return EOFError, gzip.BadGzipFile, zlib.error
 
 
@@ -103,5 +103,5 @@ def _found(file: BufferedReader) -> Compression:
 def _zstd() -> Any:
     module = zstd()
     if module is None:
-        raise MissingDriver("compress='zstd'", "backports.zstd", "zstd")
+        raise MissingPackage("compress='zstd'", "backports.zstd", "zstd")
     return module

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final, Literal, Protocol
 
 from flowstore._core.threads import in_thread
 from flowstore._dumping.files import check_target
-from flowstore.errors import MissingDriver
+from flowstore.errors import MissingPackage
 from flowstore.jsonable import to_jsonable
 
 Kind = Literal["text", "int", "float", "bool", "time", "json"]
@@ -57,7 +57,7 @@ async def write_table(
     """Write the rows, step by step, and give the file its name once all of it is there; how many rows.
 
     A row has all ``columns``, and nothing else. With Parquet each step is a row group of its own. Raises
-    FileExistsError, unless with ``overwrite``, and MissingDriver where pyarrow is not installed.
+    FileExistsError, unless with ``overwrite``, and MissingPackage where pyarrow is not installed.
     """
     made = _File(path, columns, overwrite)
     count = 0
@@ -140,7 +140,7 @@ def _parquet() -> Any:
     try:
         pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError:
-        raise MissingDriver("a Parquet file", "pyarrow", "parquet") from None
+        raise MissingPackage("a Parquet file", "pyarrow", "parquet") from None
     kinds = {
         "text": pyarrow.string(),
         "json": pyarrow.string(),

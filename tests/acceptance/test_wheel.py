@@ -29,10 +29,10 @@ assert "site-packages" in flowstore.__file__
 for url in ("redis://127.0.0.1:1/0", "valkey://127.0.0.1:1/0"):
     try:
         asyncio.run(main(url))
-    except (flowstore.MissingDriver, flowstore.StorageUnavailable) as error:
+    except (flowstore.MissingPackage, flowstore.StorageUnavailable) as error:
         print(type(error).__name__, str(error).rpartition(": ")[2])
 """
-WITHOUT_EXTRA = "MissingDriver pip install 'flowstore[redis]'\n" * 2
+WITHOUT_EXTRA = "MissingPackage pip install 'flowstore[redis]'\n" * 2
 
 
 def run(*command: str, folder: Path) -> str:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from flowstore import MissingDriver
+from flowstore import MissingPackage
 from flowstore.backends.redis import OLDEST_DRIVER
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
-NEEDS = f"MissingDriver: RedisBackend needs redis>={OLDEST_DRIVER}"
+NEEDS = f"MissingPackage: RedisBackend needs redis>={OLDEST_DRIVER}"
 CURE = "pip install 'flowstore[redis]'"
 WITHOUT_REDIS = "import sys; sys.modules['redis'] = None\n"
 WITH_AN_OLD_ONE = """
@@ -96,8 +96,8 @@ def test_missing_driver_pickles() -> None:
         ("RedisBackend", "redis>=5", "redis", None),
         ("RedisBackend", "redis>=5", "redis", "4.6.0"),
     ):
-        sent = pickle.loads(pickle.dumps(MissingDriver(*parts)))
-        assert (sent.backend, sent.package, sent.extra, sent.found) == parts
+        sent = pickle.loads(pickle.dumps(MissingPackage(*parts)))
+        assert (sent.feature, sent.package, sent.extra, sent.found) == parts
 
 
 def test_memory_and_sqlite_without_redis(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ LAYERS: Final = (
     ("sync",),
     ("typed",),
     ("",),  # flowstore/__init__.py
-    ("testing",),
+    ("testing", "integrations"),
 )
 """From the bottom to the top; a module imports from its own layer and those below it."""
 MOST_LINES: Final = 350
@@ -125,6 +125,17 @@ def test_rooms_are_small(module: str) -> None:
         if isinstance(node, ast.ClassDef):
             most = LOOKED_UP.get(module, MOST_LINES_OF_A_CLASS)
             assert (node.end_lineno or 0) - node.lineno < most, node.name
+
+
+def test_integrations_use_the_public_face() -> None:
+    """What a program of users could do; besides, what they share in modules of their own."""
+    public = {module for module in MODULES if "._" not in module}
+    inner = ("flowstore.backends.", "flowstore.base", "flowstore.features.")
+    for module, targets in ARROWS.items():
+        if module.startswith("flowstore.integrations"):
+            for target in targets:
+                is_shared = target.startswith("flowstore.integrations._")
+                assert is_shared or (target in public and not target.startswith(inner)), f"{module}: {target}"
 
 
 def test_only_one_module_of_the_kit_reaches_inside() -> None:

@@ -1,9 +1,9 @@
-"""Results in Redis or Valkey. Importing it raises MissingDriver if redis-py is not installed or too old."""
+"""Results in Redis or Valkey. Importing it raises MissingPackage if redis-py is not installed or too old."""
 
 import re
 from typing import Final
 
-from flowstore.errors import MissingDriver
+from flowstore.errors import MissingPackage
 
 OLDEST_DRIVER: Final = "5.0.1"
 """The oldest redis-py that passes the tests, and the one that the extra requires."""
@@ -19,7 +19,7 @@ def _require_driver() -> None:
     else:
         found = getattr(redis, "__version__", None)  # None: a folder of that name
     if found is None or _numbers(found) < _numbers(OLDEST_DRIVER):
-        raise MissingDriver("RedisBackend", f"redis>={OLDEST_DRIVER}", "redis", found) from None
+        raise MissingPackage("RedisBackend", f"redis>={OLDEST_DRIVER}", "redis", found) from None
 
 
 def _numbers(version: str) -> list[int]:
