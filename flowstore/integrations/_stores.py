@@ -15,7 +15,7 @@ class Attached(Generic[Either]):
     """``backend``, and whether it ``is_own``: then whoever has this closes it, and otherwise nobody here."""
 
     def __init__(self, backend: Either, is_own: bool) -> None:
-        self.backend = backend
+        self.backend: Either = backend
         self.is_own = is_own
 
 
