@@ -41,6 +41,7 @@ from flowstore._values.typed import TypeForm, typed_of
 from flowstore._values.types import Types
 from flowstore._waiting.changes import ChangesMissed, TaskChange
 from flowstore.engine import Engine
+from flowstore.errors import NotSerializable
 from flowstore.features.actions import Actions
 from flowstore.features.app import App
 from flowstore.features.archive import Archive
@@ -164,6 +165,13 @@ class BaseResultBackend:
         another one or change its own; then nothing is registered.
         """
         self._core.records.codec.register(types)
+
+    def refusal(self, value: Any) -> NotSerializable | None:
+        """The error that ``store`` would raise for a result with this value; None if it can be stored.
+
+        For programs that hand on what others have made. Nothing is stored, and it works in any thread.
+        """
+        return storing.refusal(self._core, value)
 
     @property
     def waiting(self) -> int:

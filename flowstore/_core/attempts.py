@@ -5,14 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple, TypedDict, cast
+from typing import Any, Literal, NamedTuple, TypedDict, cast
 
 from flowstore._core.core import Core
 from flowstore._core.scopes import Scope
-from flowstore._values.arguments import Seconds, check_age, check_bool, check_ids, check_int, check_patience
+from flowstore._values.arguments import (
+    Seconds,
+    check_age,
+    check_bool,
+    check_ids,
+    check_instant,
+    check_int,
+    check_patience,
+)
 from flowstore.fields import NO_META, FrozenMeta, Scalar, check_meta
 from flowstore.models import MAX_RETRIES, CancelRequest, TaskResult, TaskStatus
 from flowstore.text import check_text
+from flowstore.times import from_micros
 
 Delay = Seconds | Callable[[BaseException, int], Seconds | None] | None
 """How long until the next attempt, or a function of the exception and ``retries``; None: not known."""
@@ -24,7 +33,9 @@ class TrackOptions(TypedDict, total=False):
     """The arguments of ``track`` besides the task and its type. All may be left out.
 
     ``name``, ``worker_id``, ``labels``, ``meta``: fields of the record. ``labels`` are added to those that
-    are stored; so are the entries of ``meta``, which replace those of the same name. ``parent_id``: by
+    are stored; so are the entries of ``meta``, which replace those of the same name. ``args``, ``kwargs``: by
+    default those that are stored; for queues whose messages carry them. ``submitted_at``: of a task of which
+    nothing is stored; by default it is submitted when it starts. ``parent_id``: by
     default that of the stored record, or else the enclosing tracked task of the same backend, also across
     ``asyncio.create_task``. ``retries``: the number of this attempt, from 0; by default the one that is
     stored, as a requeue left it, or the next one if the task is retrying.
@@ -52,6 +63,9 @@ class TrackOptions(TypedDict, total=False):
     parent_id: str | None
     labels: Iterable[str]
     meta: Mapping[str, Scalar]
+    args: Iterable[Any]
+    kwargs: Mapping[str, Any]
+    submitted_at: datetime | None
     retry_on: type[BaseException] | tuple[type[BaseException], ...]
     max_retries: int | None
     retry_delay: Delay
@@ -59,6 +73,13 @@ class TrackOptions(TypedDict, total=False):
     interrupt: bool
     patience: Seconds | None
     strict: bool
+
+
+class Values(TypedDict, total=False):
+    """Fields of a record that hold values of the user."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
 
 class Retry(NamedTuple):
@@ -69,7 +90,10 @@ class Retry(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One attempt at a task, as its caller describes it. ``patience`` is in seconds."""
+    """One attempt at a task, as its caller describes it. ``patience`` is in seconds.
+
+    ``values``: its args and kwargs, as far as they are given.
+    """
 
     core: Core
     task_id: str
@@ -79,6 +103,8 @@ class Attempt(NamedTuple):
     parent_id: str | None
     labels: frozenset[str]
     meta: FrozenMeta
+    values: Values
+    submitted_at: datetime | None
     retry_on: tuple[type[BaseException], ...]
     max_retries: int
     retry_delay: Delay
@@ -89,7 +115,7 @@ class Attempt(NamedTuple):
 
     def running(self, earlier: TaskResult | None, around: Scope | None, at: datetime) -> TaskResult:
         """The record to store at the start. ``earlier``: what stands. ``around``: the enclosing task."""
-        known = earlier or TaskResult.pending(self.task_id, at=at)
+        known = earlier or TaskResult.pending(self.task_id, at=self.submitted_at or at)
         parent, root = self.parent_id or known.parent_id, known.root_id
         if parent is None and around is not None:
             parent, root = around.task_id, around.root_id
@@ -105,6 +131,7 @@ class Attempt(NamedTuple):
             meta={**known.meta, **self.meta} if self.meta else known.meta,
             progress=None,
             cancel_request=known.cancel_request if known.status is TaskStatus.RUNNING else None,
+            **self.values,
         )
 
     def ended(
@@ -179,6 +206,8 @@ def attempt_of(core: Core, task_id: str, options: TrackOptions) -> Attempt:
         retries=None if retries is None else check_int("retries", retries, 0, MAX_RETRIES),
         labels=frozenset(check_ids(options.get("labels", ()), "labels")),
         meta=check_meta(options.get("meta", NO_META)),
+        values=_values(options),
+        submitted_at=_time(options.get("submitted_at")),
         retry_on=_exceptions(options.get("retry_on", ())),
         max_retries=MAX_RETRIES if most is None else check_int("max_retries", most, 0, MAX_RETRIES),
         retry_delay=_delay(options.get("retry_delay")),
@@ -192,6 +221,26 @@ def attempt_of(core: Core, task_id: str, options: TrackOptions) -> Attempt:
 def _text(name: Literal["name", "worker_id", "parent_id"], options: TrackOptions) -> str | None:
     value = options.get(name)
     return None if value is None else check_text(name, value)
+
+
+def _values(options: TrackOptions) -> Values:
+    """Copies, as the caller may change what it has given."""
+    values = Values()
+    if "args" in options:
+        args = options["args"]
+        if isinstance(args, str | bytes) or not isinstance(args, Iterable):
+            raise TypeError(f"args: expected an iterable of arguments, got {type(args).__name__}")
+        values["args"] = tuple(args)
+    if "kwargs" in options:
+        kwargs = options["kwargs"]
+        if not isinstance(kwargs, Mapping) or any(not isinstance(name, str) for name in kwargs):
+            raise TypeError(f"kwargs: expected a mapping with names as str, got {kwargs!r:.80}")
+        values["kwargs"] = dict(kwargs)
+    return values
+
+
+def _time(at: datetime | None) -> datetime | None:
+    return None if at is None else from_micros(check_instant("submitted_at", at))
 
 
 def _delay(delay: Delay) -> Delay:

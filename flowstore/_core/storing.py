@@ -11,7 +11,7 @@ from flowstore._core.writing import applied, check_parent
 from flowstore._values.arguments import check_bool, check_ids, check_int, check_result, check_results
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore.engine import Outcome
-from flowstore.errors import VersionConflict
+from flowstore.errors import NotSerializable, VersionConflict
 from flowstore.models import TaskResult
 from flowstore.text import check_text
 
@@ -96,3 +96,11 @@ async def exists(core: Core, task_id: str) -> bool:
     ids = [check_text("task_id", task_id)]
     async with core.life:
         return any(core.live(await core.engine.read(ids, with_body=False)))
+
+
+def refusal(core: Core, value: object) -> NotSerializable | None:
+    try:
+        core.records.codec.encode_fields({"result": value})
+    except NotSerializable as refused:
+        return refused
+    return None

@@ -19,7 +19,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Generic, Self, cast
 
-from flowstore._core.attempts import Attempt, Retry, TrackOptions, attempt_of
+from flowstore._core.attempts import Attempt, Retry, TrackOptions, Values, attempt_of
 from flowstore._core.core import Core
 from flowstore._core.crews import Crew
 from flowstore._core.interrupts import Interrupts
@@ -27,6 +27,7 @@ from flowstore._core.leaving import leave
 from flowstore._core.progress import set_progress
 from flowstore._core.scopes import Scope, enclosing
 from flowstore._core.storing import get, store
+from flowstore._core.viewing import View
 from flowstore._core.writing import store_beside_values
 from flowstore._trips.background import hand_over
 from flowstore._trips.lifecycle import running_loop, to_its_end
@@ -156,7 +157,9 @@ class TrackedTask(Generic[T]):
             self._crew.left(self._interrupts, is_settled=not self._is_unanswered)
 
     async def _enter(self) -> None:
-        earlier = await get(self._core, self.task_id)
+        # Where both are given, those that are stored are not needed, and may be of types unknown here.
+        is_given = self._attempt.values.keys() == Values.__annotations__.keys()
+        earlier = await get(self._core, self.task_id, View(with_body=not is_given))
         around = enclosing(self._core, self.task_id)
         running = self._running = self._attempt.running(earlier, around, self._now())
         try:
@@ -177,6 +180,8 @@ class TrackedTask(Generic[T]):
         try:
             await self._store(self._running)
         except NotSerializable as refused:
+            if self._attempt.values:  # a bad argument, and nothing was written
+                raise
             # The only values are the arguments of the stored record, and perhaps what ``redact`` makes of
             # them. Where these cannot be handed on, the task cannot begin.
             error: NotSerializable | UnresolvedValue = refused

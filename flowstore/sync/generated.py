@@ -31,6 +31,7 @@ from flowstore._values.typed import TypeForm
 from flowstore._values.types import Types
 from flowstore._waiting.changes import ChangesMissed, TaskChange
 from flowstore.base import BaseResultBackend
+from flowstore.errors import NotSerializable
 from flowstore.features.actions import ActionOptions
 from flowstore.features.actions import Actions as AsyncActions
 from flowstore.features.app import App as AsyncApp
@@ -1940,6 +1941,13 @@ class ResultBackend(Store):
         another one or change its own; then nothing is registered.
         """
         self._link.register_types(types)
+
+    def refusal(self, value: Any) -> NotSerializable | None:
+        """The error that ``store`` would raise for a result with this value; None if it can be stored.
+
+        For programs that hand on what others have made. Nothing is stored, and it works in any thread.
+        """
+        return self._its.refusal(value)
 
     @property
     def waiting(self) -> int:

@@ -34,11 +34,11 @@ def methods(owner: type, prefix: str = "") -> set[str]:
 
 
 ELSEWHERE = {
-    *("open", "close", "end_waits", "register_types"),
+    *("open", "close", "end_waits", "register_types", "refusal"),
     *("actions.on_requeue", "actions.on_cancel"),
 }
-"""What has rules of its own: types are registered from any thread, waits are ended in handlers of signals,
-hooks are given when a program begins.
+"""What has rules of its own: types are registered and values looked at in any thread, waits are ended in
+handlers of signals, hooks are given when a program begins.
 """
 
 

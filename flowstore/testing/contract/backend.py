@@ -38,6 +38,7 @@ from flowstore.testing.contract.finishing import FinishingContract
 from flowstore.testing.contract.forged import ForgedContract
 from flowstore.testing.contract.forking import ForkContract
 from flowstore.testing.contract.growing import GrowingContract
+from flowstore.testing.contract.handing_on import HandingOnContract
 from flowstore.testing.contract.histories import HistoryContract
 from flowstore.testing.contract.hostile import HostileContract
 from flowstore.testing.contract.joining_changes import JoiningChangesContract
@@ -116,6 +117,7 @@ class BackendContract(
     UpdateContract,
     LeavingContract,
     AttemptsContract,
+    HandingOnContract,
     RequeueContract,
     OutageContract,
     CancelContract,

@@ -1,0 +1,185 @@
+"""Attempts at tasks that a host announces by hooks: one before the code of a task runs, and one after it.
+
+Each is a tracked block that begins in one hook and ends in another. So what holds of ``track`` holds here:
+outcomes ride out outages, late ones are refused, the heartbeat of the worker names what is under way, and
+tasks that are submitted or begun inside are children.
+
+A host has its own idea of how its tasks ended, which flowstore only records. So what goes wrong here never
+reaches it: it is logged, and the task goes on without a record. Each hook takes no longer than a call of the
+backend may take, ``op_timeout``, and at the end of a task as long as its ``patience``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import reprlib
+import secrets
+import socket
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, TypeVar, Unpack
+
+from flowstore import (
+    BaseResultBackend,
+    FlowstoreError,
+    RunningWorker,
+    TrackedTask,
+    TrackOptions,
+    sync,
+    to_jsonable,
+)
+
+logger: Final = logging.getLogger("flowstore.integrations")
+
+AnyBackend = BaseResultBackend | sync.ResultBackend
+Block = TypeVar("Block", TrackedTask[Any], sync.TrackedTask[Any])
+
+
+class Again(NamedTuple):
+    """The host makes another attempt. ``delay``: the seconds until then, None: not known."""
+
+    delay: float | None = None
+
+
+class Attempt:
+    """One attempt that is under way. ``block``: for the code that wants to know, as whether to end."""
+
+    def __init__(self, backend: BaseResultBackend, block: TrackedTask[Any]) -> None:
+        self._backend = backend
+        self.block = block
+
+    async def end(
+        self, *, result: Any = None, error: BaseException | None = None, again: Again | None = None
+    ) -> None:
+        """With ``result``, or with ``error``, of which asyncio.CancelledError means cancelled.
+
+        ``again``: after this ``error`` there will be another attempt.
+        """
+        settle(self._backend, self.block, result, error, again)
+        trace = None if error is None else error.__traceback__
+        try:
+            await self.block.__aexit__(None if error is None else type(error), error, trace)
+        except FlowstoreError as trouble:
+            not_recorded(self.block.task_id, "its end", trouble)
+
+
+class Attempts:
+    """All attempts of one worker process of a host, which lives from ``open`` to ``close``."""
+
+    def __init__(self, backend: BaseResultBackend, worker_id: str | None = None) -> None:
+        self.backend = backend
+        self.worker_id = worker_id or worker_name()
+        self._worker: RunningWorker | None = None
+
+    async def open(self, *, slots: int | None = None, info: Mapping[str, Any] | None = None) -> None:
+        """Register the worker, and begin to send heartbeats. Raises StorageError."""
+        self._worker = self.backend.worker(self.worker_id, slots=slots, info=info or {})
+        await self._worker.__aenter__()
+
+    async def close(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return
+        try:
+            await worker.__aexit__(None, None, None)
+        except FlowstoreError as trouble:  # its heartbeats end, and a sweep frees what it has left
+            logger.warning("worker %r stays registered: %s", self.worker_id, trouble)
+
+    async def begin(self, task_id: str, **options: Unpack[TrackOptions]) -> Attempt | None:
+        """Store the task as running; None if that cannot be done. The options are those of ``track``."""
+        try:
+            block = self.backend.track(task_id, **begun_by(self.backend, self.worker_id, options))
+            return Attempt(self.backend, await block.__aenter__())
+        except FlowstoreError as trouble:
+            not_recorded(task_id, "its beginning", trouble)
+            return None
+
+
+class SyncAttempt:
+    """``Attempt`` where there is no event loop: it ends in the thread in which it began."""
+
+    def __init__(self, backend: sync.ResultBackend, block: sync.TrackedTask[Any]) -> None:
+        self._backend = backend
+        self.block = block
+
+    def end(
+        self, *, result: Any = None, error: BaseException | None = None, again: Again | None = None
+    ) -> None:
+        settle(self._backend, self.block, result, error, again)
+        trace = None if error is None else error.__traceback__
+        try:
+            self.block.__exit__(None if error is None else type(error), error, trace)
+        except FlowstoreError as trouble:
+            not_recorded(self.block.task_id, "its end", trouble)
+
+
+class SyncAttempts:
+    """``Attempts`` where there is no event loop; any thread may begin one."""
+
+    def __init__(self, backend: sync.ResultBackend, worker_id: str | None = None) -> None:
+        self.backend = backend
+        self.worker_id = worker_id or worker_name()
+        self._worker: sync.RunningWorker | None = None
+
+    def open(self, *, slots: int | None = None, info: Mapping[str, Any] | None = None) -> None:
+        self._worker = self.backend.worker(self.worker_id, slots=slots, info=info or {})
+        self._worker.__enter__()
+
+    def close(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return
+        try:
+            worker.__exit__(None, None, None)
+        except FlowstoreError as trouble:
+            logger.warning("worker %r stays registered: %s", self.worker_id, trouble)
+
+    def begin(self, task_id: str, **options: Unpack[TrackOptions]) -> SyncAttempt | None:
+        try:
+            block = self.backend.track(task_id, **begun_by(self.backend, self.worker_id, options))
+            return SyncAttempt(self.backend, block.__enter__())
+        except FlowstoreError as trouble:
+            not_recorded(task_id, "its beginning", trouble)
+            return None
+
+
+def worker_name() -> str:
+    """An id for this process: host and pid, and what tells it from a later one that has the same."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+def recordable(backend: AnyBackend, value: Any) -> Any:
+    """The value if it can be stored, or else what it is as JSON, or the beginning of its repr."""
+    if backend.refusal(value) is None:
+        return value
+    try:
+        shown = to_jsonable(value)
+    except ValueError:
+        return reprlib.repr(value)
+    return shown if backend.refusal(shown) is None else reprlib.repr(value)
+
+
+def begun_by(backend: AnyBackend, worker_id: str, options: TrackOptions) -> TrackOptions:
+    """The options of an attempt of this worker, with arguments that can be stored."""
+    options.setdefault("worker_id", worker_id)
+    if "args" in options:
+        options["args"] = [recordable(backend, value) for value in options["args"]]
+    if "kwargs" in options:
+        options["kwargs"] = {
+            str(name): recordable(backend, value) for name, value in options["kwargs"].items()
+        }
+    return options
+
+
+def settle(
+    backend: AnyBackend, block: Block, result: Any, error: BaseException | None, again: Again | None
+) -> None:
+    """Tell the block how it ends."""
+    if error is None:
+        block.result = recordable(backend, result)
+    elif again is not None:
+        block.retry(error, delay=again.delay)
+
+
+def not_recorded(task_id: str, what: str, trouble: FlowstoreError) -> None:
+    logger.warning("task %r: %s is not recorded: %s", task_id, what, trouble)
