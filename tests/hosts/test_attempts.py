@@ -137,7 +137,7 @@ def test_threads_go_on_without_a_record(caplog: pytest.LogCaptureFixture) -> Non
     attempt.end(result=1)
     assert attempts.begin("u") is None
     attempts.close()
-    assert sum(record.name == "flowstore.integrations" for record in caplog.records) == 2
+    assert sum(record.name == "flowstore.integrations" for record in caplog.records) == 3
 
 
 async def test_each_process_has_a_name_of_its_own() -> None:
