@@ -25,7 +25,7 @@ from flowstore._values.arguments import check_int
 from flowstore._values.reading import entered
 from flowstore._waiting.changes import Change, Found, Key, Listening, Question, missed
 from flowstore._waiting.feeds import Comparison, Feed
-from flowstore.engine import Asked, Item, Section, Span
+from flowstore.engine import Asked, Entry, Item, Section, Span
 from flowstore.errors import CorruptRecord, StorageUnavailable
 from flowstore.queries import TaskQuery, query_of
 
@@ -255,19 +255,36 @@ async def _heard(core: Core, feed: Feed, heard: Mapping[str, list[str]]) -> list
         if feed.has_history and (entry := entries.get(task_id)) and statuses != [entry.status]
     }
     meant = await _replaced(core, feed, replaced)
+    latest = await _not_behind(core, entries, [each.item for each in meant])
     others = {key_of(each.item) for each in meant if not each.is_heard}
     found = [
         each._replace(is_heard=each.key not in others)
-        for each in await of_items(core, [each.item for each in meant], entries)
+        for each in await of_items(core, [each.item for each in meant], latest)
     ]
     known = {each.key for each in found}
-    for at, entry in enumerate(entries.values()):
+    for at, entry in enumerate(latest.values()):
         key = Key(entry.id, entry.version, entry.updated_at)
         if key not in known and not feed.is_shown(key) and (one := of_entry(core, key, entry)):
             found.append(one)
         if at % LONGEST_TURN == LONGEST_TURN - 1:
             await asyncio.sleep(0)
     return sorted(found, key=lambda each: (each.key.at, each.key.seq))
+
+
+async def _not_behind(core: Core, entries: dict[str, Entry], items: Sequence[Item]) -> Mapping[str, Entry]:
+    """The records, those read again that have been stored since: a change comes with no older state."""
+    newest: dict[str, int] = {}
+    for item in items:
+        newest[item.owner] = max(newest.get(item.owner, 0), int(item.key))
+    behind = [
+        task_id
+        for task_id, version in newest.items()
+        if (entry := entries.get(task_id)) is not None and entry.version < version
+    ]
+    if not behind:
+        return entries
+    gone = dict.fromkeys(behind)
+    return {key: each for key, each in entries.items() if key not in gone} | await heads(core, behind)
 
 
 async def _replaced(core: Core, feed: Feed, heard: Mapping[str, list[str]]) -> list[_Meant]:

@@ -19,7 +19,7 @@ from flowstore import (
 )
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import NO_RECHECK, Contract, MakeBackend
-from flowstore.testing.insides import faulty, plant
+from flowstore.testing.insides import faulty, meanwhile, plant
 from flowstore.testing.support import START, failed
 
 PATIENCE = 30
@@ -106,6 +106,22 @@ class WatchChangesContract(Contract):
         assert [one.worker_id for one in found] == [None, "w", None, None]
         assert all(one.task is not None and one.task.version >= one.seq for one in found)
         assert (found[-1].name, found[-1].task and found[-1].task.status) == ("n", "pending")
+
+    async def test_stores_between_two_reads_come_with_what_they_stored(
+        self, make_backend: MakeBackend
+    ) -> None:
+        """The record is read before its history; what is stored in between comes with no older state."""
+        async with (
+            make_backend(recheck_interval=NO_RECHECK) as backend,
+            aclosing(backend.watch_changes()) as changes,
+        ):
+            await backend.store("first", TaskResult.pending("first"))
+            await following(changes, 1)
+            await backend.store_many([TaskResult.pending("t"), TaskResult.running("t")])
+            meanwhile(backend, "read", lambda: backend.store("t", TaskResult.success("t")))
+            found = [await _change(changes) for _ in range(3)]
+        assert [one.status for one in found] == ["pending", "running", "success"]
+        assert [one.task and one.task.version >= one.seq for one in found] == [True] * 3
 
     async def test_only_what_the_query_wants(self, backend: BaseResultBackend) -> None:
         """Each task as it was by that change, also if something else has become of it since."""
