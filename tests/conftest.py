@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import re
 import threading
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 import pytest_asyncio
@@ -20,6 +23,7 @@ from hypothesis import HealthCheck, settings
 pytest.register_assert_rewrite("tests.support")
 
 # Imported late (E402): pytest rewrites the asserts of a module only if told before its import.
+from flowstore.testing.support import IS_STRESS  # noqa: E402
 from tests.servers import SERVER_KINDS, Server, start_server  # noqa: E402
 from tests.support.loops import LOOP, LOOPS  # noqa: E402
 
@@ -47,10 +51,29 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("FLOWSTORE_TEST_REDIS_URL is one database for one process: use -n 0")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not IS_STRESS:
+        _keep_one_server_of_each_test(config, items)
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.fixturenames.insert(0, "no_task_left")
+
+
+def _keep_one_server_of_each_test(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of tests that could run on each kind of server: on the one that their name decides."""
+    kinds: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        parts = re.split(r"([\[\]-])", item.nodeid)
+        if sum(part in KINDS for part in parts) == 1:
+            kinds["".join("*" if part in KINDS else part for part in parts)].append(item)
+    left_out = {
+        item
+        for name, alike in kinds.items()
+        for number, item in enumerate(alike)
+        if number != crc32(name.encode()) % len(alike)
+    }
+    config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+    items[:] = [item for item in items if item not in left_out]
 
 
 if LOOP != "asyncio":  # the lowest pytest-asyncio does not know the hook, and needs none for asyncio's

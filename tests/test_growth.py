@@ -14,12 +14,23 @@ from types import FrameType
 from typing import Any, Final
 
 from benchmarks.calls import CASES, CLEAR, FILTERS, Case, Filled, fill
-from flowstore import BaseResultBackend, Found, InMemoryBackend, Page, RedisBackend, SQLiteBackend, Workflow
+from flowstore import (
+    BackendOptions,
+    BaseResultBackend,
+    Found,
+    InMemoryBackend,
+    Page,
+    RedisBackend,
+    SQLiteBackend,
+    Workflow,
+)
 from flowstore.testing.calls import CALLS
 from flowstore.testing.insides import storage_of
 from tests.test_redis import commands
 
 FEW, MANY = 1_000, 5_000
+ALONE: Final[BackendOptions] = {"purge_interval": None}
+"""What purges now and then would be counted as part of the call that it comes beside."""
 SEVERAL: Final = {"count_by_status, worker_id and name", "workers.sweep"}
 """What costs more with each task that it counts, or that is retrying."""
 NOT_MEASURED: Final = {"drop_namespace", "integrity.verify", "integrity.findings"}
@@ -126,19 +137,25 @@ async def grown(few: BaseResultBackend, many: BaseResultBackend, *measures: Meas
 
 async def test_in_memory() -> None:
     """Nothing grows, but for counting by several filters."""
-    async with InMemoryBackend() as few, InMemoryBackend() as many:
+    async with InMemoryBackend(**ALONE) as few, InMemoryBackend(**ALONE) as many:
         assert await grown(few, many, lines, lines) == SEVERAL
 
 
 async def test_on_sqlite(tmp_path: Path) -> None:
     """Nothing grows, but for counting by filters."""
-    async with SQLiteBackend(tmp_path / "few.db") as few, SQLiteBackend(tmp_path / "many.db") as many:
+    async with (
+        SQLiteBackend(tmp_path / "few.db", **ALONE) as few,
+        SQLiteBackend(tmp_path / "many.db", **ALONE) as many,
+    ):
         assert await grown(few, many, instructions(few), instructions(many)) == BY_ONE | SEVERAL
 
 
 async def test_on_redis(redis_url: str, client: Any) -> None:
     """Nothing grows; counting by several filters does within commands, which are not more for that."""
-    async with RedisBackend(redis_url, namespace="few") as few, RedisBackend(redis_url) as many:
+    async with (
+        RedisBackend(redis_url, namespace="few", **ALONE) as few,
+        RedisBackend(redis_url, **ALONE) as many,
+    ):
         measure = commands_and_bytes(client)
         assert await grown(few, many, measure, measure) == SEVERAL - {"count_by_status, worker_id and name"}
 

@@ -6,9 +6,7 @@ import asyncio
 import itertools
 import re
 import struct
-from collections.abc import Callable
 from typing import Any
-from zlib import crc32
 
 import pytest
 import redis
@@ -37,9 +35,8 @@ from flowstore.testing.contract import (
     StatisticsContract,
 )
 from flowstore.testing.insides import core_of, engine_of
-from flowstore.testing.support import EFFORT, IS_STRESS, START, failed, seen, waiting
+from flowstore.testing.support import EFFORT, START, failed, seen, waiting
 from flowstore.times import to_micros
-from tests.conftest import KINDS
 from tests.redis_whole import raw
 from tests.support.following import cancel_elsewhere, follow
 from tests.support.limits import Limits
@@ -64,19 +61,11 @@ class TestRedis(
     ErrorGroupsContract,
     SharedTripsContract,
 ):
-    """The contract: each test on one kind of server, as its name decides, and in the session stress on each.
-
-    The contract of engines and that of runs are held on each kind every time.
-    """
-
-    @pytest.fixture(params=KINDS if IS_STRESS else [""])
-    def redis_url(self, request: pytest.FixtureRequest, empty_database: Callable[[str], str]) -> str:
-        return empty_database(request.param or KINDS[crc32(request.node.name.encode()) % len(KINDS)])
+    """The contract, on servers of both kinds."""
 
 
-@pytest.mark.parametrize("redis_url", KINDS if IS_STRESS else KINDS[:1], indirect=True)
 class TestLimits(OnRedis, Limits):
-    """What they are about is the same on each."""
+    pass
 
 
 def commands(client: Any) -> dict[str, int]:

@@ -16,7 +16,7 @@ from flowstore.testing.contract.crowds import LARGE, wait_10000_times, wait_in_e
 from flowstore.testing.contract.sharing import count_trips
 from flowstore.testing.support import IS_STRESS
 
-WAITS = 1_000_000 if IS_STRESS else 20_000
+WAITS = 1_000_000 if IS_STRESS else 10_000
 AT_ONCE = 500
 
 

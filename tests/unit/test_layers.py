@@ -42,7 +42,8 @@ LAYERS: Final = (
     ("sync",),
     ("typed",),
     ("",),  # flowstore/__init__.py
-    ("testing", "integrations"),
+    ("integrations",),
+    ("testing",),
 )
 """From the bottom to the top; a module imports from its own layer and those below it."""
 MOST_LINES: Final = 350

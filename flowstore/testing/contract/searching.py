@@ -61,7 +61,7 @@ class SearchContract(Contract):
         async with make_backend(facets=facets, clock=ManualClock(NOW)) as backend:
             await backend.store_many(some_tasks(choose, 90))
             tasks = [task async for task in backend.iter_by_status()]
-            for _ in range(150 * EFFORT):
+            for _ in range(60 * EFFORT):
                 terms = some_terms(choose, choose.choice((0, 1, 1, 2, 2, 3, 4)))
                 sort = choose.choice(SORTS)
                 query = " ".join([said.text for said in terms] + ([f"sort:{sort}"] if sort else []))
@@ -83,7 +83,7 @@ class SearchContract(Contract):
                 if not parse_query(query).has_text:
                     wanted = await wants(backend, query)
                     assert [task for task in tasks if wanted(task)] == answer(expected, [], None), query
-        assert found > 300
+        assert found > 100
 
     async def test_budget_of_records(self, backend: BaseResultBackend) -> None:
         """Each call looks at so many, goes on where the last one stopped, and says how far it has got."""
