@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from benchmarks.calls import CASES, CLEAR, FILTERS, Case, Filled, fill
 from flowstore import (
-    BackendOptions,
     BaseResultBackend,
     Found,
     InMemoryBackend,
@@ -29,8 +28,6 @@ from flowstore.testing.insides import storage_of
 from tests.test_redis import commands
 
 FEW, MANY = 1_000, 5_000
-ALONE: Final[BackendOptions] = {"purge_interval": None}
-"""What purges now and then would be counted as part of the call that it comes beside."""
 SEVERAL: Final = {"count_by_status, worker_id and name", "workers.sweep"}
 """What costs more with each task that it counts, or that is retrying."""
 NOT_MEASURED: Final = {"drop_namespace", "integrity.verify", "integrity.findings"}
@@ -135,17 +132,20 @@ async def grown(few: BaseResultBackend, many: BaseResultBackend, *measures: Meas
     return found
 
 
+# A purge would be counted as part of the call that it comes beside: purge_interval=None.
+
+
 async def test_in_memory() -> None:
     """Nothing grows, but for counting by several filters."""
-    async with InMemoryBackend(**ALONE) as few, InMemoryBackend(**ALONE) as many:
+    async with InMemoryBackend(purge_interval=None) as few, InMemoryBackend(purge_interval=None) as many:
         assert await grown(few, many, lines, lines) == SEVERAL
 
 
 async def test_on_sqlite(tmp_path: Path) -> None:
     """Nothing grows, but for counting by filters."""
     async with (
-        SQLiteBackend(tmp_path / "few.db", **ALONE) as few,
-        SQLiteBackend(tmp_path / "many.db", **ALONE) as many,
+        SQLiteBackend(tmp_path / "few.db", purge_interval=None) as few,
+        SQLiteBackend(tmp_path / "many.db", purge_interval=None) as many,
     ):
         assert await grown(few, many, instructions(few), instructions(many)) == BY_ONE | SEVERAL
 
@@ -153,8 +153,8 @@ async def test_on_sqlite(tmp_path: Path) -> None:
 async def test_on_redis(redis_url: str, client: Any) -> None:
     """Nothing grows; counting by several filters does within commands, which are not more for that."""
     async with (
-        RedisBackend(redis_url, namespace="few", **ALONE) as few,
-        RedisBackend(redis_url, **ALONE) as many,
+        RedisBackend(redis_url, namespace="few", purge_interval=None) as few,
+        RedisBackend(redis_url, purge_interval=None) as many,
     ):
         measure = commands_and_bytes(client)
         assert await grown(few, many, measure, measure) == SEVERAL - {"count_by_status, worker_id and name"}
