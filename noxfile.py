@@ -151,8 +151,11 @@ def suites_key_value(session: nox.Session) -> None:
     else:
         checkout = Path(session.create_tmp(), "py-key-value")
         shutil.rmtree(checkout, ignore_errors=True)
-        clone = ["--quiet", "--depth=1", f"--branch={str(version).strip()}"]
-        session.run("git", "clone", *clone, KEY_VALUE, str(checkout), external=True)
+        number = str(version).strip()
+        for tag in (number, f"v{number}"):
+            if not checkout.exists():
+                clone = ["clone", "--quiet", "--depth=1", f"--branch={tag}", KEY_VALUE, str(checkout)]
+                session.run("git", *clone, external=True, success_codes=[0, 128])
     module = checkout / "tests" / "stores" / "test_flowstore.py"
     shutil.copy(Path("tests", "suites", "key_value_store.py"), module)
     session.env["FLOWSTORE_ROOT"] = str(Path.cwd())
