@@ -122,7 +122,9 @@ def types(session: nox.Session) -> None:
     """mypy over all that is here; mypy and pyright over the programs of the documents."""
     _install(session)
     session.install(*_group("types"), "nox")
-    session.run("mypy", "flowstore", "tests", "examples", "benchmarks", "scripts", "noxfile.py")
+    session.run(
+        "mypy", "flowstore", "flowstore_pytest", "tests", "examples", "benchmarks", "scripts", "noxfile.py"
+    )
     session.run("pytest", TYPES, *session.posargs)
 
 

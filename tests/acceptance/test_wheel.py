@@ -52,6 +52,7 @@ def test_wheel(tmp_path: Path) -> None:
     assert len(needed) >= 9
     names = zipfile.ZipFile(wheel).namelist()
     assert {path.relative_to(package.parent).as_posix() for path in needed} <= set(names)
+    assert "flowstore_pytest/__init__.py" in names  # which pytest loads by the entry point
     assert not [name for name in names if name.startswith(("tests", "examples"))]
     python = str(tmp_path / "clean" / "bin" / "python")
     run(sys.executable, "-m", "venv", "clean", folder=tmp_path)
