@@ -105,7 +105,7 @@ def lowest(session: nox.Session) -> None:
     project = nox.project.load_toml("pyproject.toml")["project"]
     extras = project["optional-dependencies"]
     allowed = [*project["dependencies"], *(each for extra in extras.values() for each in extra)]
-    oldest = [re.sub(r">=([\d.]+).*", r"==\1", requirement) for requirement in allowed]
+    oldest = [re.sub(r">=([\d.]+)[^;]*", r"==\1", requirement) for requirement in allowed]
     session.install("-e", f".[{','.join(extras)}]", *_group("test"), *oldest)
     _pytest(session)
 

@@ -71,9 +71,11 @@ class Attempts:
         self.worker_id = worker_id or worker_name()
         self._worker: RunningWorker | None = None
 
-    async def open(self, *, slots: int | None = None, info: Mapping[str, Any] | None = None) -> None:
-        """Register the worker, and begin to send heartbeats. Raises StorageError."""
-        self._worker = self.backend.worker(self.worker_id, slots=slots, info=info or {})
+    async def open(
+        self, *, every: float = 5.0, slots: int | None = None, info: Mapping[str, Any] | None = None
+    ) -> None:
+        """Register the worker, and begin to send heartbeats, ``every`` seconds. Raises StorageError."""
+        self._worker = self.backend.worker(self.worker_id, every=every, slots=slots, info=info or {})
         await self._worker.__aenter__()
 
     async def close(self) -> None:
