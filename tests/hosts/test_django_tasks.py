@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
-from flowstore import WaitTimeout
+from flowstore import MissingPackage, WaitTimeout
 from flowstore.integrations.django_worker import DjangoWorker, main, tasks_of
 from tests.conftest import KINDS
 from tests.hosts import django_jobs as jobs
@@ -209,3 +210,9 @@ def test_other_backends_are_refused() -> None:
     other = {"default": {"BACKEND": f"{immediate}.backends.immediate.ImmediateBackend"}}
     with override_settings(TASKS=other), pytest.raises(TypeError, match="expected a FlowstoreBackend"):
         main([])
+
+
+@pytest.mark.skipif(HAS_TASKS, reason="this Django has them")
+def test_a_django_without_tasks_is_named() -> None:
+    with pytest.raises(MissingPackage, match=r"needs django.*, but version \d.* is installed"):
+        import_module("flowstore.integrations.django")
