@@ -31,6 +31,7 @@ from flowstore.observing import Event
 from flowstore.sync import ResultBackend
 from flowstore.testing.calls import CALLS
 from flowstore.testing.clock import ManualClock
+from flowstore.testing.contract.observing_blocks import AROUND, Around
 from flowstore.testing.contract.sharing import count_trips
 from flowstore.testing.support import START
 from tests.conftest import STORAGES
@@ -506,6 +507,34 @@ def test_a_backend_of_ones_own(tmp_path: Path) -> None:
         assert store.app.data.get("k") == 1
     [default, mine] = flowstore.sync.discover_apps(f"sqlite:///{tmp_path / 'x.db'}")
     assert (default.namespace, mine.namespace, mine.info) == ("default", "mine", {"name": "mine"})
+
+
+def test_what_observers_set_is_around_the_block(url: str) -> None:
+    """Observers are told in the loop, and a context variable is seen by the thread, until the block ends."""
+    around = Around()
+
+    def work(name: str) -> str:
+        with opened.track(name):
+            outer = around_of_here()
+            with opened.track(f"{name}.child"):
+                inner = around_of_here()
+        return f"{outer} {inner}"
+
+    with flowstore.sync.connect(url, observers=[around]) as opened:
+        with opened.track("all"):
+            assert work("a") == "a a.child"
+            with ThreadPoolExecutor(2) as pool:
+                assert [*pool.map(work, ["b", "c"])] == ["b b.child", "c c.child"]
+            assert around_of_here() == "all"
+            with suppress(KeyboardInterrupt), opened.track("d"):
+                raise KeyboardInterrupt
+            assert around_of_here() == "all"
+        assert around_of_here() == "nothing"
+    assert (around.tokens, around.strangers) == ({}, [])
+
+
+def around_of_here() -> str:
+    return AROUND.get()
 
 
 def test_observers_are_those_of_the_backend(url: str) -> None:

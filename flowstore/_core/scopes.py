@@ -33,16 +33,20 @@ class Scope:
         self.root_id = root_id
         self._outer = _innermost()
         self._is_over = False
-        self._entry: Token[Scope | None]
+        self._entry: Token[Scope | None] | None = None
 
     def enter(self) -> None:
         self._entry = _SCOPE.set(self)
 
     def exit(self) -> None:
+        """Once: what was entered in a copy of the context as well is exited where the code runs."""
+        entry, self._entry = self._entry, None
+        if entry is None:
+            return
         try:
             self._is_over = self is not _innermost()
             if not self._is_over:
-                _SCOPE.reset(self._entry)
+                _SCOPE.reset(entry)
         except ValueError:  # the block ends in another context than it began in
             self._is_over = True
 

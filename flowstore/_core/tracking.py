@@ -16,8 +16,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from datetime import datetime
+from itertools import count
 from types import TracebackType
-from typing import Generic, Self, cast
+from typing import Final, Generic, Self, cast
 
 from flowstore._core.attempts import Attempt, Retry, TrackOptions, Values, attempt_of
 from flowstore._core.core import Core
@@ -37,8 +38,10 @@ from flowstore._values.codec import STANDS_FOR
 from flowstore._values.typed import Typed
 from flowstore.errors import LateWrite, NotSerializable, StorageError, UnexpectedValue, UnresolvedValue
 from flowstore.models import CancelRequest, Progress, T, TaskResult
-from flowstore.observing import OutcomeLate, OutcomeLost
+from flowstore.observing import BlockBegun, BlockEnded, OutcomeLate, OutcomeLost
 from flowstore.times import from_micros
+
+_BLOCKS: Final = count(1)
 
 
 def track(core: Core, task_id: str, typed: Typed[T] | None, options: TrackOptions) -> TrackedTask[T]:
@@ -66,6 +69,7 @@ class TrackedTask(Generic[T]):
         self._progress: Progress | None = None
         self._retry: Retry | None = None
         self._scope: Scope | None = None
+        self._told_as = 0
         self._interrupts = Interrupts(attempt.core, attempt.task_id, attempt.interrupt)
         self._crew: Crew | None = None
 
@@ -170,6 +174,7 @@ class TrackedTask(Generic[T]):
             raise
         if self._attempt.strict and not self.is_stored:
             raise LateWrite(self.task_id, self.retries)
+        self._tell_begun(running)
         root = running.task_id if running.parent_id is None else running.root_id
         self._scope = Scope(self._core, self.task_id, root)
         self._scope.enter()
@@ -205,11 +210,13 @@ class TrackedTask(Generic[T]):
         is_interrupt = self._interrupts.end(error)
         if isinstance(error, GeneratorExit):
             hand_over(lambda: self._finish(error), self._part)  # observers are told of what goes wrong
+            self._tell_ended(error, is_known=False)
             return False
         try:
             await self._end(error, is_interrupt)
         finally:
             self._part()
+            self._tell_ended(error)
         return is_interrupt
 
     async def _end(self, error: BaseException | None, is_interrupt: bool = False) -> None:
@@ -234,6 +241,20 @@ class TrackedTask(Generic[T]):
         self._tell_if_late()
         if self._attempt.strict and not self.is_stored:
             raise LateWrite(self.task_id, self.retries)
+
+    def _tell_begun(self, running: TaskResult) -> None:
+        core = self._core
+        if core.observers.is_active:
+            self._told_as = next(_BLOCKS)
+            facts = running.task_name, running.retries, running.worker_id, running.parent_id, running.meta
+            core.observers.tell(BlockBegun(core.namespace, self.task_id, self._told_as, *facts))
+
+    def _tell_ended(self, error: BaseException | None, *, is_known: bool = True) -> None:
+        if self._told_as:
+            status = self.outcome.status if is_known and self.outcome is not None else None
+            is_stored = is_known and self.is_stored
+            ended = BlockEnded(self._core.namespace, self.task_id, self._told_as, status, is_stored, error)
+            self._core.observers.tell(ended)
 
     def _tell_if_late(self) -> None:
         if not self.is_stored and self.outcome is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
-from contextvars import copy_context
+from contextlib import suppress
+from contextvars import Context, ContextVar, Token, copy_context
 from types import TracebackType
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
@@ -14,6 +15,8 @@ from flowstore.sync.links import Link
 
 A = TypeVar("A")
 T = TypeVar("T")
+
+_UNSET: Final = object()
 
 _AHEAD: Final = 100
 """How many items of a walk are read ahead at most, as many as a walk reads from the storage by default."""
@@ -52,20 +55,43 @@ class AsyncBlock(Protocol):
 Block = TypeVar("Block", bound=AsyncBlock)
 
 
+class _Carried:
+    """What was set in ``context``, a copy of that of this thread, is set here as well, until ``undo``."""
+
+    def __init__(self, context: Context) -> None:
+        self._set: list[tuple[ContextVar[Any], Any, Token[Any]]] = [
+            (variable, value, variable.set(value))
+            for variable, value in context.items()
+            if variable.get(_UNSET) is not value
+        ]
+
+    def undo(self) -> None:
+        """But for what others have set meanwhile, and where the block ends in another context."""
+        for variable, value, token in reversed(self._set):
+            if variable.get(_UNSET) is value:
+                with suppress(ValueError):
+                    variable.reset(token)
+
+
 class BlockFace(Face[Block]):
-    """An asynchronous block of code, around code of the thread that enters it."""
+    """An asynchronous block of code, around code of the thread that enters it.
+
+    It begins and ends in one copy of that thread's context, where observers may set and reset what they like.
+    """
 
     def __init__(self, link: Link[Any], block: Block) -> None:
         super().__init__(link, lambda _: block)
         self._block = block
         self._scope: Scope | None = None
+        self._context: Context | None = None
+        self._carried: _Carried | None = None
         self._is_begun = False
 
     def __repr__(self) -> str:
         return repr(self._block)
 
     def __enter__(self) -> Self:
-        context = copy_context()
+        context = self._context = copy_context()
         try:
             self._link.run(self._begin(), context)
         except BaseException as error:
@@ -76,6 +102,7 @@ class BlockFace(Face[Block]):
         self._scope = entered_in(context)
         if self._scope is not None:
             self._scope.enter()
+        self._carried = _Carried(context)
         return self
 
     def __exit__(
@@ -83,7 +110,11 @@ class BlockFace(Face[Block]):
     ) -> bool:
         if self._scope is not None:
             self._scope.exit()
-        return self._exit(error)
+        try:
+            return self._exit(error)
+        finally:
+            if self._carried is not None:
+                self._carried.undo()
 
     async def _begin(self) -> None:
         await self._block.__aenter__()
@@ -93,7 +124,7 @@ class BlockFace(Face[Block]):
         told = asyncio.CancelledError() if isinstance(error, KeyboardInterrupt | GeneratorExit) else error
         kind, trace = (None, None) if told is None else (type(told), told.__traceback__)
         try:
-            is_over = self._link.run(self._block.__aexit__(kind, told, trace))
+            is_over = self._link.run(self._block.__aexit__(kind, told, trace), self._context)
         finally:
             if error is not None and told is not error:
                 for note in getattr(told, "__notes__", ()):

@@ -55,6 +55,7 @@ from flowstore.testing.contract.missed_changes import MissedChangesContract
 from flowstore.testing.contract.misuse import MisuseContract
 from flowstore.testing.contract.moving import LoopsContract
 from flowstore.testing.contract.observing import ObservingContract
+from flowstore.testing.contract.observing_blocks import ObservingBlocksContract
 from flowstore.testing.contract.outages import OutageContract
 from flowstore.testing.contract.paging import PagingContract
 from flowstore.testing.contract.pictures import PictureContract
@@ -156,6 +157,7 @@ class BackendContract(
     ConcurrencyContract,
     CrowdsContract,
     ObservingContract,
+    ObservingBlocksContract,
     LogContract,
     PingContract,
     FactsContract,
