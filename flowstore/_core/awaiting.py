@@ -15,6 +15,7 @@ from flowstore._core.core import Core, steps
 from flowstore._core.storing import get
 from flowstore._core.viewing import View
 from flowstore._values.arguments import Seconds, check_bool, check_ids, check_timeout
+from flowstore._waiting.durations import CALLS
 from flowstore._waiting.waitlist import Waiting
 from flowstore.engine import FINAL, Entry
 from flowstore.errors import ResultGone, UnreadableRecord, WaitTimeout
@@ -28,7 +29,7 @@ async def wait_for(core: Core, task_id: str, timeout: Seconds | None, view: View
     if seconds is not None and seconds <= 0:  # nothing to register for: one read decides
         return await _look(core, task_id, seconds, view)
     async with core.life:
-        wait = core.waiters.register(task_id, seconds)
+        wait = core.waiters.register(task_id, seconds, next(CALLS))
     try:
         return view.of(await wait)
     finally:
@@ -74,7 +75,8 @@ async def _as_completed(
     life = core.life
     async with life:
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
-        waits = {task_id: core.waiters.register(task_id) for task_id in ids}
+        call = next(CALLS)
+        waits = {task_id: core.waiters.register(task_id, None, call) for task_id in ids}
     try:
         for wait in waits.values():
             wait.add_done_callback(done.put_nowait)

@@ -24,6 +24,7 @@ from flowstore._trips.patience import Pauses
 from flowstore._values.arguments import check_int
 from flowstore._values.reading import entered
 from flowstore._waiting.changes import Change, Found, Key, Listening, Question, missed
+from flowstore._waiting.durations import watch_begun
 from flowstore._waiting.feeds import Comparison, Feed
 from flowstore.engine import Asked, Entry, Item, Section, Span
 from flowstore.errors import CorruptRecord, StorageUnavailable
@@ -68,6 +69,7 @@ async def _changes(
     async with life:
         listening = Listening(since, None if query is None else await _question(core, query), most)
         feed = _join(core, listening)
+    end = watch_begun(core.observers, "changes")
     try:
         while not feed.is_registered:
             await listening.news()
@@ -86,6 +88,7 @@ async def _changes(
             await listening.news()
     finally:
         _leave(core, feed, listening)
+        end()
 
 
 async def _question(core: Core, query: TaskQuery) -> Question:

@@ -10,6 +10,7 @@ from flowstore._core.transitions import END_OF_TIME, walk_transitions
 from flowstore._values.arguments import check_statuses
 from flowstore._values.reading import entered
 from flowstore._waiting import tails
+from flowstore._waiting.durations import watch_begun
 from flowstore._waiting.subscribers import Watcher
 from flowstore.engine import Span
 from flowstore.errors import StorageUnavailable
@@ -25,6 +26,7 @@ async def _states(core: Core, task_id: str) -> AsyncGenerator[TaskResult, None]:
     life, watcher = core.life, Watcher()
     async with life:
         core.waiters.show_to(task_id, watcher)
+    end = watch_begun(core.observers, "task")
     try:
         while True:
             life.check_place()  # each step may be taken in another loop
@@ -35,6 +37,7 @@ async def _states(core: Core, task_id: str) -> AsyncGenerator[TaskResult, None]:
                 return
     finally:
         core.waiters.unwatch(task_id, watcher)
+        end()
 
 
 def watch_status(core: Core, statuses: Statuses) -> AsyncGenerator[str, None]:
@@ -50,6 +53,7 @@ async def _entering(core: Core, tail: tails.Tail) -> AsyncGenerator[str, None]:
         if not tail.statuses:
             return
         core.waiters.follow(tail)
+    end = watch_begun(core.observers, "status")
     try:
         while True:
             life.check_place()
@@ -66,6 +70,7 @@ async def _entering(core: Core, tail: tails.Tail) -> AsyncGenerator[str, None]:
                 yield task_id
     finally:
         core.waiters.unfollow(tail)
+        end()
 
 
 async def _gap(core: Core, tail: tails.Tail) -> AsyncGenerator[list[str], None]:

@@ -8,7 +8,7 @@ from flowstore._values.reading import STAGES_PER_ATTEMPT
 from flowstore.engine import Entry, Outcome, Verdict, Write
 from flowstore.errors import CorruptRecord, FamilyConflict
 from flowstore.models import TaskResult, TaskStatus
-from flowstore.observing import TaskStored
+from flowstore.observing import TaskStored, VersionLost
 
 
 def check_parent(result: TaskResult) -> TaskResult:
@@ -33,6 +33,8 @@ def applied(core: Core, write: Write, outcome: Outcome, *, is_news: bool = True)
     is_late = not is_applied and write.if_version is None
     if is_late or (is_applied and is_news and core.observers.is_active):
         core.observers.tell(_stored(core, write.entry, is_applied))
+    elif not is_applied and core.observers.is_active:
+        core.observers.tell(VersionLost(core.namespace, write.entry.id))
     return is_applied
 
 

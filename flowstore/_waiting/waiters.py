@@ -66,7 +66,7 @@ class Waiters:
         self._clock = clock
         self._recheck = Recheck(recheck_interval, self._look_at_all)
         self._missed = Missed(observers)
-        self._durations = Durations(observers)
+        self._durations = Durations(observers, clock)
         self.outage = Outage(observers)
         self._entries: dict[str, Waitlist] = {}
         self._followers: set[Follower] = set()
@@ -84,17 +84,17 @@ class Waiters:
     def is_waiting(self) -> bool:
         return bool(self._entries) or self._missed.is_expecting
 
-    def register(self, task_id: str, timeout: float | None = None) -> Waiting:
+    def register(self, task_id: str, timeout: float | None = None, call: int = 0) -> Waiting:
         """A future of the finished result. Every future must be given back with ``release``.
 
-        It fails with WaitTimeout after ``timeout`` seconds; None: never.
+        It fails with WaitTimeout after ``timeout`` seconds; None: never. ``call``: one of CALLS.
         """
         entry, loop = self._entry(task_id), asyncio.get_running_loop()
         future: Waiting = loop.create_future()
         entry.futures[future] = (
             None if timeout is None else loop.call_later(timeout, self.time_out, task_id, future, timeout)
         )
-        self._durations.begin(future)
+        self._durations.begin(task_id, future, call)
         self._read_soon(task_id)
         return future
 
@@ -189,6 +189,7 @@ class Waiters:
     def _look_at_all(self) -> None:
         """As it is time. What is to be read anyway will not have been found by that."""
         self._missed.ask(self._entries.keys() - self._stale.ids - self._reading.keys())
+        self._durations.rechecked(len(self._entries))
         for follower in self._followers:
             follower.missed()
         self._mark_stale(self._entries)
@@ -302,12 +303,16 @@ class Waiters:
             for follower in self._followers:
                 follower.registered()
         if row is not None and row.status not in _UNFINISHED and not row.is_expired(self._clock()):
+            self._durations.woken(task_id, entry.futures, row.updated_at)
             self._settle(task_id, entry, self._outcome(row))
         elif read is self._read:  # the hint was outdated, and the registration ended with it
             self._stale.add((task_id,))
         else:
             self._settle_unfinished(task_id, entry, was_seen, row)
-        self._missed.answered(task_id, is_over=self._entries.get(task_id) is not entry)
+        is_over = self._entries.get(task_id) is not entry
+        if not is_over and read is self._watch:
+            self._durations.subscribed(task_id, entry.futures)
+        self._missed.answered(task_id, is_over=is_over)
 
     def _put_back(self, batch: Iterable[str]) -> None:
         self._stale.add(task_id for task_id in batch if task_id in self._entries)

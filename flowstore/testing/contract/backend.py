@@ -56,6 +56,7 @@ from flowstore.testing.contract.misuse import MisuseContract
 from flowstore.testing.contract.moving import LoopsContract
 from flowstore.testing.contract.observing import ObservingContract
 from flowstore.testing.contract.observing_blocks import ObservingBlocksContract
+from flowstore.testing.contract.observing_waits import ObservingWaitsContract
 from flowstore.testing.contract.outages import OutageContract
 from flowstore.testing.contract.paging import PagingContract
 from flowstore.testing.contract.pictures import PictureContract
@@ -158,6 +159,7 @@ class BackendContract(
     CrowdsContract,
     ObservingContract,
     ObservingBlocksContract,
+    ObservingWaitsContract,
     LogContract,
     PingContract,
     FactsContract,

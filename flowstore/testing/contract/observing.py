@@ -53,13 +53,13 @@ class Notes:
     def of(self, kind: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, kind)]
 
-    async def next(self, kind: type[E]) -> E:
-        """The first event of that kind, perhaps one that is still to come."""
+    async def next(self, kind: type[E], number: int = 1) -> E:
+        """The first event of that kind, or of that ``number``, perhaps one that is still to come."""
         async with asyncio.timeout(30):
-            while not self.of(kind):
+            while len(self.of(kind)) < number:
                 self._news.clear()
                 await self._news.wait()
-        return self.of(kind)[0]
+        return self.of(kind)[number - 1]
 
 
 class Broken:
