@@ -71,14 +71,13 @@ class CallEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class BatchEnded(Event):
-    """Calls that write have shared a round trip, which took ``seconds``. In memory there are none.
+    """A round trip that writes has ended, after ``seconds``; in memory there are none.
 
-    ``verb``: of all of them. ``calls``: how many; ``items``: how many records or values they were about.
-    ``queued``: how many other calls were left waiting when it began.
+    ``verb``: of all calls that shared it. ``items``: how many records or values they were about, or were to
+    be if it failed. ``queued``: how many other calls to write were left waiting when it began.
     """
 
     verb: str
-    calls: int
     items: int
     queued: int
     seconds: float

@@ -35,7 +35,7 @@ from flowstore._waiting.feeds import Feed
 from flowstore._waiting.waiters import Waiters
 from flowstore.engine import Engine, Entry, Fact
 from flowstore.errors import StorageUnavailable, UnreadableRecord
-from flowstore.observing import CallGivenUp, RecordUnreadable
+from flowstore.observing import BatchEnded, CallGivenUp, RecordUnreadable
 from flowstore.text import check_text
 
 Item = TypeVar("Item")
@@ -60,6 +60,7 @@ class Core:
         if self.is_counting:
             self.engine = Counting(self.engine)
         if self.observers.is_active:
+            self.engine.tell_batches(lambda *batch: self.observers.tell(BatchEnded(self.namespace, *batch)))
             self.engine = ObservedCalls(self.engine, self.observers)
         self.clock = check_callable("clock", options.get("clock", _wall_clock))
         self.kept_transitions = kept_transitions(options)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Collection, Sequence
 from time import perf_counter
 from typing import TypeVar
 
-from flowstore._observing.observers import Observers
+from flowstore._observing.observers import IN_BACKGROUND, Observers
 from flowstore.engine import (
     Asked,
     Audited,
@@ -40,6 +40,7 @@ class ObservedCalls(EngineWrapper):
     def __init__(self, inner: Engine, observers: Observers) -> None:
         super().__init__(inner)
         self._observers = observers
+        self._place = inner.place
 
     async def _timed(self, verb: str, items: int, call: Awaitable[T]) -> T:
         began = perf_counter()
@@ -51,7 +52,8 @@ class ObservedCalls(EngineWrapper):
             raise
         finally:
             seconds = perf_counter() - began
-            self._observers.tell(CallEnded(self._observers.namespace, verb, items, seconds, failure))
+            how = verb, items, seconds, failure, self._place, IN_BACKGROUND.get()
+            self._observers.tell(CallEnded(self._observers.namespace, *how))
             del failure  # breaks the cycle: the error's traceback holds this frame
 
     async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:

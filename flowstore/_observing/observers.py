@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Final
 
 from flowstore._observing.logs import LOG
 from flowstore.observing import Event, Observer
+
+IN_BACKGROUND: Final[ContextVar[bool]] = ContextVar("flowstore_in_background", default=False)
+"""Whether what runs is for the backend itself, and no caller waits for it."""
 
 _LOGGER: Final = logging.getLogger("flowstore.observers")
 

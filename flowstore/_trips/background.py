@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from typing import Any, Final, TypeVar
+
+from flowstore._observing.observers import IN_BACKGROUND
 
 T = TypeVar("T")
 
@@ -19,7 +22,9 @@ def in_background(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     from the storage that is just giving it, the first of many concurrent calls would leave without the
     others, and a coroutine closed by the garbage collector would write from wherever that happens to run.
     """
-    return asyncio.Task(work, loop=asyncio.get_running_loop())
+    context = copy_context()
+    context.run(IN_BACKGROUND.set, True)
+    return asyncio.Task(work, loop=asyncio.get_running_loop(), context=context)
 
 
 def hand_over(

@@ -142,6 +142,11 @@ class Lane:
         self._start()
 
     @property
+    def queued(self) -> int:
+        """How many calls wait for a trip to begin."""
+        return len(self._queue)
+
+    @property
     def has_room(self) -> bool:
         return self._queued_bytes < MAX_QUEUED_BYTES and not self._turns
 

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from flowstore._trips.batches import TimedBatches
 from flowstore._trips.deadlines import in_time
 from flowstore._trips.families import in_order, with_families
 from flowstore._trips.lanes import Lane, Verb, portions
@@ -37,6 +38,7 @@ from flowstore.engine import (
     Standing,
     StorageFacts,
     Tallied,
+    TellBatch,
     Write,
 )
 
@@ -73,6 +75,9 @@ class SharedTrips(EngineWrapper):
     @property
     def _lanes(self) -> list[Lane]:
         return [*self._writes, self._reads, self._heads, self._parts, self._items, self._counts]
+
+    def tell_batches(self, tell: TellBatch) -> None:
+        self.inner = TimedBatches(self.inner, tell, lambda: sum(lane.queued for lane in self._writes))
 
     async def open(self, hints: Hints) -> None:
         await in_time(self.inner.open(hints), self._timeout)

@@ -40,7 +40,7 @@ from flowstore.engine.tallies import (
     Tallied,
     Tier,
 )
-from flowstore.engine.verbs import ANY_ID, Change, Engine, Hints
+from flowstore.engine.verbs import ANY_ID, Change, Engine, Hints, TellBatch
 from flowstore.engine.wrapper import EngineWrapper
 
 __all__ = [
@@ -93,6 +93,7 @@ __all__ = [
     "Standing",
     "StorageFacts",
     "Tallied",
+    "TellBatch",
     "Tier",
     "Verdict",
     "Write",

@@ -43,7 +43,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import Final, Protocol, cast
@@ -64,6 +64,7 @@ from flowstore.engine.rows import (
     every,
 )
 from flowstore.engine.tallies import Cell, Group, Tallied
+from flowstore.observing import NOWHERE, Place
 
 
 class Change(StrEnum):
@@ -112,6 +113,10 @@ class Hints(Protocol):
     @property
     def is_waiting(self) -> bool:
         """Whether anyone waits. While False, an engine need not listen."""
+
+
+TellBatch = Callable[[str, int, int, float], None]
+"""Takes the fields of a BatchEnded."""
 
 
 class Engine(ABC):
@@ -259,6 +264,15 @@ class Engine(ABC):
     @abstractmethod
     async def timeline(self, span: Span, now: int) -> list[Item]:
         """The history of all records in a span; fewer than ``limit`` only at its end."""
+
+    place: Place = NOWHERE
+    """Where it is, for those who observe its calls."""
+
+    def tell_batches(self, tell: TellBatch) -> None:  # noqa: B027  # most make each trip for one call
+        """From now on, call ``tell`` after each trip that writes what several calls have brought.
+
+        It is for who makes such trips, as SharedTrips does. At most one call, before ``open``.
+        """
 
     counts_writes: bool = False
     """Whether it counts the ``marks`` and ``noted`` of writes. One that does not is given none.

@@ -9,7 +9,8 @@ from flowstore.engine.facts import StorageFacts
 from flowstore.engine.items import Asked, Expiry, Item, Put, Report, Span
 from flowstore.engine.rows import Counted, Entry, Outcome, Purged, Query, Standing, Write
 from flowstore.engine.tallies import Cell, Group, Tallied
-from flowstore.engine.verbs import Engine, Hints
+from flowstore.engine.verbs import Engine, Hints, TellBatch
+from flowstore.observing import Place
 
 
 class EngineWrapper(Engine):
@@ -21,6 +22,13 @@ class EngineWrapper(Engine):
     @property
     def counts_writes(self) -> bool:  # type: ignore[override]
         return self.inner.counts_writes
+
+    @property
+    def place(self) -> Place:  # type: ignore[override]
+        return self.inner.place
+
+    def tell_batches(self, tell: TellBatch) -> None:
+        self.inner.tell_batches(tell)
 
     async def open(self, hints: Hints) -> None:
         await self.inner.open(hints)

@@ -65,7 +65,7 @@ class Sums:
             {("watch.active", ("n", "task")): 1, ("watch.active", ("n", "changes")): 0},
         ),
         (
-            [BatchEnded("n", "write", 2, 5, 3, 0.1)],
+            [BatchEnded("n", "write", 5, 3, 0.1)],
             {("commit.batch.size", ("n",)): 5, ("commit.queue", ("n",)): 3},
         ),
         (

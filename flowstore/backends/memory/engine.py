@@ -50,6 +50,7 @@ from flowstore.engine import (
     Verdict,
     Write,
 )
+from flowstore.observing import Place
 
 _CHANGES: Final = {status: Change(status) for status in STATUSES}
 _FIRST_CHANGE: Final = itemgetter(0)
@@ -66,6 +67,7 @@ class MemoryEngine(Engine):
     """
 
     counts_writes = True
+    place = Place("memory")
 
     def __init__(self, namespace: str = "default", max_results: int | None = None) -> None:
         self._namespace = namespace

@@ -20,6 +20,7 @@ from flowstore.errors import (
     StorageTimeout,
     StorageUnavailable,
 )
+from flowstore.observing import Place
 
 _SCHEMES: Final = {
     "redis": "redis",
@@ -92,6 +93,15 @@ def _location(scheme: str, connection: Any) -> str:
         return f"unix://{connection.path}?db={connection.db}"
     host = f"[{connection.host}]" if ":" in connection.host else connection.host
     return f"{scheme}://{host}:{connection.port}/{connection.db}"
+
+
+def place_of(client: Redis) -> Place:
+    """Where it connects to; with Sentinel no more than that it is a Redis, as that changes."""
+    options = client.connection_pool.connection_kwargs
+    path, host = options.get("path"), options.get("host")
+    if path is not None or host is None:
+        return Place("redis", path)
+    return Place("redis", host, options.get("port", 6379))
 
 
 def check_client(client: object) -> Redis:

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from flowstore.backends.redis import format as stored
 from flowstore.backends.redis.audit import Auditing
 from flowstore.backends.redis.calls import Calls
-from flowstore.backends.redis.client import storage_error
+from flowstore.backends.redis.client import place_of, storage_error
 from flowstore.backends.redis.commits import outcome_of, packed
 from flowstore.backends.redis.counting import counted
 from flowstore.backends.redis.expiries import change, expiry_of, guard, renewal
@@ -73,6 +73,7 @@ class RedisEngine(Engine):
         # renews them, even if one is missed.
         self._registered_ms = round(max(60.0, 3 * recheck_interval) * 1_000)
         self._client = client
+        self.place = place_of(client)
         self._inbox: str
         self._listener: Listener | None = None
         self._ending: AsyncGenerator[None, None]

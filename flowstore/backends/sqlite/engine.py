@@ -57,6 +57,7 @@ from flowstore.engine import (
     Write,
 )
 from flowstore.errors import AccessDenied, SchemaTooNew, StorageError
+from flowstore.observing import Place
 
 T = TypeVar("T")
 
@@ -72,6 +73,7 @@ class SQLiteEngine(Engine):
     """
 
     counts_writes = True
+    place = Place("sqlite")
 
     def __init__(
         self, path: Path, durability: str, namespace: str, timeout: float, mode: int | None = None

@@ -122,6 +122,25 @@ class ObservingContract(Contract):
         for name in ("a", "b"):
             assert [call for caller, call in seen_in if caller == name] == ["write 1", "read 2"]
 
+    async def test_calls_that_nobody_waits_for(self, make_backend: MakeBackend) -> None:
+        """Heartbeats, and the reads behind waits, are in the background; what a caller asks for is not."""
+        notes = Notes()
+        async with make_backend(observers=[notes], purge_interval=None) as backend:
+            await backend.store("t", TaskResult.pending("t"))
+            wait = await waiting(backend, "t")
+            await seen(backend, wait, "t")
+            wait.cancel()
+            await asyncio.wait([wait])
+            async with backend.worker("w", every=0.01):
+                while not [event for event in notes.of(CallEnded) if event.verb == "put"][1:]:
+                    await notes.next(CallEnded, len(notes.of(CallEnded)) + 1)
+        calls = [(event.verb, event.is_background) for event in notes.of(CallEnded)]
+        assert ("write", False) in calls
+        assert ("watch", True) in calls
+        puts = [is_background for verb, is_background in calls if verb == "put"]
+        assert (puts[0], puts[-1], True in puts) == (False, False, True)
+        assert len({event.place for event in notes.of(CallEnded)}) == 1
+
     async def test_calls_that_fail(self, make_backend: MakeBackend) -> None:
         """The error of the storage is told, and the call is given up; so is a caller who leaves."""
         notes, stall = Notes(), Stall()
