@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Iterator
 from threading import Lock
@@ -60,7 +61,7 @@ class Core:
         if self.is_counting:
             self.engine = Counting(self.engine)
         if self.observers.is_active:
-            self.engine.tell_batches(lambda *batch: self.observers.tell(BatchEnded(self.namespace, *batch)))
+            self.engine.tell_batches(self._tell_batch)
             self.engine = ObservedCalls(self.engine, self.observers)
         self.clock = check_callable("clock", options.get("clock", _wall_clock))
         self.kept_transitions = kept_transitions(options)
@@ -170,6 +171,11 @@ class Core:
 
     def _tell_given_up(self, error: StorageUnavailable) -> None:
         self.observers.tell(CallGivenUp(self.namespace, error))
+
+    def _tell_batch(self, verb: str, items: int, queued: int, seconds: float) -> None:
+        ended = BatchEnded(self.namespace, verb, items, queued, seconds)
+        # Not in the trip, which is for others, and which an observer that is interrupted would break.
+        asyncio.get_running_loop().call_soon(self.observers.tell, ended)
 
     def _tell_unreadable(self, error: UnreadableRecord) -> None:
         self.observers.tell(RecordUnreadable(self.namespace, error.task_id, error))

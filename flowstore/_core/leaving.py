@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from flowstore._core.core import Core
 from flowstore._core.repeating import Sent
-from flowstore._core.writing import applied, check_parent
+from flowstore._core.writing import applied, to_store
 from flowstore._trips.patience import patiently
 from flowstore.models import TaskResult, TaskStatus
 from flowstore.times import from_micros
@@ -35,7 +35,7 @@ async def leave(core: Core, running: TaskResult, left: TaskResult, patience: flo
             following = left if standing is None else _after(standing, running, left, now)
             if following is None:
                 return None
-            following = check_parent(core.records.redacted(following))
+            following = to_store(core, following, is_new=False)
             version = 0 if entry is None else entry.version
             write = core.records.write(following, now, if_version=version)
             outcome = await sent.send(core, write, now)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from flowstore._core.core import Core, steps
 from flowstore._core.repeating import write_patiently
 from flowstore._core.viewing import WHOLE, View
-from flowstore._core.writing import applied, check_parent
+from flowstore._core.writing import applied, to_store
 from flowstore._values.arguments import check_bool, check_ids, check_int, check_result, check_results
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore.engine import Outcome
@@ -38,7 +38,7 @@ async def store(
         raise ValueError("overwrite: cannot be combined with patience")
     async with core.life:
         await core.engine.room()
-        result = check_parent(core.records.redacted(result))
+        result = to_store(core, result)
         if patience:
             write, outcome = await write_patiently(
                 core,
@@ -64,7 +64,7 @@ async def store_many(
         raise ValueError("overwrite: cannot be combined with create")
     if_version = 0 if create else None
     now = core.clock()
-    checked = [check_parent(core.records.redacted(result)) for result in check_results(results)]
+    checked = [to_store(core, result) for result in check_results(results)]
     # All are encoded before the first is sent: a bad one must not leave half of them stored.
     writes = [core.records.write(result, now, ttl, overwrite, if_version) for result in checked]
     outcomes: list[Outcome] = []

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from flowstore._core.core import Core
 from flowstore._core.viewing import View
-from flowstore._core.writing import applied, check_parent
+from flowstore._core.writing import applied, to_store
 from flowstore._values.arguments import check_callable, check_result, check_ttl
 from flowstore._values.facets import family_of, is_open
 from flowstore._values.reading import unvalidated
@@ -40,7 +40,7 @@ async def update(
                 return standing
             await core.engine.room()
             now, version = core.clock(), 0 if entry is None else entry.version
-            result = check_parent(core.records.redacted(check_result(result)))
+            result = to_store(core, check_result(result), is_new=entry is None)
             if entry is None or entry.body is not None or result.is_loaded:
                 write = core.records.write(result, now, ttl, if_version=version)
             else:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
+
 from flowstore._core.core import Core
 from flowstore._values.facets import family_of, named_by
 from flowstore._values.reading import STAGES_PER_ATTEMPT
 from flowstore.engine import Entry, Outcome, Verdict, Write
 from flowstore.errors import CorruptRecord, FamilyConflict
+from flowstore.fields import Scalar, check_meta
 from flowstore.models import TaskResult, TaskStatus
 from flowstore.observing import TaskStored, VersionLost
 
@@ -15,6 +19,25 @@ def check_parent(result: TaskResult) -> TaskResult:
     """Raise FamilyConflict for a task that is its own parent."""
     if result.parent_id == result.task_id:
         raise FamilyConflict(result.task_id, result.task_id, None)
+    return result
+
+
+def to_store(core: Core, result: TaskResult, *, is_new: bool = True) -> TaskResult:
+    """The result to store in its place: with what observers add to one that is submitted, and redacted.
+
+    ``is_new`` False: there is a record already. Raises FamilyConflict for a task that is its own parent.
+    """
+    if core.observers.is_adding and is_new and result.status is TaskStatus.PENDING and not result.retries:
+        result = _with_added(result, core.observers.added(result))
+    return check_parent(core.records.redacted(result))
+
+
+def _with_added(result: TaskResult, added: Mapping[str, Scalar]) -> TaskResult:
+    """What is there stays, and what does not fit is left out: that is no reason not to store a task."""
+    if not added.keys() - result.meta.keys():
+        return result
+    with suppress(ValueError):
+        return result.model_copy(update={"meta": check_meta({**added, **result.meta})})
     return result
 
 

@@ -9,7 +9,9 @@ from contextvars import ContextVar
 from typing import Final
 
 from flowstore._observing.logs import LOG
-from flowstore.observing import Event, Observer
+from flowstore.fields import Scalar, check_meta
+from flowstore.models import TaskResult
+from flowstore.observing import Event, Observer, Submitting
 
 IN_BACKGROUND: Final[ContextVar[bool]] = ContextVar("flowstore_in_background", default=False)
 """Whether what runs is for the backend itself, and no caller waits for it."""
@@ -21,27 +23,38 @@ class Observers:
     """The log, which hears everything, and ``observers``, told in this order.
 
     ``is_active``: whether there are any besides the log. What is only worth telling to them, as it happens in
-    every call, is not even made otherwise.
+    every call, is not even made otherwise. ``is_adding``: whether any has something to keep with tasks.
     """
 
-    __slots__ = ("_failed", "_observers", "is_active", "namespace")
+    __slots__ = ("_failed", "_observers", "is_active", "is_adding", "namespace")
 
     def __init__(self, namespace: str, observers: Iterable[Observer] = ()) -> None:
         self.namespace = namespace
         self._observers: tuple[Observer, ...] = (LOG, *observers)
         self.is_active = len(self._observers) > 1
-        self._failed: set[tuple[int, type[Event]]] = set()
+        self.is_adding = any(isinstance(observer, Submitting) for observer in self._observers)
+        self._failed: set[tuple[int, str]] = set()
 
     def tell(self, event: Event) -> None:
         for place, observer in enumerate(self._observers):
             try:
                 observer.on_event(event)
             except Exception as error:
-                self._complain(place, event, error)
+                self._complain(place, type(event).__name__, error)
 
-    def _complain(self, place: int, event: Event, error: Exception) -> None:
+    def added(self, task: TaskResult) -> dict[str, Scalar]:
+        """What they want to keep with a task that is submitted; the first who names an entry has it."""
+        found: dict[str, Scalar] = {}
+        for place, observer in enumerate(self._observers):
+            if isinstance(observer, Submitting):
+                try:
+                    found = {**check_meta(observer.on_submit(task)), **found}
+                except Exception as error:
+                    self._complain(place, "submission", error)
+        return found
+
+    def _complain(self, place: int, kind: str, error: Exception) -> None:
         """Log it, once for each observer and kind of event: it would fail alike at each call."""
-        kind = type(event)
         if (place, kind) in self._failed:
             return
         self._failed.add((place, kind))
@@ -49,9 +62,9 @@ class Observers:
             _LOGGER.error(
                 "observer %r failed at a %s, which will not be logged again",
                 self._observers[place],
-                kind.__name__,
+                kind,
                 exc_info=error,
-                extra={"flowstore_event": kind.__name__, "flowstore_namespace": self.namespace},
+                extra={"flowstore_event": kind, "flowstore_namespace": self.namespace},
             )
 
 

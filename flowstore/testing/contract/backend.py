@@ -74,6 +74,7 @@ from flowstore.testing.contract.selecting import SelectingContract
 from flowstore.testing.contract.sharing import ConcurrencyContract
 from flowstore.testing.contract.storing import StoringContract
 from flowstore.testing.contract.subclasses import SubclassContract
+from flowstore.testing.contract.submitting import SubmittingContract
 from flowstore.testing.contract.sweeping import SweepContract
 from flowstore.testing.contract.taking import TakeContract
 from flowstore.testing.contract.tracking import TrackContract
@@ -139,6 +140,7 @@ class BackendContract(
     LostWorkersContract,
     CrewContract,
     DrainContract,
+    SubmittingContract,
     SweepContract,
     RetentionContract,
     RetentionRacesContract,
