@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Final
 
 from flowstore._core.core import Core
 from flowstore._values.facets import family_of, named_by
@@ -13,6 +14,8 @@ from flowstore.errors import CorruptRecord, FamilyConflict
 from flowstore.fields import Scalar, check_meta
 from flowstore.models import TaskResult, TaskStatus
 from flowstore.observing import TaskStored, VersionLost
+
+_STATUSES: Final = {status.value: status for status in TaskStatus}
 
 
 def check_parent(result: TaskResult) -> TaskResult:
@@ -64,7 +67,7 @@ def applied(core: Core, write: Write, outcome: Outcome, *, is_news: bool = True)
 def _stored(core: Core, entry: Entry, is_applied: bool) -> TaskStored:
     name, *_ = named_by(entry.facets)
     retries = entry.stage // STAGES_PER_ATTEMPT
-    return TaskStored(core.namespace, entry.id, TaskStatus(entry.status), retries, name, is_applied)
+    return TaskStored(core.namespace, entry.id, _STATUSES[entry.status], retries, name, is_applied)
 
 
 async def store_beside_values(core: Core, result: TaskResult) -> bool:

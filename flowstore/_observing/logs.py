@@ -91,6 +91,9 @@ _MESSAGES: Final[dict[type[Event], _Message]] = {
     ),
 }
 
+LOGGED: Final = frozenset(_MESSAGES)
+"""What the log has a message for. What happens in every call is not among it."""
+
 
 class Log:
     """Logs each event that it has a message for."""

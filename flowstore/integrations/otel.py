@@ -7,9 +7,9 @@ unless it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import time_ns
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from flowstore import TaskResult, TaskStatus
 from flowstore.fields import NO_META, Scalar
@@ -63,8 +63,9 @@ class OpenTelemetry:
 
     ``propagate``: keep the trace of whoever submits a task with it, as ``traceparent`` in its ``meta``; the
     span of each attempt then has a link to it. ``capture_ids``: the ids of tasks and workers are attributes
-    of spans. ``record_exceptions``: so are the messages and tracebacks with which blocks fail. ``spans`` and
-    ``metrics``: False for none. ``tracer_provider`` and ``meter_provider``: by default the global ones.
+    of spans. ``record_exceptions``: so are the messages and tracebacks with which blocks fail. ``spans``: of
+    "all", of "tasks" and waits but not of calls of the storage, or None. ``metrics``: False for none.
+    ``tracer_provider`` and ``meter_provider``: by default the global ones.
     """
 
     def __init__(
@@ -73,19 +74,22 @@ class OpenTelemetry:
         propagate: bool = False,
         capture_ids: bool = False,
         record_exceptions: bool = True,
-        spans: bool = True,
+        spans: Literal["all", "tasks"] | None = "all",
         metrics: bool = True,
         tracer_provider: trace.TracerProvider | None = None,
         meter_provider: metrics.MeterProvider | None = None,
     ) -> None:
+        if spans not in ("all", "tasks", None):
+            raise ValueError(f"spans: expected 'all', 'tasks' or None, got {spans!r:.80}")
         self._propagate = propagate
         self._measure = Measuring(_Meter(meter_provider)).on_event if metrics else None
         tracer = trace.get_tracer("flowstore", None, tracer_provider, _SCHEMA)
-        self._spans = _Spans(tracer, capture_ids, record_exceptions).on_event if spans else None
+        made = _Spans(tracer, spans == "all", capture_ids, record_exceptions)
+        self._trace = None if spans is None else made.on_event
 
     def on_event(self, event: Event, /) -> None:
-        if self._spans is not None:
-            self._spans(event)
+        if self._trace is not None:
+            self._trace(event)
         if self._measure is not None:
             self._measure(event)
 
@@ -115,36 +119,35 @@ class _Wait:
 
 
 class _Spans:
-    def __init__(self, tracer: trace.Tracer, capture_ids: bool, record_exceptions: bool) -> None:
+    def __init__(
+        self, tracer: trace.Tracer, with_calls: bool, capture_ids: bool, record_exceptions: bool
+    ) -> None:
         self._tracer = tracer
         self._capture_ids = capture_ids
         self._record_exceptions = record_exceptions
         self._blocks: Around[_Block] = Around("flowstore_otel")
         self._waits: dict[int, _Wait] = {}
+        self._takes: dict[type[Event], Callable[[Any], None]] = {
+            BlockBegun: self._block_begun,
+            BlockEnded: self._block_ended,
+            WaitBegun: self._wait_begun,
+            WaitSubscribed: lambda event: self._note(event.call, "subscribed"),
+            WaitWoken: lambda event: self._note(event.call, "woken", {"flowstore.wake.lag": event.lag}),
+            WaitsRechecked: self._rechecked,
+            WaitEnded: self._wait_ended,
+        }
+        if with_calls:
+            self._takes[CallEnded] = self._call_ended
 
     def on_event(self, event: Event) -> None:
-        match event:
-            case CallEnded():
-                if not event.is_background:
-                    self._call_ended(event)
-            case BlockBegun():
-                self._block_begun(event)
-            case BlockEnded():
-                self._block_ended(event)
-            case WaitBegun():
-                self._wait_begun(event)
-            case WaitSubscribed():
-                self._note(event.call, "subscribed")
-            case WaitWoken():
-                self._note(event.call, "woken", {"flowstore.wake.lag": event.lag})
-            case WaitsRechecked():
-                for call in event.calls:
-                    self._note(call, "rechecked")
-            case WaitEnded():
-                self._wait_ended(event)
+        take = self._takes.get(type(event))
+        if take is not None:
+            take(event)
 
     def _call_ended(self, event: CallEnded) -> None:
         """In the context of the caller, whose span is the parent."""
+        if event.is_background:
+            return
         end = time_ns()
         operation, place, error = operation_of(event), event.place, error_of(event)
         about: Attributes = {
@@ -210,6 +213,10 @@ class _Spans:
             wait = self._waits[event.call] = _Wait(span)
         wait.count += 1
         wait.open += 1
+
+    def _rechecked(self, event: WaitsRechecked) -> None:
+        for call in event.calls:
+            self._note(call, "rechecked")
 
     def _note(self, call: int, name: str, about: Attributes | None = None) -> None:
         wait = self._waits.get(call)

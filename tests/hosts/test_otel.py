@@ -345,7 +345,7 @@ async def test_ids_are_for_spans_and_asked_for(lab: Lab, url: str, capture_ids: 
 
 async def test_metrics(lab: Lab, redis_url: str) -> None:
     """Each metric has its values, with the attributes that it says; sums come down when things end."""
-    observer, notes, clock = lab.observer(spans=False), Notes(), ManualClock()
+    observer, notes, clock = lab.observer(spans=None), Notes(), ManualClock()
     async with flowstore.connect(
         redis_url, observers=[observer, notes], clock=clock, recheck_interval=0.05, purge_interval=None
     ) as backend:
@@ -421,6 +421,21 @@ def test_threads(lab: Lab, url: str) -> None:
         assert about(spans[name])["flowstore.task.status"] == "success"
     assert parent_of(spans["a"]) == id_of(spans["all"])
     assert parent_of(spans["b"]) is None
+
+
+async def test_spans_of_tasks_alone(lab: Lab, url: str) -> None:
+    """Without those of the calls behind them; each call is still measured."""
+    async with flowstore.connect(url, observers=[lab.observer(spans="tasks")]) as backend:
+        async with backend.track("t"):
+            pass
+        await backend.wait_for("t", 30)
+    assert [span.name for span in lab.spans()] == ["task", "wait default"]
+    assert db_metrics.DB_CLIENT_OPERATION_DURATION in lab.points()
+
+
+def test_bad_spans() -> None:
+    with pytest.raises(ValueError, match=r"^spans: expected 'all', 'tasks' or None, got 'some'"):
+        OpenTelemetry(spans="some")  # type: ignore[arg-type]
 
 
 async def test_one_observer_of_several_backends(lab: Lab, tmp_path: Any) -> None:
