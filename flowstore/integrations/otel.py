@@ -189,8 +189,8 @@ class _Spans:
         left = self._blocks.leave(event.block)
         if left is None:
             return
-        span, token = left.value
-        if left.is_here:
+        span, _ = left.value
+        for _, token in left.over:
             context.detach(token)
         if event.status is not None:
             span.set_attribute("flowstore.task.status", event.status.value)

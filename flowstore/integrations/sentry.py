@@ -69,8 +69,8 @@ class Sentry:
         if self._capture_failures and event.status is TaskStatus.FAILED and event.error is not None:
             capture_exception(event.error)
         left = self._blocks.leave(event.block)
-        if left is not None and left.is_here:
-            left.value.__exit__(None, None, None)
+        for entered in () if left is None else left.over:
+            entered.__exit__(None, None, None)
         status = "unknown" if event.status is None else event.status.value
         level = "error" if event.status is TaskStatus.FAILED else "info"
         _note("a task has ended", level, task_id=event.task_id, status=status, is_stored=event.is_stored)

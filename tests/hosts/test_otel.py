@@ -458,13 +458,19 @@ async def test_blocks_that_cross(lab: Lab, caplog: pytest.LogCaptureFixture) -> 
             yield
 
     async with flowstore.connect("memory://", observers=[lab.observer(), notes]) as backend:
+        first, second = steps("first"), steps("second")
+        await anext(first)
+        await anext(second)
+        await anext(first, None)
+        await anext(second, None)
+        assert not trace.get_current_span().get_span_context().is_valid
         walks = {name: steps(name) for name in ("a", "b", "c")}
         for walk in walks.values():
             await anext(walk)
         await walks["a"].aclose()
         await asyncio.create_task(closed(walks["b"]))
         await anext(walks["c"], None)
-        await notes.next(BlockEnded, 3)
+        await notes.next(BlockEnded, 5)
         await backend.wait_for_many(["a", "b"], 30)
     assert {"a", "b", "c"} <= {span.name for span in lab.spans()}
     assert not caplog.records

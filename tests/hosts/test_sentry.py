@@ -149,6 +149,25 @@ async def test_without_sentry(url: str) -> None:
         assert (await backend.wait_for("t", 30)).unwrap() == 1
 
 
+async def test_blocks_that_cross(events: list[dict[str, Any]]) -> None:
+    """Where they end in another order than they began, nothing of them is left."""
+
+    async def steps(name: str) -> AsyncGenerator[None, None]:
+        async with backend.track(name):
+            yield
+
+    async with flowstore.connect("memory://", observers=[Sentry()]) as backend:
+        first, second = steps("a"), steps("b")
+        await anext(first)
+        await anext(second)
+        await anext(first, None)
+        sentry_sdk.capture_message("inside of the second")
+        await anext(second, None)
+        sentry_sdk.capture_message("outside")
+    assert events[0]["tags"] == {"flowstore.task_id": "b"}
+    assert not events[1].get("tags")
+
+
 async def test_generators(events: list[dict[str, Any]], caplog: pytest.LogCaptureFixture) -> None:
     """A block that ends in another context than it began in."""
 
