@@ -129,7 +129,7 @@ def test_the_version_of_the_conventions() -> None:
 
 async def test_calls_that_fail(lab: Lab, url: str) -> None:
     """They have the type of the error, without its text."""
-    async with flowstore.connect(url, observers=[lab.observer()], op_timeout=1) as backend:
+    async with flowstore.connect(url, observers=[lab.observer()]) as backend:
         with replaced_verb(backend, "read", unavailable, in_storage=True), pytest.raises(StorageUnavailable):
             await backend.get("t")
     [span] = lab.spans(SpanKind.CLIENT)

@@ -76,7 +76,7 @@ async def test_tags(events: list[dict[str, Any]], url: str) -> None:
 
 async def test_breadcrumbs(events: list[dict[str, Any]], url: str) -> None:
     """What went before: in the block, and around it what became of its task."""
-    async with flowstore.connect(url, observers=[Sentry()], op_timeout=1) as backend:
+    async with flowstore.connect(url, observers=[Sentry()]) as backend:
         async with backend.track("t"):
             with pytest.raises(WaitTimeout):
                 await backend.wait_for("other", 0.01)

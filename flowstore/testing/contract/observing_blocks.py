@@ -90,7 +90,7 @@ class ObservingBlocksContract(Contract):
     async def test_blocks_that_cannot_be_stored(self, make_backend: MakeBackend) -> None:
         """They end as all others, when that is known; the loss is told inside of them."""
         around, notes = Around(), Notes()
-        async with make_backend(observers=[around, notes], op_timeout=1) as backend:
+        async with make_backend(observers=[around, notes]) as backend:
             block = backend.track("t", patience=0)
             await block.__aenter__()
             with (
