@@ -111,6 +111,7 @@ from flowstore.features import (
     Verification,
     Worker,
 )
+from flowstore.features.statistics import EVER
 from flowstore.frames import to_frame
 from flowstore.jsonable import to_jsonable
 from flowstore.models import (
@@ -151,6 +152,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "EVER",
     # without RedisBackend, as a star import would need its driver
     "NOT_LOADED",
     "OTHER_NAMES",

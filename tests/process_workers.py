@@ -10,6 +10,7 @@ from typing import Any
 
 import flowstore
 from flowstore import Operation, OperationBusy, RetentionBusy, RetentionOutcome, RetentionPolicy, TaskResult
+from flowstore.testing.clock import ManualClock
 from flowstore.testing.faults import EngineFaults
 from flowstore.testing.insides import wrap_engine
 
@@ -41,6 +42,18 @@ async def finish(url: str, count: int) -> None:
         for n in range(count):
             await backend.store(f"t{n}", TaskResult.success(f"t{n}", n))
         await backend.delete("doomed")
+
+
+async def count_for_days(url: str, first: int) -> None:
+    """Let one task after the other end, and purge, on a clock that is seven hours farther each time."""
+    clock = ManualClock()
+    async with flowstore.connect(url, clock=clock) as backend:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for n in count(first):
+            await backend.store(f"t{n}", TaskResult.success(f"t{n}", task_name=f"n{n % 3}"))
+            clock.advance(7 * 3_600)
+            await backend.purge_expired()
 
 
 async def live(url: str, prefix: str, count: int) -> None:
@@ -171,6 +184,7 @@ if __name__ == "__main__":
         "retain": retain,
         "retain-all": retain_all,
         "fail-and-finish": fail_and_finish,
+        "count-for-days": count_for_days,
         "act": act,
         "act-all": act_all,
         "act-in-steps": act_in_steps,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flowstore import BaseResultBackend, RedisBackend, TaskError, TaskResult, TaskStatus
+from flowstore import EVER, BaseResultBackend, RedisBackend, TaskError, TaskResult, TaskStatus
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.statistics import counted
 from tests.redis_whole import PREFIX
@@ -41,6 +41,41 @@ async def test_keys_of_another_type_fail_no_write(redis_url: str, client: Any, k
         await backend.purge_expired()
 
 
+async def test_totals_of_what_older_programs_have_counted(redis_url: str, client: Any) -> None:
+    """They know of no totals, so all of the 90 days is added to these, whoever comes first afterwards."""
+    clock = ManualClock()
+    async with RedisBackend(redis_url, clock=clock) as backend:
+        for day in range(80):
+            await backend.store(f"t{day}", TaskResult.success(f"t{day}", task_name=f"n{day % 2}"))
+            clock.advance(86_400)
+        client.delete(PREFIX + "s:f")
+        client.zremrangebyscore(PREFIX + "s", "+inf", "+inf")
+        assert (await backend.stats.total(since=EVER)).ended == 80
+        await backend.store("u", TaskResult.success("u", task_name="n0"))
+        for _ in range(2):
+            assert (await backend.stats.total(since=EVER)).ended == 81
+            await backend.purge_expired()
+        assert client.zrange(PREFIX + "s", "+inf", "+inf", byscore=True) == ["f", "t:=n0", "t:=n1"]
+        clock.advance(100 * 86_400)
+        await backend.purge_expired()
+        assert (await backend.stats.total(since=EVER)).ended == 81
+        assert len(client.keys(PREFIX + "s:[mh]:*")) == 0
+
+
+@pytest.mark.parametrize("key", ["s:f", "s:t:=n0", "s:h:20454:=n0"])
+async def test_totals_that_another_program_has_damaged(redis_url: str, client: Any, key: str) -> None:
+    """They fail neither writes nor purges, and of other names they are told."""
+    clock = ManualClock()
+    async with RedisBackend(redis_url, clock=clock) as backend:
+        for n in range(4):
+            await backend.store(f"t{n}", TaskResult.success(f"t{n}", task_name=f"n{n % 2}"))
+            clock.advance(86_400)
+            client.delete(PREFIX + key)
+            client.rpush(PREFIX + key, "foreign")
+            await backend.purge_expired()
+            assert (await backend.stats.total("n1", since=EVER)).ended == (n + 1) // 2
+
+
 @pytest.mark.parametrize("value", [b"x", b"\0" * 24, b"\0" * 24 + b"{", b"\xff" * 40])
 async def test_a_damaged_list_of_names(redis_url: str, client: Any, value: bytes) -> None:
     """Tasks are stored all the same, and the list is made anew where it can be."""
@@ -57,7 +92,7 @@ async def test_damaged_counters_and_groups_are_passed_over(redis_url: str, clien
     async with RedisBackend(redis_url) as backend:
         await store_some(backend, 0)
         before = counted(await backend.stats.total())
-        for name in client.zrange(PREFIX + "s", 0, -1):
+        for name in client.zrange(PREFIX + "s", 0, "(+inf", byscore=True):
             client.hset(
                 f"{PREFIX}s:{name}",
                 mapping={"00x\u00ff": "1", "zz": "1", "01s9": "no number", "02s99999": "1"},
@@ -121,6 +156,7 @@ async def test_answers_take_few_round_trips(redis_url: str, client: Any) -> None
             lambda: backend.stats.by("name"),
             lambda: backend.stats.percentiles(0.5, name="n1"),
             lambda: backend.stats.total(since=NOW - timedelta(minutes=5)),
+            lambda: backend.stats.by("name", since=EVER),
             lambda: backend.errors.groups(),
             lambda: backend.errors.groups(since=NOW - timedelta(hours=24)),
             lambda: backend.errors.groups(since=NOW - timedelta(minutes=30)),

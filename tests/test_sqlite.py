@@ -245,9 +245,10 @@ async def test_stored_statistics_are_pinned(tmp_path: Path) -> None:
     over = at + timedelta(hours=2)
     async with SQLiteBackend(path, clock=ManualClock(over)) as backend:
         await backend.purge_expired()
-    assert look(path, "SELECT * FROM hour") == cells
-    marks = look(path, "SELECT at FROM item WHERE task = 0 AND section = -3")
-    assert marks == [(now + 3_600_000_000,)]
+    totals = [(1, "=add", 2**63 - 1, bucket, 1) for bucket in ("f47", "n", "w40")]
+    assert look(path, "SELECT * FROM hour") == cells + totals
+    marks = look(path, "SELECT key, at FROM item WHERE task = 0 AND section = -3")
+    assert marks == [("", now + 3_600_000_000), ("totals", now + 3_600_000_000)]
 
 
 async def test_a_body_that_is_no_json(tmp_path: Path) -> None:

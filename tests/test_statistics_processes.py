@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import aclosing
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 import flowstore
-from flowstore import BaseResultBackend, RedisBackend, StorageError, TaskError, TaskResult, TaskStatus
+from flowstore import EVER, BaseResultBackend, RedisBackend, StorageError, TaskError, TaskResult, TaskStatus
+from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.statistics import by_history, counted, in_order_of_writing
 from flowstore.testing.faults import Proxy
 from flowstore.testing.insides import storage_of
@@ -35,11 +37,11 @@ async def grouped(backend: BaseResultBackend) -> dict[str, int]:
     return {group.type.rpartition(".")[2]: group.total for group in await backend.errors.groups()}
 
 
-async def ended_after(backend: BaseResultBackend, number: int) -> None:
+async def ended_after(backend: BaseResultBackend, number: int, since: datetime | None = None) -> None:
     """Return once so many tasks have ended: each id that is told is of a store that was counted before."""
     async with aclosing(backend.watch_status()) as stores:
         async for _ in stores:
-            if (await backend.stats.total()).ended >= number:
+            if (await backend.stats.total(since=since)).ended >= number:
                 return
 
 
@@ -67,6 +69,28 @@ async def test_exact_after_kill_9(url: str) -> None:
             assert sum((Counter(counted(row)) for row in rows), Counter[str]()) == found
             hours = await backend.stats.series()
             assert sum((Counter(counted(hour)) for hour in hours), Counter[str]()) == found
+
+
+async def test_what_was_counted_since_ever_is_exact_after_kill_9(url: str) -> None:
+    """Of processes that purge all the time, on clocks weeks apart, so that each is late for others."""
+    clock = ManualClock()
+    clock.advance(1_000 * 86_400)
+    async with flowstore.connect(url, clock=clock, purge_interval=None) as backend:
+        for again in range(2):
+            jobs = [["count-for-days", url, str(100_000 * again + 10_000 * n)] for n in range(3)]
+            with workers(*jobs) as processes:
+                ended = (await backend.stats.total(since=EVER)).ended
+                for more, process in enumerate(processes, 1):
+                    go(process)
+                    await ended_after(backend, ended + 40 * more, EVER)
+                for process in processes:
+                    process.kill()
+                    await asyncio.to_thread(process.wait)
+            found = counted(await backend.stats.total(since=EVER))
+            assert found == await by_history(backend)
+        await backend.purge_expired()
+        assert counted(await backend.stats.total(since=EVER)) == found
+        assert await backend.stats.by("name") == []
 
 
 async def test_exact_when_replies_are_lost(redis_url: str) -> None:
@@ -99,8 +123,9 @@ async def test_exact_when_replies_are_lost(redis_url: str) -> None:
 
 
 async def test_each_call_sent_twice(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As by a driver that has lost every reply."""
-    async with RedisBackend(redis_url) as backend:
+    """As by a driver that has lost every reply; what purges add to the totals is added once as well."""
+    clock = ManualClock()
+    async with RedisBackend(redis_url, clock=clock) as backend:
         await backend.open()
         calls: Any = storage_of(backend).calls
         run = calls._run
@@ -118,3 +143,7 @@ async def test_each_call_sent_twice(redis_url: str, monkeypatch: pytest.MonkeyPa
         )
         assert counted(await backend.stats.total("a")) == {"submitted": 51, "failed": 51}
         assert await grouped(backend) == {"OSError": 51}
+        for days in (1, 2, 100):
+            clock.advance(days * 86_400)
+            await backend.purge_expired()
+            assert counted(await backend.stats.total(since=EVER)) == {"submitted": 51, "failed": 51}

@@ -109,6 +109,9 @@ class ObservedCalls(EngineWrapper):
     async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
         return await self._timed("tallies", len(asked), self.inner.tallies(asked))
 
+    async def totals(self, series: Sequence[str], now: int) -> list[dict[str, int]]:
+        return await self._timed("totals", len(series), self.inner.totals(series, now))
+
     async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
         return await self._timed("groups", 1 if ids is None else len(ids), self.inner.groups(ids))
 

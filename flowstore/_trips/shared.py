@@ -166,6 +166,9 @@ class SharedTrips(EngineWrapper):
     async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
         return await in_time(self.inner.tallies(asked), self._timeout)
 
+    async def totals(self, series: Sequence[str], now: int) -> list[dict[str, int]]:
+        return await in_time(self.inner.totals(series, now), self._timeout)
+
     async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
         return await in_time(self.inner.groups(ids), self._timeout)
 

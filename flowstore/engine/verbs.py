@@ -277,7 +277,8 @@ class Engine(ABC):
     counts_writes: bool = False
     """Whether it counts the ``marks`` and ``noted`` of writes. One that does not is given none.
 
-    One that does lets ``purge`` remove what is older than it is kept, and ``drop_namespace`` all of it.
+    One that does lets ``purge`` remove what is older than it is kept, and ``drop_namespace`` all of it. What
+    is removed by ``purge`` stays in the ``totals``.
     """
 
     async def series(self, prefix: str) -> list[str]:
@@ -287,6 +288,14 @@ class Engine(ABC):
     async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
         """The counters asked for, each list in the order of (at, bucket)."""
         return [[] for _ in asked]
+
+    async def totals(self, series: Sequence[str], now: int) -> list[dict[str, int]]:
+        """What each of these has counted since ever, by bucket; {} for one of a group.
+
+        As many as the counters of all its periods would be if none was ever dropped, at any moment. What is
+        counted in a period that begins more than a day after ``now`` may be left out until it has begun.
+        """
+        return [{} for _ in series]
 
     async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
         """The groups with these ids, as far as there are any, or all of them; in any order."""

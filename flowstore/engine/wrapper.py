@@ -94,6 +94,9 @@ class EngineWrapper(Engine):
     async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
         return await self.inner.tallies(asked)
 
+    async def totals(self, series: Sequence[str], now: int) -> list[dict[str, int]]:
+        return await self.inner.totals(series, now)
+
     async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
         return await self.inner.groups(ids)
 

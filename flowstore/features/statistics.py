@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
@@ -21,6 +21,9 @@ _DAY: Final = 24 * Tier.HOUR.length
 _BY_MINUTES: Final = 6 * Tier.HOUR.length
 """The longest time that is added up from minutes, unless that is asked for."""
 
+EVER: Final = datetime.min.replace(tzinfo=UTC)
+"""As ``since``: all that was ever counted in the namespace."""
+_EVER: Final = to_micros(EVER)
 _EARLIEST: Final = to_micros(datetime.min.replace(tzinfo=UTC)) + _DAY
 _LATEST: Final = to_micros(datetime.max.replace(tzinfo=UTC)) - 366 * _DAY
 """So that what is rounded is a datetime as well."""
@@ -42,6 +45,10 @@ class _Window:
         self.end = end
         self.every = every
 
+    @property
+    def is_ever(self) -> bool:
+        return self.start == _EVER
+
     def asked(self, series: str) -> Tallied:
         return Tallied(self.tier, series, self.start, self.end, self.every)
 
@@ -61,6 +68,9 @@ class Statistics:
     names. ``since``: default a day ago. ``until``: default now. Both are aware datetimes and are widened to
     whole minutes, where the time begins within the last day and is at most six hours long, and otherwise to
     whole hours: ``start`` and ``end`` of what is returned. Without the option ``stats`` nothing is counted.
+
+    ``since=EVER``, but for ``series``: all that was ever counted up to now, also what is no longer kept by
+    the hour. These numbers never fall, until the namespace is dropped.
     """
 
     def __init__(self, core: Core) -> None:
@@ -151,17 +161,29 @@ class Statistics:
         if name is None:
             return [cell for cells in (await self._by_name(window)).values() for cell in cells]
         async with self._core.life:
-            [cells] = await self._core.engine.tallies([window.asked(_series(name))])
+            [cells] = await self._read(window, [_series(name)])
         return cells
 
     async def _by_name(self, window: _Window) -> dict[str | None, list[Cell]]:
         async with self._core.life:
             series = [OTHERS, *await self._core.engine.series(OF_NAME)]
-            found = await self._core.engine.tallies([window.asked(one) for one in series])
+            found = await self._read(window, series)
         return {_name(one): cells for one, cells in zip(series, found, strict=True)}
+
+    async def _read(self, window: _Window, series: Sequence[str]) -> list[list[Cell]]:
+        if not window.is_ever:
+            return await self._core.engine.tallies([window.asked(one) for one in series])
+        totals = await self._core.engine.totals(series, self._core.clock())
+        return [[Cell(window.start, *counted) for counted in total.items()] for total in totals]
 
     def _window(self, since: datetime | None, until: datetime | None) -> _Window:
         now = self._core.clock()
+        if since is not None and check_instant("since", since) <= _EVER:
+            if until is not None:
+                raise ValueError(
+                    "until: expected None, as what was counted since ever is only known up to now"
+                )
+            return _Window(Tier.HOUR, _EVER, now + 1, now + 1 - _EVER)
         start, end = _bounds(since, until, now)
         is_fine = start >= now - _DAY and end - start <= _BY_MINUTES + Tier.MINUTE.length
         tier = Tier.MINUTE if is_fine else Tier.HOUR

@@ -889,6 +889,9 @@ class Statistics(Face[AsyncStatistics]):
     names. ``since``: default a day ago. ``until``: default now. Both are aware datetimes and are widened to
     whole minutes, where the time begins within the last day and is at most six hours long, and otherwise to
     whole hours: ``start`` and ``end`` of what is returned. Without the option ``stats`` nothing is counted.
+
+    ``since=EVER``, but for ``series``: all that was ever counted up to now, also what is no longer kept by
+    the hour. These numbers never fall, until the namespace is dropped.
     """
 
     def total(

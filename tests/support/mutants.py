@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import reduce
 from itertools import count
 from typing import Any
 
@@ -17,6 +18,7 @@ from flowstore.engine import (
     MOST_GROUPS,
     NAMESPACE,
     NO_LIMIT,
+    OF_GROUP,
     Asked,
     Cell,
     Change,
@@ -38,6 +40,7 @@ from flowstore.engine import (
     Section,
     Standing,
     Tallied,
+    Tier,
     Verdict,
     Write,
 )
@@ -744,6 +747,57 @@ class NewestGroupGoes(_Miscounting):
     counting = _Cleared
 
 
+def _added(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    return {bucket: one.get(bucket, 0) + other.get(bucket, 0) for bucket in {*one, *other}}
+
+
+class _Forgotten(Statistics):
+    def totals(self, series: Iterable[str]) -> list[dict[str, int]]:
+        self._settle()
+        hours = [self._series[Tier.HOUR].get(one, {}) for one in series if not one.startswith(OF_GROUP)]
+        return [reduce(_added, of_one.values(), {}) for of_one in hours]
+
+
+class TotalsForgetWhatIsDropped(_Miscounting):
+    counting = _Forgotten
+
+
+class _AddedTwice(Statistics):
+    def purge(self, now: int) -> None:
+        before = {name: dict(periods) for name, periods in self._series[Tier.HOUR].items()}
+        super().purge(now)
+        for name, periods in before.items():
+            for start in periods.keys() - self._series[Tier.HOUR].get(name, {}).keys():
+                self._totals[name] = _added(self._totals.get(name, {}), periods[start])
+
+
+class DroppedHoursCountTwice(_Miscounting):
+    counting = _AddedTwice
+
+
+class _WithGroups(Statistics):
+    def totals(self, series: Iterable[str]) -> list[dict[str, int]]:
+        totals = super().totals(asked := list(series))
+        return [
+            {"": 1} if one.startswith(OF_GROUP) else total for one, total in zip(asked, totals, strict=True)
+        ]
+
+
+class GroupsHaveTotals(_Miscounting):
+    counting = _WithGroups
+
+
+class _Lasting(Statistics):
+    def clear(self) -> None:
+        before = dict(self._totals)
+        super().clear()
+        self._totals.update(before)
+
+
+class TotalsOutliveTheNamespace(_Miscounting):
+    counting = _Lasting
+
+
 MUTANTS: dict[Callable[[], Engine], str] = {
     WatchersLookedUpBeforeTheCommit: "test_no_change_is_lost_between_registration_and_read",
     PatchesWhateverStands: "test_only_over_what_was_read",
@@ -814,6 +868,10 @@ MUTANTS: dict[Callable[[], Engine], str] = {
     ExpiredPredecessorStands: "test_a_record_that_comes_anew_is_a_first_one",
     EndIsIncluded: "test_spans_are_added_up",
     StatisticsAreNeverPurged: "test_a_purge_drops_what_is_over",
+    TotalsForgetWhatIsDropped: "test_totals_are_exact_whenever_hours_are_dropped",
+    DroppedHoursCountTwice: "test_totals_are_exact_whenever_hours_are_dropped",
+    GroupsHaveTotals: "test_totals",
+    TotalsOutliveTheNamespace: "test_a_dropped_namespace_has_no_totals_either",
     NewestGroupGoes: "test_of_too_many_groups_the_oldest_goes",
     DropTakesWhatWasStored: "test_what_was_stored_since_stays",
 }

@@ -180,6 +180,9 @@ class MemoryEngine(Engine):
     async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
         return list(map(self._statistics.tallies, asked))
 
+    async def totals(self, series: Sequence[str], now: int) -> list[dict[str, int]]:
+        return self._statistics.totals(series)
+
     async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
         return self._statistics.groups(ids)
 

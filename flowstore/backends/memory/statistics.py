@@ -32,7 +32,7 @@ Series = dict[int, dict[str, int]]
 class Statistics:
     """What the writes of a namespace have counted."""
 
-    __slots__ = ("_groups", "_new", "_purged_at", "_series")
+    __slots__ = ("_groups", "_new", "_purged_at", "_series", "_totals")
 
     def __init__(self) -> None:
         self._new: dict[tuple[Mark, int], int] = {}
@@ -40,12 +40,15 @@ class Statistics:
         writes, and mostly nobody looks at each of them.
         """
         self._series: dict[Tier, dict[str, Series]] = {tier: {} for tier in Tier}
+        self._totals: dict[str, dict[str, int]] = {}
+        """By series the buckets, since ever."""
         self._groups: dict[str, Group] = {}
         self._purged_at: float = -inf
 
     def clear(self) -> None:
         for series in self._series.values():
             series.clear()
+        self._totals.clear()
         self._groups.clear()
         self._new.clear()
 
@@ -71,6 +74,8 @@ class Statistics:
     def _settle(self) -> None:
         for (mark, minute), number in self._new.items():
             self._count(mark.series, mark.bucket, minute, number)
+            total = self._totals.setdefault(mark.series, {})
+            total[mark.bucket] = total.get(mark.bucket, 0) + number
         self._new.clear()
 
     def _count(self, series: str, bucket: str, at: int, number: int) -> None:
@@ -86,7 +91,7 @@ class Statistics:
 
     def series(self, prefix: str) -> list[str]:
         self._settle()
-        names = {name for of_tier in self._series.values() for name in of_tier}
+        names = {name for of_tier in self._series.values() for name in of_tier} | self._totals.keys()
         return [name for name in names if name.startswith(prefix)]
 
     def tallies(self, asked: Tallied) -> list[Cell]:
@@ -98,6 +103,10 @@ class Statistics:
             for bucket, number in counts.items():
                 sums[at, bucket] += number
         return [Cell(*place, number) for place, number in sorted(sums.items())]
+
+    def totals(self, series: Iterable[str]) -> list[dict[str, int]]:
+        self._settle()
+        return [dict(self._totals.get(one, {})) for one in series]
 
     def groups(self, ids: Iterable[str] | None) -> list[Group]:
         if ids is None:

@@ -192,7 +192,7 @@ class Calls:
 _PARTS: Final = {
     "commit": ("line", "answer", "tally", "alone", "record", "telling", "removal", "commit"),
     "remove": ("full", "line", "answer", "record", "telling", "removal", "remove"),
-    "purge": ("full", "line", "answer", "record", "telling", "removal", "purge"),
+    "purge": ("full", "line", "answer", "record", "telling", "removal", "fold", "purge"),
     "mend": ("full", "line", "answer", "record", "telling", "removal", "mend"),
     "drop": ("full", "line", "answer", "drop"),
     "report": ("line", "answer", "record", "telling", "expiry", "report"),
@@ -203,7 +203,7 @@ _PARTS: Final = {
         name: (name,)
         for name in (
             *("blocks", "counts", "facets", "facts", "fence", "forget", "groups", "heads", "items"),
-            *("matches", "migrate", "moves", "ranges", "read_old", "series", "watch"),
+            *("matches", "migrate", "moves", "ranges", "read_old", "series", "totals", "watch"),
         )
     },
 }

@@ -23,7 +23,7 @@ from flowstore.backends.redis.listener import Listener
 from flowstore.backends.redis.listing import Listing
 from flowstore.backends.redis.namespaces import Namespace, pattern_of
 from flowstore.backends.redis.orphans import check_idle, forget, sever_all, with_the_loop
-from flowstore.backends.redis.statistics import groups, series, tallies
+from flowstore.backends.redis.statistics import days_over, groups, series, tallies, totals
 from flowstore.engine import (
     ANY_STAGE,
     FINAL,
@@ -175,7 +175,7 @@ class RedisEngine(Engine):
 
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
         most, kind = min(limit, _REMOVED_PER_CALL), "1" if everything else ""
-        reply = await self.calls.write("purge", now, most, kind, now - GROUP_KEPT)
+        reply = await self.calls.write("purge", now, most, kind, now - GROUP_KEPT, *days_over(now))
         live, expired, is_done, has_ghosts = reply
         if is_done and has_ghosts:
             is_done = await self.calls.write("mend", now, _MENDED_PER_CALL, f"{pattern_of(self._prefix)}i:*")
@@ -276,6 +276,9 @@ class RedisEngine(Engine):
 
     async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
         return await tallies(self.calls, asked)
+
+    async def totals(self, series: Sequence[str], now: int) -> list[dict[str, int]]:
+        return await totals(self.calls, series, now)
 
     async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
         return await groups(self.calls, ids)

@@ -2,6 +2,9 @@
 
 The counters of a series are in hashes of a few periods each, 10 minutes or a day, so that most of them stay
 below the 512 fields up to which Redis packs a hash: a counter takes 11 bytes there, and 57 in a larger one.
+
+What was counted since ever is the total of a series, to which purges add the days that are over (fold.lua),
+and its days since then. A write that comes later than that adds to the total as well.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from struct import Struct
 from typing import Final
@@ -23,7 +27,11 @@ _LETTERS: Final = {Tier.MINUTE: "m", Tier.HOUR: "h"}
 _MINUTE: Final = Tier.MINUTE.length
 _BLOCKS_PER_CALL: Final = 100
 _GROUPS_PER_CALL: Final = 500
+_SERIES_PER_CALL: Final = 100
+_GRACE: Final = 300_000_000
+"""How long after its end a day is added to the totals: until then most writes of it have come."""
 _SIZE: Final = Struct(">H")
+_DAYS: Final = Struct(">i")
 _LONG: Final = Struct(">I")
 _GROUP: Final = Struct(">QQQ")
 _NO_GROUP: Final = b"\0\0"
@@ -41,6 +49,8 @@ class Marking:
         self._is_alone = is_alone
         self._alone = b""
         self._minute = now // _MINUTE
+        self._first_minute = self._minute
+        """The earliest minute that is counted in, or that of the call."""
         self._numbers: dict[tuple[Mark, int], bytes] = {}
         self._keys: dict[bytes, bytes] = {}
         self._told: list[bytes] = []
@@ -60,6 +70,7 @@ class Marking:
             of_group = Mark(OF_GROUP + noted.group, noted.bucket)
             places = _places.__wrapped__(of_group, minute, self._minute)
             self._told.append(self._cells(places) + _noted(noted, at))
+            self._first_minute = min(self._first_minute, minute)
             found.append(_SIZE.pack(len(self._told)))
         return b"".join(found)
 
@@ -67,6 +78,7 @@ class Marking:
         self._told.append(self._cells(_places(mark, minute, self._minute)) + _NO_GROUP)
         number = _SIZE.pack(len(self._told) + (_FIRST if mark.is_first else 0))
         self._numbers[mark, minute] = number
+        self._first_minute = min(self._first_minute, minute)
         return number
 
     def _cells(self, places: Sequence[Place]) -> bytes:
@@ -79,7 +91,8 @@ class Marking:
     def packed(self) -> bytes:
         if not self._told:
             return self._alone
-        return b"".join((_SIZE.pack(len(self._keys)), *self._keys, *self._told))
+        first = _DAYS.pack(_day(self._first_minute * _MINUTE))
+        return b"".join((first, _SIZE.pack(len(self._keys)), *self._keys, *self._told))
 
 
 @lru_cache(1_000)
@@ -120,9 +133,42 @@ def _name(tier: Tier, block: int, series: str) -> str:
     return f"{_LETTERS[tier]}:{block}:{series}"
 
 
+def _day(at: int) -> int:
+    return at // (Tier.HOUR.length * _PERIODS[Tier.HOUR])
+
+
+def days_over(now: int) -> tuple[int, int]:
+    """The first day whose hours may be kept, and the first that a purge does not add to the totals yet."""
+    return _day(now - Tier.HOUR.kept) - 1, _day(now - _GRACE)
+
+
 async def series(calls: Calls, prefix: str) -> list[str]:
-    names = [name.decode(errors="replace") for name in await calls.read("series")]
+    names = dict.fromkeys(name.decode(errors="replace") for name in await calls.read("series"))
     return [name for name in names if name.startswith(prefix)]
+
+
+async def totals(calls: Calls, series: Sequence[str], now: int) -> list[dict[str, int]]:
+    found: list[dict[str, int]] = []
+    days = days_over(now)[0], _day(now) + 1
+    for start in range(0, len(series), _SERIES_PER_CALL):
+        step = series[start : start + _SERIES_PER_CALL]
+        replies = await calls.read("totals", *days, *("" if _is_of_group(one) else f"={one}" for one in step))
+        found += [_total(*reply) if reply else {} for reply in replies]
+        await asyncio.sleep(0)
+    return found
+
+
+def _is_of_group(series: str) -> bool:
+    return series.startswith(OF_GROUP)
+
+
+def _total(total: Sequence[bytes], *days: Sequence[bytes]) -> dict[str, int]:
+    sums: defaultdict[str, int] = defaultdict(int)
+    for skipped, fields in ((0, total), *((2, day) for day in days)):
+        for field, value in zip(fields[::2], fields[1::2], strict=True):
+            with suppress(ValueError):  # somebody else's
+                sums[field[skipped:].decode()] += int(value)
+    return dict(sums)
 
 
 async def tallies(calls: Calls, asked: Sequence[Tallied]) -> list[list[Cell]]:

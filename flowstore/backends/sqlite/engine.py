@@ -210,6 +210,9 @@ class SQLiteEngine(Engine):
     async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
         return await self._read(lambda raw, ns: statistics.tallies(raw, ns, asked))
 
+    async def totals(self, series: Sequence[str], now: int) -> list[dict[str, int]]:
+        return await self._read(lambda raw, ns: statistics.totals(raw, ns, series))
+
     async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
         return await self._read(lambda raw, ns: statistics.groups(raw, ns, ids))
 
@@ -260,18 +263,19 @@ class SQLiteEngine(Engine):
         return await self._write(work)
 
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
-        def work(raw: sqlite3.Connection) -> list[Stored]:
+        def work(raw: sqlite3.Connection) -> tuple[list[Stored], bool]:
             with transaction(raw):
                 removed = self._purge(raw, "anything" if everything else "expired", now, limit)
                 if everything and len(removed) < limit:
                     writes.sweep(raw, self._ns)
-                self._trimming.step(raw, self._ns, now)
+                is_trimmed = self._trimming.step(raw, self._ns, now)
             self._tell(of_removals(removed, now))
-            return removed
+            return removed, is_trimmed
 
-        removed = await self._write(work)
+        removed, is_trimmed = await self._write(work)
         expired = sum(stored.is_expired(now) for stored in removed)
-        return Purged(live=len(removed) - expired, expired=expired, is_done=len(removed) < limit)
+        is_done = len(removed) < limit and is_trimmed
+        return Purged(live=len(removed) - expired, expired=expired, is_done=is_done)
 
     async def vacuum(self, *, full: bool = False) -> int:
         if full:

@@ -258,23 +258,40 @@ ON CONFLICT DO UPDATE SET n = CASE WHEN n < 4611686018427387904 THEN n + exclude
 INSERT INTO hour VALUES (?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET n = CASE WHEN n < 4611686018427387904 THEN n + excluded.n ELSE n END;
 
--- name: closed
--- An item without a key and value, like the mark of a namespace that was dropped.
-SELECT at FROM item WHERE ns = ? AND task = 0 AND section = -3 AND key = '';
+-- name: mark_of_hours
+-- An item without a value, like the mark of a namespace that was dropped.
+SELECT at FROM item WHERE ns = ? AND task = 0 AND section = -3 AND key = ?;
 
--- name: set_closed
-REPLACE INTO item VALUES (?, 0, -3, '', 1, ?, 0, '');
+-- name: set_mark_of_hours
+REPLACE INTO item VALUES (?, 0, -3, ?, 1, ?, 0, '');
 
--- name: drop_closed
-DELETE FROM item WHERE ns = ? AND task = 0 AND section = -3 AND key = '';
+-- name: drop_marks_of_hours
+DELETE FROM item WHERE ns = ? AND task = 0 AND section = -3;
 
 -- name: first_minute
-SELECT at FROM minute WHERE ns = ? AND series = ? ORDER BY at LIMIT 1;
+SELECT at FROM minute WHERE ns = ? AND series = ? AND at >= ? ORDER BY at LIMIT 1;
 
 -- name: close_hour
 INSERT INTO hour SELECT ns, series, ?3, bucket, sum(n) FROM minute
 WHERE ns = ?1 AND series = ?2 AND at >= ?3 AND at < ?4 GROUP BY bucket
 ON CONFLICT DO UPDATE SET n = n + excluded.n;
+
+-- name: first_hour
+SELECT at FROM hour WHERE ns = ? AND series = ? AND at >= ? ORDER BY at LIMIT 1;
+
+-- name: add_up_hour
+-- The total is at the end of time, where nobody looks who asks for hours or drops old ones.
+INSERT INTO hour SELECT ns, series, 9223372036854775807, bucket, n FROM hour
+WHERE ns = ?1 AND series = ?2 AND at >= ?3 AND at < ?4
+ON CONFLICT DO UPDATE SET n = CASE WHEN n < 4611686018427387904 THEN n + excluded.n ELSE n END;
+
+-- name: total
+-- What is added up, hours that are closed and not yet added up, and minutes of hours that are not closed.
+SELECT bucket, n FROM hour WHERE ns = ?1 AND series = ?2 AND at = ?5
+UNION ALL
+SELECT bucket, n FROM hour WHERE ns = ?1 AND series = ?2 AND at >= ?3 AND at < min(?4, ?5)
+UNION ALL
+SELECT bucket, n FROM minute WHERE ns = ?1 AND series = ?2 AND at >= ?4;
 
 -- name: add_group
 INSERT INTO error_group VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET

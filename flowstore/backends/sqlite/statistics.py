@@ -6,13 +6,17 @@ buckets, however many writes there are. A trigger would add each by itself, whic
 A write adds to the minutes only. An hour that is over is closed by whoever purges: its minutes are added up,
 in one transaction with the mark up to which hours are closed. Whatever comes later than that adds to its hour
 as well. So an hour is what its row says if it is closed, and otherwise the sum of its minutes, at any moment.
+
+What was counted since ever is told likewise: closed hours are added to the totals, in one transaction with
+the mark up to which they are, and whatever comes later adds to these as well. No hour is dropped before. A
+total is a row of the hours, at the end of time, where no program looks that does not know of it.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from typing import Final
 
@@ -35,6 +39,9 @@ _MINUTE: Final = Tier.MINUTE.length
 _HOUR: Final = Tier.HOUR.length
 _FIRST: Final = {Tier.MINUTE: "first_in_minute", Tier.HOUR: "first_in_hour"}
 _NEXT: Final = {Tier.MINUTE: "next_in_minute", Tier.HOUR: "next_in_hour"}
+_CLOSED, _ADDED_UP = "", "totals"
+"""The keys of the marks: hours that begin before that time are closed, or in the totals."""
+_BEHIND_GROUPS: Final = OF_GROUP + "\U0010ffff"
 _TRIM_EVERY: Final = 600_000_000
 _GRACE: Final = 300_000_000
 """How long after its end an hour is closed: until then most writes of it have come."""
@@ -76,13 +83,18 @@ class Counts:
         for (mark, minute), number in self._marks.items():
             minutes[mark.series, minute, mark.bucket] += number
         raw.executemany(SQL["add_minute"], [(self._ns, *cell, n) for cell, n in minutes.items()])
-        closed = _closed(raw, self._ns)
+        closed = _mark(raw, self._ns, _CLOSED)
         if any(minute < closed for _, minute, _ in minutes):
-            hours: Counter[Place] = Counter()
-            for (series, minute, bucket), number in minutes.items():
-                if minute < closed:
-                    hours[series, Tier.HOUR.start(minute), bucket] += number
-            raw.executemany(SQL["add_hour"], [(self._ns, *cell, n) for cell, n in hours.items()])
+            self._store_late(raw, {place: n for place, n in minutes.items() if place[1] < closed})
+
+    def _store_late(self, raw: sqlite3.Connection, minutes: dict[Place, int]) -> None:
+        added_up, hours = _mark(raw, self._ns, _ADDED_UP), Counter[Place]()
+        for (series, minute, bucket), number in minutes.items():
+            hour = Tier.HOUR.start(minute)
+            hours[series, hour, bucket] += number
+            if hour < added_up and not series.startswith(OF_GROUP):
+                hours[series, UNSORTED, bucket] += number
+        raw.executemany(SQL["add_hour"], [(self._ns, *cell, n) for cell, n in hours.items()])
 
     def _store_groups(self, raw: sqlite3.Connection) -> None:
         known = {group.id for group in groups(raw, self._ns, list(self._groups))}
@@ -95,9 +107,8 @@ class Counts:
             raw.execute(SQL["trim_groups"], (self._ns, MOST_GROUPS))
 
 
-def _closed(raw: sqlite3.Connection, ns: int) -> int:
-    """Hours that begin before this time are closed."""
-    rows = raw.execute(SQL["closed"], (ns,)).fetchall()
+def _mark(raw: sqlite3.Connection, ns: int, key: str) -> int:
+    rows = raw.execute(SQL["mark_of_hours"], (ns, key)).fetchall()
     return rows[0][0] if rows else -UNSORTED
 
 
@@ -107,8 +118,23 @@ def series(raw: sqlite3.Connection, ns: int, prefix: str) -> list[str]:
 
 def tallies(raw: sqlite3.Connection, ns: int, asked: Sequence[Tallied]) -> list[list[Cell]]:
     with snapshot(raw):  # an hour may be closed between two reads
-        closed = _closed(raw, ns)
+        closed = _mark(raw, ns, _CLOSED)
         return [_cells(raw, ns, one, closed) for one in asked]
+
+
+def totals(raw: sqlite3.Connection, ns: int, series: Sequence[str]) -> list[dict[str, int]]:
+    with snapshot(raw):
+        since = _mark(raw, ns, _ADDED_UP), _mark(raw, ns, _CLOSED)
+        return [_total(raw, ns, one, *since) for one in series]
+
+
+def _total(raw: sqlite3.Connection, ns: int, series: str, added_up: int, closed: int) -> dict[str, int]:
+    if series.startswith(OF_GROUP):
+        return {}
+    sums: Counter[str] = Counter()
+    for bucket, number in raw.execute(SQL["total"], (ns, series, added_up, closed, UNSORTED)):
+        sums[bucket] += number
+    return dict(sums)
 
 
 def _cells(raw: sqlite3.Connection, ns: int, asked: Tallied, closed: int) -> list[Cell]:
@@ -145,43 +171,66 @@ class Trimming:
     """Closes hours that are over, and drops what is older than it is kept, both now and then.
 
     Both go through all series, of which there may be thousands. After a long pause hours are closed in
-    several steps, so that no other process waits for long.
+    several steps, so that no other process waits for long, and nothing is dropped before all are.
     """
 
     def __init__(self) -> None:
         self._trimmed_at: float = -inf
 
-    def step(self, raw: sqlite3.Connection, ns: int, now: int) -> None:
-        closed = _close(raw, ns, now)
+    def step(self, raw: sqlite3.Connection, ns: int, now: int) -> bool:
+        """True if there is nothing left to do for the time being."""
+        over = Tier.HOUR.start(now - _GRACE)
+        closed = _close(raw, ns, over)
+        added_up = _add_up(raw, ns, closed)
+        if added_up < over:
+            return False
         if abs(now - self._trimmed_at) < _TRIM_EVERY:  # whichever way the clock has gone
-            return
+            return True
         self._trimmed_at = now
-        for name in _series(raw, ns, Tier.MINUTE):  # those of open hours are still to be added up
-            raw.execute(SQL["drop_minutes"], (ns, name, min(now - Tier.MINUTE.kept, closed)))
+        for name in _series(raw, ns, Tier.MINUTE):
+            raw.execute(SQL["drop_minutes"], (ns, name, now - Tier.MINUTE.kept))
         for name in _series(raw, ns, Tier.HOUR):
             raw.execute(SQL["drop_hours"], (ns, name, now - Tier.HOUR.kept))
         raw.execute(SQL["drop_groups"], (ns, now - GROUP_KEPT))
+        return True
 
 
-def _close(raw: sqlite3.Connection, ns: int, now: int) -> int:
+def _close(raw: sqlite3.Connection, ns: int, over: int) -> int:
     """Close hours that are over; up to where they are closed then."""
-    closed, over = _closed(raw, ns), Tier.HOUR.start(now - _GRACE)
-    if closed >= over:
-        return closed
-    names, rows = list(_series(raw, ns, Tier.MINUTE)), 0
-    if closed == -UNSORTED:
-        firsts = [raw.execute(SQL["first_minute"], (ns, name)).fetchall()[0][0] for name in names]
-        closed = min([over, *map(Tier.HOUR.start, firsts)])
+    return _moved(raw, ns, _CLOSED, over, lambda: list(_series(raw, ns, Tier.MINUTE)))
+
+
+def _add_up(raw: sqlite3.Connection, ns: int, closed: int) -> int:
+    """Add closed hours to the totals; up to where they are added up then.
+
+    Nothing is added up for groups, of which there would be ever more.
+    """
+
+    return _moved(raw, ns, _ADDED_UP, closed, lambda: list(_series_but_groups(raw, ns, Tier.HOUR)))
+
+
+_FIRST_OF: Final = {_CLOSED: "first_minute", _ADDED_UP: "first_hour"}
+_STEP_OF: Final = {_CLOSED: "close_hour", _ADDED_UP: "add_up_hour"}
+
+
+def _moved(raw: sqlite3.Connection, ns: int, key: str, over: int, series: Callable[[], list[str]]) -> int:
+    """Where a mark stands once it is moved towards ``over``, hour by hour, with what belongs to it."""
+    mark = _mark(raw, ns, key)
+    if mark >= over:
+        return mark
+    names, rows, moved = series(), 0, 0
     for _ in range(_HOURS_PER_STEP):
-        if closed >= over or rows > _ROWS_PER_STEP:
+        if not moved:  # there may be years without any
+            found = [raw.execute(SQL[_FIRST_OF[key]], (ns, name, mark)).fetchall() for name in names]
+            mark = min([over, *(Tier.HOUR.start(first[0][0]) for first in found if first)])
+        if mark >= over or rows > _ROWS_PER_STEP:
             break
-        for name in names:
-            rows += raw.execute(SQL["close_hour"], (ns, name, closed, closed + _HOUR)).rowcount
-        closed += _HOUR
-    if not names:
-        closed = over
-    raw.execute(SQL["set_closed"], (ns, closed))
-    return closed
+        hour = (mark, mark + _HOUR)
+        moved = sum(raw.execute(SQL[_STEP_OF[key]], (ns, name, *hour)).rowcount for name in names)
+        rows += moved
+        mark += _HOUR
+    raw.execute(SQL["set_mark_of_hours"], (ns, key, mark))
+    return mark
 
 
 def _series(raw: sqlite3.Connection, ns: int, tier: Tier, prefix: str = "") -> Iterator[str]:
@@ -190,3 +239,12 @@ def _series(raw: sqlite3.Connection, ns: int, tier: Tier, prefix: str = "") -> I
     while rows and rows[0][0].startswith(prefix):
         yield rows[0][0]
         rows = raw.execute(SQL[_NEXT[tier]], (ns, rows[0][0])).fetchall()
+
+
+def _series_but_groups(raw: sqlite3.Connection, ns: int, tier: Tier) -> Iterator[str]:
+    rows = raw.execute(SQL[_FIRST[tier]], (ns, "")).fetchall()
+    while rows:
+        is_group = rows[0][0].startswith(OF_GROUP)
+        if not is_group:
+            yield rows[0][0]
+        rows = raw.execute(SQL[_NEXT[tier]], (ns, _BEHIND_GROUPS if is_group else rows[0][0])).fetchall()

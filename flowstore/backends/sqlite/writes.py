@@ -90,7 +90,7 @@ def drop_namespace(raw: sqlite3.Connection, ns: int, limit: int, now: int) -> bo
         removed += _drop(raw, ns, f"some_{kind}s", f"drop_{kind}", limit - removed)
     if removed >= limit:
         return False
-    raw.execute(SQL["drop_closed"], (ns,))
+    raw.execute(SQL["drop_marks_of_hours"], (ns,))
     raw.execute(SQL["mark_dropped"], (ns, now))
     return True
 

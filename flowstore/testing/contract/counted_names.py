@@ -1,4 +1,4 @@
-"""The contract of statistics by name: the first thousand names by themselves, the others as one."""
+"""The contract of statistics by name, the first thousand by themselves, and of all that was ever counted."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import asyncio
 from collections import Counter
 from datetime import timedelta
 
-from flowstore import OTHER_NAMES, BaseResultBackend, TaskResult
+import pytest
+
+from flowstore import EVER, OTHER_NAMES, BaseResultBackend, TaskResult
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.contract.sharing import count_trips
+from flowstore.testing.contract.statistics import by_history, counted, done
 from flowstore.testing.support import START
 
 
@@ -50,3 +53,33 @@ class CountedNamesContract(Contract):
         )
         rows = {row.name: row.succeeded for row in await backend.stats.by("name")}
         assert rows == Counter(names)
+
+    async def test_since_ever(self, make_backend: MakeBackend) -> None:
+        """What has been counted never falls, in whatever way it is asked for, until it is dropped."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            assert counted(await backend.stats.total(since=EVER)) == {}
+            for n in range(6):
+                await backend.store(f"s{n}", done(f"s{n}", 2.0, 0.5, task_name="a"))
+                await backend.store(f"f{n}", TaskResult.failed(f"f{n}", OSError(), task_name="b"))
+                for days in (0.01, 1, 40):
+                    clock.advance(days * 86_400)
+                    await backend.purge_expired()
+                    found = await backend.stats.total(since=EVER)
+                    expected = {"submitted": 2 * n + 2, "succeeded": n + 1, "failed": n + 1}
+                    assert counted(found) == expected == await by_history(backend)
+                    assert (found.start, found.run.total, found.wait.total) == (EVER, n + 1, n + 1)
+            assert counted(await backend.stats.total("a", since=EVER)) == {"submitted": 6, "succeeded": 6}
+            rows = await backend.stats.by("name", since=EVER)
+            assert {(row.name, row.succeeded, row.failed) for row in rows} == {("a", 6, 0), ("b", 0, 6)}
+            pairs = await backend.stats.by("status", since=EVER)
+            assert {(row.status, row.ended) for row in pairs} == {("success", 6), ("failed", 6)}
+            shares = await backend.stats.percentiles(0.5, of="wait", since=EVER)
+            assert shares[0.5] == pytest.approx(0.5, rel=0.09)
+            clock.advance(200 * 86_400)
+            await backend.purge_expired()
+            assert (await backend.stats.total(since=START)).ended == 0
+            assert (await backend.stats.total(since=EVER)).ended == 12
+            assert await backend.stats.names() == ["a", "b"]
+            await backend.drop_namespace()
+            assert counted(await backend.stats.total(since=EVER)) == {}

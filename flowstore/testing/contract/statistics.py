@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flowstore import (
+    EVER,
     BaseResultBackend,
     StorageUnavailable,
     TaskResult,
@@ -311,6 +312,8 @@ class StatisticsContract(Contract):
                     lambda: stats.series(since=START - 9_000 * HOUR),
                     *(ValueError, "every: expected at most 3000 periods, got 9001"),
                 ),
+                (lambda: stats.total(since=EVER, until=later), ValueError, "until: expected None, as what"),
+                (lambda: stats.series(since=EVER), ValueError, "every: expected at most 3000 periods"),
                 (lambda: stats.by(), ValueError, "fields: expected 'name', 'status' or both, got none"),
                 (lambda: stats.by("worker"), ValueError, "fields: expected 'name', 'status' or both"),
                 (lambda: stats.percentiles(50), ValueError, "q: expected a share from 0 to 1"),

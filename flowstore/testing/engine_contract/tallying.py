@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
 
 from flowstore.engine import (
     ANY_STAGE,
@@ -15,55 +13,19 @@ from flowstore.engine import (
     Cell,
     Engine,
     Group,
-    Mark,
     Noted,
     Outcome,
     Owner,
     Tallied,
     Tier,
     Verdict,
-    Write,
 )
 from flowstore.testing.engine_contract.base import EngineContractBase, stored
-from flowstore.testing.samples import NOW, sample_write
-
-MINUTE, HOUR = Tier.MINUTE.length, Tier.HOUR.length
-AT = NOW - NOW % HOUR + 7 * MINUTE
-"""In the eighth minute of an hour."""
-SERIES = ("", "=a")
+from flowstore.testing.engine_contract.marking import AT, HOUR, MINUTE, SERIES, cells, counting, marked
+from flowstore.testing.engine_contract.totals import TotalsContract
 
 
-def counting(
-    series: Sequence[str], first: Sequence[str] = (), changed: Sequence[str] = ()
-) -> tuple[Mark, ...]:
-    """The marks of these buckets: ``first`` of those that count only for the first write of a record."""
-    marks = [Mark(one, bucket, is_first=True) for one in series for bucket in first]
-    return (*marks, *(Mark(one, bucket) for one in series for bucket in changed))
-
-
-MARKS = counting(SERIES, ("n",), ("s1", "w2"))
-
-
-async def cells(
-    engine: Engine,
-    series: str = "",
-    tier: Tier = Tier.MINUTE,
-    start: int = AT - 2 * HOUR,
-    end: int = AT + 2 * HOUR,
-    every: int = MINUTE,
-) -> list[Cell]:
-    every = max(every, tier.length)
-    [found] = await engine.tallies([Tallied(tier, series, tier.start(start), end, every)])
-    return found
-
-
-def marked(
-    task_id: str, status: str = "success", at: int = AT, marks: tuple[Mark, ...] = MARKS, **changes: Any
-) -> Write:
-    return sample_write(task_id, status, updated_at=at, marks=marks, **changes)
-
-
-class TallyingContract(EngineContractBase):
+class TallyingContract(TotalsContract):
     """Mix it into the test class of an engine that ``counts_writes``, beside EngineContract."""
 
     async def test_a_write_counts_in_each_series_and_tier(self, engine: Engine) -> None:
@@ -301,8 +263,11 @@ class TallyingContract(EngineContractBase):
         for tier in Tier:
             assert await cells(engine, tier=tier) == []
         assert await engine.groups() == []
+        assert await engine.totals(SERIES, AT) == [{}, {}]
+        assert await engine.series("") == []
         await stored(engine, marked("t"), now=AT)
         assert [cell.number for cell in await cells(engine)] == [1, 1, 1]
+        assert await engine.totals(["=a"], AT) == [{"n": 1, "s1": 1, "w2": 1}]
 
 
 class ResentTallyingContract(EngineContractBase):

@@ -1,9 +1,10 @@
 -- ARGV from 5: how many records to remove at most, "1" for records of any kind and "" for expired ones, and the time in
--- microseconds before which a group is forgotten that was last seen then.
--- Returns how many live and how many expired ones were removed, 1 if none was left, and 1 if there may be entries
--- without records.
+-- microseconds before which a group is forgotten that was last seen then; and days for `fold`.
+-- Returns how many live and how many expired ones were removed, 1 if there is nothing left to do, and 1 if there may be
+-- entries without records.
 if refusal and not was_done then return refusal end
 local limit, live, expired = tonumber(ARGV[5]), 0, 0
+local is_folded = fold(tonumber(ARGV[8]), tonumber(ARGV[9]))
 
 -- Counters that are over, by the clock of the caller; by that of the server they go by themselves.
 local over = try('ZRANGEBYSCORE', prefix .. 's', '-inf', string.format('%.0f', ARGV[3] / 1000), 'LIMIT', '0', '1000') or {}
@@ -27,7 +28,7 @@ if ARGV[6] == '' then
     local seen
     expired, seen = sweep(ARGV[5])
     publish()
-    return answer({0, expired, seen < limit and 1 or 0, call('EXISTS', prefix .. 'g')})
+    return answer({0, expired, seen < limit and is_folded and 1 or 0, call('EXISTS', prefix .. 'g')})
 end
 local left = limit
 
@@ -67,4 +68,4 @@ if left > 0 then
     if left > 0 then call('UNLINK', prefix .. 'f') else call('ZREM', prefix .. 'f', unpack(facets)) end
 end
 publish()
-return answer({live, expired, left > 0 and 1 or 0, call('EXISTS', prefix .. 'g')})
+return answer({live, expired, left > 0 and is_folded and 1 or 0, call('EXISTS', prefix .. 'g')})

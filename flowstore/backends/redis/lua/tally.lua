@@ -1,5 +1,5 @@
 -- ARGV[8]: what the writes of a call count, "" for nothing. A counter is a field of a hash, and a hash has those of one
--- series in some periods. First how many hashes there are, then of each its name and for how many milliseconds it is
+-- series in some periods. First the earliest day that they count in, then how many hashes there are, then of each its name and for how many milliseconds it is
 -- kept. Then marks, each of which adds to two counters: of each the number of its hash and its field; and a group, "" for
 -- none, else with its time as text and as it is stored, and an example. A write has the numbers of its marks, and 2^15
 -- more where one only counts if no record stands.
@@ -46,24 +46,48 @@ end
 -- Keep a hash that may be new for as long as its counters are kept.
 local function keep(name, kept)
     local expires = string.format('%.0f', ARGV[3] / 1000 + kept)
-    redis.pcall('PEXPIRE', KEYS[1] .. 's:' .. name, kept)
+    local rest = string.byte(name) == 104 and '63072000000' or '0'  -- hours go once they are added up: two years
+    redis.pcall('PEXPIRE', KEYS[1] .. 's:' .. name, string.format('%.0f', kept + rest))
     redis.pcall('ZADD', KEYS[1] .. 's', expires, name)
     redis.pcall('ZADD', KEYS[1] .. 's:', 'GT', expires, string.match(name, '^%a:%-?%d+:(.*)$'))
+end
+
+-- The first day that is not added to the totals as a whole, see fold.lua, if a call counts in one that may be; else nil.
+-- What is counted first says which day that is; where others have counted, who knew of no totals, one before theirs.
+local function day_of_late(text)
+    local earliest, day = struct.unpack('>i4', text), redis.pcall('GET', KEYS[1] .. 's:f')
+    if not day then
+        day = earliest - (redis.call('EXISTS', KEYS[1] .. 's:') > 0 and 93 or 0)
+        redis.pcall('SET', KEYS[1] .. 's:f', string.format('%.0f', day))
+        redis.pcall('ZADD', KEYS[1] .. 's', '+inf', 'f')
+    end
+    day = type(day) ~= 'table' and tonumber(day)
+    return day and earliest <= day and day or nil
+end
+
+-- Add to the total of a series what its hash of these hours counts late, if the total has that hash already.
+local function add_late(day, name, field, number)
+    local of_hash, series = string.match(name, '^h:(%-?%d+):(.*)$')
+    if not series or string.byte(series) == 33 or tonumber(of_hash) > day then return end
+    if tonumber(of_hash) == day and redis.pcall('HEXISTS', KEYS[1] .. 's:' .. name, 'f') ~= 1 then return end
+    redis.pcall('ZADD', KEYS[1] .. 's', '+inf', 't:' .. series)
+    redis.pcall('HINCRBY', KEYS[1] .. 's:t:' .. series, string.sub(field, 3), string.format('%.0f', number))
 end
 
 local MARK = '>HHc0HHc0Hc0'
 
 -- A write that comes alone: its marks are all there are, in their order.
 local function tally_one(marks, is_first)
-    local text, unpacked, ask, at = ARGV[8], struct.unpack, redis.pcall, 3
-    local names, kept = {}, {}
-    for place = 1, unpacked('>H', text) do names[place], kept[place], at = unpacked('>Hc0Bc0', text, at) end
+    local text, unpacked, ask, at = ARGV[8], struct.unpack, redis.pcall, 7
+    local names, kept, late = {}, {}, day_of_late(text)
+    for place = 1, unpacked('>H', text, 5) do names[place], kept[place], at = unpacked('>Hc0Bc0', text, at) end
     for mark = 1, #marks, 2 do
         local place, field, other, hour, group
         place, field, other, hour, group, at = unpacked(MARK, text, at)
         if is_first or string.byte(marks, mark) < 128 then
             if ask('HINCRBY', KEYS[1] .. 's:' .. names[place], field, '1') == 1 then keep(names[place], kept[place]) end
             if ask('HINCRBY', KEYS[1] .. 's:' .. names[other], hour, '1') == 1 then keep(names[other], kept[other]) end
+            if late then add_late(late, names[other], hour, 1) end
         end
         if group ~= '' then
             local score, time, example
@@ -90,9 +114,9 @@ end
 
 -- By mark, how many writes count it.
 local function tally(sums)
-    local text, unpacked, at = ARGV[8], struct.unpack, 3
-    local names, kept, adds, mark = {}, {}, {}, 0
-    for place = 1, unpacked('>H', text) do
+    local text, unpacked, at = ARGV[8], struct.unpack, 7
+    local names, kept, adds, mark, late = {}, {}, {}, 0, day_of_late(text)
+    for place = 1, unpacked('>H', text, 5) do
         names[place], kept[place], at = unpacked('>Hc0Bc0', text, at)
         adds[place] = {}
     end
@@ -112,5 +136,8 @@ local function tally(sums)
     end
     for place, of_hash in ipairs(adds) do
         if next(of_hash) then add_to(names[place], kept[place], of_hash) end
+    end
+    for place, of_hash in ipairs(late and adds or {}) do
+        for field, number in pairs(of_hash) do add_late(late, names[place], field, number) end
     end
 end
