@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from math import ceil
+from math import ceil, fsum
 from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, Field
@@ -36,6 +36,11 @@ class Distribution(Tabular, BaseModel, frozen=True, extra="forbid"):
     @property
     def total(self) -> int:
         return sum(number for _, number in self.buckets)
+
+    @property
+    def sum(self) -> float:
+        """How many seconds all took together, as far as is known: to 9 percent."""
+        return fsum(number * _middle_below(highest) for highest, number in self.buckets)
 
     def percentile(self, q: float) -> float | None:
         """The seconds that a share ``q``, from 0 to 1, took at most; None if there is none.

@@ -277,8 +277,8 @@ class Engine(ABC):
     counts_writes: bool = False
     """Whether it counts the ``marks`` and ``noted`` of writes. One that does not is given none.
 
-    One that does lets ``purge`` remove what is older than it is kept, and ``drop_namespace`` all of it. What
-    is removed by ``purge`` stays in the ``totals``.
+    One that does lets ``purge`` remove what is older than it is kept, but from the ``totals``, and
+    ``drop_namespace`` all of it.
     """
 
     async def series(self, prefix: str) -> list[str]:
@@ -292,8 +292,7 @@ class Engine(ABC):
     async def totals(self, series: Sequence[str], now: int) -> list[dict[str, int]]:
         """What each of these has counted since ever, by bucket; {} for one of a group.
 
-        As many as the counters of all its periods would be if none was ever dropped, at any moment. What is
-        counted in a period that begins more than a day after ``now`` may be left out until it has begun.
+        Exact at any moment, but what begins more than a day after ``now`` may be left out until then.
         """
         return [{} for _ in series]
 

@@ -9,9 +9,10 @@ from typing import Final, Literal
 
 from flowstore._core.core import Core
 from flowstore._core.measures import TaskStats, measured, statuses_in
+from flowstore._trips.counting import KEY, names_in
 from flowstore._values.arguments import check_instant, check_status, check_texts
 from flowstore._values.tallying import OF_NAME, OTHER_NAMES, OTHERS, series_of
-from flowstore.engine import Cell, Tallied, Tier
+from flowstore.engine import NAMESPACE, Asked, Cell, Section, Tallied, Tier
 from flowstore.models import StatusName, TaskStatus
 from flowstore.text import check_text
 from flowstore.times import from_micros, to_micros
@@ -150,11 +151,24 @@ class Statistics:
             rows += [measured(counts, *window.bounds, name, status) for status in statuses if counts]
         return sorted(rows, key=_rank)
 
-    async def names(self) -> list[str]:
-        """The task names that are counted by themselves, sorted."""
+    async def names(self, *, order: Literal["name", "first"] = "name") -> list[str]:
+        """The task names that are counted by themselves, sorted.
+
+        ``order="first"``: in the order in which they were first counted. A name keeps its place for good, and
+        new ones come behind it.
+        """
+        if order not in ("name", "first"):
+            raise ValueError(f"order: expected 'name' or 'first', got {order!r:.80}")
         async with self._core.life:
             found = await self._core.engine.series(OF_NAME)
-        return sorted(one[len(OF_NAME) :] for one in found if one != OF_NAME)
+            listed = await self._listed() if order == "first" else []
+        place = {series: number for number, series in enumerate(listed)}
+        ordered = sorted((place.get(one, len(place)), one) for one in found)
+        return [one[len(OF_NAME) :] for _, one in ordered if one != OF_NAME]
+
+    async def _listed(self) -> list[str]:
+        [found] = await self._core.engine.items([Asked(Section.APP, NAMESPACE, [KEY])], self._core.clock())
+        return names_in(found[0]) if found else []
 
     async def _cells(self, window: _Window, name: str | None) -> list[Cell]:
         """Of a name; None: of all of them."""

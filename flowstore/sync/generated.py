@@ -943,9 +943,13 @@ class Statistics(Face[AsyncStatistics]):
         call = self._its.by(*fields, since=since, until=until)
         return self._run(call)
 
-    def names(self) -> list[str]:
-        """The task names that are counted by themselves, sorted."""
-        call = self._its.names()
+    def names(self, *, order: Literal["name", "first"] = "name") -> list[str]:
+        """The task names that are counted by themselves, sorted.
+
+        ``order="first"``: in the order in which they were first counted. A name keeps its place for good, and
+        new ones come behind it.
+        """
+        call = self._its.names(order=order)
         return self._run(call)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,22 @@ class CountedNamesContract(Contract):
             assert trips == {"write": 20}
             [group] = await backend.errors.groups(since=START - timedelta(hours=1))
             assert group.names == {OTHER_NAMES: 20}
+
+    async def test_names_in_the_order_of_their_first_task(self, make_backend: MakeBackend) -> None:
+        """Which they keep, also when nothing else is left of them."""
+        clock = ManualClock()
+        async with make_backend(clock=clock) as backend:
+            assert await backend.stats.names(order="first") == []
+            for n, name in enumerate(["m", "z", None, "a", "m", "b"]):
+                await backend.store(f"t{n}", TaskResult.success(f"t{n}", task_name=name))
+            assert await backend.stats.names(order="first") == ["m", "z", "a", "b"]
+            assert await backend.stats.names() == ["a", "b", "m", "z"]
+            clock.advance(200 * 86_400)
+            await backend.purge_expired()
+            assert await backend.stats.names(order="first") == ["m", "z", "a", "b"]
+            stats: Any = backend.stats
+            with pytest.raises(ValueError, match="order: expected 'name' or 'first', got 'last'"):
+                await stats.names(order="last")
 
     async def test_names_that_come_at_once(self, backend: BaseResultBackend) -> None:
         names = [f"n{n % 40}" for n in range(200)]

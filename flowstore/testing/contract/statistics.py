@@ -129,6 +129,8 @@ class StatisticsContract(Contract):
             }
             assert (await backend.stats.percentiles(0.5, of="wait"))[0.5] == found.wait.percentile(0.5)
             assert found.run.total == found.wait.total == len(seconds)
+            assert found.run.sum == pytest.approx(sum(seconds), rel=0.09)
+            assert found.wait.sum == pytest.approx(2 * sum(seconds), rel=0.09)
             assert await backend.stats.percentiles(0.5, name="nobody") == {0.5: None}
 
     async def test_times_by_status(self, make_backend: MakeBackend) -> None:
