@@ -85,6 +85,26 @@ def stress(session: nox.Session) -> None:
     _pytest(session, "--timeout=3600")
 
 
+@nox.session
+def prometheus(session: nox.Session) -> None:
+    """What is told to Prometheus: by its newest and its oldest client, promtool and Prometheus itself.
+
+    Where these are not on PATH they are taken out of Debian's package, which is not installed for it.
+    """
+    _install(session)
+    if not shutil.which("promtool"):
+        if not shutil.which("apt-get"):
+            session.error("promtool and prometheus are not on PATH: they come with the package prometheus")
+        folder = Path(session.create_tmp())
+        with session.chdir(folder):
+            session.run("apt-get", "download", "prometheus", external=True)
+        session.run("dpkg-deb", "-x", str(next(folder.glob("prometheus_*.deb"))), str(folder), external=True)
+        session.env["PATH"] = f"{folder / 'usr/bin'}{os.pathsep}{os.environ['PATH']}"
+    for client in ("prometheus-client", "prometheus-client==0.21.0"):
+        session.install(client)
+        session.run("pytest", *map(str, Path("tests/hosts").glob("test_prometheus*.py")), *session.posargs)
+
+
 @nox.session(python=PYTHONS)
 def matrix(session: nox.Session) -> None:
     """The tests on every supported CPython; one that is not found is reported as skipped.

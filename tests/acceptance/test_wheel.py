@@ -48,7 +48,9 @@ def test_wheel(tmp_path: Path) -> None:
     run(sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT), folder=tmp_path)
     [wheel] = tmp_path.glob("flowstore-*.whl")
     package = Path(flowstore.__file__).parent
-    needed = [path for path in package.rglob("*") if path.suffix in (".sql", ".lua", ".typed")]
+    needed = [
+        path for path in package.rglob("*") if path.suffix in (".sql", ".lua", ".typed", ".json", ".yml")
+    ]
     assert len(needed) >= 9
     names = zipfile.ZipFile(wheel).namelist()
     assert {path.relative_to(package.parent).as_posix() for path in needed} <= set(names)
