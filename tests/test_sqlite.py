@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import sqlite3
 import stat
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from flowstore import (
+    EVER,
     CorruptStore,
     Progress,
     ResultDeleted,
@@ -249,6 +252,28 @@ async def test_stored_statistics_are_pinned(tmp_path: Path) -> None:
     assert look(path, "SELECT * FROM hour") == cells + totals
     marks = look(path, "SELECT key, at FROM item WHERE task = 0 AND section = -3")
     assert marks == [("", now + 3_600_000_000), ("totals", now + 3_600_000_000)]
+
+
+async def test_totals_of_hours_that_an_older_program_has_closed(tmp_path: Path) -> None:
+    """It knows of no totals, and may close hours and count in those that are closed."""
+    path, clock = tmp_path / "x.db", ManualClock()
+    async with SQLiteBackend(path, clock=clock) as backend:
+        for n in range(40):
+            await backend.store(f"t{n}", TaskResult.success(f"t{n}", task_name="add"))
+            clock.advance(36 * 3_600)
+            await backend.purge_expired()
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("DELETE FROM hour WHERE at = 9223372036854775807")
+        raw.execute("DELETE FROM item WHERE section = -3 AND key = 'totals'")
+    async with SQLiteBackend(path, clock=clock) as backend:
+        for days in (0, 1, 100):
+            assert (await backend.stats.total("add", since=EVER)).succeeded == 40
+            clock.advance(days * 86_400)
+            await backend.purge_expired()
+        assert (await backend.stats.total("add", since=EVER)).succeeded == 40
+    assert look(path, "SELECT series, at, bucket, n FROM hour WHERE bucket = 's'") == [
+        ("=add", 2**63 - 1, "s", 40)
+    ]
 
 
 async def test_a_body_that_is_no_json(tmp_path: Path) -> None:

@@ -57,7 +57,10 @@ class StoreMetrics:
 
     async def families(self) -> list[Family]:
         async with self._reading:  # whoever comes meanwhile gets what is read now
-            return self._kept.get() or self._kept.set(families_of(await self._scraped()))
+            known = self._kept.get()
+            if known is None:
+                known = self._kept.set(await asyncio.to_thread(families_of, await self._scraped()))
+            return known
 
     async def _scraped(self) -> list[Scraped]:
         readings = [read(store.backend, self._scope) for store in self._stores]
@@ -71,7 +74,8 @@ class StoreMetrics:
     async def text(self, accept: str = "") -> tuple[bytes, str]:
         """What a scraper is answered that sent this header: OpenMetrics, or plain text; and which."""
         encode, media_type = choose_encoder(accept)
-        return encode(_Told(await self.families(), self._registry)), media_type
+        told = _Told(await self.families(), self._registry)
+        return await asyncio.to_thread(encode, told), media_type  # 200 names take it 50 to 200 ms
 
     async def close(self) -> None:
         for store in self._stores:
@@ -101,7 +105,7 @@ class StoreMetrics:
         body, media_type = await self.text(asked.get("accept", ""))
         headers = {"content-type": media_type, "vary": "accept, accept-encoding"}
         if "gzip" in asked.get("accept-encoding", ""):
-            body, headers["content-encoding"] = gzip.compress(body, 1), "gzip"
+            body, headers["content-encoding"] = await asyncio.to_thread(gzip.compress, body, 1), "gzip"
         headers["content-length"] = str(len(body))
         await _respond(send, 200, headers, b"" if scope["method"] == "HEAD" else body)
 
