@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import os
 import re
 import signal
 import subprocess
@@ -336,6 +337,35 @@ class Subscribed:
 def families(text: str) -> set[str]:
     found = re.findall(r"^# TYPE (\S+) (?!gauge$)|^# TYPE (\S+(?<!_created)) gauge$", text, re.M)
     return {one or other for one, other in found}
+
+
+FORKED = """
+import os, sys
+import flowstore.sync
+from flowstore.integrations.prometheus import ProcessMetrics
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+store = flowstore.sync.connect("memory://", observers=[ProcessMetrics()])
+for n in range(2):
+    if os.fork() == 0:
+        with store.track(f"t{n}"):
+            pass
+        os._exit(0)
+    os.wait()
+registry = CollectorRegistry()
+MultiProcessCollector(registry)
+sys.stdout.write(generate_latest(registry).decode())
+"""
+
+
+def test_forked_processes_are_added_up(tmp_path: Path) -> None:
+    """In the multiprocess mode of prometheus_client, each measures for itself."""
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    told = subprocess.run([sys.executable, "-c", FORKED], env=environment, capture_output=True, text=True)
+    assert told.stderr == ""
+    calls = {"operation": "write", "error": ""}
+    assert of(samples(told.stdout, parser), "operation_duration_seconds_count", **calls) == 4
 
 
 @pytest.mark.parametrize("command", ["dashboard", "rules"])
