@@ -58,7 +58,8 @@ class CallEnded(Event):
     ``items``: how many records or values it was about, or at most. ``seconds``: until it ended, with the time
     that it waited for a round trip to share. ``error``: None if it succeeded; CancelledError if the caller
     left. ``is_background``: no caller has asked for it, it is one that the backend makes for itself, such as
-    a heartbeat, a purge, and the reads behind all waits.
+    a heartbeat, a purge, and the reads behind all waits. ``is_shared``: its round trip is, or may be, made
+    for several calls, and told as BatchEnded.
     """
 
     verb: str
@@ -67,6 +68,7 @@ class CallEnded(Event):
     error: BaseException | None
     place: Place = NOWHERE
     is_background: bool = False
+    is_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +76,16 @@ class BatchEnded(Event):
     """A round trip that writes has ended, after ``seconds``; in memory there are none.
 
     ``verb``: of all calls that shared it. ``items``: how many records or values they were about, or were to
-    be if it failed. ``queued``: how many other calls to write were left waiting when it began.
+    be if it failed. ``queued``: how many other calls to write were left waiting when it began. ``error``:
+    None if it succeeded.
     """
 
     verb: str
     items: int
     queued: int
     seconds: float
+    error: BaseException | None = None
+    place: Place = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)

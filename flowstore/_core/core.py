@@ -61,8 +61,8 @@ class Core:
         if self.is_counting:
             self.engine = Counting(self.engine)
         if self.observers.is_active:
-            self.engine.tell_batches(self._tell_batch)
-            self.engine = ObservedCalls(self.engine, self.observers)
+            shared = self.engine.tell_batches(self._tell_batch)
+            self.engine = ObservedCalls(self.engine, self.observers, shared)
         self.clock = check_callable("clock", options.get("clock", _wall_clock))
         self.kept_transitions = kept_transitions(options)
         redact = options.get("redact")
@@ -172,8 +172,10 @@ class Core:
     def _tell_given_up(self, error: StorageUnavailable) -> None:
         self.observers.tell(CallGivenUp(self.namespace, error))
 
-    def _tell_batch(self, verb: str, items: int, queued: int, seconds: float) -> None:
-        ended = BatchEnded(self.namespace, verb, items, queued, seconds)
+    def _tell_batch(
+        self, verb: str, items: int, queued: int, seconds: float, error: BaseException | None
+    ) -> None:
+        ended = BatchEnded(self.namespace, verb, items, queued, seconds, error, self.engine.place)
         # Not in the trip, which is for others, and which an observer that is interrupted would break.
         asyncio.get_running_loop().call_soon(self.observers.tell, ended)
 

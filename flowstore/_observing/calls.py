@@ -35,11 +35,15 @@ T = TypeVar("T")
 
 
 class ObservedCalls(EngineWrapper):
-    """Tells the observers of each call, in the context of its caller, so that a trace can join it."""
+    """Tells the observers of each call, in the context of its caller, so that a trace can join it.
 
-    def __init__(self, inner: Engine, observers: Observers) -> None:
+    ``shared``: the verbs whose round trips are told as BatchEnded.
+    """
+
+    def __init__(self, inner: Engine, observers: Observers, shared: frozenset[str]) -> None:
         super().__init__(inner)
         self._observers = observers
+        self._shared = shared
         self._place = inner.place
 
     async def _timed(self, verb: str, items: int, call: Awaitable[T]) -> T:
@@ -52,7 +56,7 @@ class ObservedCalls(EngineWrapper):
             raise
         finally:
             seconds = perf_counter() - began
-            how = verb, items, seconds, failure, self._place, IN_BACKGROUND.get()
+            how = verb, items, seconds, failure, self._place, IN_BACKGROUND.get(), verb in self._shared
             self._observers.tell(CallEnded(self._observers.namespace, *how))
             del failure  # breaks the cycle: the error's traceback holds this frame
 

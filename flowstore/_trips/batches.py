@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from flowstore.engine import (
     Engine,
@@ -20,6 +20,8 @@ from flowstore.engine import (
 
 T = TypeVar("T")
 
+TIMED: Final = frozenset({"write", "remove", "report", "expire", "put"})
+
 
 class TimedBatches(EngineWrapper):
     """Below the lanes, where each call is a trip. ``queued``: how many calls are left waiting for theirs."""
@@ -31,10 +33,15 @@ class TimedBatches(EngineWrapper):
 
     async def _timed(self, verb: str, items: int, trip: Awaitable[T]) -> T:
         queued, began = self._queued(), perf_counter()
+        failure: BaseException | None = None
         try:
             return await trip
+        except BaseException as error:
+            failure = error
+            raise
         finally:
-            self._tell(verb, items, queued, perf_counter() - began)
+            self._tell(verb, items, queued, perf_counter() - began, failure)
+            del failure  # breaks the cycle: the error's traceback holds this frame
 
     async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
         return await self._timed("write", len(writes), self.inner.write(writes, now))

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from flowstore._trips.batches import TimedBatches
+from flowstore._trips.batches import TIMED, TimedBatches
 from flowstore._trips.deadlines import in_time
 from flowstore._trips.families import in_order, with_families
 from flowstore._trips.lanes import Lane, Verb, portions
@@ -76,8 +76,9 @@ class SharedTrips(EngineWrapper):
     def _lanes(self) -> list[Lane]:
         return [*self._writes, self._reads, self._heads, self._parts, self._items, self._counts]
 
-    def tell_batches(self, tell: TellBatch) -> None:
+    def tell_batches(self, tell: TellBatch) -> frozenset[str]:
         self.inner = TimedBatches(self.inner, tell, lambda: sum(lane.queued for lane in self._writes))
+        return TIMED
 
     async def open(self, hints: Hints) -> None:
         await in_time(self.inner.open(hints), self._timeout)

@@ -115,8 +115,8 @@ class Hints(Protocol):
         """Whether anyone waits. While False, an engine need not listen."""
 
 
-TellBatch = Callable[[str, int, int, float], None]
-"""Takes the fields of a BatchEnded."""
+TellBatch = Callable[[str, int, int, float, BaseException | None], None]
+"""Takes fields of a BatchEnded: the verb, items, queued, seconds and error."""
 
 
 class Engine(ABC):
@@ -268,11 +268,11 @@ class Engine(ABC):
     place: Place = NOWHERE
     """Where it is, for those who observe its calls."""
 
-    def tell_batches(self, tell: TellBatch) -> None:  # noqa: B027  # most make each trip for one call
-        """From now on, call ``tell`` after each trip that writes what several calls have brought.
+    def tell_batches(self, tell: TellBatch) -> frozenset[str]:
+        """From now on, call ``tell`` after each trip of the verbs that are returned, made for several calls.
 
-        It is for who makes such trips, as SharedTrips does. At most one call, before ``open``.
-        """
+        It is for who makes such trips, as SharedTrips does. At most one call, before ``open``."""
+        return frozenset()
 
     counts_writes: bool = False
     """Whether it counts the ``marks`` and ``noted`` of writes. One that does not is given none.

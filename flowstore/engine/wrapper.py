@@ -27,8 +27,8 @@ class EngineWrapper(Engine):
     def place(self) -> Place:  # type: ignore[override]
         return self.inner.place
 
-    def tell_batches(self, tell: TellBatch) -> None:
-        self.inner.tell_batches(tell)
+    def tell_batches(self, tell: TellBatch) -> frozenset[str]:
+        return self.inner.tell_batches(tell)
 
     async def open(self, hints: Hints) -> None:
         await self.inner.open(hints)

@@ -58,7 +58,7 @@ OPERATION_DURATION: Final = Metric(
     "flowstore.operation.duration",
     "histogram",
     "s",
-    "Calls of the storage, with the time that they waited for a round trip to share",
+    "Calls of the storage; those that write and share a round trip are one, and it takes what that does",
     ("system", "namespace", "operation", "error", "address", "port"),
     _CALLS,
 )
@@ -170,7 +170,15 @@ def _takes(made: Callable[[Metric], Instrument]) -> Mapping[type[Event], Callabl
         wait_active(-1, (event.namespace,))
         wait_duration(event.seconds, (event.namespace, event.outcome))
 
+    duration = _durations(made(OPERATION_DURATION))
+
+    def call_ended(event: CallEnded) -> None:
+        if event.error is not None or not event.is_shared:
+            duration(event)
+
     def batch_ended(event: BatchEnded) -> None:
+        if event.error is None:  # each of the calls that share it is told of an error, and counted for it
+            duration(event)
         batch_size(event.items, (event.namespace,))
         queue(event.queued, (event.namespace,))
 
@@ -179,7 +187,7 @@ def _takes(made: Callable[[Metric], Instrument]) -> Mapping[type[Event], Callabl
             late(1, (event.namespace, "stage"))
 
     return {
-        CallEnded: _calls(made(OPERATION_DURATION)),
+        CallEnded: call_ended,
         WaitBegun: one(WAIT_ACTIVE),
         WaitEnded: wait_ended,
         WaitWoken: taken(WAKE_LAG, "lag"),
@@ -198,37 +206,30 @@ def _takes(made: Callable[[Metric], Instrument]) -> Mapping[type[Event], Callabl
     }
 
 
-def _calls(duration: Instrument) -> Callable[[CallEnded], None]:
-    def call_ended(event: CallEnded) -> None:
+def _durations(take: Instrument) -> Callable[[CallEnded | BatchEnded], None]:
+    def duration(event: CallEnded | BatchEnded) -> None:
         place = event.place
         port = "" if place.port is None else str(place.port)
-        labels = (
-            place.system,
-            event.namespace,
-            operation_of(event),
-            error_of(event),
-            place.address or "",
-            port,
-        )
-        duration(event.seconds, labels)
+        where = place.address or "", port
+        take(event.seconds, (place.system, event.namespace, operation_of(event), error_of(event), *where))
 
-    return call_ended
+    return duration
 
 
 _BATCHES: Final = frozenset({"write", "put", "report", "expire", "count", "items", "tallies"})
 """Verbs whose items are operations of their own; those of others are operands, like the keys of an MGET."""
 
 
-def is_batch(event: CallEnded) -> bool:
+def is_batch(event: CallEnded | BatchEnded) -> bool:
     """Whether it is a batch in the terms of OpenTelemetry: of several operations, or of none."""
     return event.items != 1 and event.verb in _BATCHES
 
 
-def operation_of(event: CallEnded) -> str:
+def operation_of(event: CallEnded | BatchEnded) -> str:
     """The ``db.operation.name`` of the conventions."""
     return f"BATCH {event.verb}" if is_batch(event) else event.verb
 
 
-def error_of(event: CallEnded) -> str:
+def error_of(event: CallEnded | BatchEnded) -> str:
     """The ``error.type`` of the conventions; "" if there was none."""
     return "" if event.error is None else type(event.error).__name__

@@ -8,6 +8,7 @@ unless it is asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from threading import Lock
 from time import time_ns
 from typing import Any, Final, Literal, NamedTuple
 
@@ -277,11 +278,31 @@ class _Meter:
                 name, metric.unit, metric.description, explicit_bucket_boundaries_advisory=metric.buckets
             )
             return lambda value, labels: histogram.record(value, about(labels))
+        totals = _Totals(about)
         if metric.kind == "counter":
-            counter = self._meter.create_counter(name, metric.unit, metric.description)
-            return lambda amount, labels: counter.add(amount, about(labels))
-        gauge = self._meter.create_up_down_counter(name, metric.unit, metric.description)
-        return lambda amount, labels: gauge.add(amount, about(labels))
+            self._meter.create_observable_counter(name, [totals.observed], metric.unit, metric.description)
+        else:
+            about_it = metric.unit, metric.description
+            self._meter.create_observable_up_down_counter(name, [totals.observed], *about_it)
+        return totals.add
+
+
+class _Totals:
+    """Of what is counted, by labels, for who collects them: to tell the SDK of each takes far longer."""
+
+    def __init__(self, about: Callable[[Labels], Attributes]) -> None:
+        self._about = about
+        self._lock = Lock()
+        self._totals: dict[Labels, float] = {}
+
+    def add(self, amount: float, labels: Labels) -> None:
+        with self._lock:
+            self._totals[labels] = self._totals.get(labels, 0) + amount
+
+    def observed(self, options: metrics.CallbackOptions) -> list[metrics.Observation]:
+        with self._lock:
+            totals = [*self._totals.items()]
+        return [metrics.Observation(total, self._about(labels)) for labels, total in totals]
 
 
 class _Kept(dict[Labels, Attributes]):

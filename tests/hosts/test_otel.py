@@ -352,7 +352,7 @@ async def test_metrics(lab: Lab, redis_url: str) -> None:
         waits = [asyncio.ensure_future(backend.wait_for(name, 30)) for name in ("a", "b")]
         await notes.next(WaitSubscribed, 2)
         states = backend.watch("c")
-        await backend.store_many(TaskResult.pending(name) for name in ("c", "d"))
+        await backend.store_many(TaskResult.pending(name) for name in "cdefghij")
         await anext(states)
         await notes.next(WaitsRechecked)
         points = lab.points()

@@ -65,8 +65,12 @@ class Sums:
             {("watch.active", ("n", "task")): 1, ("watch.active", ("n", "changes")): 0},
         ),
         (
-            [BatchEnded("n", "write", 5, 3, 0.1)],
-            {("commit.batch.size", ("n",)): 5, ("commit.queue", ("n",)): 3},
+            [BatchEnded("n", "write", 5, 3, 0.1, None, Place("sqlite"))],
+            {
+                ("commit.batch.size", ("n",)): 5,
+                ("commit.queue", ("n",)): 3,
+                ("operation.duration", ("sqlite", "n", "BATCH write", "", "", "")): 0.1,
+            },
         ),
         (
             [
@@ -87,6 +91,15 @@ class Sums:
         (
             [CallEnded("n", "read", 3, 0.5, StorageUnavailable("gone"), Place("sqlite"))],
             {("operation.duration", ("sqlite", "n", "read", "StorageUnavailable", "", "")): 0.5},
+        ),
+        ([CallEnded("n", "write", 1, 0.5, None, Place("sqlite"), is_shared=True)], {}),
+        (
+            [CallEnded("n", "write", 1, 0.5, StorageUnavailable("gone"), Place("sqlite"), is_shared=True)],
+            {("operation.duration", ("sqlite", "n", "write", "StorageUnavailable", "", "")): 0.5},
+        ),
+        (
+            [BatchEnded("n", "write", 5, 0, 0.1, StorageUnavailable("gone"), Place("sqlite"))],
+            {("commit.batch.size", ("n",)): 5, ("commit.queue", ("n",)): 0},
         ),
         ([BlockBegun("n", "t", 1, None, 0)], {}),
     ],
