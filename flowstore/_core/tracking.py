@@ -14,7 +14,7 @@ counts. A claim would need a lease that expires and is renewed: that is the busi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from itertools import count
 from types import TracebackType
@@ -33,10 +33,10 @@ from flowstore._core.writing import store_beside_values
 from flowstore._trips.background import hand_over
 from flowstore._trips.lifecycle import running_loop, to_its_end
 from flowstore._trips.threads import from_thread
-from flowstore._values.arguments import Seconds, check_age
+from flowstore._values.arguments import Seconds, check_age, check_callable
 from flowstore._values.codec import STANDS_FOR
 from flowstore._values.typed import Typed
-from flowstore.errors import LateWrite, NotSerializable, StorageError, UnexpectedValue, UnresolvedValue
+from flowstore.errors import LateWrite, NotSerializable, StorageError, UnresolvedValue
 from flowstore.models import CancelRequest, Progress, T, TaskResult
 from flowstore.observing import BlockBegun, BlockEnded, OutcomeLate, OutcomeLost
 from flowstore.times import from_micros
@@ -68,6 +68,7 @@ class TrackedTask(Generic[T]):
         self._running: TaskResult | None = None
         self._progress: Progress | None = None
         self._retry: Retry | None = None
+        self._make: Callable[[TaskResult], TaskResult] | None = None
         self._scope: Scope | None = None
         self._told_as = 0
         self._interrupts = Interrupts(attempt.core, attempt.task_id, attempt.interrupt)
@@ -116,6 +117,16 @@ class TrackedTask(Generic[T]):
             check_age("delay", delay)
         self._retry = Retry(error, delay)
         return self._attempt.has_another(self.retries)
+
+    def end_with(self, make: Callable[[TaskResult], TaskResult]) -> None:
+        """Let ``make`` say how the block ends, whatever happens in it: for hosts with outcomes of their own.
+
+        It is called at the end with the state of the running task, and returns a finished one that is made of
+        it, such as ``TaskResult.failed(running, error, result=rest)``. It goes before ``result`` and
+        ``retry``. If it raises, or returns what cannot be stored, the task is stored as failed with that
+        error, which is raised.
+        """
+        self._make = check_callable("make", make)
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> Awaitable[bool]:
         """``set_progress`` of the backend, for this attempt. The last report is stored with the outcome.
@@ -267,19 +278,25 @@ class TrackedTask(Generic[T]):
         if self._progress is not None:
             running = running.model_copy(update={"progress": self._progress})
         try:
-            ended = self._attempt.ended(running, error, self._retry, self._interrupts.cancel_request, at)
-        except Exception as broken:  # raised by ``retry_delay``; the task is over all the same
+            ended = self._ended(running, error, at)
+        except Exception as broken:  # raised by ``retry_delay``, ``end_with`` or ``result_type``
+            # The task is over all the same, and must not stay running.
             await self._store(TaskResult.failed(running, broken, at=at))
             raise
-        if ended is not None:
-            await self._store(ended)
-            return
         try:
-            await self._store(TaskResult.success(running, self._checked_result(), at=at))
-        except (NotSerializable, UnexpectedValue) as refused:
-            # The task is over all the same, and must not stay running.
+            await self._store(ended)
+        except NotSerializable as refused:
             await self._store(TaskResult.failed(running, refused, at=at))
             raise
+
+    def _ended(self, running: TaskResult, error: BaseException | None, at: datetime) -> TaskResult:
+        if self._make is not None:
+            made = self._make(running)
+            if not made.is_finished:
+                raise ValueError(f"make: expected a finished task, got one that is {made.status}")
+            return made
+        ended = self._attempt.ended(running, error, self._retry, self._interrupts.cancel_request, at)
+        return ended or TaskResult.success(running, self._checked_result(), at=at)
 
     def _checked_result(self) -> T:
         if self._typed is None:

@@ -1185,6 +1185,16 @@ class TrackedTask(BlockFace[AsyncTrackedTask[T]], Generic[T]):
         """
         return self._its.retry(error, delay=delay)
 
+    def end_with(self, make: Callable[[TaskResult], TaskResult]) -> None:
+        """Let ``make`` say how the block ends, whatever happens in it: for hosts with outcomes of their own.
+
+        It is called at the end with the state of the running task, and returns a finished one that is made of
+        it, such as ``TaskResult.failed(running, error, result=rest)``. It goes before ``result`` and
+        ``retry``. If it raises, or returns what cannot be stored, the task is stored as failed with that
+        error, which is raised.
+        """
+        self._its.end_with(make)
+
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> bool:
         """``set_progress`` of the backend, for this attempt. The last report is stored with the outcome.
 
