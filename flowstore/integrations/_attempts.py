@@ -183,5 +183,5 @@ def settle(
         block.retry(error, delay=again.delay)
 
 
-def not_recorded(task_id: str, what: str, trouble: FlowstoreError) -> None:
+def not_recorded(task_id: str, what: str, trouble: Exception) -> None:
     logger.warning("task %r: %s is not recorded: %s", task_id, what, trouble)
