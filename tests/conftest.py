@@ -151,13 +151,15 @@ def no_blocking_call() -> Iterator[None]:
     What the tests themselves do is left alone, also where the kit calls them: a disturbance of a crowd, a
     note of a history that goes through a pipe. And so are two things that flowstore lets happen: the source
     lines of a traceback are read (TaskError.from_exception), which blockbuster allows everywhere, and
-    redis-py reads its own version from disk for each connection of a client that it was given.
+    redis-py reads its own version from disk for each connection of a client that it was given, or that
+    the queue of a host has.
     """
     blockbuster = BlockBuster("flowstore")
     for name in ("os.open", "os.chmod", "io.open", "builtins.open"):
         blockbuster.functions[name] = BlockBusterFunction(None, name, scanned_modules="flowstore")
     for function in blockbuster.functions.values():
         function.can_block_in("tests/test_redis.py", "test_given_client_is_not_closed")
+        function.can_block_in("taskiq_redis/redis_broker.py", "kick")
         function.can_block_in("tests/test_redis_chaos.py", {"hang_up", "forget"})
         function.can_block_in("flowstore/testing/faults/history.py", "_tell")
     for driver in ("sqlite", "redis"):  # it is loaded on first use, which may well be inside of a loop

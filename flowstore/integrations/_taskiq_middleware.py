@@ -13,11 +13,11 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from flowstore import BaseResultBackend, FlowstoreError, TaskResult, TrackOptions
+from flowstore import BaseResultBackend, FlowstoreError, NotSerializable, TaskResult, TrackOptions
 from flowstore.fields import Scalar
 from flowstore.integrations._attempts import Attempts, logger, not_recorded, recordable
 from flowstore.integrations._packages import needed
-from flowstore.integrations._taskiq_records import ARGS_SHOWN, labels_of, meta_of
+from flowstore.integrations._taskiq_records import ARGS_SHOWN, labels_of, meta_of, storable
 from flowstore.integrations._taskiq_results import FlowstoreDecoratedTask
 from flowstore.integrations._taskiq_runs import ENDING, TROUBLE, UNDER_WAY, Run, Unwanted, ended_before
 
@@ -29,6 +29,8 @@ with needed("flowstore.integrations.taskiq", "taskiq"):
 
 _SENT: Final = "flowstore_sent"
 _PARENT: Final = "flowstore_parent"
+_ATTEMPT: Final = "flowstore_attempt"
+"""The number of the attempt that has sent its message again by itself, with ``Context.requeue``."""
 _REQUEUED: Final = "X-Taskiq-requeue"
 _MADE_BY_TASKIQ: Final = re.compile("[0-9a-f]{32}")
 """An id that nobody has used before."""
@@ -56,6 +58,7 @@ class Recording(TaskiqMiddleware):
             broker.decorator_class = FlowstoreDecoratedTask
 
     async def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
+        message.labels.pop(_ATTEMPT, None)  # which a retry has from the message before
         if DISPATCHED.get() == message.task_id:
             return message
         message.labels[_SENT] = str(int(datetime.now(UTC).timestamp() * 1e6))
@@ -104,17 +107,21 @@ class Recording(TaskiqMiddleware):
             DISPATCHED.set(None)
         await self.serve()
         sent_at = _sent_at(message.labels.pop(_SENT, None))
-        parent = message.labels.pop(_PARENT, None)
+        parent, before = message.labels.pop(_PARENT, None), message.labels.pop(_ATTEMPT, None)
         args, kwargs, meta = self._described(message, message.labels)
         options = TrackOptions(name=message.task_name, args=args, kwargs=kwargs, meta=meta, interrupt=True)
         options["worker_id"] = self._attempts.worker_id if self._attempts else None
         options["submitted_at"] = sent_at
         if parent is not None:
             options["parent_id"] = parent
+        if before is not None:
+            options["retries"] = int(_number(before)) + 1
         run = Run(self.backend, message.task_id, sent_at, options)
         run.requeued = message.labels.get(_REQUEUED)
         await run.begin()
         UNDER_WAY.set(run)
+        if run.block is not None:
+            message.labels[_ATTEMPT] = str(run.block.retries)
         if run.is_unwanted:
             message.args, message.kwargs = [], Unwanted()
         return message
@@ -189,13 +196,14 @@ class Recording(TaskiqMiddleware):
         self, message: TaskiqMessage, labels: dict[str, Any]
     ) -> tuple[list[Any], dict[str, Any], dict[str, Scalar]]:
         """Arguments and labels as they are stored, and whether these are the arguments themselves."""
-        backend, own = self.backend, dict[str, Any]()
-        args, kwargs = message.args, message.kwargs
-        if backend.refusal([args, kwargs]) is not None:
-            args = [recordable(backend, value) for value in args]
-            kwargs = {name: recordable(backend, value) for name, value in kwargs.items()}
-            own[ARGS_SHOWN] = True
-        return args, kwargs, meta_of(labels, own)
+        backend = self.backend
+        try:
+            args, kwargs = storable(backend, [message.args, message.kwargs])
+            return args, kwargs, meta_of(labels)
+        except NotSerializable:  # taskiq sends them nevertheless, by a formatter of the user
+            args = [recordable(backend, value) for value in message.args]
+            kwargs = {name: recordable(backend, value) for name, value in message.kwargs.items()}
+            return args, kwargs, meta_of(labels, {ARGS_SHOWN: True})
 
 
 def labels_to_send(task: TaskResult) -> dict[str, Any]:

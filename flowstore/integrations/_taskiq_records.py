@@ -39,6 +39,8 @@ with needed("flowstore.integrations.taskiq", "taskiq"):
 logger: Final = logging.getLogger("flowstore.integrations")
 
 OWN: Final = "taskiq."
+IN_MESSAGES: Final = "flowstore_"
+"""How the labels begin that the middleware adds to messages, and that nobody else is to see."""
 ARGS_SHOWN: Final = "taskiq.args_shown"
 """Of a task whose arguments are kept in a form for people, as they cannot be stored: it is not sent again."""
 _NO_RESULT: Final = "taskiq.no_result"
@@ -135,6 +137,8 @@ def meta_of(labels: Mapping[str, Any], own: Mapping[str, Any] | None = None) -> 
     kept: dict[str, Scalar] = {}
     room = MAX_META_BYTES
     for name, value in {**(own or {}), **labels}.items():
+        if name.startswith(IN_MESSAGES):
+            continue
         if isinstance(value, bytes):
             value = b64encode(value).decode()
         elif not isinstance(value, str | int | float | None):

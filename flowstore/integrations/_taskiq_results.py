@@ -87,7 +87,7 @@ class Results(AsyncResultBackend[Any]):
 
     async def report(self, task_id: str, done: float, total: float | None, note: str | None) -> None:
         """The progress that lists of tasks show."""
-        await self.backend.set_progress(task_id, done, total, note)
+        await self.backend.set_progress(task_id, done, total, note, or_store=TaskResult.pending(task_id))
 
     async def get_progress(self, task_id: str) -> TaskProgress[Any] | None:
         """What was set last, also of a task that is finished; None if nothing was."""

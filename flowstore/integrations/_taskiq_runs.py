@@ -95,6 +95,9 @@ class Run:
         if ended_before(standing, self._sent_at):
             self._options["retries"] = standing.retries + 1
             return
+        if not standing.is_finished and standing.status is not TaskStatus.RUNNING:
+            self._options.pop("retries", None)  # given to whoever comes: requeued, or sent anew meanwhile
+            return
         self.is_over = True
         self.is_unwanted = standing.status is TaskStatus.CANCELLED
         if not self.is_unwanted:

@@ -16,6 +16,9 @@ then, the task is stored with its result.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
+from contextvars import Context
 from typing import Any, Final, Unpack
 
 from flowstore import BaseResultBackend, ConnectOptions, StorageUnavailable, TaskResult, TrackedTask
@@ -122,6 +125,18 @@ class FlowstoreResultBackend(Recording, Results):
             await self._send(task)
         return number
 
+    async def dispatch(self, task_ids: Iterable[str]) -> None:
+        """Send tasks again that are pending for another attempt, as ``workers.sweep`` has left them.
+
+        Each under its id, with its arguments and labels. Raises as ``requeue`` does, before the first is
+        sent, for those that it would refuse.
+        """
+        whole = await self.backend.get_many(task_ids)
+        for task in whole.values():
+            _check_sendable(task)
+        for task in whole.values():
+            await self._send(task)
+
     def _attach(self) -> Attached[BaseResultBackend]:
         return attached(self._given, self._options)
 
@@ -131,20 +146,18 @@ class FlowstoreResultBackend(Recording, Results):
             self.backend.actions.on_cancel(_leave_to_workers)
 
     async def _dispatch(self, tasks: list[TaskResult]) -> None:
-        whole = await self.backend.get_many(task.task_id for task in tasks)
-        for task in whole.values():
-            _check_sendable(task)
-        for task in whole.values():
-            await self._send(task)
+        await self.dispatch(task.task_id for task in tasks)
 
     async def _send(self, task: TaskResult) -> None:
         assert task.task_name is not None
-        entry = DISPATCHED.set(task.task_id)
-        try:
-            kicker = AsyncKicker[Any, Any](task.task_name, self.broker, labels_to_send(task))
+        kicker = AsyncKicker[Any, Any](task.task_name, self.broker, labels_to_send(task))
+
+        async def send() -> None:
+            DISPATCHED.set(task.task_id)
             await kicker.with_task_id(task.task_id).kiq(*task.args, **task.kwargs)
-        finally:
-            DISPATCHED.reset(entry)
+
+        # In a context of its own, or a broker in memory would run it as a child of this code.
+        await asyncio.get_running_loop().create_task(send(), context=Context())
 
 
 def tracked_task() -> TrackedTask[Any] | None:
@@ -162,6 +175,7 @@ async def _leave_to_workers(tasks: list[TaskResult]) -> None:
 
 
 def _check_sendable(task: TaskResult) -> None:
-    if task.task_name is None or ARGS_SHOWN in task.meta:
-        missing = "name" if task.task_name is None else "arguments"
-        raise ValueError(f"task {task.task_id!r}: its {missing} are not stored as they were; send it anew")
+    if task.task_name is None:
+        raise ValueError(f"task {task.task_id!r}: its name is not stored, so it cannot be sent again")
+    if ARGS_SHOWN in task.meta:
+        raise ValueError(f"task {task.task_id!r}: of its arguments only the looks are stored; send it anew")
