@@ -32,6 +32,7 @@ _PARENT: Final = "flowstore_parent"
 _ATTEMPT: Final = "flowstore_attempt"
 """The number of the attempt that has sent its message again by itself, with ``Context.requeue``."""
 _REQUEUED: Final = "X-Taskiq-requeue"
+_MOST: Final = 2**31 - 2
 _MADE_BY_TASKIQ: Final = re.compile("[0-9a-f]{32}")
 """An id that nobody has used before."""
 
@@ -167,8 +168,9 @@ class Recording(TaskiqMiddleware):
 
     async def stop_serving(self) -> None:
         attempts, self._attempts, self._opening = self._attempts, None, None
-        if ENDING:
-            await asyncio.wait([*ENDING])
+        loop = asyncio.get_running_loop()
+        if ending := [each for each in ENDING if each.get_loop() is loop]:
+            await asyncio.wait(ending)
         if attempts is not None:
             await attempts.close()
 
@@ -212,10 +214,12 @@ def labels_to_send(task: TaskResult) -> dict[str, Any]:
 
 
 def _number(label: Any) -> float:
+    """Of a label that should be one; 0 for anything else."""
     try:
-        return max(0.0, float(label or 0))
+        number = float(label or 0)
     except (TypeError, ValueError):
         return 0.0
+    return number if 0 <= number <= _MOST else 0.0
 
 
 def _sent_at(label: Any) -> datetime | None:

@@ -348,7 +348,7 @@ async def test_labels_of_strangers(local: Queue) -> None:
     async def work() -> int:
         return 1
 
-    odd = {"flowstore_sent": "yesterday", "delay": "soon", "_retries": "many"}
+    odd = {"flowstore_sent": "yesterday", "flowstore_attempt": "inf", "_retries": "many"}
     message = TaskiqMessage(task_id="t", task_name="work", labels=odd, args=[], kwargs={})
     await local.broker.receiver.callback(local.broker.formatter.dumps(message).message)
     assert (await local.results.get_result("t")).return_value == 1
