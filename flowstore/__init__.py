@@ -28,6 +28,7 @@ from flowstore._values.tallying import OTHER_NAMES
 from flowstore._waiting.changes import ChangesMissed, TaskChange
 from flowstore.base import BaseResultBackend
 from flowstore.connecting import ConnectOptions, connect, discover_apps
+from flowstore.current import current_task
 from flowstore.engine import FlawKind
 from flowstore.errors import (
     AccessDenied,
@@ -298,6 +299,7 @@ __all__ = [
     "WrongProcess",
     "cache_key",
     "connect",
+    "current_task",
     "discover_apps",
     "format_query",
     "parse_query",

@@ -155,12 +155,13 @@ def test_parents_across_blocks(store: ResultBackend) -> None:
 
     with store.track("root"):
         with store.track("child"), store.track("grandchild"):
-            pass
+            assert flowstore.sync.current_task(store) == "grandchild"
         thread = threading.Thread(target=beside)
         thread.start()
         thread.join()
         with store.track("second child"):
             pass
+    assert flowstore.sync.current_task(store) is None
     with store.track("later"):
         pass
     parents = {task.task_id: task.parent_id for task in store.iter_by_status()}

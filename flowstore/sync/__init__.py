@@ -6,7 +6,7 @@ from contextlib import closing
 from functools import partial
 from typing import Unpack
 
-from flowstore import connecting
+from flowstore import connecting, current
 from flowstore.connecting import ConnectOptions
 from flowstore.features.app import AppInfo
 from flowstore.sync.generated import (
@@ -56,6 +56,7 @@ __all__ = [
     "Workers",
     "Workflows",
     "connect",
+    "current_task",
     "discover_apps",
 ]
 
@@ -67,6 +68,11 @@ def connect(url: str | None = None, **options: Unpack[ConnectOptions]) -> Result
     other backend, which the function ``make`` returns: a new one each time.
     """
     return ResultBackend(partial(connecting.connect, url, **options))
+
+
+def current_task(store: ResultBackend) -> str | None:
+    """``flowstore.current_task``: the id of the innermost tracked block of ``store`` around the caller."""
+    return current.current_task(store._its)
 
 
 def discover_apps(url: str | None = None, **options: Unpack[ConnectOptions]) -> list[AppInfo]:

@@ -38,7 +38,7 @@ LAYERS: Final = (
     ("base",),
     ("_local",),
     ("backends",),
-    ("connecting",),
+    ("connecting", "current"),
     ("sync",),
     ("typed",),
     ("",),  # flowstore/__init__.py

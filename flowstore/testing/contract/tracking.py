@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from flowstore import BaseResultBackend, FamilyConflict, Progress, TaskResult, TaskStatus, TrackedTask
+from flowstore import (
+    BaseResultBackend,
+    FamilyConflict,
+    Progress,
+    TaskResult,
+    TaskStatus,
+    TrackedTask,
+    current_task,
+)
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.base import Contract, MakeBackend
 from flowstore.testing.contract.sharing import count_trips
@@ -144,6 +152,8 @@ class TrackContract(Contract):
         async def step(task_id: str) -> None:
             async with backend.track(task_id), backend.track(f"{task_id} inner"):
                 await asyncio.sleep(0)
+                assert current_task(backend) == f"{task_id} inner"
+            assert current_task(backend) == "r"
 
         async with backend.track("r"):
             async with asyncio.TaskGroup() as group:
@@ -154,6 +164,7 @@ class TrackContract(Contract):
                     raise ValueError("no")
             async with backend.track("last"):
                 pass
+        assert current_task(backend) is None
         async with backend.track("next"):
             pass
         found = await backend.get_many(["s0", "s2", "s1 inner", "failing", "last", "next", "r"])
