@@ -74,9 +74,12 @@ class Attempts:
     async def open(
         self, *, every: float = 5.0, slots: int | None = None, info: Mapping[str, Any] | None = None
     ) -> None:
-        """Register the worker, and begin to send heartbeats, ``every`` seconds. Raises StorageError."""
-        self._worker = self.backend.worker(self.worker_id, every=every, slots=slots, info=info or {})
-        await self._worker.__aenter__()
+        """Register the worker, and begin to send heartbeats, ``every`` seconds.
+
+        Raises StorageError; then it can be called again.
+        """
+        worker = self.backend.worker(self.worker_id, every=every, slots=slots, info=info or {})
+        self._worker = await worker.__aenter__()
 
     async def close(self) -> None:
         worker, self._worker = self._worker, None
@@ -90,11 +93,15 @@ class Attempts:
     async def begin(self, task_id: str, **options: Unpack[TrackOptions]) -> Attempt | None:
         """Store the task as running; None if that cannot be done. The options are those of ``track``."""
         try:
-            block = self.backend.track(task_id, **begun_by(self.backend, self.worker_id, options))
-            return Attempt(self.backend, await block.__aenter__())
+            return await self.enter(task_id, **options)
         except FlowstoreError as trouble:
             not_recorded(task_id, "its beginning", trouble)
             return None
+
+    async def enter(self, task_id: str, **options: Unpack[TrackOptions]) -> Attempt:
+        """``begin`` for who knows what to do about a FlowstoreError, such as LateWrite of ``strict``."""
+        block = self.backend.track(task_id, **begun_by(self.backend, self.worker_id, options))
+        return Attempt(self.backend, await block.__aenter__())
 
 
 class SyncAttempt:
@@ -124,8 +131,8 @@ class SyncAttempts:
         self._worker: sync.RunningWorker | None = None
 
     def open(self, *, slots: int | None = None, info: Mapping[str, Any] | None = None) -> None:
-        self._worker = self.backend.worker(self.worker_id, slots=slots, info=info or {})
-        self._worker.__enter__()
+        worker = self.backend.worker(self.worker_id, slots=slots, info=info or {})
+        self._worker = worker.__enter__()
 
     def close(self) -> None:
         worker, self._worker = self._worker, None

@@ -12,8 +12,9 @@ import pytest_asyncio
 
 import flowstore
 import flowstore.sync
-from flowstore import TaskStatus
+from flowstore import LateWrite, StorageUnavailable, TaskStatus
 from flowstore.integrations._attempts import Again, Attempts, SyncAttempts, recordable
+from flowstore.testing.insides import faulty
 from flowstore.testing.support import stored
 
 
@@ -67,6 +68,13 @@ async def test_an_attempt_that_is_cancelled(attempts: Attempts) -> None:
     assert attempt is not None
     await attempt.end(error=asyncio.CancelledError())
     assert (await stored(attempts.backend, "t")).status is TaskStatus.CANCELLED
+
+
+async def test_who_enters_an_attempt_handles_its_errors(attempts: Attempts) -> None:
+    attempt = await attempts.enter("t", strict=True)
+    await attempt.end(result=1)
+    with pytest.raises(LateWrite):
+        await attempts.enter("t", retries=0, strict=True)
 
 
 async def test_values_that_cannot_be_stored_are_shown(attempts: Attempts) -> None:
@@ -138,6 +146,22 @@ def test_threads_go_on_without_a_record(caplog: pytest.LogCaptureFixture) -> Non
     assert attempts.begin("u") is None
     attempts.close()
     assert sum(record.name == "flowstore.integrations" for record in caplog.records) == 3
+
+
+async def test_a_worker_that_cannot_register_has_nothing_to_end(url: str) -> None:
+    """It may try again later."""
+    backend = flowstore.connect(url)
+    faults = faulty(backend)
+    attempts = Attempts(backend)
+    faults.fail("put", "items", error=StorageUnavailable("out of reach"), times=None)
+    async with backend:
+        with pytest.raises(StorageUnavailable):
+            await attempts.open()
+        await attempts.close()
+        faults.heal()
+        await attempts.open()
+        assert [worker.worker_id for worker in await backend.workers.all()] == [attempts.worker_id]
+        await attempts.close()
 
 
 async def test_each_process_has_a_name_of_its_own() -> None:
