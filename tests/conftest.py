@@ -162,6 +162,10 @@ def no_blocking_call() -> Iterator[None]:
         function.can_block_in("taskiq_redis/redis_broker.py", "kick")
         function.can_block_in("tests/test_redis_chaos.py", {"hang_up", "forget"})
         function.can_block_in("flowstore/testing/faults/history.py", "_tell")
+        for host in ("saq", "arq"):  # which connect with clients of their own
+            function.can_block_in(
+                f"flowstore/integrations/{host}.py", {"enqueue", "retry", "finish", "_abort"}
+            )
     for driver in ("sqlite", "redis"):  # it is loaded on first use, which may well be inside of a loop
         import_module(f"flowstore.backends.{driver}")
     blockbuster.activate()
