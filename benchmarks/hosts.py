@@ -23,7 +23,11 @@ from typing import ClassVar, Final
 
 from benchmarks.places import OwnPlaces
 
-HOSTS: Final = {"taskiq": "benchmarks.host_taskiq:Taskiq"}
+HOSTS: Final = {
+    "taskiq": "benchmarks.host_taskiq:Taskiq",
+    "saq": "benchmarks.host_saq:Saq",
+    "arq": "benchmarks.host_arq:Arq",
+}
 ROUNDS: Final = 3
 TASKS: Final = 200
 HERE: Final = 1_000
