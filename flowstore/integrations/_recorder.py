@@ -95,9 +95,14 @@ class BaseRecorder(Generic[Job]):
             await self._abort(task_id, reason)
         return is_open
 
-    async def requeue(self, tasks: list[TaskResult]) -> None:
-        """The hook of ``backend.actions.on_requeue``: enqueue each task again, under its own id."""
-        loaded = await self.backend.get_many(task.task_id for task in tasks)
+    async def requeue(self, tasks: Iterable[TaskResult | str]) -> None:
+        """Enqueue each task, or the one with this id, again under its own id, after it was stored as pending.
+
+        It is the hook of ``backend.actions.on_requeue``, and for what ``workers.sweep`` has requeued.
+        """
+        loaded = await self.backend.get_many(
+            task if isinstance(task, str) else task.task_id for task in tasks
+        )
         for task in loaded.values():
             await self._enqueue(task)
 

@@ -27,7 +27,7 @@ from flowstore.integrations._recorder import BaseRecorder, QueueRefused
 
 with needed("flowstore.integrations.arq", "arq"):
     from arq.connections import ArqRedis
-    from arq.constants import abort_jobs_ss, default_queue_name, result_key_prefix
+    from arq.constants import abort_jobs_ss, default_queue_name, in_progress_key_prefix, result_key_prefix
     from arq.cron import CronJob
     from arq.jobs import Job
     from arq.worker import Function, Retry, RetryJob, func
@@ -116,8 +116,8 @@ class Recorder(BaseRecorder[Job]):
         job = await pool.enqueue_job(
             task.task_name or "", *task.args, **task.kwargs, _job_id=task.task_id, _queue_name=queue
         )
-        if job is None and not await Job(task.task_id, pool, queue).info():
-            raise QueueRefused(task.task_id, "arq has taken it for a duplicate")
+        if job is None:  # it is in the queue, perhaps marked as in progress on a worker that has lost it
+            await pool.delete(in_progress_key_prefix + task.task_id)
 
     async def _abort(self, task_id: str, reason: str | None) -> None:
         """As ``Job.abort`` does, without waiting for what comes of it: a deferred job is due at once."""

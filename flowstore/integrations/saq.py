@@ -124,6 +124,10 @@ class Recorder(BaseRecorder[Job]):
 
     async def _enqueue(self, task: TaskResult) -> None:
         queue = self._queue_of(task)
+        known = await queue.job(task.task_id)
+        if known is not None and known.status is Status.ACTIVE:  # on a worker that has lost it
+            await queue.retry(known, "requeued")
+            return
         options: dict[str, Any] = {name: task.meta[name] for name in _OPTIONS if name in task.meta}
         job = Job(task.task_name or "", kwargs=dict(task.kwargs), key=task.task_id, **options)
         if await queue.enqueue(job) is None and not _is_open(await queue.job(task.task_id)):

@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 from arq import cron, func
 from arq.connections import ArqRedis
+from arq.constants import in_progress_key_prefix
 from arq.jobs import Job, JobStatus
 
 import flowstore
@@ -23,6 +24,7 @@ from flowstore import (
     StorageUnavailable,
     TaskCancelled,
     TaskFailed,
+    TaskResult,
     TaskStatus,
     WaitTimeout,
     current_task,
@@ -335,6 +337,21 @@ async def test_a_worker_that_is_killed(lab: Lab) -> None:
         assert running.worker_id != lost.worker_id
         swept = await lab.backend.workers.sweep(silent_after=0.1)  # of the dead worker nothing is left
         assert swept.requeued == []
+
+
+async def test_a_job_that_flowstore_misses_first(lab: Lab) -> None:
+    """arq waits for as long as a job may take. What a sweep requeues is given back to arq at once."""
+    job = await lab.enqueue("Lab.add", 1, 2)
+    await lab.pool.set(in_progress_key_prefix + job.job_id, b"1")  # by a worker that is killed
+    pending = await stored(lab.backend, job.job_id)
+    await lab.backend.store(job.job_id, TaskResult.running(pending, worker_id="dead"))
+    await lab.backend.workers.register("dead")
+    swept = await lab.backend.workers.sweep(silent_after=0)
+    assert swept.requeued == [job.job_id]
+    await lab.recorder.requeue(swept.requeued)
+    async with lab.working():
+        done = await lab.recorder.wait(job, timeout=10)
+    assert (done.unwrap(), done.retries) == (3, 1)
 
 
 @pytest.mark.parametrize("lab", ["sqlite"], indirect=True)

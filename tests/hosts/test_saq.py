@@ -381,16 +381,18 @@ async def test_a_job_that_saq_sweeps_for_the_last_time(lab: Lab) -> None:
         (await lab.recorder.wait(job, timeout=10)).unwrap()
 
 
-async def test_a_killed_worker_is_swept_by_flowstore_first(lab: Lab) -> None:
-    """Then the task is pending for the next attempt, which SAQ makes when it finds the job itself."""
-    job = await lab.enqueue("add", a=1, b=2, retries=3)
-    await lab.queue.dequeue(timeout=1)  # by a worker that dies with it
-    await lab.backend.store(job.key, TaskResult.running(job.key, worker_id="dead", submitted_at=None))
+async def test_a_job_that_only_flowstore_misses(lab: Lab) -> None:
+    """Without a timeout SAQ never finds that its worker is dead. What a sweep requeues goes back to SAQ."""
+    job = await lab.enqueue("add", a=1, b=2, timeout=0)
+    assert await lab.queue.dequeue(timeout=1) == job  # by a worker that is killed
+    job.attempts = 1
+    await lab.queue.update(job, status=Status.ACTIVE, worker_id="dead")
+    pending = await stored(lab.backend, job.key)
+    await lab.backend.store(job.key, TaskResult.running(pending, worker_id="dead"))
     await lab.backend.workers.register("dead")
     swept = await lab.backend.workers.sweep(silent_after=0)
     assert swept.requeued == [job.key]
-    job.attempts = 1
-    await lab.queue.retry(job, "swept")
+    await lab.recorder.requeue(swept.requeued)
     async with lab.working():
         done = await lab.recorder.wait(job, timeout=10)
     assert (done.unwrap(), done.retries) == (3, 1)
