@@ -303,6 +303,7 @@ async def test_a_task_that_submits_another_is_its_parent(lab: Lab) -> None:
         child = (await lab.recorder.wait(parent, timeout=10)).unwrap()
         done = await lab.recorder.wait(child, timeout=10)
         assert done.unwrap() == 2
+        await lab.recorder._recorded()  # of what is enqueued, in the background
     assert (await stored(lab.backend, child)).parent_id == parent.id
 
 
