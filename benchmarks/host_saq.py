@@ -43,6 +43,8 @@ class Saq(Host):
 
     async def open(self) -> None:
         self.queue = queue_at(self.url)
+        # SAQ's sweep, as by a worker that starts, aborts a job that is just about to begin.
+        await self.queue.redis.set("saq:default:sweep", 1, ex=3600)
         self.recorder = Recorder(self.url) if self.with_flowstore else None
         if self.recorder is not None:
             self.recorder.attach(self.queue)
