@@ -15,8 +15,6 @@ from saq.queue.redis import RedisQueue
 
 from flowstore.integrations.saq import Recorder
 
-SWEEPS_ONCE: Any = {"sweep": 3600}
-
 
 def queue_at(broker: str) -> RedisQueue:
     """With the connection limit and without the read timeout of redis-py before 8."""
@@ -31,7 +29,7 @@ async def hang(ctx: Any) -> None:
 async def work(broker: str, storage: str) -> None:
     """Until it is killed."""
     recorder = Recorder(storage)
-    settings = recorder.settings(queue=queue_at(broker), functions=[hang], id="doomed", timers=SWEEPS_ONCE)
+    settings = recorder.settings(queue=queue_at(broker), functions=[hang], id="doomed")
     await Worker(**settings).start()
 
 

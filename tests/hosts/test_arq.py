@@ -88,7 +88,7 @@ class Lab:
     @asynccontextmanager
     async def working(self, **settings: Any) -> AsyncIterator[arq.Worker]:
         names = (self.add, self.fail, self.fail_once, self.again, self.submit, self.odd)
-        functions = [*names, func(self.hang, name="hang"), func(self.hang, name="short", timeout=0.05)]
+        functions = [*names, func(self.hang, name="hang"), func(self.hang, name="short", timeout=0.5)]
         given: dict[str, Any] = {"functions": functions, "poll_delay": 0.02, "handle_signals": False}
         made = self.recorder.settings(given, **settings)
         worker = arq.Worker(redis_pool=await pool_at(self.broker), **made)

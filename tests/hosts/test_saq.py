@@ -349,6 +349,7 @@ _KEPT = _Kept()
 @pytest.mark.parametrize("lab", [KINDS[-1]], indirect=True)
 async def test_a_worker_that_is_killed(lab: Lab) -> None:
     """SAQ's sweep finds the job by its heartbeat, and the record goes on in the next attempt."""
+    await lab.queue.redis.set("saq:default:sweep", 1)  # it is nobody's turn to sweep
     process = await _start("work", lab)
     job = await lab.enqueue("hang", retries=2, heartbeat=0.01)
     assert process.stdout is not None
@@ -357,7 +358,7 @@ async def test_a_worker_that_is_killed(lab: Lab) -> None:
     await process.wait()
     assert (await stored(lab.backend, job.key)).worker_id == "doomed"
     waiter = asyncio.create_task(lab.recorder.wait(job, timeout=30))
-    await lab.queue.redis.delete("saq:default:sweep")  # the turn of the dead worker, which lasts for an hour
+    await lab.queue.redis.delete("saq:default:sweep")
     assert await lab.queue.sweep(abort=0.01) == [job.id]
     retrying = await stored(lab.backend, job.key)
     assert (retrying.status, retrying.error and retrying.error.message) == (TaskStatus.RETRYING, "swept")

@@ -61,7 +61,7 @@ class Lab:
         worker = worker_at(self.broker, self.recorder, **{"concurrency": 3, "idle_timeout": 5, **options})
         for function in (self.add, self.fail, self.fail_once, self.again, self.hang, self.submit, self.odd):
             worker.task(name=function.__name__)(function)
-        worker.task(name="short", timeout=timedelta(seconds=0.05))(self.hang)
+        worker.task(name="short", timeout=timedelta(seconds=0.5))(self.hang)
         worker.task(name="alone", timeout=60, unique=True)(self.hang)
         return worker
 
