@@ -17,7 +17,9 @@ from flowstore._values.arguments import (
     check_instant,
     check_int,
     check_patience,
+    check_ttl,
 )
+from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Ttl
 from flowstore.fields import NO_META, FrozenMeta, Scalar, check_meta
 from flowstore.models import MAX_RETRIES, CancelRequest, TaskResult, TaskStatus
 from flowstore.text import check_text
@@ -51,6 +53,7 @@ class TrackOptions(TypedDict, total=False):
     in any case. ``interrupt``: that request also raises CancelledError in the block (False). It is raised in
     the task of asyncio that has begun the block; so this is not for blocks inside of async generators.
 
+    ``ttl``: of the finished record, as in ``store``; for queues that say how long a result is kept.
     ``patience``: for how many seconds the outcome is offered to a storage that is full or cannot be reached;
     by default ``op_timeout``. The first offer has ``op_timeout`` in any case. ``strict``: raise
     LateWrite if the task was finished already or a later attempt has begun, before the block and after it
@@ -71,6 +74,7 @@ class TrackOptions(TypedDict, total=False):
     retry_delay: Delay
     on_cancel: OnCancel
     interrupt: bool
+    ttl: Ttl | DefaultTtl
     patience: Seconds | None
     strict: bool
 
@@ -110,6 +114,7 @@ class Attempt(NamedTuple):
     retry_delay: Delay
     on_cancel: OnCancel
     interrupt: bool
+    ttl: Ttl | DefaultTtl
     patience: float
     strict: bool
 
@@ -213,6 +218,7 @@ def attempt_of(core: Core, task_id: str, options: TrackOptions) -> Attempt:
         retry_delay=_delay(options.get("retry_delay")),
         on_cancel=on_cancel,
         interrupt=check_bool("interrupt", options.get("interrupt", False)),
+        ttl=_ttl(options.get("ttl", DEFAULT_TTL)),
         patience=check_patience(options.get("patience"), core.op_timeout),
         strict=check_bool("strict", options.get("strict", False)),
     )
@@ -247,6 +253,12 @@ def _delay(delay: Delay) -> Delay:
     if delay is not None and not callable(delay):
         check_age("retry_delay", delay)
     return delay
+
+
+def _ttl(ttl: Ttl | DefaultTtl) -> Ttl | DefaultTtl:
+    if ttl is not DEFAULT_TTL:
+        check_ttl("ttl", ttl)
+    return ttl
 
 
 def _exceptions(value: object) -> tuple[type[BaseException], ...]:

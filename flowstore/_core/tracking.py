@@ -310,7 +310,7 @@ class TrackedTask(Generic[T]):
             self.is_stored = await store(core, self.task_id, result)
         elif result.is_finished:
             self.outcome = result
-            self.is_stored = await store(core, self.task_id, result, patience=patience)
+            self.is_stored = await store(core, self.task_id, result, self._attempt.ttl, patience=patience)
         else:
             assert self._running is not None
             self.outcome = result

@@ -141,6 +141,23 @@ class AttemptsContract(Contract):
         with pytest.raises(TypeError, match="make: expected a callable"):
             backend.track("t").end_with(None)  # type: ignore[arg-type]
 
+    async def test_ttl_is_that_of_the_outcome(self, make_backend: MakeBackend) -> None:
+        """However the block ends, in place of the ttls of the backend; what is not finished has these."""
+        clock = ManualClock()
+        async with make_backend(clock=clock, ttl=5, failure_ttl=6, unfinished_ttl=700) as backend:
+            for error, ttl, seconds in [
+                (None, 60, 60),
+                (KeyError("no"), timedelta(minutes=2), 120),
+                (KeyError("no"), None, None),
+                (Flaky("again"), 60, 700),
+            ]:
+                await attempt(backend, error, retry_on=Flaky, ttl=ttl)
+                expected = None if seconds is None else START + timedelta(seconds=seconds)
+                assert (await stored(backend, "t")).expires_at == expected
+                await backend.delete("t")
+            async with backend.track("t", ttl=60):
+                assert (await stored(backend, "t")).expires_at == START + timedelta(seconds=700)
+
     async def test_delay_of_the_next_attempt(self, make_backend: MakeBackend) -> None:
         """Seconds, a timedelta, or a function of the error and the attempt; None: nobody knows."""
 
@@ -263,6 +280,7 @@ class AttemptsContract(Contract):
             ({"on_cancel": "retry"}, "on_cancel: expected 'cancelled' or 'requeue', got 'retry'"),
             ({"interrupt": 1}, "interrupt: expected bool"),
             ({"strict": None}, "strict: expected bool"),
+            ({"ttl": 0}, "ttl: expected seconds above 0"),
             ({"patience": -1}, "patience: expected seconds from 0"),
             ({"patience": float("nan")}, "patience: expected a number"),
             ({"retry": 3}, "retry: unknown argument; expected some of name"),
