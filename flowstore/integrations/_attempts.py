@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple, TypeVar, Unpack
 from flowstore import (
     BaseResultBackend,
     FlowstoreError,
+    LateWrite,
     RunningWorker,
     TrackedTask,
     TrackOptions,
@@ -59,6 +60,8 @@ class Attempt:
         trace = None if error is None else error.__traceback__
         try:
             await self.block.__aexit__(None if error is None else type(error), error, trace)
+        except LateWrite:
+            pass  # the log of the backend has it
         except FlowstoreError as trouble:
             not_recorded(self.block.task_id, "its end", trouble)
 
@@ -118,6 +121,8 @@ class SyncAttempt:
         trace = None if error is None else error.__traceback__
         try:
             self.block.__exit__(None if error is None else type(error), error, trace)
+        except LateWrite:
+            pass
         except FlowstoreError as trouble:
             not_recorded(self.block.task_id, "its end", trouble)
 
@@ -145,11 +150,14 @@ class SyncAttempts:
 
     def begin(self, task_id: str, **options: Unpack[TrackOptions]) -> SyncAttempt | None:
         try:
-            block = self.backend.track(task_id, **begun_by(self.backend, self.worker_id, options))
-            return SyncAttempt(self.backend, block.__enter__())
+            return self.enter(task_id, **options)
         except FlowstoreError as trouble:
             not_recorded(task_id, "its beginning", trouble)
             return None
+
+    def enter(self, task_id: str, **options: Unpack[TrackOptions]) -> SyncAttempt:
+        block = self.backend.track(task_id, **begun_by(self.backend, self.worker_id, options))
+        return SyncAttempt(self.backend, block.__enter__())
 
 
 def worker_name() -> str:
