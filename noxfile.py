@@ -180,6 +180,33 @@ def suites_taskiq(session: nox.Session) -> None:
 
 
 @nox.session
+@nox.parametrize("storage", ["memory", "sqlite", "redis"])
+def suites_dramatiq(session: nox.Session, storage: str) -> None:
+    """dramatiq's own tests of results and of composition, with flowstore as its result backend."""
+    _install(session)
+    version = session.run_install(
+        "python", "-c", "import importlib.metadata as m; print(m.version('dramatiq'))", silent=True
+    )
+    sources = _sources(session, f"dramatiq=={str(version).strip()}")
+    session.env["FLOWSTORE_SUITE"], session.env["PYTHONPATH"] = storage, os.getcwd()
+    session.chdir(sources)
+    options = "-c /dev/null --rootdir=. --import-mode=importlib --timeout=60 -p tests.suites.dramatiq_plugin"
+    tests = ["tests/test_results.py", "tests/test_composition.py"]
+    session.run("pytest", *options.split(), *tests, *session.posargs)
+
+
+def _sources(session: nox.Session, requirement: str) -> Path:
+    """Those of a release of a peer, as its index has them; nothing of them is kept."""
+    folder = Path(session.create_tmp())
+    name = requirement.partition("==")[0]
+    download = ["pip", "download", "--no-deps", f"--no-binary={name}", "--dest", str(folder), requirement]
+    session.run_install("python", "-m", *download, silent=True)
+    [archive] = folder.glob(f"{requirement.replace('==', '-')}.tar.gz")
+    shutil.unpack_archive(archive, folder, filter="data")
+    return folder / archive.name.removesuffix(".tar.gz")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     session.install(*_group("lint"))
     session.run("ruff", "check", ".")

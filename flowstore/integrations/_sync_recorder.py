@@ -1,0 +1,267 @@
+"""What hosts without an event loop record: submissions, attempts by threads, and ends that no attempt has.
+
+Each host announces these by hooks, in the thread and the process in which they happen. None of them raises
+what flowstore raises: that goes to the log, and the host goes on. Each takes as long as a call of the backend
+may take, ``op_timeout``, and the end of an attempt as long as its ``patience``.
+
+One recorder may be made before a fork. Each process that runs tasks has a worker of its own, from ``open`` to
+``close``.
+"""
+
+from __future__ import annotations
+
+import os
+from asyncio import CancelledError
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+from typing import Any, Final, TypedDict, Unpack
+
+from flowstore import (
+    FlowstoreError,
+    LateWrite,
+    LoopIsRunning,
+    TaskResult,
+    TaskStatus,
+    TrackOptions,
+    sync,
+)
+from flowstore.integrations._attempts import (
+    Again,
+    SyncAttempt,
+    SyncAttempts,
+    logger,
+    not_recorded,
+    recordable,
+)
+from flowstore.integrations._stores import Attached
+
+SHOWN: Final = "arguments"
+"""In ``meta``, with the value "shown": what is stored does not suffice to send the task again."""
+
+
+class Outcome(TypedDict, total=False):
+    """How an attempt ends, as ``SyncAttempt.end`` takes it."""
+
+    result: Any
+    error: BaseException | None
+    again: Again | None
+
+
+class Recorder:
+    """All that one program records in one backend.
+
+    ``send``: put this task, with its arguments, into the queue of the host again, under its id. ``revoke``:
+    keep the host from running it; None: ``begin`` of its worker says that it was cancelled.
+    """
+
+    def __init__(
+        self,
+        attached: Attached[sync.ResultBackend],
+        send: Callable[[TaskResult], object],
+        revoke: Callable[[str], object] | None = None,
+    ) -> None:
+        self.backend = attached.backend
+        self._send = send
+        self._revoke = revoke
+        self.backend.actions.on_requeue(self._requeued)
+        self.backend.actions.on_cancel(self._cancelled)
+        self._is_own = attached.is_own
+        self._attempts: SyncAttempts | None = None
+        self._facts: dict[str, Any] = {}
+        self._is_open = False
+        self._under_way: dict[str, SyncAttempt] = {}
+        self._lock = Lock()
+        self._helpers = Helpers()
+        self._current: ContextVar[str | None] = ContextVar("flowstore_task_of_host", default=None)
+
+    def close(self) -> None:
+        """At the end of the program; afterwards nothing is recorded."""
+        self.closed_worker()
+        self._helpers.close()
+        if self._is_own:
+            self.backend.close()
+
+    # -- actions of an operator
+
+    def dispatch(self, task_ids: Iterable[str]) -> None:
+        """Send these tasks again. Raises ValueError for one whose arguments are not stored as they were."""
+        for task in self.backend.get_many(task_ids).values():
+            if task.meta.get(SHOWN) or task.task_name is None:
+                raise ValueError(f"task {task.task_id!r} cannot be sent again: it is not stored whole")
+            self._send(task)
+
+    def _requeued(self, tasks: list[TaskResult]) -> None:
+        self.dispatch([task.task_id for task in tasks])
+
+    def _cancelled(self, tasks: list[TaskResult]) -> None:
+        if self._revoke is not None:
+            for task in tasks:
+                self._revoke(task.task_id)
+
+    # -- the worker
+
+    def opened_worker(self, slots: int | None, info: Mapping[str, Any]) -> None:
+        """This process runs tasks. What is left of a process that it was forked from is forgotten."""
+        self._facts = {"slots": slots, "info": info}
+        self._attempts, self._under_way, self._is_open = SyncAttempts(self.backend), {}, False
+        self._lock = Lock()
+        self._is_registered()
+
+    def closed_worker(self) -> None:
+        attempts, self._attempts = self._attempts, None
+        if attempts is not None:
+            attempts.close()
+
+    def _is_registered(self) -> bool:
+        """Tried again before each task: a task that runs on a worker nobody knows would look lost."""
+        with self._lock:
+            if not self._is_open and self._attempts is not None:
+                try:
+                    self._attempts.open(**self._facts)
+                    self._is_open = True
+                except FlowstoreError as trouble:
+                    logger.warning("worker %r is not registered: %s", self._attempts.worker_id, trouble)
+            return self._is_open
+
+    # -- tasks
+
+    def submitted(
+        self,
+        task_id: str,
+        *,
+        due_at: datetime | None = None,
+        root_id: str | None = None,
+        **options: Unpack[TrackOptions],
+    ) -> None:
+        """Store the task as pending, unless a worker is ahead and has begun it.
+
+        A child of the task in whose code this is, if it names no other parent. ``due_at``: when it may begin.
+        In a thread with an event loop, which must not wait, another thread stores it soon.
+        """
+        parent_id = options.get("parent_id") or self._current.get()
+        if parent_id in (None, task_id):
+            parent_id = root_id = None
+        options = self._storable(options)
+        pending = TaskResult.pending(
+            task_id,
+            at=options.get("submitted_at"),
+            task_name=options["name"],
+            args=options["args"],
+            kwargs=options["kwargs"],
+            meta=options.get("meta", {}),
+            labels=options.get("labels", ()),
+            due_at=due_at,
+            parent_id=parent_id,
+            root_id=root_id,
+        )
+        self._soon(task_id, "its submission", lambda: self.backend.store(task_id, pending))
+
+    def _storable(self, options: TrackOptions) -> TrackOptions:
+        args, kwargs = list(options["args"]), {str(name): each for name, each in options["kwargs"].items()}
+        if self.backend.refusal([args, kwargs]) is None:
+            return options | TrackOptions(args=args, kwargs=kwargs)
+        args = [recordable(self.backend, each) for each in args]
+        kwargs = {name: recordable(self.backend, each) for name, each in kwargs.items()}
+        meta = {**options.get("meta", {}), SHOWN: "shown"}
+        return options | TrackOptions(args=args, kwargs=kwargs, meta=meta)
+
+    def begin(self, task_id: str, **options: Unpack[TrackOptions]) -> bool:
+        """An attempt at it begins in this thread. False: it was cancelled, and should not run."""
+        self._current.set(task_id)
+        if self._attempts is None or not self._is_registered():
+            return True
+        try:
+            attempt = self._attempts.begin(task_id, **(self._storable(options) | {"strict": True}))
+        except LateWrite as late:
+            return not self._is_cancelled(task_id, late)
+        if attempt is not None:
+            self._under_way[task_id] = attempt
+        return True
+
+    def _is_cancelled(self, task_id: str, late: LateWrite) -> bool:
+        """Otherwise the host runs once more what has ended: a message may come twice."""
+        try:
+            found = self.backend.get(task_id, load_result=False)
+        except FlowstoreError as trouble:
+            not_recorded(task_id, "its beginning", trouble)
+            return False
+        if found is not None and found.status is TaskStatus.CANCELLED:
+            logger.info("task %r was cancelled and is skipped", task_id)
+            return True
+        not_recorded(task_id, "its beginning", late)
+        return False
+
+    def block(self, task_id: str | None = None) -> sync.TrackedTask[Any] | None:
+        """Of the task that runs in this thread, or of another one; None: no attempt at it is recorded."""
+        attempt = self._under_way.get(task_id or self._current.get() or "")
+        return None if attempt is None else attempt.block
+
+    def end(self, task_id: str, name: str, **outcome: Unpack[Outcome]) -> None:
+        """The attempt ends; so does a task of which none is recorded, unless it is finished."""
+        attempt = self._under_way.pop(task_id, None)
+        if attempt is not None:
+            attempt.end(**outcome)
+            return
+        if "result" in outcome:
+            outcome["result"] = recordable(self.backend, outcome["result"])
+
+        def step(known: TaskResult | None) -> TaskResult | None:
+            if known is not None and known.is_finished:
+                return None
+            return ended(known or TaskResult.pending(task_id, task_name=name), **outcome)
+
+        self._soon(task_id, "its end", lambda: self.backend.update(task_id, step, load_result=False))
+
+    def left(self) -> None:
+        """The thread is done with the task, and with what the host does behind it."""
+        self._current.set(None)
+
+    def _soon(self, task_id: str, what: str, call: Callable[[], object]) -> None:
+        def told() -> None:
+            try:
+                call()
+            except LoopIsRunning:
+                self._helpers.submit(told)
+            except FlowstoreError as trouble:
+                not_recorded(task_id, what, trouble)
+
+        told()
+
+
+class Helpers:
+    """Threads that call the backend in place of those in which an event loop runs."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._pool: ThreadPoolExecutor | None = None
+
+    def submit(self, call: Callable[[], None]) -> None:
+        if self._pool is None or self._pid != os.getpid():  # threads of a parent process are not here
+            self._pid, self._pool = os.getpid(), ThreadPoolExecutor(4, "flowstore")
+        self._pool.submit(call)
+
+    def close(self) -> None:
+        if self._pool is not None and self._pid == os.getpid():
+            self._pool.shutdown()
+        self._pool = None
+
+
+def ended(
+    task: TaskResult, result: Any = None, error: BaseException | None = None, again: Again | None = None
+) -> TaskResult:
+    """What ``track`` makes of a block that ends so."""
+    if error is None:
+        return TaskResult.success(task, result)
+    if again is not None:
+        delay = None if again.delay is None else datetime.now(UTC) + timedelta(seconds=again.delay)
+        return TaskResult.retrying(task, error, due_at=delay)
+    if isinstance(error, CancelledError):
+        return TaskResult.cancelled(task, cancel_request=task.cancel_request)
+    return TaskResult.failed(task, error)
+
+
+def from_timestamp(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
