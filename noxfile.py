@@ -184,9 +184,8 @@ def suites_taskiq(session: nox.Session) -> None:
 def suites_dramatiq(session: nox.Session, storage: str) -> None:
     """dramatiq's own tests of results and of composition, with flowstore as its result backend."""
     _install(session)
-    version = session.run_install(
-        "python", "-c", "import importlib.metadata as m; print(m.version('dramatiq'))", silent=True
-    )
+    ask = "import importlib.metadata as known; print(known.version('dramatiq'))"
+    version = session.run("python", "-c", ask, silent=True)
     sources = _sources(session, f"dramatiq=={str(version).strip()}")
     session.env["FLOWSTORE_SUITE"], session.env["PYTHONPATH"] = storage, os.getcwd()
     session.chdir(sources)
@@ -200,7 +199,7 @@ def _sources(session: nox.Session, requirement: str) -> Path:
     folder = Path(session.create_tmp())
     name = requirement.partition("==")[0]
     download = ["pip", "download", "--no-deps", f"--no-binary={name}", "--dest", str(folder), requirement]
-    session.run_install("python", "-m", *download, silent=True)
+    session.run("python", "-m", *download, silent=True)
     [archive] = folder.glob(f"{requirement.replace('==', '-')}.tar.gz")
     shutil.unpack_archive(archive, folder, filter="data")
     return folder / archive.name.removesuffix(".tar.gz")

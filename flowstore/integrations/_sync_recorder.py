@@ -20,6 +20,7 @@ from threading import Lock
 from typing import Any, Final, TypedDict, Unpack
 
 from flowstore import (
+    CancelRequest,
     FlowstoreError,
     LateWrite,
     LoopIsRunning,
@@ -71,6 +72,7 @@ class Recorder:
         self._is_own = attached.is_own
         self._attempts: SyncAttempts | None = None
         self._facts: dict[str, Any] = {}
+        self._pid = 0
         self._is_open = False
         self._under_way: dict[str, SyncAttempt] = {}
         self._lock = Lock()
@@ -107,12 +109,17 @@ class Recorder:
         """This process runs tasks. What is left of a process that it was forked from is forgotten."""
         self._facts = {"slots": slots, "info": info}
         self._attempts, self._under_way, self._is_open = SyncAttempts(self.backend), {}, False
-        self._lock = Lock()
+        self._lock, self._pid = Lock(), os.getpid()
         self._is_registered()
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether this process has said that it runs tasks."""
+        return self._attempts is not None and self._pid == os.getpid()
 
     def closed_worker(self) -> None:
         attempts, self._attempts = self._attempts, None
-        if attempts is not None:
+        if attempts is not None and self._pid == os.getpid():
             attempts.close()
 
     def _is_registered(self) -> bool:
@@ -171,7 +178,7 @@ class Recorder:
     def begin(self, task_id: str, **options: Unpack[TrackOptions]) -> bool:
         """An attempt at it begins in this thread. False: it was cancelled, and should not run."""
         self._current.set(task_id)
-        if self._attempts is None or not self._is_registered():
+        if self._attempts is None or not self.is_worker or not self._is_registered():
             return True
         try:
             attempt = self._attempts.begin(task_id, **(self._storable(options) | {"strict": True}))
@@ -193,6 +200,11 @@ class Recorder:
             return True
         not_recorded(task_id, "its beginning", late)
         return False
+
+    @property
+    def current(self) -> str | None:
+        """The task in whose code this is."""
+        return self._current.get()
 
     def block(self, task_id: str | None = None) -> sync.TrackedTask[Any] | None:
         """Of the task that runs in this thread, or of another one; None: no attempt at it is recorded."""
@@ -259,7 +271,9 @@ def ended(
         delay = None if again.delay is None else datetime.now(UTC) + timedelta(seconds=again.delay)
         return TaskResult.retrying(task, error, due_at=delay)
     if isinstance(error, CancelledError):
-        return TaskResult.cancelled(task, cancel_request=task.cancel_request)
+        now = datetime.now(UTC)
+        asked = CancelRequest(at=now, reason=str(error)) if error.args else None
+        return TaskResult.cancelled(task, cancel_request=task.cancel_request or asked)
     return TaskResult.failed(task, error)
 
 
