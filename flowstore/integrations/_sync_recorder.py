@@ -55,14 +55,14 @@ class Recorder:
     """All that one program records in one backend.
 
     ``send``: put this task, with its arguments, into the queue of the host again, under its id. ``revoke``:
-    keep the host from running it; None: ``begin`` of its worker says that it was cancelled.
+    keep the host from running these; None: ``begin`` of its worker says that one was cancelled.
     """
 
     def __init__(
         self,
         attached: Attached[sync.ResultBackend],
         send: Callable[[TaskResult], object],
-        revoke: Callable[[str], object] | None = None,
+        revoke: Callable[[list[str]], object] | None = None,
     ) -> None:
         self.backend = attached.backend
         self._send = send
@@ -76,6 +76,7 @@ class Recorder:
         self._is_open = False
         self._under_way: dict[str, SyncAttempt] = {}
         self._lock = Lock()
+        self._opening = Lock()
         self._helpers = Helpers()
         self._current: ContextVar[str | None] = ContextVar("flowstore_task_of_host", default=None)
 
@@ -100,8 +101,7 @@ class Recorder:
 
     def _cancelled(self, tasks: list[TaskResult]) -> None:
         if self._revoke is not None:
-            for task in tasks:
-                self._revoke(task.task_id)
+            self._revoke([task.task_id for task in tasks])
 
     # -- the worker
 
@@ -111,6 +111,13 @@ class Recorder:
         self._attempts, self._under_way, self._is_open = SyncAttempts(self.backend), {}, False
         self._lock, self._pid = Lock(), os.getpid()
         self._is_registered()
+
+    def ensured_worker(self, slots: int | None, info: Mapping[str, Any]) -> None:
+        """``opened_worker`` where nobody has called it yet: for hosts that do not say when to."""
+        if not self.is_worker:
+            with self._opening:
+                if not self.is_worker:
+                    self.opened_worker(slots, info)
 
     @property
     def is_worker(self) -> bool:
@@ -225,7 +232,8 @@ class Recorder:
                 return None
             return ended(known or TaskResult.pending(task_id, task_name=name), **outcome)
 
-        self._soon(task_id, "its end", lambda: self.backend.update(task_id, step, load_result=False))
+        is_whole = "error" not in outcome  # beside a new result the arguments cannot stay where they are
+        self._soon(task_id, "its end", lambda: self.backend.update(task_id, step, load_result=is_whole))
 
     def left(self) -> None:
         """The thread is done with the task, and with what the host does behind it."""

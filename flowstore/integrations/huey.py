@@ -152,8 +152,7 @@ class FlowstoreObserver:
 
     def _begin(self, task: Task) -> None:
         """A hook: unlike a signal it can keep the task from running."""
-        if not self.recorder.is_worker:  # immediate, in whatever process
-            self.recorder.opened_worker(None, _FACTS)
+        self.recorder.ensured_worker(None, _FACTS)  # if it is run at once, in whatever process
         if not self.recorder.begin(task.id, **self._options(task)):
             raise CancelExecution("cancelled by flowstore")
 
