@@ -38,8 +38,8 @@ _FOLLOWING: Final = {"chain": "chain", "callbacks": "link", "errbacks": "link_er
 class FlowstoreObserver:
     """Records the tasks of a Celery app, under their ids, from now on.
 
-    ``backend``: a ``flowstore.sync.ResultBackend``, or a URL with the options of ``flowstore.connect``. Of
-    the two ``store`` is the one to ask everything else. Make one in a process, where the app is made, so
+    ``backend``: a ``flowstore.sync.ResultBackend``, or a URL with the options of ``flowstore.connect``.
+    ``store`` of the observer is what to ask everything else. Make one in a process, where the app is made, so
     that it is there in workers and producers alike: the signals of Celery are those of all apps. The pools
     are prefork, threads and solo; each process that runs tasks is a worker here, from its first task.
     """
@@ -133,14 +133,16 @@ class FlowstoreObserver:
         self, task: Any = None, task_id: Any = None, args: Any = (), kwargs: Any = None, **_: Any
     ) -> None:
         request = task.request
-        if request.is_eager:
-            return  # perhaps inside of another task, and its retries inside of itself: only its end is stored
-        self.recorder.ensured_worker(None, {"host": "celery", "worker": str(request.hostname)})
         queue = (request.delivery_info or {}).get("routing_key")
         embedded = {name: getattr(request, name, None) for name in (*_FOLLOWING, "chord")}
         options = TrackOptions(name=task.name, args=args, kwargs=kwargs or {})
         options |= TrackOptions(meta=_meta(queue, request.group, embedded))
-        self.recorder.begin(task_id, **(options | _parent(request.parent_id, task_id)))
+        options |= _parent(request.parent_id, task_id)
+        if request.is_eager:  # perhaps inside of another task, and its retries inside of itself
+            self.recorder.submitted(task_id, **options)
+            return
+        self.recorder.ensured_worker(None, {"host": "celery", "worker": str(request.hostname)})
+        self.recorder.begin(task_id, **options)
 
     def _succeeded(self, sender: Any = None, result: Any = None, **_: Any) -> None:
         request = sender.request

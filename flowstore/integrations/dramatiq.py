@@ -1,8 +1,7 @@
 """dramatiq: a result backend, and the middleware that records what becomes of each message.
 
-See docs/from-dramatiq.md. While the storage cannot be reached messages are processed as always, each up to
-twice ``op_timeout`` later; what is not recorded is logged to ``flowstore.integrations``. Only ``get_result``
-raises StorageError.
+See docs/from-dramatiq.md. While the storage cannot be reached messages are processed all the same, each up to
+twice ``op_timeout`` later; the log has what is not recorded. Only ``get_result`` raises StorageError.
 """
 
 from __future__ import annotations
@@ -42,16 +41,15 @@ with needed("flowstore.integrations.dramatiq", "dramatiq"):
 QUEUE: Final = "queue"
 OPTIONS: Final = "options"
 """In ``meta``: the queue of the message, and its options as JSON, with which it is sent again."""
-
 _PASSING: Final = {"eta", "retries", "traceback", "requeue_timestamp"}
 
 
 class FlowstoreBackend(ResultBackend):
     """Keeps results in flowstore, under the ids of their messages.
 
-    ``backend``: a ``flowstore.sync.ResultBackend``, or a URL with the options of ``flowstore.connect``. Of
-    the two ``store`` is the one to ask everything else. Results are values of flowstore, not of an
-    ``encoder``; one that cannot be stored is kept as JSON shows it. A ``result_ttl`` is that of the record.
+    ``backend``: a ``flowstore.sync.ResultBackend``, or a URL with the options of ``flowstore.connect``;
+    ``store`` is what to ask everything else. Results are values of flowstore, not of an ``encoder``; one that
+    cannot be stored is kept as JSON shows it. A ``result_ttl`` is that of the record.
     """
 
     def __init__(

@@ -44,9 +44,9 @@ _INTERRUPTED: Final = "the consumer was stopped before the task had ended"
 class FlowstoreObserver:
     """Records the tasks of a Huey object, under their ids, from now on.
 
-    ``backend``: a ``flowstore.sync.ResultBackend``, or a URL with the options of ``flowstore.connect``. Of
-    the two ``store`` is the one to ask everything else. Make it where the Huey object is made, so that it is
-    there in consumers and producers alike. Tasks are run in threads or processes, or at once (``immediate``).
+    ``backend``: a ``flowstore.sync.ResultBackend``, or a URL with the options of ``flowstore.connect``.
+    ``store`` of the observer is what to ask everything else. Make it where the Huey object is made, for
+    consumers and producers alike. Tasks run in threads or processes, or at once (``immediate``).
     Results are recorded if the Huey object keeps results; one that cannot be stored as JSON shows it.
     """
 

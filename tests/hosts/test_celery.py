@@ -147,7 +147,8 @@ def test_tasks_that_run_at_once() -> None:
     with flowstore.sync.connect("memory://") as store:
         host = Host("memory://", store)
         host.app.conf.task_always_eager = True
-        assert host.wait(host.send("add", 1, 2)) == 3
+        result = host.send("add", 1, 2)
+        assert (host.wait(result), host.found(result).args) == (3, (1, 2))
         assert host.wait(host.send("flaky", 1)) == "up"
         assert store.workers.all() == []
         host.observer.close()
