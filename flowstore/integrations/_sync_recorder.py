@@ -243,12 +243,15 @@ class Recorder:
         def told() -> None:
             try:
                 call()
-            except LoopIsRunning:
-                self._helpers.submit(told)
-            except FlowstoreError as trouble:
+            except FlowstoreError as trouble:  # in all threads that there are, if gevent has patched them
                 not_recorded(task_id, what, trouble)
 
-        told()
+        try:
+            call()
+        except LoopIsRunning:
+            self._helpers.submit(told)
+        except FlowstoreError as trouble:
+            not_recorded(task_id, what, trouble)
 
 
 class Helpers:

@@ -49,10 +49,11 @@ class FlowstoreObserver:
     ) -> None:
         attached = attached_sync(backend, options)
         self.app = app
+        self._uid = f"flowstore {id(self)}"  # methods of two observers are the same for some Celery
         self.store = attached.backend
         self.recorder = Recorder(attached, self._send, app.control.revoke)
         for signal, receiver in self._receivers().items():
-            signal.connect(receiver, weak=False)
+            signal.connect(receiver, weak=False, dispatch_uid=self._uid)
 
     def _receivers(self) -> dict[Any, Callable[..., None]]:
         return {
@@ -70,7 +71,7 @@ class FlowstoreObserver:
     def close(self) -> None:
         """Record nothing from now on."""
         for signal, receiver in self._receivers().items():
-            signal.disconnect(receiver)
+            signal.disconnect(receiver, dispatch_uid=self._uid)
         self.recorder.close()
 
     def wait(self, task: Any, timeout: float | None = None, *, reraise: Classes = ()) -> Any:

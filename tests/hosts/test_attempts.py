@@ -135,6 +135,33 @@ def test_threads_have_the_same(url: str) -> None:
         assert store.workers.all() == []
 
 
+def test_whether_a_strict_attempt_is_late(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It is told at its beginning; at its end the log has it once, as that of any late outcome."""
+    with flowstore.sync.connect(url) as store:
+        attempts = SyncAttempts(store)
+        attempts.open()
+        attempt = attempts.begin("t", strict=True)
+        assert attempt is not None
+        assert store.store("t", flowstore.TaskResult.cancelled("t"))
+        with pytest.raises(flowstore.LateWrite):
+            attempts.begin("t", strict=True)
+        attempt.end(result=1)
+        attempts.close()
+    assert [record.name for record in caplog.records].count("flowstore.integrations") == 0
+    assert "late" in caplog.text or "discarded" in caplog.text
+
+
+def test_a_worker_registers_when_it_can() -> None:
+    """What could not be opened need not be closed, and can be opened again."""
+    store = flowstore.sync.connect("memory://")
+    attempts = SyncAttempts(store)
+    store.close()
+    for _ in range(2):
+        with pytest.raises(flowstore.BackendClosed):
+            attempts.open()
+    attempts.close()
+
+
 def test_threads_go_on_without_a_record(caplog: pytest.LogCaptureFixture) -> None:
     store = flowstore.sync.connect("memory://")
     attempts = SyncAttempts(store)
