@@ -152,7 +152,7 @@ def no_blocking_call() -> Iterator[None]:
     note of a history that goes through a pipe. And so are two things that flowstore lets happen: the source
     lines of a traceback are read (TaskError.from_exception), which blockbuster allows everywhere, and
     redis-py reads its own version from disk for each connection of a client that it was given, or that
-    the queue of a host has.
+    the queue of a host has. pynenc calls its backends in event loops, and waits for the answer.
     """
     blockbuster = BlockBuster("flowstore")
     for name in ("os.open", "os.chmod", "io.open", "builtins.open"):
@@ -166,6 +166,7 @@ def no_blocking_call() -> Iterator[None]:
             function.can_block_in(
                 f"flowstore/integrations/{host}.py", {"enqueue", "retry", "finish", "_abort"}
             )
+        function.can_block_in("flowstore/integrations/_pynenc_store.py", "call")
     for driver in ("sqlite", "redis"):  # it is loaded on first use, which may well be inside of a loop
         import_module(f"flowstore.backends.{driver}")
     blockbuster.activate()

@@ -39,6 +39,8 @@ INSIDE: Final = "inside:"
 BY_EVENT: Final = "event:"
 MEMBER: Final = "in a workflow"
 
+UNTOLD: Final = TaskError(type="pynenc", message="it was not told why")
+
 HISTORY: Final = tuple(status.value for status in InvocationStatus)
 """The events of a record's history that are pynenc's."""
 
@@ -129,27 +131,30 @@ def moved(
     of one that is not known.
 
     An attempt begins with RUNNING. One that is killed or recovered is over, and the next one has the next
-    number. ``error``: that of RETRY. An outcome is stored before pynenc says so, or else has no value.
+    number; if the task is to be cancelled, there is none. ``error``: that of RETRY. An outcome is stored
+    before pynenc says so, or else has no value.
     """
     record = known or blank
-    if record.is_finished:
+    if record.is_finished or status is InvocationStatus.PAUSED:
         return record
     is_running = record.status is TaskStatus.RUNNING
     match status:
+        case InvocationStatus.RUNNING if is_running and record.worker_id == runner_id:
+            return record  # after PAUSED
         case InvocationStatus.RUNNING:
             retries = record.retries + (record.status is TaskStatus.RETRYING)
             return TaskResult.running(record, at=at, retries=retries, worker_id=runner_id)
-        case InvocationStatus.RETRY:
-            return TaskResult.retrying(record, error or _nameless("it was not told why"))
         case InvocationStatus.SUCCESS:
             return TaskResult.success(record, at=at)
         case InvocationStatus.FAILED:
-            return TaskResult.failed(record, _nameless("it was not told why"), at=at)
+            return TaskResult.failed(record, UNTOLD, at=at)
         case InvocationStatus.CONCURRENCY_CONTROLLED_FINAL:
             request = CancelRequest(at=at, reason="concurrency control")
             return TaskResult.cancelled(record, at=at, cancel_request=request)
-        case InvocationStatus.PAUSED:
-            return record
+        case _ if is_running and record.cancel_request is not None:
+            return TaskResult.cancelled(record, at=at, cancel_request=record.cancel_request)
+        case InvocationStatus.RETRY:
+            return TaskResult.retrying(record, error or UNTOLD)
         case _ if is_running:
             return TaskResult.pending(record, at=record.submitted_at, retries=record.retries + 1)
     return record
@@ -201,10 +206,6 @@ def error_in(serialized: str) -> TaskError:
     """What there is to say of an exception that pynenc has serialized already."""
     told = json.loads(serialized)
     return TaskError(type=str(told["error_name"]), message=str(told["error_data"]))
-
-
-def _nameless(message: str) -> TaskError:
-    return TaskError(type="pynenc", message=message)
 
 
 def _is_run(invocation: InvocationDTO) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -82,12 +82,7 @@ class PynencStateBackend(SharedState):
     # Outcomes
 
     def _set_result(self, invocation_id: InvocationId, serialized_result: str) -> None:
-        def succeeded(known: TaskResult | None) -> TaskResult | None:
-            if self._is_late(invocation_id, known):
-                return known
-            return TaskResult.success(known or invocation_id, serialized_result)
-
-        self._store.settled(invocation_id, succeeded)
+        self._settle(invocation_id, lambda known: TaskResult.success(known, serialized_result))
 
     def _get_result(self, invocation_id: InvocationId) -> str:
         return self._value(invocation_id, TaskStatus.SUCCESS)
@@ -103,35 +98,37 @@ class PynencStateBackend(SharedState):
         return self._value(invocation_id, TaskStatus.FAILED)
 
     def _fail(self, invocation_id: InvocationId, serialized: str, error: TaskError) -> None:
-        def failed(known: TaskResult | None) -> TaskResult | None:
-            if self._is_late(invocation_id, known):
-                return known
-            return TaskResult.failed(known or invocation_id, error, result=serialized)
+        self._settle(invocation_id, lambda known: TaskResult.failed(known, error, result=serialized))
 
-        self._store.settled(invocation_id, failed)
+    def _settle(self, invocation_id: InvocationId, end: Callable[[TaskResult], TaskResult]) -> None:
+        """Refused to a runner that has lost the invocation that it runs, as after it was silent for too long.
+
+        pynenc refuses its status as well, but only after the outcome was stored. What other code sets
+        replaces what there is.
+        """
+        blank, runner_id = TaskResult.pending(invocation_id), self._running(invocation_id)
+
+        def settled(known: TaskResult | None) -> TaskResult:
+            if known is not None and runner_id is not None and known.worker_id != runner_id:
+                logger.warning("invocation %s: its outcome comes too late, of %s", invocation_id, runner_id)
+                return known
+            return end(known or blank)
+
+        self._store.settled(invocation_id, settled)
+
+    def _running(self, invocation_id: InvocationId) -> str | None:
+        """The runner that runs this invocation in this thread, if any does."""
+        running = context.get_dist_invocation_context(self.app.app_id)
+        if running is None or running.invocation_id != invocation_id:
+            return None
+        runner = context.get_runner_context(self.app.app_id)
+        return None if runner is None else str(runner.runner_id)
 
     def _value(self, invocation_id: InvocationId, status: TaskStatus) -> str:
         record = self._store.call(lambda store: store.get(invocation_id))
         if record is None or record.status is not status or not isinstance(record.result, str):
             raise KeyError(f"invocation {invocation_id} has no outcome of that kind")
         return record.result
-
-    def _is_late(self, invocation_id: InvocationId, known: TaskResult | None) -> bool:
-        """Whether the runner that calls this has lost the invocation that it runs, as one that was silent.
-
-        pynenc refuses its status as well, but only after the result was stored. What is set by other code
-        replaces what there is.
-        """
-        running = context.get_dist_invocation_context(self.app.app_id)
-        runner = context.get_runner_context(self.app.app_id)
-        if known is None or runner is None or running is None or running.invocation_id != invocation_id:
-            return False
-        is_lost = bool(known.worker_id != runner.runner_id)
-        if is_lost:
-            logger.warning(
-                "invocation %s: its outcome comes too late, of %s", invocation_id, runner.runner_id
-            )
-        return is_lost
 
     # Histories
 
