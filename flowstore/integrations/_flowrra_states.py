@@ -59,7 +59,7 @@ def raised_by(state: TaskResult) -> BaseException | None:
         return None
     if handled is not None and state.error in (None, str(handled)):
         return handled
-    return None if state.error is None else TaskRaised(state.error)
+    return TaskRaised(state.error or "it was not told why")
 
 
 def state_of(record: flowstore.TaskResult) -> TaskResult:

@@ -303,6 +303,16 @@ async def test_states_that_are_told_by_hand(results: FlowrraBackend) -> None:
     assert "object" in (await results.wait_for("t2", timeout=BOUND)).error
 
 
+@pytest.mark.parametrize("status", [HostStatus.RETRYING, HostStatus.FAILED])
+async def test_a_failure_without_a_reason_is_no_success(results: FlowrraBackend, status: HostStatus) -> None:
+    """Told by hand, outside of any except clause."""
+    await results.store("t1", HostResult("t1", HostStatus.RUNNING, "grind"))
+    await results.store("t1", HostResult("t1", status, "grind", retries=1))
+    state = await results.get("t1")
+    assert state is not None
+    assert (state.status, state.retries) == (status, 1 if status is HostStatus.RETRYING else 0)
+
+
 async def test_errors_of_those_who_wait(results: FlowrraBackend) -> None:
     """TimeoutError at the deadline, BackendError when there is no result to come."""
     await results.store("t1", HostResult("t1", HostStatus.PENDING))
