@@ -188,11 +188,12 @@ class Recorder:
         if self._attempts is None or not self.is_worker or not self._is_registered():
             return True
         try:
-            attempt = self._attempts.begin(task_id, **(self._storable(options) | {"strict": True}))
+            options = self._storable(options) | {"strict": True}
+            self._under_way[task_id] = self._attempts.enter(task_id, **options)
         except LateWrite as late:
             return not self._is_cancelled(task_id, late)
-        if attempt is not None:
-            self._under_way[task_id] = attempt
+        except FlowstoreError as trouble:
+            not_recorded(task_id, "its beginning", trouble)
         return True
 
     def _is_cancelled(self, task_id: str, late: LateWrite) -> bool:

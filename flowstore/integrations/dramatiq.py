@@ -26,8 +26,8 @@ from flowstore import (
 )
 from flowstore.integrations._attempts import Again, recordable
 from flowstore.integrations._packages import needed
-from flowstore.integrations._sync_recorder import SHOWN, Outcome, Recorder, from_timestamp
 from flowstore.integrations._stores import attached_sync
+from flowstore.integrations._sync_recorder import SHOWN, Outcome, Recorder, from_timestamp
 
 with needed("flowstore.integrations.dramatiq", "dramatiq"):
     import dramatiq
