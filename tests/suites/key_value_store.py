@@ -1,6 +1,6 @@
 """py-key-value's own tests of stores, on FlowstoreStore.
 
-``nox -s suites-key-value`` puts this file into a checkout of py-key-value as a test module of it, so
+``nox -s "suites(key-value)"`` puts this file into a checkout of py-key-value as a test module of it, so
 ``tests`` is the package of theirs. FLOWSTORE_ROOT is the checkout of flowstore, whose servers it uses.
 """
 

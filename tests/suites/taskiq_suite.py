@@ -1,8 +1,8 @@
 """A plugin of pytest for the test-suite of taskiq itself: brokers that have no other result backend get ours.
 
-``FLOWSTORE_SUITE_STORAGE``: memory, sqlite or redis, for which it starts a server.
+``FLOWSTORE_SUITE``: memory, sqlite or redis, for which it starts a server.
 ``FLOWSTORE_SUITE_RECORDS``: brokers in memory have it as their last middleware as well, as they would have in
-an application. It is used by the session ``suites_taskiq`` of noxfile.py.
+an application. ``nox -s suites`` uses it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def url_of(storage: str) -> str:
     return url
 
 
-SHARED: Final = flowstore.connect(url_of(os.environ.get("FLOWSTORE_SUITE_STORAGE", "memory")))
+SHARED: Final = flowstore.connect(url_of(os.environ.get("FLOWSTORE_SUITE", "memory")))
 """One backend for all tests: it goes on in the event loop of each."""
 
 
