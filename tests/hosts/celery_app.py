@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
 from celery.exceptions import Ignore, Reject
+from celery.signals import setup_logging
 
 from flowstore import TaskResult, TaskStatus
 from flowstore.integrations.celery import FlowstoreObserver
@@ -113,8 +117,20 @@ class Host:
         self.send("add", 1, countdown=60)
         self.store.actions.apply("cancel", "status:pending", dry_run=False)
 
-    def working(self) -> Any:
-        return start_worker(self.app, pool="solo", perform_ping_check=False, shutdown_timeout=WAIT)
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """A worker in a thread, which leaves the log of the process as other tests need it."""
+        setup_logging.connect(_no_logging)
+        try:
+            with start_worker(self.app, pool="solo", perform_ping_check=False, shutdown_timeout=WAIT):
+                yield
+        finally:
+            logging.captureWarnings(False)
+            setup_logging.disconnect(_no_logging)
+
+
+def _no_logging(**_: Any) -> None:
+    """With a receiver of that signal Celery sets nothing up."""
 
 
 if "BROKER" in os.environ:

@@ -140,11 +140,10 @@ def test_whether_a_strict_attempt_is_late(url: str, caplog: pytest.LogCaptureFix
     with flowstore.sync.connect(url) as store:
         attempts = SyncAttempts(store)
         attempts.open()
-        attempt = attempts.begin("t", strict=True)
-        assert attempt is not None
+        attempt = attempts.enter("t", strict=True)
         assert store.store("t", flowstore.TaskResult.cancelled("t"))
         with pytest.raises(flowstore.LateWrite):
-            attempts.begin("t", strict=True)
+            attempts.enter("t", strict=True)
         attempt.end(result=1)
         attempts.close()
     assert [record.name for record in caplog.records].count("flowstore.integrations") == 0

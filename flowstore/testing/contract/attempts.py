@@ -102,62 +102,6 @@ class AttemptsContract(Contract):
             assert retrying.error is not None
             assert retrying.error.message == "first"
 
-    async def test_outcome_that_the_host_makes(self, backend: BaseResultBackend) -> None:
-        """It goes before what the block says, and has whatever a finished record can have; waiters get it."""
-        waiter = await waiting(backend, "t")
-        async with backend.track("t", meta={"queue": "mail"}) as task:
-            task.result = "not this"
-            task.retry(Flaky("nor that"))
-            task.end_with(
-                lambda running: TaskResult.failed(
-                    running, Flaky("half"), result=[1], meta={**running.meta, "took": 0.2}
-                )
-            )
-        done = await waiter
-        assert task.outcome is not None
-        assert done.error is not None
-        assert (done.status, done.error.message, done.result) == (TaskStatus.FAILED, "half", [1])
-        assert done.meta == task.outcome.meta == {"queue": "mail", "took": 0.2}
-
-    async def test_outcome_that_cannot_be_made(self, backend: BaseResultBackend) -> None:
-        """That is the error with which the task has failed: nobody waits for ever."""
-
-        def broken(running: TaskResult) -> TaskResult:
-            raise LookupError("nothing left")
-
-        makers = {
-            "LookupError": broken,
-            "flowstore.errors.NotSerializable": lambda running: TaskResult.success(running, object()),
-            "ValueError": TaskResult.running,
-        }
-        for name, make in makers.items():
-            tracked = backend.track(name)
-            with pytest.raises((LookupError, TypeError, ValueError)):
-                async with tracked:
-                    tracked.end_with(make)
-            failed = await stored(backend, name)
-            assert failed.error is not None
-            assert (failed.status, failed.error.type) == (TaskStatus.FAILED, name)
-        with pytest.raises(TypeError, match="make: expected a callable"):
-            backend.track("t").end_with(None)  # type: ignore[arg-type]
-
-    async def test_ttl_is_that_of_the_outcome(self, make_backend: MakeBackend) -> None:
-        """However the block ends, in place of the ttls of the backend; what is not finished has these."""
-        clock = ManualClock()
-        async with make_backend(clock=clock, ttl=5, failure_ttl=6, unfinished_ttl=700) as backend:
-            for error, ttl, seconds in [
-                (None, 60, 60),
-                (KeyError("no"), timedelta(minutes=2), 120),
-                (KeyError("no"), None, None),
-                (Flaky("again"), 60, 700),
-            ]:
-                await attempt(backend, error, retry_on=Flaky, ttl=ttl)
-                expected = None if seconds is None else START + timedelta(seconds=seconds)
-                assert (await stored(backend, "t")).expires_at == expected
-                await backend.delete("t")
-            async with backend.track("t", ttl=60):
-                assert (await stored(backend, "t")).expires_at == START + timedelta(seconds=700)
-
     async def test_delay_of_the_next_attempt(self, make_backend: MakeBackend) -> None:
         """Seconds, a timedelta, or a function of the error and the attempt; None: nobody knows."""
 
