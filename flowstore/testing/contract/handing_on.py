@@ -1,4 +1,4 @@
-"""The contract of what hosts hand on: arguments and outcomes of attempts, and values that others have made."""
+"""The contract of what hosts hand on: arguments and outcomes of attempts, and values of others."""
 
 from __future__ import annotations
 
