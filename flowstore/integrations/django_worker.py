@@ -175,20 +175,28 @@ class DjangoWorker:
         return stands is not None and (stands.worker_id, stands.version) == (self.worker_id, seen.version + 1)
 
     async def _execute(self, claimed: TaskResult) -> None:
+        """All that can fail comes before the beginning: what has begun and does not end looks alive."""
         try:
+            known = await self._known(claimed.task_id)
             attempt = await self._attempts.begin(claimed.task_id, retries=claimed.retries, strict=True)
             if attempt is not None:
-                await self._run(claimed.task_id, attempt)
+                await self._run(known, attempt)
         except Exception:  # it is not under way any more, and a sweep finds that; others go on
             logger.exception("task %r has no outcome", claimed.task_id)
         finally:
             self._free.release()
 
-    async def _run(self, task_id: str, attempt: Attempt) -> None:
-        result, value, error = await self._in_thread(call, self._tasks, await self._known(task_id))
+    async def _run(self, known: Known, attempt: Attempt) -> None:
+        result, value, error = await self._in_thread(call, self._tasks, known)
         await attempt.end(result=value, error=error)
-        if result is not None:
+        if result is not None and attempt.block.is_stored:
+            await self._tell_finished(attempt.block.task_id)
+
+    async def _tell_finished(self, task_id: str) -> None:
+        try:
             await self._in_thread(tell_finished, self._tasks, await self._known(task_id))
+        except Exception:
+            logger.exception("task %r: that it has finished was not told to the receivers", task_id)
 
     async def _known(self, task_id: str) -> Known:
         record = await self._backend.get(task_id)

@@ -18,8 +18,10 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
-from flowstore import MissingPackage, WaitTimeout
+from flowstore import MissingPackage, StorageUnavailable, WaitTimeout
 from flowstore.integrations.django_worker import DjangoWorker, main, tasks_of
+from flowstore.observing import BlockBegun, Event
+from flowstore.testing.insides import faulty
 from tests.conftest import KINDS
 from tests.hosts import django_jobs as jobs
 from tests.hosts.django_settings import HAS_TASKS
@@ -192,6 +194,33 @@ async def test_sigterm_lets_what_is_under_way_end(tasks: Any, shared_url: str) -
         assert await asyncio.to_thread(worker.wait, 10) == 0
     assert done.return_value == {"sum": [1, 2, 3]}
     assert await asyncio.to_thread(tasks.store.workers.all) == []
+
+
+class Outage:
+    """Of the storage of a worker, as it would read the history of the first task that has begun."""
+
+    def __init__(self) -> None:
+        self.worker: DjangoWorker | None = None
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, BlockBegun) and self.worker is not None:
+            faulty(self.worker._backend).fail("items", error=StorageUnavailable("out of reach"))
+            self.worker = None
+
+
+@pytest.mark.parametrize("shared_url", ["sqlite"], indirect=True)
+async def test_a_task_is_not_left_under_way_by_an_outage(shared_url: str) -> None:
+    """The worker lives on, and would say with each heartbeat that it runs it."""
+    outage = Outage()
+    options = {"url": shared_url, "observers": [outage], "recheck_interval": 5}
+    default = {**settings.TASKS["default"], "OPTIONS": options}
+    with override_settings(TASKS={"default": default}):
+        tasks = tasks_of()
+        async with working(tasks, heartbeat=0.1, silent_after=0.3) as outage.worker:
+            waiting = await enqueued(jobs.add, 1, 2)
+            done = await asyncio.to_thread(tasks.wait, waiting, 20)
+        await asyncio.to_thread(tasks.close)
+    assert (done.status, done.return_value) == ("SUCCESSFUL", {"sum": [1, 2, 3]})
 
 
 async def test_failed_tasks_are_listed_by_their_names(tasks: Any) -> None:
