@@ -20,6 +20,7 @@ from flowstore import BaseResultBackend, ConnectOptions, TaskError, TaskResult, 
 from flowstore.integrations._attempts import Attempts, not_recorded, recordable
 from flowstore.integrations._packages import needed
 from flowstore.integrations._stores import attached
+from flowstore.text import MAX_ID_BYTES
 
 with needed("flowstore.integrations.apscheduler", "apscheduler"):
     from apscheduler import (
@@ -191,22 +192,27 @@ class _Recording(JobExecutor):
 
 def _options(job: Job) -> Any:
     """Of ``Attempts.begin``."""
-    due = job.scheduled_fire_time
-    meta = {"schedule_id": job.schedule_id, "scheduled_fire_time": due and due.isoformat()}
+    due, schedule = job.scheduled_fire_time, job.schedule_id and _name(job.schedule_id)
+    meta = {"schedule_id": schedule, "scheduled_fire_time": due and due.isoformat()}
     return {
-        "name": job.task_id,
+        "name": _name(job.task_id),
         "args": job.args,
         "kwargs": job.kwargs,
         "submitted_at": job.created_at,
-        "labels": [] if job.schedule_id is None else [f"schedule:{job.schedule_id}"],
+        "labels": [] if schedule is None else [_name(f"schedule:{schedule}")],
         "meta": {name: value for name, value in meta.items() if value is not None},
     }
+
+
+def _name(text: str) -> str | None:
+    """APScheduler takes any text for a name, and a job must not fail of one that flowstore refuses."""
+    return text.encode(errors="replace")[:MAX_ID_BYTES].decode(errors="ignore") or None
 
 
 def _ended(event: JobReleased, known: TaskResult | None) -> TaskResult:
     """As far as the event says it: without the value, and with the error as text."""
     task: Any = str(event.job_id) if known is None else known
-    fields: Any = {"at": event.timestamp, "task_name": event.task_id}
+    fields: Any = {"at": event.timestamp, "task_name": _name(event.task_id)}
     match event.outcome:
         case JobOutcome.success:
             return TaskResult.success(task, **fields)

@@ -90,6 +90,19 @@ async def test_values_that_cannot_be_stored() -> None:
         assert (done.result, done.args) == ("<opaque>", ("<opaque>",))
 
 
+@pytest.mark.parametrize(("name", "known_as"), [("\N{SNOWMAN}" * 300, "\N{SNOWMAN}" * 170), ("\ud800", "?")])
+async def test_names_that_flowstore_cannot_have(name: str, known_as: str) -> None:
+    """The job runs as it would without an observer, and is recorded with as much of them as there can be."""
+    async with scheduling("memory://") as (scheduler, observer):
+        await scheduler.configure_task(name, func=add)
+        job = Job(task_id=name, executor="threadpool", schedule_id=name, args=[1, 2])  # type: ignore[list-item]
+        await scheduler.data_store.add_job(job)
+        done = await observer.wait(job.id, 10)
+        assert (done.result, done.task_name) == ((1, 2), known_as)
+        page = await observer.backend.page(label=min(done.labels), name=known_as)
+        assert [each.task_id for each in page.items] == [str(job.id)]
+
+
 async def test_jobs_of_a_schedule() -> None:
     async with scheduling("memory://") as (scheduler, observer):
         schedule_id = await scheduler.add_schedule(add, DateTrigger(datetime.now(UTC)), args=[1, 2])
