@@ -117,6 +117,7 @@ class Blocks:
             return self._worker
 
     async def _leave(self, block: TrackedTask[Any], error: BaseException | None) -> None:
-        del self._blocks[block.task_id]
+        if self._blocks.pop(block.task_id, None) is None:
+            return  # it has ended while others were waited for
         trace = None if error is None else error.__traceback__
         await block.__aexit__(None if error is None else type(error), error, trace)

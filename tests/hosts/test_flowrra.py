@@ -23,7 +23,7 @@ from flowrra.task import TaskStatus as HostStatus
 import flowstore
 from flowstore import TaskResult, TaskStatus
 from flowstore.integrations.flowrra import FlowrraBackend
-from flowstore.testing.insides import plant
+from flowstore.testing.insides import faulty, plant
 from flowstore.testing.support import seen, stored
 from tests.hosts.flowrra_app import app_on
 from tests.servers import ONE_KIND, SERVER_KINDS, start_server
@@ -347,6 +347,20 @@ async def test_what_an_executor_is_stopped_in_is_given_back() -> None:
         task = await stored(backend, task_id)
         assert (task.status, task.retries, task.worker_id) == (TaskStatus.PENDING, 1, None)
         assert await backend.workers.all() == []
+
+
+async def test_what_ends_during_the_close() -> None:
+    """Each block is left once, by whoever comes first, and the worker is gone in the end."""
+    async with flowstore.InMemoryBackend() as backend:
+        results = FlowrraBackend(backend)
+        ids = [f"t{number}" for number in range(5)]
+        for task_id in ids:
+            await results.store(task_id, HostResult(task_id=task_id, status=HostStatus.RUNNING))
+        faulty(backend).slow("write", delay=0.05)  # the first block that is left
+        ended = [HostResult(task_id=task_id, status=HostStatus.SUCCESS, result=7) for task_id in ids]
+        await asyncio.gather(results.close(), *(results.store(each.task_id, each) for each in ended))
+        assert await backend.workers.all() == []
+        assert len(await backend.get_many(ids)) == 5
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
