@@ -65,6 +65,7 @@ class FlowstoreObserver:
         self._attached = attached(backend, options)
         self.backend = self._attached.backend
         self._attempts = Attempts(self.backend)
+        self._stored: set[UUID] = set()
         self._exit = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -107,7 +108,8 @@ class FlowstoreObserver:
         """All executors that there are; returns what undoes it."""
         executors = self._scheduler.job_executors
         before = dict(executors)
-        executors.update({name: _Recording(each, self._attempts) for name, each in before.items()})
+        for name, each in before.items():
+            executors[name] = _Recording(each, self._attempts, self._stored)
         return lambda: executors.update(before)
 
     def _subscribe(self) -> Subscription:
@@ -158,6 +160,9 @@ class FlowstoreObserver:
 
     async def _released(self, event: JobReleased) -> None:
         """What the executors could not say. It changes nothing in a job that is finished."""
+        if event.job_id in self._stored:
+            self._stored.remove(event.job_id)
+            return
 
         def step(found: TaskResult | None) -> TaskResult | None:
             return None if found is not None and found.is_finished else _ended(event, found)
@@ -166,11 +171,12 @@ class FlowstoreObserver:
 
 
 class _Recording(JobExecutor):
-    """An executor whose jobs are recorded."""
+    """An executor whose jobs are recorded. ``stored``: those whose outcome is stored, until their release."""
 
-    def __init__(self, executor: JobExecutor, attempts: Attempts) -> None:
+    def __init__(self, executor: JobExecutor, attempts: Attempts, stored: set[UUID]) -> None:
         self._executor = executor
         self._attempts = attempts
+        self._stored = stored
 
     async def start(self, exit_stack: AsyncExitStack) -> None:
         await self._executor.start(exit_stack)
@@ -187,6 +193,8 @@ class _Recording(JobExecutor):
             if attempt is not None:
                 with CancelScope(shield=True):
                     await attempt.end(result=value, error=error)
+                if attempt.block.is_stored:
+                    self._stored.add(job.id)
         return value
 
 

@@ -19,6 +19,7 @@ from apscheduler.triggers.date import DateTrigger
 import flowstore
 from flowstore import InMemoryBackend, TaskStatus
 from flowstore.integrations.apscheduler import FlowstoreObserver
+from flowstore.observing import CallEnded, Event
 from flowstore.testing.support import stored
 from tests.conftest import KINDS
 
@@ -82,6 +83,29 @@ async def test_success_and_failure(url: str) -> None:
         [worker] = await observer.backend.workers.all()
         assert worker.info["scheduler"] == scheduler.identity
         assert worker.worker_id == done.worker_id
+
+
+class Calls:
+    """How often the storage was called about records."""
+
+    def __init__(self) -> None:
+        self.verbs: list[str] = []
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, CallEnded) and not event.is_background and event.verb in ("read", "write"):
+            self.verbs.append(event.verb)
+
+
+async def test_calls_of_a_job() -> None:
+    """Three writes, and one look before the second. That it was released tells nothing new."""
+    calls = Calls()
+    async with flowstore.connect("memory://", observers=[calls]) as backend:
+        async with scheduling(backend) as (scheduler, _):
+            jobs = [await scheduler.add_job(add, args=[n, n], result_expiration_time=60) for n in range(10)]
+            for job in jobs:
+                await scheduler.get_job_result(job)
+        assert sorted(calls.verbs) == ["read"] * 10 + ["write"] * 30
+        assert (await backend.count_by_status())[TaskStatus.SUCCESS] == 10
 
 
 async def test_values_that_cannot_be_stored() -> None:
