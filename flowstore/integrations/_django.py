@@ -87,11 +87,19 @@ class FlowstoreTasks:
         return enqueued
 
     def get_result(self, result_id: str) -> Any:
-        """Raises TaskResultDoesNotExist."""
-        record = self.store.get(result_id)
-        if record is None:
+        """Raises TaskResultDoesNotExist, also for what is no id, or that of a record that is not Django's."""
+        record = self._record(result_id)
+        if record is None or "queue" not in record.meta:
             raise self.host.exceptions.TaskResultDoesNotExist(result_id)
         return self.result_of(record, self.store.history.of(result_id))
+
+    def _record(self, result_id: str) -> TaskResult | None:
+        try:
+            return self.store.get(result_id)
+        except flowstore.FlowstoreError:
+            raise
+        except ValueError:  # empty, too long, or no Unicode
+            return None
 
     def wait(self, result: Any, timeout: float | None = None) -> Any:
         """The task result, or the one with that id, once it is finished: told by push, nothing is polled.

@@ -18,7 +18,7 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
-from flowstore import MissingPackage, StorageUnavailable, WaitTimeout
+from flowstore import MissingPackage, StorageUnavailable, TaskResult, WaitTimeout
 from flowstore.integrations.django_worker import DjangoWorker, main, tasks_of
 from flowstore.observing import BlockBegun, Event
 from flowstore.testing.insides import faulty
@@ -221,6 +221,15 @@ async def test_a_task_is_not_left_under_way_by_an_outage(shared_url: str) -> Non
             done = await asyncio.to_thread(tasks.wait, waiting, 20)
         await asyncio.to_thread(tasks.close)
     assert (done.status, done.return_value) == ("SUCCESSFUL", {"sum": [1, 2, 3]})
+
+
+@pytest.mark.parametrize("shared_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("result_id", ["", "x" * 600, "\ud800", "of another"])
+def test_what_is_no_result_does_not_exist(tasks: Any, result_id: str) -> None:
+    """Such as an id that a view was asked for, or that of a task of another program on the same storage."""
+    tasks.store.store("of another", TaskResult.pending("of another", task_name="shop.pack"))
+    with pytest.raises(TaskResultDoesNotExist):
+        tasks.get_result(result_id)
 
 
 async def test_failed_tasks_are_listed_by_their_names(tasks: Any) -> None:
