@@ -23,7 +23,10 @@ def app_on(url: str, database: str | None = None, *, poll: float = 0.01) -> Pyne
     builder = PynencBuilder().app_id("mill").thread_runner().logging_level("critical")
     builder = builder.memory() if database is None else builder.sqlite(database)
     tuned = builder.runner_tuning(0.01, poll).custom_config(
-        runner_considered_dead_after_minutes=0.005, atomic_service_check_interval_minutes=0.002
+        runner_considered_dead_after_minutes=0.005,
+        atomic_service_check_interval_minutes=0.002,
+        # Or now and then there are invocations of pynenc's own among those of a test.
+        enable_scheduler=False,
     )
     return tuned.flowstore(url).build()
 
