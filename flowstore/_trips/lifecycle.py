@@ -23,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine
+from copy import copy
 from typing import Any, TypeVar
 
 from flowstore.errors import BackendClosed, StorageUnavailable, WrongLoop, WrongProcess
@@ -60,6 +61,9 @@ class Lifecycle:
         """Where it was opened; None: nowhere yet."""
         self._process: object = None
         self._opening: asyncio.Lock | None = None
+        self._tries = 0
+        self._failure: StorageUnavailable | None = None
+        """Of the last try to open."""
         self._calls = 0
         self._drained: asyncio.Future[None] | None = None
         self.is_open = False
@@ -102,21 +106,34 @@ class Lifecycle:
         return self.is_open or not self.is_closed
 
     async def open(self) -> None:
-        """Open; nothing if it is open already. A failed open may be retried."""
+        """Open; nothing if it is open already. A failed open may be retried.
+
+        Calls that come while another one opens wait for it, and try once more themselves if it fails: one for
+        all of them, as each would take as long again before the next.
+        """
         self.check()
         if self.loop is None:
             self.loop, self._process = asyncio.get_running_loop(), _process
             self._opening = asyncio.Lock()
         assert self._opening is not None
+        tries = self._tries
         async with self._opening:
             self.check()
             if not self.is_open:
-                try:
-                    await self._open()
-                except StorageUnavailable as error:
-                    self._given_up(error)
-                    raise
-                self.is_open = True
+                await self._try_open(tries)
+
+    async def _try_open(self, tries: int) -> None:
+        """``tries``: how many there had been, the current one included, when the call came."""
+        if self._failure is not None and self._tries > tries:
+            raise copy(self._failure) from self._failure
+        self._tries, self._failure = self._tries + 1, None
+        try:
+            await self._open()
+        except StorageUnavailable as error:
+            self._failure = error
+            self._given_up(error)
+            raise
+        self.is_open = True
 
     async def close(self) -> None:
         """End the waits, let the calls in flight end, close. Idempotent."""
