@@ -16,14 +16,18 @@ import os
 import reprlib
 import secrets
 import socket
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, TypeVar, Unpack
+from asyncio import CancelledError
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple, TypedDict, TypeVar, Unpack
 
 from flowstore import (
     BaseResultBackend,
+    CancelRequest,
     FlowstoreError,
     LateWrite,
     RunningWorker,
+    TaskResult,
     TrackedTask,
     TrackOptions,
     sync,
@@ -34,12 +38,24 @@ logger: Final = logging.getLogger("flowstore.integrations")
 
 AnyBackend = BaseResultBackend | sync.ResultBackend
 Block = TypeVar("Block", TrackedTask[Any], sync.TrackedTask[Any])
+Step = Callable[[TaskResult | None], TaskResult | None]
+
+SHOWN: Final = "arguments"
+"""In ``meta``, with the value "shown": what is stored does not suffice to run the task again."""
 
 
 class Again(NamedTuple):
     """The host makes another attempt. ``delay``: the seconds until then, None: not known."""
 
     delay: float | None = None
+
+
+class Outcome(TypedDict, total=False):
+    """How an attempt ends, as ``Attempt.end`` takes it."""
+
+    result: Any
+    error: BaseException | None
+    again: Again | None
 
 
 class Attempt:
@@ -176,16 +192,36 @@ def recordable(backend: AnyBackend, value: Any) -> Any:
     return shown if backend.refusal(shown) is None else reprlib.repr(value)
 
 
+def storable(
+    backend: AnyBackend, args: Iterable[Any], kwargs: Mapping[Any, Any]
+) -> tuple[list[Any], dict[str, Any], bool]:
+    """Arguments that can be stored, and whether they are what was given: others are shown.
+
+    Those that are too much together are left out, down to none: without them the task still has a record.
+    """
+    shown, named = list(args), {str(name): value for name, value in kwargs.items()}
+    if backend.refusal([shown, named]) is None:
+        return shown, named, True
+    for form in (lambda value: recordable(backend, value), reprlib.repr):
+        shown, named = [form(each) for each in shown], {name: form(each) for name, each in named.items()}
+        if backend.refusal([shown, named]) is None:
+            return shown, named, False
+    return [], {}, False
+
+
 def begun_by(backend: AnyBackend, worker_id: str, options: TrackOptions) -> TrackOptions:
     """The options of an attempt of this worker, with arguments that can be stored."""
     options.setdefault("worker_id", worker_id)
-    if "args" in options:
-        options["args"] = [recordable(backend, value) for value in options["args"]]
-    if "kwargs" in options:
-        options["kwargs"] = {
-            str(name): recordable(backend, value) for name, value in options["kwargs"].items()
-        }
-    return options
+    return with_storable(backend, options)
+
+
+def with_storable(backend: AnyBackend, options: TrackOptions) -> TrackOptions:
+    """The options with arguments that can be stored; ``meta`` says if they are not the task's own."""
+    if "args" not in options and "kwargs" not in options:
+        return options
+    args, kwargs, is_whole = storable(backend, options.get("args", ()), options.get("kwargs", {}))
+    meta = options.get("meta", {}) if is_whole else {**options.get("meta", {}), SHOWN: "shown"}
+    return options | TrackOptions(args=args, kwargs=kwargs, meta=meta)
 
 
 def settle(
@@ -196,6 +232,38 @@ def settle(
         block.result = recordable(backend, result)
     elif again is not None:
         block.retry(error, delay=again.delay)
+
+
+def unattended(known: Callable[[], TaskResult], backend: AnyBackend, outcome: Outcome) -> tuple[Step, bool]:
+    """The step of ``update`` by which a task ends of which no attempt is recorded, and its ``load_result``.
+
+    One that is finished stays as it is. ``known``: the task where nothing of it is recorded.
+    """
+    if "result" in outcome:
+        outcome["result"] = recordable(backend, outcome["result"])
+
+    def step(standing: TaskResult | None) -> TaskResult | None:
+        return (
+            None if standing is not None and standing.is_finished else ended(standing or known(), **outcome)
+        )
+
+    return step, outcome.get("error") is None  # arguments that are not loaded cannot stay beside a new result
+
+
+def ended(
+    task: TaskResult, result: Any = None, error: BaseException | None = None, again: Again | None = None
+) -> TaskResult:
+    """What ``track`` makes of a block that ends so."""
+    if error is None:
+        return TaskResult.success(task, result)
+    if again is not None:
+        delay = None if again.delay is None else datetime.now(UTC) + timedelta(seconds=again.delay)
+        return TaskResult.retrying(task, error, due_at=delay)
+    if isinstance(error, CancelledError):
+        now = datetime.now(UTC)
+        asked = CancelRequest(at=now, reason=str(error)) if error.args else None
+        return TaskResult.cancelled(task, cancel_request=task.cancel_request or asked)
+    return TaskResult.failed(task, error)
 
 
 def not_recorded(task_id: str, what: str, trouble: Exception) -> None:

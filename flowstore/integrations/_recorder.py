@@ -26,7 +26,17 @@ from flowstore import (
     TrackOptions,
     current_task,
 )
-from flowstore.integrations._attempts import Again, Attempt, Attempts, logger, not_recorded, recordable
+from flowstore.integrations._attempts import (
+    SHOWN,
+    Attempt,
+    Attempts,
+    Outcome,
+    Step,
+    logger,
+    not_recorded,
+    storable,
+    unattended,
+)
 from flowstore.integrations._stores import attached
 from flowstore.models import T
 
@@ -61,6 +71,7 @@ class BaseRecorder(Generic[Job]):
         self._is_held = False
         self._crews: dict[str, Attempts] = {}
         self._under_way: dict[tuple[str, int], Attempt] = {}
+        self._unrecorded: dict[tuple[str, int], TaskResult] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._registering: dict[str, asyncio.Task[None]] = {}
 
@@ -73,6 +84,8 @@ class BaseRecorder(Generic[Job]):
 
     async def close(self) -> None:
         """Wait for what is being recorded, and close the backend if it is our own. Idempotent."""
+        for worker_id in [*self._registering]:
+            self._unregister(worker_id)
         await self._recorded()
         if self._attached.is_own:
             await self.backend.close()
@@ -137,22 +150,27 @@ class BaseRecorder(Generic[Job]):
         name: str,
         args: Iterable[Any],
         kwargs: Mapping[str, Any],
-        **fields: Any,
+        *,
+        due_at: datetime | None = None,
+        meta: Mapping[str, Any] | None = None,
     ) -> TaskResult | None:
         """A job as it was submitted ``at``, with arguments that can be stored, and the caller's task.
 
         None if there can be no such task, as with an id that is too long.
         """
-        shown = partial(recordable, self.backend)
+        args, kwargs, is_whole = storable(self.backend, args, kwargs)
+        if not is_whole:
+            meta = {**(meta or {}), SHOWN: "shown"}
         try:
             return TaskResult.pending(
                 task_id,
                 at=at,
                 task_name=name,
-                args=tuple(shown(value) for value in args),
-                kwargs={key: shown(value) for key, value in kwargs.items()},
+                args=tuple(args),
+                kwargs=kwargs,
+                meta=meta or {},
                 parent_id=current_task(self.backend),
-                **fields,
+                due_at=due_at,
             )
         except ValueError as error:
             logger.warning("job %.80r cannot be recorded: %s", task_id, error)
@@ -189,6 +207,7 @@ class BaseRecorder(Generic[Job]):
             attempt = await self._entered(crew, run, tries, since or run.submitted_at)
         except FlowstoreError as trouble:
             not_recorded(run.task_id, "its beginning", trouble)
+            self._unrecorded[run.task_id, tries] = run
         else:
             self._under_way[run.task_id, tries] = attempt
 
@@ -217,20 +236,19 @@ class BaseRecorder(Generic[Job]):
         """Whether a worker of this process has that attempt under way, and will end it."""
         return (task_id, tries) in self._under_way
 
-    async def end(
-        self,
-        task_id: str,
-        tries: int,
-        *,
-        result: Any = None,
-        error: BaseException | None = None,
-        again: Again | None = None,
-    ) -> bool:
-        """End the attempt as ``Attempt.end`` does. False if it is not under way here."""
+    async def end(self, task_id: str, tries: int, **outcome: Unpack[Outcome]) -> bool:
+        """End the attempt as ``Attempt.end`` does. False if it is not under way here.
+
+        Then the task ends all the same, unless it is finished: somebody may wait for it.
+        """
         attempt = self._under_way.pop((task_id, tries), None)
         if attempt is not None:
-            await attempt.end(result=result, error=error, again=again)
-        return attempt is not None
+            await attempt.end(**outcome)
+            return True
+        run = self._unrecorded.pop((task_id, tries), None)
+        known = partial(TaskResult.pending, run or task_id, retries=tries - 1)
+        await self._revise(task_id, *unattended(known, self.backend, outcome))
+        return False
 
     async def settle(
         self, task_id: str, outcome: Callable[[TaskResult], TaskResult], *, load_result: bool = False
@@ -246,12 +264,10 @@ class BaseRecorder(Generic[Job]):
 
         await self._revise(task_id, step, load_result)
 
-    async def _revise(
-        self, task_id: str, step: Callable[[TaskResult | None], TaskResult | None], load_result: bool = False
-    ) -> None:
+    async def _revise(self, task_id: str, step: Step, load_result: bool = False) -> None:
         try:
             await self.backend.update(task_id, step, load_result=load_result)
-        except FlowstoreError as trouble:
+        except (FlowstoreError, ValueError) as trouble:  # as of an id that no record can have
             not_recorded(task_id, "what became of it", trouble)
 
     async def again(self, task_id: str, error: BaseException, due_at: datetime | None = None) -> None:
@@ -266,8 +282,9 @@ class BaseRecorder(Generic[Job]):
         return task
 
     async def _recorded(self) -> None:
-        while self._background:
-            await asyncio.wait(self._background)
+        """Not what begins meanwhile, as in a producer that goes on: that might never end."""
+        if self._background:
+            await asyncio.wait([*self._background])
 
     async def start_worker(self, worker_id: str, slots: int, **info: str) -> None:
         """A worker of the host starts, also if it cannot be registered yet."""
@@ -276,7 +293,7 @@ class BaseRecorder(Generic[Job]):
             await crew.open(slots=slots, info=info)
         except FlowstoreError as trouble:
             logger.warning("worker %r is not registered yet: %s", worker_id, trouble)
-            self._registering[worker_id] = self.soon(self._register(crew, slots, info))
+            self._registering[worker_id] = asyncio.create_task(self._register(crew, slots, info))
 
     async def _register(self, crew: Attempts, slots: int, info: Mapping[str, str]) -> None:
         while True:
@@ -285,14 +302,18 @@ class BaseRecorder(Generic[Job]):
                 return await crew.open(slots=slots, info=info)
 
     async def stop_worker(self, worker_id: str) -> None:
-        if (registering := self._registering.pop(worker_id, None)) is not None:
-            registering.cancel()
+        self._unregister(worker_id)
         await self._recorded()
         crew = self._crews.pop(worker_id, None)
         if crew is not None:
             await crew.close()
         if not self._crews and not self._is_held:
             await self.close()
+
+    def _unregister(self, worker_id: str) -> None:
+        """End the attempts to register it, if there are any."""
+        if (registering := self._registering.pop(worker_id, None)) is not None:
+            registering.cancel()
 
 
 def renewed(run: TaskResult, since: datetime | None, standing: TaskResult | None) -> TaskResult | None:

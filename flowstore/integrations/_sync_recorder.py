@@ -11,44 +11,35 @@ One recorder may be made before a fork. Each process that runs tasks has a worke
 from __future__ import annotations
 
 import os
-from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import partial
 from threading import Lock
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, Unpack
 
 from flowstore import (
-    CancelRequest,
     FlowstoreError,
     LateWrite,
     LoopIsRunning,
+    StorageError,
     TaskResult,
     TaskStatus,
     TrackOptions,
     sync,
 )
 from flowstore.integrations._attempts import (
-    Again,
+    SHOWN,
+    Outcome,
     SyncAttempt,
     SyncAttempts,
     logger,
     not_recorded,
-    recordable,
+    unattended,
+    with_storable,
 )
 from flowstore.integrations._stores import Attached
-
-SHOWN: Final = "arguments"
-"""In ``meta``, with the value "shown": what is stored does not suffice to send the task again."""
-
-
-class Outcome(TypedDict, total=False):
-    """How an attempt ends, as ``SyncAttempt.end`` takes it."""
-
-    result: Any
-    error: BaseException | None
-    again: Again | None
 
 
 class Recorder:
@@ -90,10 +81,15 @@ class Recorder:
     # -- actions of an operator
 
     def dispatch(self, task_ids: Iterable[str]) -> None:
-        """Send these tasks again. Raises ValueError for one whose arguments are not stored as they were."""
-        for task in self.backend.get_many(task_ids).values():
+        """Send these tasks again. Raises ValueError for one whose arguments are not stored as they were.
+
+        Then none of them is sent: who calls again would send those before it twice.
+        """
+        tasks = self.backend.get_many(task_ids).values()
+        for task in tasks:
             if task.meta.get(SHOWN) or task.task_name is None:
                 raise ValueError(f"task {task.task_id!r} cannot be sent again: it is not stored whole")
+        for task in tasks:
             self._send(task)
 
     def _requeued(self, tasks: list[TaskResult]) -> None:
@@ -110,7 +106,7 @@ class Recorder:
         self._facts = {"slots": slots, "info": info}
         self._attempts, self._under_way, self._is_open = SyncAttempts(self.backend), {}, False
         self._lock, self._pid = Lock(), os.getpid()
-        self._is_registered()
+        self._register()
 
     def ensured_worker(self, slots: int | None, info: Mapping[str, Any]) -> None:
         """``opened_worker`` where nobody has called it yet: for hosts that do not say when to."""
@@ -129,16 +125,18 @@ class Recorder:
         if attempts is not None and self._pid == os.getpid():
             attempts.close()
 
-    def _is_registered(self) -> bool:
-        """Tried again before each task: a task that runs on a worker nobody knows would look lost."""
-        with self._lock:
-            if not self._is_open and self._attempts is not None:
-                try:
-                    self._attempts.open(**self._facts)
-                    self._is_open = True
-                except FlowstoreError as trouble:
-                    logger.warning("worker %r is not registered: %s", self._attempts.worker_id, trouble)
-            return self._is_open
+    def _register(self) -> None:
+        """Tried again before each task, until it is: by one thread, for which the others do not wait."""
+        if self._is_open or self._attempts is None or not self._lock.acquire(blocking=False):
+            return
+        try:
+            if not self._is_open:
+                self._attempts.open(**self._facts)
+                self._is_open = True
+        except FlowstoreError as trouble:
+            logger.warning("worker %r is not registered yet: %s", self._attempts.worker_id, trouble)
+        finally:
+            self._lock.release()
 
     # -- tasks
 
@@ -155,11 +153,13 @@ class Recorder:
         A child of the task in whose code this is, if it names no other parent. ``due_at``: when it may begin.
         In a thread with an event loop, which must not wait, another thread stores it soon.
         """
-        parent_id = options.get("parent_id") or self._current.get()
-        if parent_id in (None, task_id):
-            parent_id = root_id = None
-        options = self._storable(options)
-        pending = TaskResult.pending(
+        named = options.get("parent_id")
+        parent_id = named or sync.current_task(self.backend) or self._current.get()
+        if parent_id == task_id:
+            parent_id = None
+        options = with_storable(self.backend, options)
+        pending = partial(
+            TaskResult.pending,
             task_id,
             at=options.get("submitted_at"),
             task_name=options["name"],
@@ -169,30 +169,24 @@ class Recorder:
             labels=options.get("labels", ()),
             due_at=due_at,
             parent_id=parent_id,
-            root_id=root_id,
+            root_id=root_id if named and parent_id else None,
         )
-        self._soon(task_id, "its submission", lambda: self.backend.store(task_id, pending))
-
-    def _storable(self, options: TrackOptions) -> TrackOptions:
-        args, kwargs = list(options["args"]), {str(name): each for name, each in options["kwargs"].items()}
-        if self.backend.refusal([args, kwargs]) is None:
-            return options | TrackOptions(args=args, kwargs=kwargs)
-        args = [recordable(self.backend, each) for each in args]
-        kwargs = {name: recordable(self.backend, each) for name, each in kwargs.items()}
-        meta = {**options.get("meta", {}), SHOWN: "shown"}
-        return options | TrackOptions(args=args, kwargs=kwargs, meta=meta)
+        self._soon(task_id, "its submission", lambda: self.backend.store(task_id, pending()))
 
     def begin(self, task_id: str, **options: Unpack[TrackOptions]) -> bool:
         """An attempt at it begins in this thread. False: it was cancelled, and should not run."""
         self._current.set(task_id)
-        if self._attempts is None or not self.is_worker or not self._is_registered():
+        if self._attempts is None or not self.is_worker:
             return True
+        if task_id in self._under_way:  # delivered again, while another thread is at it
+            logger.warning("task %r: a second attempt at the same time is not recorded", task_id)
+            return True
+        self._register()
         try:
-            options = self._storable(options) | {"strict": True}
-            self._under_way[task_id] = self._attempts.enter(task_id, **options)
+            self._under_way[task_id] = self._attempts.enter(task_id, **options | {"strict": True})
         except LateWrite as late:
             return not self._is_cancelled(task_id, late)
-        except FlowstoreError as trouble:
+        except (FlowstoreError, ValueError) as trouble:  # as of an id that no record can have
             not_recorded(task_id, "its beginning", trouble)
         return True
 
@@ -225,15 +219,8 @@ class Recorder:
         if attempt is not None:
             attempt.end(**outcome)
             return
-        if "result" in outcome:
-            outcome["result"] = recordable(self.backend, outcome["result"])
-
-        def step(known: TaskResult | None) -> TaskResult | None:
-            if known is not None and known.is_finished:
-                return None
-            return ended(known or TaskResult.pending(task_id, task_name=name), **outcome)
-
-        is_whole = "error" not in outcome  # beside a new result the arguments cannot stay where they are
+        known = partial(TaskResult.pending, task_id, task_name=name)
+        step, is_whole = unattended(known, self.backend, outcome)
         self._soon(task_id, "its end", lambda: self.backend.update(task_id, step, load_result=is_whole))
 
     def left(self) -> None:
@@ -244,14 +231,17 @@ class Recorder:
         def told() -> None:
             try:
                 call()
-            except FlowstoreError as trouble:  # in all threads that there are, if gevent has patched them
+            except StorageError as trouble:
+                not_recorded(task_id, what, trouble)
+                self._helpers.give_up(trouble)
+            except (FlowstoreError, ValueError) as trouble:  # as of an id that no record can have
                 not_recorded(task_id, what, trouble)
 
         try:
             call()
-        except LoopIsRunning:
-            self._helpers.submit(told)
-        except FlowstoreError as trouble:
+        except LoopIsRunning:  # also in ``told``, in all threads that there are, if gevent has patched them
+            self._helpers.submit(told, partial(not_recorded, task_id, what))
+        except (FlowstoreError, ValueError) as trouble:
             not_recorded(task_id, what, trouble)
 
 
@@ -261,32 +251,29 @@ class Helpers:
     def __init__(self) -> None:
         self._pid = 0
         self._pool: ThreadPoolExecutor | None = None
+        self._waiting: dict[Future[None], Callable[[Exception], None]] = {}
 
-    def submit(self, call: Callable[[], None]) -> None:
+    def submit(self, call: Callable[[], None], given_up: Callable[[Exception], None]) -> None:
         if self._pool is None or self._pid != os.getpid():  # threads of a parent process are not here
             self._pid, self._pool = os.getpid(), ThreadPoolExecutor(4, "flowstore")
-        self._pool.submit(call)
+            self._waiting = {}
+        future = self._pool.submit(call)
+        self._waiting[future] = given_up
+        future.add_done_callback(lambda done: self._waiting.pop(done, None))
+
+    def give_up(self, trouble: Exception) -> None:
+        """What waits behind a call that the storage has not answered in time would only wait as long again.
+
+        So an outage fills no memory, and holds up no end of the program, for longer than that.
+        """
+        for future, given_up in [*self._waiting.items()]:
+            if future.cancel():
+                given_up(trouble)
 
     def close(self) -> None:
         if self._pool is not None and self._pid == os.getpid():
             self._pool.shutdown()
         self._pool = None
-
-
-def ended(
-    task: TaskResult, result: Any = None, error: BaseException | None = None, again: Again | None = None
-) -> TaskResult:
-    """What ``track`` makes of a block that ends so."""
-    if error is None:
-        return TaskResult.success(task, result)
-    if again is not None:
-        delay = None if again.delay is None else datetime.now(UTC) + timedelta(seconds=again.delay)
-        return TaskResult.retrying(task, error, due_at=delay)
-    if isinstance(error, CancelledError):
-        now = datetime.now(UTC)
-        asked = CancelRequest(at=now, reason=str(error)) if error.args else None
-        return TaskResult.cancelled(task, cancel_request=task.cancel_request or asked)
-    return TaskResult.failed(task, error)
 
 
 def from_timestamp(seconds: float) -> datetime:

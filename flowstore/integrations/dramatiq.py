@@ -24,10 +24,10 @@ from flowstore import (
     sync,
     to_jsonable,
 )
-from flowstore.integrations._attempts import Again, recordable
+from flowstore.integrations._attempts import SHOWN, Again, Outcome, recordable
 from flowstore.integrations._packages import needed
 from flowstore.integrations._stores import attached_sync
-from flowstore.integrations._sync_recorder import SHOWN, Outcome, Recorder, from_timestamp
+from flowstore.integrations._sync_recorder import Recorder, from_timestamp
 
 with needed("flowstore.integrations.dramatiq", "dramatiq"):
     import dramatiq

@@ -14,10 +14,10 @@ from threading import Lock
 from typing import Any, Final, Unpack
 
 from flowstore import ConnectOptions, TaskResult, TrackOptions, WaitTimeout, sync
-from flowstore.integrations._attempts import Again
+from flowstore.integrations._attempts import SHOWN, Again
 from flowstore.integrations._packages import needed
 from flowstore.integrations._stores import attached_sync
-from flowstore.integrations._sync_recorder import SHOWN, Recorder
+from flowstore.integrations._sync_recorder import Recorder
 
 with needed("flowstore.integrations.huey", "huey"):
     from huey import signals

@@ -13,7 +13,7 @@ import pytest_asyncio
 import flowstore
 import flowstore.sync
 from flowstore import LateWrite, StorageUnavailable, TaskStatus
-from flowstore.integrations._attempts import Again, Attempts, SyncAttempts, recordable
+from flowstore.integrations._attempts import SHOWN, Again, Attempts, SyncAttempts, recordable, storable
 from flowstore.testing.insides import faulty
 from flowstore.testing.support import stored
 
@@ -84,6 +84,7 @@ async def test_values_that_cannot_be_stored_are_shown(attempts: Attempts) -> Non
     await attempt.end(result={"rows": Unknown()})
     task = await stored(attempts.backend, "t")
     assert (task.args, task.kwargs) == (("<unknown>", 1), {"a": "<unknown>"})
+    assert task.meta == {SHOWN: "shown"}
     assert task.unwrap() == {"rows": "<unknown>"}
 
 
@@ -94,6 +95,16 @@ async def test_what_has_no_form_is_shown_cut() -> None:
         assert backend.refusal(recordable(backend, circle)) is None
         assert len(recordable(backend, "x" * 5_000)) < 100
         assert recordable(backend, (1, 2)) == (1, 2)
+
+
+async def test_arguments_that_are_too_much_together_are_cut() -> None:
+    """Or left out: the task has a record, for which somebody waits."""
+    async with flowstore.connect("memory://", max_result_bytes=1_000) as backend:
+        assert storable(backend, (1, "x"), {"a": 2}) == ([1, "x"], {"a": 2}, True)
+        args, kwargs, is_whole = storable(backend, ("x" * 900, 1), {"a": "y" * 900})
+        assert (args[1], kwargs["a"][:3], is_whole) == ("1", "'yy", False)
+        assert backend.refusal([args, kwargs]) is None
+        assert storable(backend, ["x" * 90] * 90, {"a": 1}) == ([], {}, False)
 
 
 async def test_a_backend_that_fails_does_not_reach_the_host(caplog: pytest.LogCaptureFixture) -> None:
