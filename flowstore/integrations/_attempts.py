@@ -58,6 +58,15 @@ class Outcome(TypedDict, total=False):
     again: Again | None
 
 
+class QueueRefused(ValueError):
+    """A task cannot be handed to the host again."""
+
+    def __init__(self, task_id: str, reason: str) -> None:
+        super().__init__(f"task {task_id!r} is not enqueued: {reason}")
+        self.task_id = task_id
+        self.reason = reason
+
+
 class Attempt:
     """One attempt that is under way. ``block``: for the code that wants to know, as whether to end."""
 
@@ -207,6 +216,12 @@ def storable(
         if backend.refusal([shown, named]) is None:
             return shown, named, False
     return [], {}, False
+
+
+def check_whole(task: TaskResult) -> None:
+    """Raise QueueRefused unless what is stored suffices to run the task again."""
+    if task.meta.get(SHOWN) or task.task_name is None:
+        raise QueueRefused(task.task_id, "its arguments, or what follows it, are not stored as they were")
 
 
 def begun_by(backend: AnyBackend, worker_id: str, options: TrackOptions) -> TrackOptions:

@@ -32,6 +32,7 @@ from flowstore.integrations._attempts import (
     Attempts,
     Outcome,
     Step,
+    check_whole,
     logger,
     not_recorded,
     storable,
@@ -45,15 +46,6 @@ _A_WHILE: Final = 5.0
 
 
 Job = TypeVar("Job")
-
-
-class QueueRefused(Exception):
-    """The host does not take a job that was to be enqueued again."""
-
-    def __init__(self, task_id: str, reason: str) -> None:
-        super().__init__(f"task {task_id!r} is not enqueued: {reason}")
-        self.task_id = task_id
-        self.reason = reason
 
 
 class BaseRecorder(Generic[Job]):
@@ -111,11 +103,15 @@ class BaseRecorder(Generic[Job]):
     async def requeue(self, tasks: Iterable[TaskResult | str]) -> None:
         """Enqueue each task, or the one with this id, again under its own id, after it was stored as pending.
 
-        It is the hook of ``backend.actions.on_requeue``, and for what ``workers.sweep`` has requeued.
+        It is the hook of ``backend.actions.on_requeue``, and for what ``workers.sweep`` has requeued. Raises
+        QueueRefused if the host does not take one, or, before any is enqueued, for one whose arguments are
+        not stored as they were.
         """
         loaded = await self.backend.get_many(
             task if isinstance(task, str) else task.task_id for task in tasks
         )
+        for task in loaded.values():
+            check_whole(task)
         for task in loaded.values():
             await self._enqueue(task)
 
@@ -250,19 +246,17 @@ class BaseRecorder(Generic[Job]):
         await self._revise(task_id, *unattended(known, self.backend, outcome))
         return False
 
-    async def settle(
-        self, task_id: str, outcome: Callable[[TaskResult], TaskResult], *, load_result: bool = False
-    ) -> None:
-        """Store what the host has made of a job that no worker here has; a finished one stays as it is.
+    async def settle(self, task_id: str, outcome: Callable[[TaskResult], TaskResult]) -> None:
+        """Store what the host has made of a job that no worker here has, which is no result of it.
 
-        ``load_result``: for an outcome with a result. It is loaded with its arguments, and stored with them.
+        A finished one stays as it is.
         """
 
         def step(standing: TaskResult | None) -> TaskResult:
             known = standing or TaskResult.pending(task_id)
             return known if known.is_finished else outcome(known)
 
-        await self._revise(task_id, step, load_result)
+        await self._revise(task_id, step)
 
     async def _revise(self, task_id: str, step: Step, load_result: bool = False) -> None:
         try:

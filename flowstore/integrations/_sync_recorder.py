@@ -30,10 +30,10 @@ from flowstore import (
     sync,
 )
 from flowstore.integrations._attempts import (
-    SHOWN,
     Outcome,
     SyncAttempt,
     SyncAttempts,
+    check_whole,
     logger,
     not_recorded,
     unattended,
@@ -81,14 +81,13 @@ class Recorder:
     # -- actions of an operator
 
     def dispatch(self, task_ids: Iterable[str]) -> None:
-        """Send these tasks again. Raises ValueError for one whose arguments are not stored as they were.
+        """Send these tasks again. Raises QueueRefused for one whose arguments are not stored as they were.
 
         Then none of them is sent: who calls again would send those before it twice.
         """
         tasks = self.backend.get_many(task_ids).values()
         for task in tasks:
-            if task.meta.get(SHOWN) or task.task_name is None:
-                raise ValueError(f"task {task.task_id!r} cannot be sent again: it is not stored whole")
+            check_whole(task)
         for task in tasks:
             self._send(task)
 

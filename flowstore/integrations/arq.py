@@ -21,9 +21,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, Unpack
 
 from flowstore import BaseResultBackend, ConnectOptions, TaskResult
-from flowstore.integrations._attempts import Again, worker_name
+from flowstore.integrations._attempts import Again, QueueRefused, worker_name
 from flowstore.integrations._packages import needed
-from flowstore.integrations._recorder import BaseRecorder, QueueRefused
+from flowstore.integrations._recorder import BaseRecorder
 
 with needed("flowstore.integrations.arq", "arq"):
     from arq.connections import ArqRedis

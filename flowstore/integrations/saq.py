@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar, Unpack
 
 from flowstore import BaseResultBackend, CancelRequest, ConnectOptions, TaskResult
-from flowstore.integrations._attempts import Again
+from flowstore.integrations._attempts import Again, QueueRefused
 from flowstore.integrations._packages import needed
-from flowstore.integrations._recorder import BaseRecorder, QueueRefused
+from flowstore.integrations._recorder import BaseRecorder
 
 with needed("flowstore.integrations.saq", "saq"):
     from saq.job import ACTIVE_STATUSES, Job, Status
@@ -92,9 +92,12 @@ class Recorder(BaseRecorder[Job]):
         error = ctx.get("exception")
         if job.status is Status.COMPLETE:
             await self.end(job.key, job.attempts, result=job.result)
-        elif job.status is Status.QUEUED:
+        elif job.status is Status.ACTIVE and not self.has_begun(job.key, job.attempts):
+            return  # stopped while it was being recorded: SAQ's sweep will find it
+        elif job.status in (Status.QUEUED, Status.ACTIVE):
             error = error or asyncio.CancelledError(job.error)
-            await self.end(job.key, job.attempts, error=error, again=Again(_delay(job)))
+            again = Again(_delay(job) if job.status is Status.QUEUED else None)
+            await self.end(job.key, job.attempts, error=error, again=again)
         else:
             error = error or asyncio.CancelledError(job.error)
             await self.end(job.key, job.attempts, error=error)

@@ -15,9 +15,9 @@ from functools import wraps
 from typing import Any, Final, TypeVar, Unpack
 
 from flowstore import BaseResultBackend, CancelRequest, ConnectOptions, TaskResult, TaskStatus
-from flowstore.integrations._attempts import Again, recordable
+from flowstore.integrations._attempts import Again, QueueRefused
 from flowstore.integrations._packages import needed
-from flowstore.integrations._recorder import BaseRecorder, QueueRefused
+from flowstore.integrations._recorder import BaseRecorder
 
 with needed("flowstore.integrations.streaq", "streaq"):
     from streaq import Worker
@@ -97,11 +97,10 @@ class Recorder(BaseRecorder[Task[Any, Any]]):
             if how["schedule"] is not None and isinstance(error, asyncio.CancelledError):
                 error = TimeoutError("Task timed out!")
             await self.end(task_id, tries, error=error, again=Again(delay))
-        elif how["success"] and not await self.end(task_id, tries, result=value):
-            shown = recordable(self.backend, value)  # a fallback that is not needed has the same result
-            await self.settle(task_id, lambda task: TaskResult.success(task, shown), load_result=True)
-        elif not how["success"] and not await self.end(task_id, tries, error=_error(value)):
-            await self.failed(task_id, value)
+        elif how["success"]:
+            await self.end(task_id, tries, result=value)
+        else:
+            await self.end(task_id, tries, error=_error(value))
 
     async def failed(self, task_id: str, error: BaseException) -> None:
         """streaQ has ended a task without running it."""

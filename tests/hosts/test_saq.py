@@ -26,6 +26,7 @@ from flowstore import (
     WaitTimeout,
     current_task,
 )
+from flowstore.integrations._attempts import QueueRefused
 from flowstore.integrations.saq import Recorder
 from flowstore.testing.insides import faulty, listening
 from flowstore.testing.support import stored
@@ -327,6 +328,25 @@ async def test_a_result_that_cannot_be_stored_is_shown(lab: Lab) -> None:
     async with lab.working(functions=[("odd", odd)]):
         done = await lab.recorder.wait(await lab.enqueue("odd", given=Unknown()), timeout=10)
     assert (done.unwrap(), done.kwargs) == ({"rows": "<unknown>"}, {"given": "<unknown>"})
+    with pytest.raises(QueueRefused, match="not stored as they were"):
+        await lab.recorder.requeue([done.task_id])
+
+
+async def test_a_worker_that_stops_before_it_has_called_the_function(lab: Lab) -> None:
+    """SAQ leaves the job active, and its sweep runs it again: it is not cancelled."""
+
+    async def before(ctx: Any) -> None:
+        lab.begun.set()
+        await asyncio.Event().wait()
+
+    job = await lab.enqueue("add", a=1, b=2)
+    async with lab.working(before_process=before):
+        await lab.begun.wait()
+    await job.refresh()
+    assert job.status is Status.ACTIVE
+    assert (await stored(lab.backend, job.key)).status is TaskStatus.RETRYING
+    await lab.recorder._after({"job": job})  # of another process, which had not begun either
+    assert (await stored(lab.backend, job.key)).status is TaskStatus.RETRYING
 
 
 class _Kept:
@@ -351,7 +371,7 @@ async def test_a_worker_that_is_killed(lab: Lab) -> None:
     """SAQ's sweep finds the job by its heartbeat, and the record goes on in the next attempt."""
     await lab.queue.redis.set("saq:default:sweep", 1)  # it is nobody's turn to sweep
     process = await _start("work", lab)
-    job = await lab.enqueue("hang", retries=2, heartbeat=0.01)
+    job = await lab.enqueue("hang", retries=2, heartbeat=0.001)
     assert process.stdout is not None
     assert await process.stdout.readline() == b"begun\n"
     process.send_signal(signal.SIGKILL)

@@ -40,7 +40,7 @@ def test_nothing_is_sent_twice_if_one_is_refused() -> None:
         recorder_of(store, sent)
         for task_id, meta in (("a", {}), ("b", {SHOWN: "shown"}), ("c", {})):
             store.store(task_id, TaskResult.failed(task_id, ValueError("no"), task_name="add", meta=meta))
-        with pytest.raises(HostNotTold, match="'b' cannot be sent again") as raised:
+        with pytest.raises(HostNotTold, match="'b' is not enqueued") as raised:
             store.actions.apply("requeue", "name:add", dry_run=False)
         with pytest.raises(HostNotTold):
             store.actions.resume(raised.value.operation_id)
