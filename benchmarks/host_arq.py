@@ -15,7 +15,7 @@ from arq.connections import ArqRedis, RedisSettings
 from arq.jobs import Job
 
 from benchmarks.hosts import WORK, Host
-from flowstore.integrations.arq import Recorder
+from flowstore.integrations.arq import FlowstoreObserver
 
 
 async def pool_at(url: str) -> ArqRedis:
@@ -28,9 +28,9 @@ async def double(ctx: Any, number: int, seconds: float) -> int:
     return 2 * number
 
 
-def worker_on(pool: ArqRedis, recorder: Recorder | None) -> arq.Worker:
+def worker_on(pool: ArqRedis, observer: FlowstoreObserver | None) -> arq.Worker:
     settings: dict[str, Any] = {"functions": [double], "redis_pool": pool}
-    return arq.Worker(**(settings if recorder is None else recorder.settings(settings)))
+    return arq.Worker(**(settings if observer is None else observer.settings(settings)))
 
 
 class Arq(Host):
@@ -42,25 +42,25 @@ class Arq(Host):
 
     async def open(self) -> None:
         self.pool = await pool_at(self.url)
-        self.recorder = Recorder(self.url) if self.with_flowstore else None
-        if self.recorder is not None:
-            self.recorder.attach(self.pool)
+        self.observer = FlowstoreObserver(self.url) if self.with_flowstore else None
+        if self.observer is not None:
+            self.observer.attach(self.pool)
 
     async def close(self) -> None:
-        if self.recorder is not None:
-            await self.recorder.close()
+        if self.observer is not None:
+            await self.observer.close()
         await self.pool.aclose()
 
     async def round_trip(self, number: int) -> int:
         job = await self._sent(number, WORK)
-        if self.recorder is not None:
-            value: int = (await self.recorder.wait(job, timeout=30)).unwrap()
+        if self.observer is not None:
+            value: int = (await self.observer.wait(job, timeout=30)).unwrap()
             return value
         return int(await job.result(timeout=30))
 
     async def open_here(self) -> None:
         await self.open()
-        self.here = worker_on(self.pool, self.recorder)
+        self.here = worker_on(self.pool, self.observer)
         self.here.ctx["redis"] = self.pool
         if self.here.on_startup is not None:
             await self.here.on_startup(self.here.ctx)
@@ -77,10 +77,10 @@ class Arq(Host):
         return job
 
 
-async def work(url: str, recorder: Recorder | None) -> None:
-    await worker_on(await pool_at(url), recorder).async_run()
+async def work(url: str, observer: FlowstoreObserver | None) -> None:
+    await worker_on(await pool_at(url), observer).async_run()
 
 
 if __name__ == "__main__":
-    _, its_url, its_recorder = sys.argv
-    asyncio.run(work(its_url, Recorder(its_url) if its_recorder == "True" else None))
+    _, its_url, its_observer = sys.argv
+    asyncio.run(work(its_url, FlowstoreObserver(its_url) if its_observer == "True" else None))

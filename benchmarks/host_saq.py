@@ -15,7 +15,7 @@ from saq import Job, Worker
 from saq.queue.redis import RedisQueue
 
 from benchmarks.hosts import WORK, Host
-from flowstore.integrations.saq import Recorder
+from flowstore.integrations.saq import FlowstoreObserver
 
 
 def queue_at(url: str) -> RedisQueue:
@@ -29,9 +29,9 @@ async def double(ctx: Any, *, number: int, seconds: float) -> int:
     return 2 * number
 
 
-def worker_of(queue: RedisQueue, recorder: Recorder | None) -> Worker[Any]:
+def worker_of(queue: RedisQueue, observer: FlowstoreObserver | None) -> Worker[Any]:
     settings: dict[str, Any] = {"queue": queue, "functions": [double]}
-    return Worker(**(settings if recorder is None else recorder.settings(settings)))
+    return Worker(**(settings if observer is None else observer.settings(settings)))
 
 
 class Saq(Host):
@@ -45,19 +45,19 @@ class Saq(Host):
         self.queue = queue_at(self.url)
         # SAQ's sweep, as by a worker that starts, aborts a job that is just about to begin.
         await self.queue.redis.set("saq:default:sweep", 1, ex=3600)
-        self.recorder = Recorder(self.url) if self.with_flowstore else None
-        if self.recorder is not None:
-            self.recorder.attach(self.queue)
+        self.observer = FlowstoreObserver(self.url) if self.with_flowstore else None
+        if self.observer is not None:
+            self.observer.attach(self.queue)
 
     async def close(self) -> None:
-        if self.recorder is not None:
-            await self.recorder.close()
+        if self.observer is not None:
+            await self.observer.close()
         await self.queue.disconnect()
 
     async def round_trip(self, number: int) -> int:
         job = await self._sent(number, WORK)
-        if self.recorder is not None:
-            value: int = (await self.recorder.wait(job, timeout=30)).unwrap()
+        if self.observer is not None:
+            value: int = (await self.observer.wait(job, timeout=30)).unwrap()
             return value
         while not job.completed:
             with suppress(TimeoutError):  # the news of a job that ended before it was listened for are lost
@@ -66,7 +66,7 @@ class Saq(Host):
 
     async def open_here(self) -> None:
         await self.open()
-        self.here = worker_of(self.queue, self.recorder)
+        self.here = worker_of(self.queue, self.observer)
         for hook in self.here.startup or ():
             await hook(self.here.context)
 
@@ -83,5 +83,7 @@ class Saq(Host):
 
 
 if __name__ == "__main__":
-    _, its_url, its_recorder = sys.argv
-    asyncio.run(worker_of(queue_at(its_url), Recorder(its_url) if its_recorder == "True" else None).start())
+    _, its_url, its_observer = sys.argv
+    asyncio.run(
+        worker_of(queue_at(its_url), FlowstoreObserver(its_url) if its_observer == "True" else None).start()
+    )

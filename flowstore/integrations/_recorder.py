@@ -100,7 +100,7 @@ class BaseRecorder(Generic[Job]):
             await self._abort(task_id, reason)
         return is_open
 
-    async def requeue(self, tasks: Iterable[TaskResult | str]) -> None:
+    async def dispatch(self, tasks: Iterable[TaskResult | str]) -> None:
         """Enqueue each task, or the one with this id, again under its own id, after it was stored as pending.
 
         It is the hook of ``backend.actions.on_requeue``, and for what ``workers.sweep`` has requeued. Raises
@@ -115,17 +115,17 @@ class BaseRecorder(Generic[Job]):
         for task in loaded.values():
             await self._enqueue(task)
 
-    async def revoke(self, tasks: list[TaskResult]) -> None:
+    async def _revoked(self, tasks: list[TaskResult]) -> None:
         """The hook of ``backend.actions.on_cancel``: have the host abort each job."""
         for task in tasks:
             await self._abort(
                 task.task_id, None if task.cancel_request is None else task.cancel_request.reason
             )
 
-    def hook(self) -> None:
+    def _hook(self) -> None:
         """Be the hooks of the actions of the backend, in place of others."""
-        self.backend.actions.on_requeue(self.requeue)
-        self.backend.actions.on_cancel(self.revoke)
+        self.backend.actions.on_requeue(self.dispatch)
+        self.backend.actions.on_cancel(self._revoked)
 
     def id_of(self, job: Job | str) -> str:
         """The id that the host has for a job."""

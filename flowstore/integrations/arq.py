@@ -5,7 +5,8 @@ that arq ends without calling a function, as it aborts them before they start, o
 or are unknown, it tells only to the serialiser of results, which is wrapped as well.
 
 arq decides, flowstore records: with the storage down jobs run as before, each hook gives up after
-``op_timeout`` (at the end of a job after ``patience``, the same by default), and the logger
+``op_timeout`` (at the end of a job after ``patience``, the same by default; at its beginning within its own
+timeout), and the logger
 ``flowstore.integrations`` says what was not recorded.
 """
 
@@ -37,20 +38,20 @@ Hook = Callable[[dict[Any, Any]], Awaitable[None]]
 Coroutine = Callable[..., Awaitable[Any]]
 
 
-class Recorder(BaseRecorder[Job]):
+class FlowstoreObserver(BaseRecorder[Job]):
     """Records the jobs of arq: those that are enqueued by an attached pool, and those of its workers.
 
     ::
 
-        recorder = Recorder("redis://localhost")
+        observer = FlowstoreObserver("redis://localhost")
 
-        @recorder.settings  # or recorder.settings(functions=[add], ...), for arq.Worker(**...)
+        @observer.settings  # or observer.settings(functions=[add], ...), for arq.Worker(**...)
         class WorkerSettings:
             functions = [add]
 
-        pool = recorder.attach(await arq.create_pool())
+        pool = observer.attach(await arq.create_pool())
         job = await pool.enqueue_job("add", 1, 2)
-        result = await recorder.wait(job, timeout=10)
+        result = await observer.wait(job, timeout=10)
 
     The id of a task is that of its job. ``requeue`` and ``cancel`` of ``backend.actions`` enqueue jobs again
     and abort them, from any process with an attached pool.
@@ -67,7 +68,7 @@ class Recorder(BaseRecorder[Job]):
         if not isinstance(vars(pool).get("enqueue_job"), functools.partial):
             pool.enqueue_job = functools.partial(self._enqueued, pool.enqueue_job)  # type: ignore[method-assign]
         self._pool = self._pool or pool
-        self.hook()
+        self._hook()
         return pool
 
     def settings(self, settings: type[Any] | Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
@@ -129,7 +130,7 @@ class Recorder(BaseRecorder[Job]):
 
     def _attached_pool(self, task_id: str) -> ArqRedis:
         if self._pool is None:
-            raise QueueRefused(task_id, "no pool is attached to this recorder")
+            raise QueueRefused(task_id, "no pool is attached to this observer")
         return self._pool
 
     def detach(self, pool: ArqRedis | None) -> None:
@@ -141,9 +142,9 @@ class Recorder(BaseRecorder[Job]):
 class _Worker:
     """What the jobs of one worker are recorded by."""
 
-    def __init__(self, recorder: Recorder, settings: Mapping[str, Any]) -> None:
+    def __init__(self, observer: FlowstoreObserver, settings: Mapping[str, Any]) -> None:
         self.id = worker_name()
-        self._recorder = recorder
+        self._recorder = observer
         self._slots = settings.get("max_jobs", 10)
         self._retries = settings.get("retry_jobs", True)
         self._outcomes: dict[str, tuple[Any, BaseException | None]] = {}

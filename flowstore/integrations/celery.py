@@ -95,7 +95,7 @@ class FlowstoreObserver:
     def dispatch(self, task_ids: Iterable[str]) -> None:
         """Send these tasks again, under their ids, with what follows them; for those a sweep has requeued.
 
-        Not for late acknowledgements, with which the broker delivers them again. Raises ValueError for the
+        Not for late acknowledgements, with which the broker delivers them again. Raises QueueRefused for the
         header of a chord, which has been counted. The hook of ``actions`` for requeued tasks does the same.
         """
         self.recorder.dispatch(task_ids)

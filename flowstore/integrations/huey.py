@@ -101,7 +101,7 @@ class FlowstoreObserver:
     def dispatch(self, task_ids: Iterable[str]) -> None:
         """Enqueue these tasks again, under their ids: huey forgets those that a dead worker had.
 
-        Raises ValueError for a task that others wait for in huey: in a pipeline, a chord, or for errors.
+        Raises QueueRefused for a task that others wait for in huey: in a pipeline, a chord, or for errors.
         The hook of ``actions`` for requeued tasks does the same.
         """
         self.recorder.dispatch(task_ids)

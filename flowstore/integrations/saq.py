@@ -34,17 +34,17 @@ _OPTIONS: Final = {
 """What a job is enqueued with besides its arguments; what differs from these goes into ``meta``."""
 
 
-class Recorder(BaseRecorder[Job]):
+class FlowstoreObserver(BaseRecorder[Job]):
     """Records the jobs of SAQ: those that are enqueued by an attached queue, and those of its workers.
 
     ::
 
-        recorder = Recorder("redis://localhost")
-        queue = recorder.attach(Queue.from_url("redis://localhost"))
-        settings = recorder.settings(queue=queue, functions=[add])  # for saq, or for Worker(**settings)
+        observer = FlowstoreObserver("redis://localhost")
+        queue = observer.attach(Queue.from_url("redis://localhost"))
+        settings = observer.settings(queue=queue, functions=[add])  # for saq, or for Worker(**settings)
 
         job = await queue.enqueue("add", a=1, b=2)
-        result = await recorder.wait(job, timeout=10)
+        result = await observer.wait(job, timeout=10)
 
     The id of a task is the key of its job. ``requeue`` and ``cancel`` of ``backend.actions`` enqueue jobs
     again and abort them, from any process with an attached queue.
@@ -61,7 +61,7 @@ class Recorder(BaseRecorder[Job]):
         if queue not in self._queues.values():
             self._queues[queue.name] = queue
             _Watched(self, queue)
-            self.hook()
+            self._hook()
         return queue
 
     def settings(self, settings: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class Recorder(BaseRecorder[Job]):
     def _queue_of(self, task: TaskResult) -> Queue:
         name = task.meta.get("queue")
         if name not in self._queues:
-            raise QueueRefused(task.task_id, f"no queue {name!r} is attached to this recorder")
+            raise QueueRefused(task.task_id, f"no queue {name!r} is attached to this observer")
         return self._queues[str(name)]
 
     async def _abort(self, task_id: str, reason: str | None) -> None:
@@ -156,8 +156,8 @@ class JobEnded(Exception):
 class _Watched:
     """Methods of a queue, by which whoever has it tells of jobs, and what is recorded then."""
 
-    def __init__(self, recorder: Recorder, queue: Queue) -> None:
-        self._recorder = recorder
+    def __init__(self, observer: FlowstoreObserver, queue: Queue) -> None:
+        self._recorder = observer
         self._enqueue, self._retry, self._finish = queue.enqueue, queue.retry, queue.finish
         queue.enqueue = self.enqueue  # type: ignore[method-assign]
         queue.retry = self.retry  # type: ignore[method-assign]

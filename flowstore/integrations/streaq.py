@@ -1,7 +1,8 @@
 """streaQ: its tasks recorded in flowstore, and waited for by push. See docs/from-streaq.md.
 
 streaQ decides, flowstore records: with the storage down tasks run as before, each hook gives up after
-``op_timeout`` (at the end of a task after ``patience``, the same by default), and the logger
+``op_timeout`` (at the end of a task after ``patience``, the same by default; at its beginning within its own
+timeout), and the logger
 ``flowstore.integrations`` says what was not recorded.
 """
 
@@ -30,12 +31,12 @@ _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _ATTACHED: Final = "_flowstore_recorder"
 
 
-class Recorder(BaseRecorder[Task[Any, Any]]):
+class FlowstoreObserver(BaseRecorder[Task[Any, Any]]):
     """Records the tasks of a streaQ worker: what is enqueued by it, and what it runs.
 
     ::
 
-        worker = recorder.attach(Worker(redis_url="redis://localhost"))
+        worker = observer.attach(Worker(redis_url="redis://localhost"))
 
         @worker.task
         async def add(a: int, b: int) -> int:
@@ -43,7 +44,7 @@ class Recorder(BaseRecorder[Task[Any, Any]]):
 
         async with worker:
             task = await add.enqueue(1, 2)
-            result = await recorder.wait(task, timeout=10)
+            result = await observer.wait(task, timeout=10)
 
     The ids are those of streaQ. ``requeue`` and ``cancel`` of ``backend.actions`` enqueue tasks again and
     abort them, from any process inside of ``async with worker``.
@@ -63,7 +64,7 @@ class Recorder(BaseRecorder[Task[Any, Any]]):
         if not hasattr(worker, _ATTACHED):
             setattr(worker, _ATTACHED, _Watched(self, worker))
         self._worker = worker
-        self.hook()
+        self._hook()
         return worker
 
     def id_of(self, job: Task[Any, Any] | str) -> str:
@@ -86,7 +87,7 @@ class Recorder(BaseRecorder[Task[Any, Any]]):
 
     def _attached_worker(self, task_id: str) -> Worker[Any]:
         if self._worker is None:
-            raise QueueRefused(task_id, "no worker is attached to this recorder")
+            raise QueueRefused(task_id, "no worker is attached to this observer")
         return self._worker
 
     async def finished(self, task_id: str, tries: int, how: dict[str, Any]) -> None:
@@ -124,8 +125,8 @@ class Recorder(BaseRecorder[Task[Any, Any]]):
 class _Watched:
     """Methods of a worker, by which it tells of its tasks, and what is recorded then."""
 
-    def __init__(self, recorder: Recorder, worker: Worker[Any]) -> None:
-        self._recorder = recorder
+    def __init__(self, observer: FlowstoreObserver, worker: Worker[Any]) -> None:
+        self._recorder = observer
         self._worker = worker
         self._publish, self._abort = worker.publish_task, worker.abort_by_id
         self._finish, self._fail = worker.finish_task, worker.finish_failed_task
@@ -144,26 +145,26 @@ class _Watched:
 
     @asynccontextmanager
     async def living(self, lifespan: AbstractAsyncContextManager[Any]) -> AsyncIterator[Any]:
-        worker, recorder = self._worker, self._recorder
+        worker, observer = self._worker, self._recorder
         async with lifespan as context:
-            await recorder.start_worker(worker.id, worker.concurrency, host="streaq", queue=worker.queue_name)
+            await observer.start_worker(worker.id, worker.concurrency, host="streaq", queue=worker.queue_name)
             try:
                 yield context
             finally:
-                await recorder.stop_worker(worker.id)
+                await observer.stop_worker(worker.id)
 
     def recorded(self, task: Callable[..., Awaitable[Any]]) -> Any:
         """The middleware. How the attempt ends ``finish_task`` is told."""
 
         @wraps(task)
         async def attempt(*args: Any, **kwargs: Any) -> Any:
-            ctx, recorder = self._middleware.context, self._recorder
-            run = recorder.run(ctx.task_id, datetime.now(UTC), ctx.fn_name, args, kwargs)
-            await recorder.begin(self._worker.id, run, ctx.tries, _NEVER)
+            ctx, observer = self._middleware.context, self._recorder
+            run = observer.run(ctx.task_id, datetime.now(UTC), ctx.fn_name, args, kwargs)
+            await observer.begin(self._worker.id, run, ctx.tries, _NEVER)
             try:
                 return await task(*args, **kwargs)
             except BaseException as error:
-                recorder.raised[ctx.task_id, ctx.tries] = error
+                observer.raised[ctx.task_id, ctx.tries] = error
                 raise
 
         return attempt

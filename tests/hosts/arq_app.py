@@ -12,7 +12,7 @@ from typing import Any
 import arq
 from arq.connections import ArqRedis, RedisSettings
 
-from flowstore.integrations.arq import Recorder
+from flowstore.integrations.arq import FlowstoreObserver
 
 
 async def pool_at(broker: str) -> ArqRedis:
@@ -26,7 +26,9 @@ async def hang(ctx: Any) -> None:
 
 async def work(broker: str, storage: str) -> None:
     """Until it is killed. Others may take its jobs as soon as half a second later."""
-    settings = Recorder(storage).settings(functions=[hang], redis_pool=await pool_at(broker), poll_delay=0.02)
+    settings = FlowstoreObserver(storage).settings(
+        functions=[hang], redis_pool=await pool_at(broker), poll_delay=0.02
+    )
     worker = arq.Worker(**settings, handle_signals=False)
     worker.in_progress_timeout_s = 0.5
     await worker.async_run()
@@ -35,10 +37,10 @@ async def work(broker: str, storage: str) -> None:
 async def produce(broker: str, storage: str) -> None:
     """Print what a job returns that another process works on."""
     pool = await pool_at(broker)
-    async with Recorder(storage) as recorder:
-        job = await recorder.attach(pool).enqueue_job("Lab.add", 20, b=22)
+    async with FlowstoreObserver(storage) as observer:
+        job = await observer.attach(pool).enqueue_job("Lab.add", 20, b=22)
         assert job is not None
-        print((await recorder.wait(job, timeout=30)).unwrap(), flush=True)
+        print((await observer.wait(job, timeout=30)).unwrap(), flush=True)
     await pool.aclose()
 
 

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from saq import Worker
 from saq.queue.redis import RedisQueue
 
-from flowstore.integrations.saq import Recorder
+from flowstore.integrations.saq import FlowstoreObserver
 
 
 def queue_at(broker: str) -> RedisQueue:
@@ -28,18 +28,18 @@ async def hang(ctx: Any) -> None:
 
 async def work(broker: str, storage: str) -> None:
     """Until it is killed."""
-    recorder = Recorder(storage)
-    settings = recorder.settings(queue=queue_at(broker), functions=[hang], id="doomed")
+    observer = FlowstoreObserver(storage)
+    settings = observer.settings(queue=queue_at(broker), functions=[hang], id="doomed")
     await Worker(**settings).start()
 
 
 async def produce(broker: str, storage: str) -> None:
     """Print what a job returns that another process works on."""
     queue = queue_at(broker)
-    async with Recorder(storage) as recorder:
-        job = await recorder.attach(queue).enqueue("add", a=20, b=22)
+    async with FlowstoreObserver(storage) as observer:
+        job = await observer.attach(queue).enqueue("add", a=20, b=22)
         assert job is not None
-        print((await recorder.wait(job, timeout=30)).unwrap(), flush=True)
+        print((await observer.wait(job, timeout=30)).unwrap(), flush=True)
     await queue.disconnect()
 
 

@@ -11,16 +11,16 @@ from typing import Any
 
 from streaq import Worker
 
-from flowstore.integrations.streaq import Recorder
+from flowstore.integrations.streaq import FlowstoreObserver
 
 
-def worker_at(broker: str, recorder: Recorder, **options: Any) -> Worker[Any]:
-    return recorder.attach(Worker(redis_url=broker, **options))
+def worker_at(broker: str, observer: FlowstoreObserver, **options: Any) -> Worker[Any]:
+    return observer.attach(Worker(redis_url=broker, **options))
 
 
 async def work(broker: str, storage: str) -> None:
     """Until it is killed. Others may take its tasks as soon as it has been silent for a moment."""
-    worker = worker_at(broker, Recorder(storage), idle_timeout=0.5)
+    worker = worker_at(broker, FlowstoreObserver(storage), idle_timeout=0.5)
 
     @worker.task(name="hang")
     async def hang() -> None:
@@ -32,11 +32,11 @@ async def work(broker: str, storage: str) -> None:
 
 async def produce(broker: str, storage: str) -> None:
     """Print what a task returns that another process works on."""
-    async with Recorder(storage) as recorder:
-        worker = worker_at(broker, recorder)
+    async with FlowstoreObserver(storage) as observer:
+        worker = worker_at(broker, observer)
         async with worker:
             task = await worker.enqueue_unsafe("add", 20, b=22)
-            print((await recorder.wait(task, timeout=30)).unwrap(), flush=True)
+            print((await observer.wait(task, timeout=30)).unwrap(), flush=True)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from flowstore import (
     WaitTimeout,
     current_task,
 )
-from flowstore.integrations.arq import Recorder
+from flowstore.integrations.arq import FlowstoreObserver
 from flowstore.testing.insides import faulty, listening
 from flowstore.testing.support import stored
 from tests.conftest import KINDS
@@ -46,14 +46,14 @@ class Unknown:
 
 
 class Lab:
-    """A pool, the functions of its workers, and a recorder of both."""
+    """A pool, the functions of its workers, and an observer of both."""
 
     def __init__(self, broker: str, storage: str, pool: ArqRedis) -> None:
         self.broker = broker
         self.storage = storage
-        self.recorder = Recorder(storage)
-        self.backend = self.recorder.backend
-        self.pool = self.recorder.attach(pool)
+        self.observer = FlowstoreObserver(storage)
+        self.backend = self.observer.backend
+        self.pool = self.observer.attach(pool)
         self.begun = asyncio.Event()
         self.tries = 0
 
@@ -90,7 +90,7 @@ class Lab:
         names = (self.add, self.fail, self.fail_once, self.again, self.submit, self.odd)
         functions = [*names, func(self.hang, name="hang"), func(self.hang, name="short", timeout=0.5)]
         given: dict[str, Any] = {"functions": functions, "poll_delay": 0.02, "handle_signals": False}
-        made = self.recorder.settings(given, **settings)
+        made = self.observer.settings(given, **settings)
         worker = arq.Worker(redis_pool=await pool_at(self.broker), **made)
         running = asyncio.create_task(worker.async_run())
         await asyncio.sleep(0)  # its first step makes the main task
@@ -122,7 +122,7 @@ async def lab(
     storages = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path / 'results.db'}"}
     pool = await pool_at(broker)
     made = Lab(broker, storages.get(request.param, broker), pool)
-    async with made.recorder:
+    async with made.observer:
         yield made
     await pool.aclose()
 
@@ -134,7 +134,7 @@ async def test_a_job_that_succeeds(lab: Lab) -> None:
     assert (pending.status, pending.task_name) == (TaskStatus.PENDING, "Lab.add")
     assert (pending.args, pending.kwargs) == ((1,), {"b": 2})
     async with lab.working(max_jobs=3):
-        done = await lab.recorder.wait(job, timeout=10)
+        done = await lab.observer.wait(job, timeout=10)
         [worker] = await lab.backend.workers.all()
         assert (worker.slots, worker.info["host"], worker.info["queue"]) == (3, "arq", "arq:queue")
     assert (done.unwrap(), done.retries, done.worker_id) == (3, 0, worker.worker_id)
@@ -148,8 +148,8 @@ async def test_a_job_that_fails(lab: Lab) -> None:
     async with lab.working():
         job = await lab.enqueue("Lab.fail")
         with pytest.raises(TaskFailed, match="no flour"):
-            (await lab.recorder.wait(job, timeout=10)).unwrap()
-        await lab.recorder.wait(await lab.enqueue("Lab.add", 1, 1), timeout=10)
+            (await lab.observer.wait(job, timeout=10)).unwrap()
+        await lab.observer.wait(await lab.enqueue("Lab.add", 1, 1), timeout=10)
     [failed] = (await lab.backend.page("failed")).items
     assert failed.error is not None
     assert (failed.task_id, failed.task_name, failed.error.type) == (job.job_id, "Lab.fail", "ValueError")
@@ -160,7 +160,7 @@ async def test_a_job_that_is_retried(lab: Lab) -> None:
     """Each attempt has arq's number, its error and when the next one is due."""
     async with lab.working():
         job = await lab.enqueue("Lab.again", 0.01)
-        done = await lab.recorder.wait(job, timeout=10)
+        done = await lab.observer.wait(job, timeout=10)
     assert (done.unwrap(), done.retries) == (3, 2)
     history = await lab.backend.history.of(job.job_id)
     assert [(step.retries, step.error.type) for step in history if step.error] == [
@@ -185,28 +185,28 @@ async def test_too_many_retries_are_a_failure(lab: Lab) -> None:
     async with lab.working(max_tries=2):
         job = await lab.enqueue("Lab.again", 0)
         with pytest.raises(TaskFailed, match="max 2 retries exceeded"):
-            (await lab.recorder.wait(job, timeout=10)).unwrap()
+            (await lab.observer.wait(job, timeout=10)).unwrap()
 
 
 async def test_an_unknown_function_is_a_failure(lab: Lab) -> None:
     async with lab.working():
         job = await lab.enqueue("no_such")
         with pytest.raises(TaskFailed, match="function 'no_such' not found"):
-            (await lab.recorder.wait(job, timeout=10)).unwrap()
+            (await lab.observer.wait(job, timeout=10)).unwrap()
 
 
 async def test_a_job_that_is_cancelled_while_it_waits(lab: Lab) -> None:
     """Also a deferred one. The next worker drops it without running it."""
     for options in ({}, {"_defer_by": 60}):
         job = await lab.enqueue("hang", **options)
-        assert await lab.recorder.cancel(job, "no longer needed") is True
+        assert await lab.observer.cancel(job, "no longer needed") is True
         with pytest.raises(TaskCancelled, match="no longer needed"):
-            (await lab.recorder.wait(job, timeout=10)).unwrap()
+            (await lab.observer.wait(job, timeout=10)).unwrap()
         async with lab.working(burst=True) as worker:
             await cast(Any, worker.main_task)
         assert await job.status() is JobStatus.complete
     assert not lab.begun.is_set()
-    assert await lab.recorder.cancel(job) is False
+    assert await lab.observer.cancel(job) is False
 
 
 async def test_a_job_that_is_cancelled_while_it_runs(lab: Lab) -> None:
@@ -214,8 +214,8 @@ async def test_a_job_that_is_cancelled_while_it_runs(lab: Lab) -> None:
         job = await lab.enqueue("hang")
         await lab.begun.wait()
         await listening(lab.backend, job.job_id)
-        await lab.recorder.cancel(job, "the user left")
-        done = await lab.recorder.wait(job, timeout=10)
+        await lab.observer.cancel(job, "the user left")
+        done = await lab.observer.wait(job, timeout=10)
     assert done.cancel_request is not None
     assert (done.status, done.cancel_request.reason) == (TaskStatus.CANCELLED, "the user left")
 
@@ -226,16 +226,16 @@ async def test_what_arq_itself_aborts_is_cancelled(lab: Lab) -> None:
     aborting = asyncio.create_task(waiting.abort(poll_delay=0.01))
     async with lab.working():
         assert await aborting is True
-        assert (await lab.recorder.wait(waiting, timeout=10)).status is TaskStatus.CANCELLED
+        assert (await lab.observer.wait(waiting, timeout=10)).status is TaskStatus.CANCELLED
         running = await lab.enqueue("hang")
         await lab.begun.wait()
         assert await running.abort(poll_delay=0.01) is True
-        assert (await lab.recorder.wait(running, timeout=10)).status is TaskStatus.CANCELLED
+        assert (await lab.observer.wait(running, timeout=10)).status is TaskStatus.CANCELLED
 
 
 async def test_a_timeout_is_a_failure(lab: Lab) -> None:
     async with lab.working():
-        done = await lab.recorder.wait(await lab.enqueue("short"), timeout=10)
+        done = await lab.observer.wait(await lab.enqueue("short"), timeout=10)
     assert done.error is not None
     assert (done.status, done.error.type) == (TaskStatus.FAILED, "TimeoutError")
 
@@ -259,9 +259,9 @@ async def test_an_id_that_is_taken_is_recorded_once(lab: Lab) -> None:
     assert await lab.pool.enqueue_job("Lab.add", 5, 5, _job_id="nightly") is None
     assert (await stored(lab.backend, "nightly")).args == (1, 1)
     async with lab.working(keep_result=0):
-        first = await lab.recorder.wait(job, timeout=10)
+        first = await lab.observer.wait(job, timeout=10)
         await lab.enqueue("Lab.add", 2, 2, _job_id="nightly")
-        second = await lab.recorder.wait("nightly", timeout=10)
+        second = await lab.observer.wait("nightly", timeout=10)
     assert (first.unwrap(), second.unwrap(), second.retries) == (2, 4, 0)
 
 
@@ -288,8 +288,8 @@ async def test_cron_jobs(lab: Lab) -> None:
 async def test_a_job_that_submits_another_is_its_parent(lab: Lab) -> None:
     async with lab.working():
         parent = await lab.enqueue("Lab.submit")
-        child = (await lab.recorder.wait(parent, timeout=10)).unwrap()
-        done = await lab.recorder.wait(child, timeout=10)
+        child = (await lab.observer.wait(parent, timeout=10)).unwrap()
+        done = await lab.observer.wait(child, timeout=10)
     assert (done.parent_id, done.unwrap()) == (parent.job_id, 2)
     async with lab.backend.track("request"):
         job = await lab.enqueue("Lab.add", 1, 1)
@@ -300,10 +300,10 @@ async def test_the_actions_of_the_backend_reach_arq(lab: Lab) -> None:
     """A failed job is run again under its id; one that waits is dropped by the next worker."""
     async with lab.working():
         job = await lab.enqueue("Lab.fail_once", "sent", _job_id="mail")
-        assert (await lab.recorder.wait(job, timeout=10)).status is TaskStatus.FAILED
+        assert (await lab.observer.wait(job, timeout=10)).status is TaskStatus.FAILED
         done = await lab.backend.actions.apply("requeue", "status:failed", dry_run=False)
         assert (done.done, done.is_host_told) == (1, True)
-        again = await lab.recorder.wait("mail", timeout=10)
+        again = await lab.observer.wait("mail", timeout=10)
         assert (again.unwrap(), again.retries) == ("sent", 1)
     hanging = await lab.enqueue("hang")
     await lab.backend.actions.apply("cancel", "name:hang", dry_run=False)
@@ -316,7 +316,7 @@ async def test_the_actions_of_the_backend_reach_arq(lab: Lab) -> None:
 async def test_a_result_that_cannot_be_stored_is_shown(lab: Lab) -> None:
     """arq pickles anything; nobody waits in vain."""
     async with lab.working():
-        done = await lab.recorder.wait(await lab.enqueue("Lab.odd", Unknown()), timeout=10)
+        done = await lab.observer.wait(await lab.enqueue("Lab.odd", Unknown()), timeout=10)
     assert (done.unwrap(), done.args) == ({"rows": "<unknown>"}, ("<unknown>",))
 
 
@@ -348,9 +348,9 @@ async def test_a_job_that_flowstore_misses_first(lab: Lab) -> None:
     await lab.backend.workers.register("dead")
     swept = await lab.backend.workers.sweep(silent_after=0)
     assert swept.requeued == [job.job_id]
-    await lab.recorder.requeue(swept.requeued)
+    await lab.observer.dispatch(swept.requeued)
     async with lab.working():
-        done = await lab.recorder.wait(job, timeout=10)
+        done = await lab.observer.wait(job, timeout=10)
     assert (done.unwrap(), done.retries) == (3, 1)
 
 
@@ -388,7 +388,7 @@ async def test_a_worker_registers_later_if_the_storage_is_down(
 
 async def test_a_wait_ends_at_its_deadline(lab: Lab) -> None:
     with pytest.raises(WaitTimeout):
-        await lab.recorder.wait(await lab.enqueue("Lab.add", 1, 2), timeout=0.01)
+        await lab.observer.wait(await lab.enqueue("Lab.add", 1, 2), timeout=0.01)
 
 
 async def test_hooks_of_the_application_stay(lab: Lab) -> None:
@@ -409,12 +409,12 @@ async def test_hooks_of_the_application_stay(lab: Lab) -> None:
 
 async def test_settings_are_a_class_as_well(empty_database: Callable[[str], str]) -> None:
     """As the program ``arq`` takes them. A backend of its own is closed with the worker."""
-    recorder = Recorder("memory://")
+    observer = FlowstoreObserver("memory://")
 
     async def tick(ctx: Any) -> str:
         return "tock"
 
-    @recorder.settings
+    @observer.settings
     class WorkerSettings:
         functions = (tick,)
         burst = True
@@ -425,7 +425,7 @@ async def test_settings_are_a_class_as_well(empty_database: Callable[[str], str]
     await worker.async_run()
     await worker.close()
     with pytest.raises(flowstore.BackendClosed):
-        await recorder.backend.ping()
+        await observer.backend.ping()
 
 
 async def _start(action: str, lab: Lab) -> asyncio.subprocess.Process:

@@ -27,7 +27,7 @@ from flowstore import (
     current_task,
 )
 from flowstore.integrations._attempts import QueueRefused
-from flowstore.integrations.saq import Recorder
+from flowstore.integrations.saq import FlowstoreObserver
 from flowstore.testing.insides import faulty, listening
 from flowstore.testing.support import stored
 from tests.conftest import KINDS
@@ -49,14 +49,14 @@ class Busy(Exception):
 
 
 class Lab:
-    """A queue, the functions of its workers, and a recorder of both."""
+    """A queue, the functions of its workers, and an observer of both."""
 
     def __init__(self, broker: str, storage: str) -> None:
         self.broker = broker
         self.storage = storage
-        self.recorder = Recorder(storage)
-        self.backend = self.recorder.backend
-        self.queue: RedisQueue = self.recorder.attach(queue_at(broker))
+        self.observer = FlowstoreObserver(storage)
+        self.backend = self.observer.backend
+        self.queue: RedisQueue = self.observer.attach(queue_at(broker))
         self.begun = asyncio.Event()
         self.tries = 0
 
@@ -88,7 +88,7 @@ class Lab:
         names = ("add", "fail", "fail_twice", "hang", "submit", "tick")
         functions = [(name, getattr(self, name)) for name in names]
         given = {"queue": self.queue, "functions": functions, "timers": TIMERS, "id": "mill", **settings}
-        return Worker(**self.recorder.settings(given))
+        return Worker(**self.observer.settings(given))
 
     @asynccontextmanager
     async def working(self, **settings: Any) -> AsyncIterator[Worker[Any]]:
@@ -135,7 +135,7 @@ async def lab(
     broker = empty_database(KINDS[-1])
     storages = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path / 'results.db'}"}
     made = Lab(broker, storages.get(request.param, broker))
-    async with made.recorder:
+    async with made.observer:
         yield made
         await made.queue.disconnect()
 
@@ -150,7 +150,7 @@ async def test_a_job_that_succeeds(lab: Lab) -> None:
         {"a": 1, "b": 2},
     )
     async with lab.working():
-        done = await lab.recorder.wait(job, timeout=10)
+        done = await lab.observer.wait(job, timeout=10)
         [worker] = await lab.backend.workers.all()
         assert (worker.worker_id, worker.slots, worker.info["host"]) == ("mill", 10, "saq")
     assert (done.unwrap(), done.retries, done.worker_id) == (3, 0, "mill")
@@ -165,8 +165,8 @@ async def test_a_job_that_fails(lab: Lab) -> None:
     async with lab.working():
         job = await lab.enqueue("fail")
         with pytest.raises(TaskFailed, match="no flour"):
-            (await lab.recorder.wait(job, timeout=10)).unwrap()
-        await lab.recorder.wait(await lab.enqueue("add", a=1, b=1), timeout=10)
+            (await lab.observer.wait(job, timeout=10)).unwrap()
+        await lab.observer.wait(await lab.enqueue("add", a=1, b=1), timeout=10)
     [failed] = (await lab.backend.page("failed")).items
     assert failed.error is not None
     assert (failed.task_id, failed.task_name, failed.error.type) == (job.key, "fail", "ValueError")
@@ -179,7 +179,7 @@ async def test_a_job_that_is_retried(lab: Lab) -> None:
     """Each attempt has SAQ's number, its error and when the next one is due at the latest."""
     async with lab.working():
         job = await lab.enqueue("fail_twice", retries=3, retry_delay=0.01, retry_backoff=True)
-        done = await lab.recorder.wait(job, timeout=10)
+        done = await lab.observer.wait(job, timeout=10)
     assert (done.unwrap(), done.retries) == (3, 2)
     history = await lab.backend.history.of(job.key)
     assert [(step.retries, step.error and step.error.message) for step in history if step.error] == [
@@ -202,11 +202,11 @@ async def test_a_retry_has_its_time(lab: Lab) -> None:
 async def test_a_job_that_is_cancelled_while_it_waits(lab: Lab) -> None:
     """SAQ has dropped it, so no worker runs it."""
     job = await lab.enqueue("hang")
-    assert await lab.recorder.cancel(job, "no longer needed") is True
+    assert await lab.observer.cancel(job, "no longer needed") is True
     with pytest.raises(TaskCancelled, match="no longer needed"):
-        (await lab.recorder.wait(job, timeout=10)).unwrap()
+        (await lab.observer.wait(job, timeout=10)).unwrap()
     assert await lab.queue.count("queued") == 0
-    assert await lab.recorder.cancel(job) is False
+    assert await lab.observer.cancel(job) is False
 
 
 async def test_a_job_that_is_cancelled_while_it_runs(lab: Lab) -> None:
@@ -215,8 +215,8 @@ async def test_a_job_that_is_cancelled_while_it_runs(lab: Lab) -> None:
         job = await lab.enqueue("hang", retries=3)
         await lab.begun.wait()
         await listening(lab.backend, job.key)
-        await lab.recorder.cancel(job, "the user left")
-        done = await lab.recorder.wait(job, timeout=10)
+        await lab.observer.cancel(job, "the user left")
+        done = await lab.observer.wait(job, timeout=10)
     assert done.status is TaskStatus.CANCELLED
     assert done.cancel_request is not None
     assert done.cancel_request.reason == "the user left"
@@ -229,18 +229,18 @@ async def test_what_saq_itself_aborts_is_cancelled(lab: Lab) -> None:
     waiting = await lab.enqueue("hang")
     await waiting.abort("by hand")
     with pytest.raises(TaskCancelled, match="by hand"):
-        (await lab.recorder.wait(waiting)).unwrap()
+        (await lab.observer.wait(waiting)).unwrap()
     async with lab.working():
         running = await lab.enqueue("hang")
         await lab.begun.wait()
         await running.abort("by hand")
-        assert (await lab.recorder.wait(running, timeout=10)).status is TaskStatus.CANCELLED
+        assert (await lab.observer.wait(running, timeout=10)).status is TaskStatus.CANCELLED
 
 
 async def test_a_timeout_is_a_failure(lab: Lab) -> None:
     async with lab.working():
         job = await lab.enqueue("hang", timeout=0.01)
-        done = await lab.recorder.wait(job, timeout=10)
+        done = await lab.observer.wait(job, timeout=10)
     assert done.error is not None
     assert (done.status, done.error.type) == (TaskStatus.FAILED, "TimeoutError")
 
@@ -264,9 +264,9 @@ async def test_a_key_that_is_taken_is_recorded_once(lab: Lab) -> None:
     assert await lab.queue.enqueue("add", key="nightly", a=5, b=5) is None
     assert (await stored(lab.backend, "nightly")).kwargs == {"a": 1, "b": 1}
     async with lab.working():
-        first = await lab.recorder.wait(job, timeout=10)
+        first = await lab.observer.wait(job, timeout=10)
         await lab.queue.enqueue("add", key="nightly", a=2, b=2)
-        second = await lab.recorder.wait("nightly", timeout=10)
+        second = await lab.observer.wait("nightly", timeout=10)
     assert (first.unwrap(), second.unwrap(), second.retries) == (2, 4, 0)
     assert (await lab.steps(job))[-3:] == [(0, "pending"), (0, "running"), (0, "success")]
 
@@ -283,15 +283,15 @@ async def test_cron_jobs(lab: Lab) -> None:
     cron: CronJob[Any] = CronJob(lab.tick, cron="* * * * * */1")
     key = "cron:Lab.tick"
     async with lab.working(cron_jobs=[cron]):
-        done = await lab.recorder.wait(key, timeout=10)
+        done = await lab.observer.wait(key, timeout=10)
     assert (done.unwrap(), done.task_name) == ("tock", "Lab.tick")
 
 
 async def test_a_job_that_submits_another_is_its_parent(lab: Lab) -> None:
     async with lab.working():
         parent = await lab.enqueue("submit")
-        child = (await lab.recorder.wait(parent, timeout=10)).unwrap()
-        done = await lab.recorder.wait(child, timeout=10)
+        child = (await lab.observer.wait(parent, timeout=10)).unwrap()
+        done = await lab.observer.wait(child, timeout=10)
     assert (done.parent_id, done.unwrap()) == (parent.key, 2)
     async with lab.backend.track("request"):
         assert current_task(lab.backend) == "request"
@@ -303,13 +303,13 @@ async def test_the_actions_of_the_backend_reach_saq(lab: Lab) -> None:
     """A failed job is run again with its options; one that waits is dropped from the queue."""
     async with lab.working():
         job = await lab.enqueue("fail_twice", key="mail", retries=1, ttl=60)
-        assert (await lab.recorder.wait(job, timeout=10)).status is TaskStatus.FAILED
+        assert (await lab.observer.wait(job, timeout=10)).status is TaskStatus.FAILED
         done = await lab.backend.actions.apply("requeue", "status:failed", dry_run=False)
         assert (done.done, done.is_host_told) == (1, True)
-        again = await lab.recorder.wait("mail", timeout=10)
+        again = await lab.observer.wait("mail", timeout=10)
         assert (again.status, again.retries) == (TaskStatus.FAILED, 1)
         await lab.backend.actions.apply("requeue", "status:failed", dry_run=False)
-        assert (await lab.recorder.wait("mail", timeout=10)).unwrap() == 3
+        assert (await lab.observer.wait("mail", timeout=10)).unwrap() == 3
         found = await lab.queue.job("mail")
         assert found is not None
         assert found.ttl == 60
@@ -326,10 +326,10 @@ async def test_a_result_that_cannot_be_stored_is_shown(lab: Lab) -> None:
 
     lab.queue._dump, lab.queue._load = _KEPT.dump, _KEPT.load
     async with lab.working(functions=[("odd", odd)]):
-        done = await lab.recorder.wait(await lab.enqueue("odd", given=Unknown()), timeout=10)
+        done = await lab.observer.wait(await lab.enqueue("odd", given=Unknown()), timeout=10)
     assert (done.unwrap(), done.kwargs) == ({"rows": "<unknown>"}, {"given": "<unknown>"})
     with pytest.raises(QueueRefused, match="not stored as they were"):
-        await lab.recorder.requeue([done.task_id])
+        await lab.observer.dispatch([done.task_id])
 
 
 async def test_a_worker_that_stops_before_it_has_called_the_function(lab: Lab) -> None:
@@ -345,7 +345,7 @@ async def test_a_worker_that_stops_before_it_has_called_the_function(lab: Lab) -
     await job.refresh()
     assert job.status is Status.ACTIVE
     assert (await stored(lab.backend, job.key)).status is TaskStatus.RETRYING
-    await lab.recorder._after({"job": job})  # of another process, which had not begun either
+    await lab.observer._after({"job": job})  # of another process, which had not begun either
     assert (await stored(lab.backend, job.key)).status is TaskStatus.RETRYING
 
 
@@ -377,7 +377,7 @@ async def test_a_worker_that_is_killed(lab: Lab) -> None:
     process.send_signal(signal.SIGKILL)
     await process.wait()
     assert (await stored(lab.backend, job.key)).worker_id == "doomed"
-    waiter = asyncio.create_task(lab.recorder.wait(job, timeout=30))
+    waiter = asyncio.create_task(lab.observer.wait(job, timeout=30))
     await lab.queue.redis.delete("saq:default:sweep")
     assert await lab.queue.sweep(abort=0.01) == [job.id]
     retrying = await stored(lab.backend, job.key)
@@ -386,7 +386,7 @@ async def test_a_worker_that_is_killed(lab: Lab) -> None:
         await lab.begun.wait()
         running = await stored(lab.backend, job.key)
         assert (running.retries, running.worker_id) == (1, "mill")
-        await lab.recorder.cancel(job)
+        await lab.observer.cancel(job)
         assert (await waiter).status is TaskStatus.CANCELLED
 
 
@@ -399,7 +399,7 @@ async def test_a_job_that_saq_sweeps_for_the_last_time(lab: Lab) -> None:
     await lab.queue.update(job, status=Status.ACTIVE, started=1)
     assert await lab.queue.sweep(abort=0.01) == [job.id]
     with pytest.raises(TaskCancelled, match="swept"):
-        (await lab.recorder.wait(job, timeout=10)).unwrap()
+        (await lab.observer.wait(job, timeout=10)).unwrap()
 
 
 async def test_a_job_that_only_flowstore_misses(lab: Lab) -> None:
@@ -413,9 +413,9 @@ async def test_a_job_that_only_flowstore_misses(lab: Lab) -> None:
     await lab.backend.workers.register("dead")
     swept = await lab.backend.workers.sweep(silent_after=0)
     assert swept.requeued == [job.key]
-    await lab.recorder.requeue(swept.requeued)
+    await lab.observer.dispatch(swept.requeued)
     async with lab.working():
-        done = await lab.recorder.wait(job, timeout=10)
+        done = await lab.observer.wait(job, timeout=10)
     assert (done.unwrap(), done.retries) == (3, 1)
 
 
@@ -454,7 +454,7 @@ async def test_a_job_that_cannot_be_recorded(lab: Lab, caplog: pytest.LogCapture
 async def test_a_wait_ends_at_its_deadline(lab: Lab) -> None:
     job = await lab.enqueue("add", a=1, b=2)
     with pytest.raises(WaitTimeout):
-        await lab.recorder.wait(job, timeout=0.01)
+        await lab.observer.wait(job, timeout=0.01)
 
 
 async def test_hooks_of_the_application_stay(lab: Lab) -> None:
@@ -481,9 +481,9 @@ async def test_a_recorder_of_a_url_ends_with_its_worker(empty_database: Callable
     """The program ``saq`` closes nothing else; a backend that was given stays open."""
     queue = queue_at(empty_database(KINDS[-1]))
     async with flowstore.connect("memory://") as backend:
-        for recorder in (Recorder("memory://"), Recorder(backend)):
+        for observer in (FlowstoreObserver("memory://"), FlowstoreObserver(backend)):
             worker: Worker[Any] = Worker(
-                **recorder.settings(
+                **observer.settings(
                     queue=queue, functions=[("tick", lambda ctx: "tock")], burst=True, dequeue_timeout=0.1
                 )
             )

@@ -29,7 +29,7 @@ from flowstore import (
     WaitTimeout,
     current_task,
 )
-from flowstore.integrations.streaq import Recorder
+from flowstore.integrations.streaq import FlowstoreObserver
 from flowstore.testing.insides import faulty, listening
 from flowstore.testing.support import stored
 from tests.conftest import KINDS
@@ -46,19 +46,19 @@ class Unknown:
 
 
 class Lab:
-    """A worker with its tasks, and its recorder."""
+    """A worker with its tasks, and its observer."""
 
     def __init__(self, broker: str, storage: str) -> None:
         self.broker = broker
         self.storage = storage
-        self.recorder = Recorder(storage)
-        self.backend = self.recorder.backend
+        self.observer = FlowstoreObserver(storage)
+        self.backend = self.observer.backend
         self.begun = asyncio.Event()
         self.tries = 0
         self.worker = self.new_worker(id="mill")
 
     def new_worker(self, **options: Any) -> Worker[Any]:
-        worker = worker_at(self.broker, self.recorder, **{"concurrency": 3, "idle_timeout": 5, **options})
+        worker = worker_at(self.broker, self.observer, **{"concurrency": 3, "idle_timeout": 5, **options})
         for function in (self.add, self.fail, self.fail_once, self.again, self.hang, self.submit, self.odd):
             worker.task(name=function.__name__)(function)
         worker.task(name="short", timeout=timedelta(seconds=0.5))(self.hang)
@@ -127,7 +127,7 @@ async def lab(
     broker = empty_database(KINDS[-1])
     storages = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path / 'results.db'}"}
     made = Lab(broker, storages.get(request.param, broker))
-    async with made.recorder:
+    async with made.observer:
         yield made
 
 
@@ -135,7 +135,7 @@ async def test_a_task_that_succeeds(lab: Lab) -> None:
     """With result, arguments, worker and times; pending when it is enqueued."""
     async with lab.working():
         task = await lab.enqueue("add", 1, b=2)
-        done = await lab.recorder.wait(task, timeout=10)
+        done = await lab.observer.wait(task, timeout=10)
         [worker] = await lab.backend.workers.all()
         assert (worker.worker_id, worker.slots, worker.info["host"]) == ("mill", 3, "streaq")
     assert (done.unwrap(), done.retries, done.worker_id, done.task_name) == (3, 0, "mill", "add")
@@ -154,8 +154,8 @@ async def test_a_task_that_fails(lab: Lab) -> None:
     async with lab.working():
         task = await lab.enqueue("fail")
         with pytest.raises(TaskFailed, match="no flour"):
-            (await lab.recorder.wait(task, timeout=10)).unwrap()
-        await lab.recorder.wait(await lab.enqueue("add", 1, 1), timeout=10)
+            (await lab.observer.wait(task, timeout=10)).unwrap()
+        await lab.observer.wait(await lab.enqueue("add", 1, 1), timeout=10)
     [failed] = (await lab.backend.page("failed")).items
     assert failed.error is not None
     assert (failed.task_id, failed.task_name, failed.error.type) == (task.id, "fail", "ValueError")
@@ -165,7 +165,7 @@ async def test_a_task_that_fails(lab: Lab) -> None:
 async def test_a_task_that_is_retried(lab: Lab) -> None:
     """Each attempt has streaQ's number and its error."""
     async with lab.working():
-        done = await lab.recorder.wait(await lab.enqueue("again", 0), timeout=10)
+        done = await lab.observer.wait(await lab.enqueue("again", 0), timeout=10)
     assert (done.unwrap(), done.retries) == (3, 2)
     history = await lab.backend.history.of(done.task_id)
     assert [(step.retries, step.error.message) for step in history if step.error] == [
@@ -191,11 +191,11 @@ async def test_a_task_that_is_cancelled_while_it_waits(lab: Lab) -> None:
         delayed = await lab.worker.registry["hang"].enqueue().start(delay=60)
         for task in (queued, delayed):
             await anext(lab.backend.watch(task.id))
-            assert await lab.recorder.cancel(task, "no longer needed") is True
+            assert await lab.observer.cancel(task, "no longer needed") is True
             with pytest.raises(TaskCancelled, match="no longer needed"):
-                (await lab.recorder.wait(task, timeout=10)).unwrap()
+                (await lab.observer.wait(task, timeout=10)).unwrap()
         assert await delayed.status() is HostStatus.NOT_FOUND
-        assert await lab.recorder.cancel(delayed) is False
+        assert await lab.observer.cancel(delayed) is False
     async with lab.working():
         assert (await queued.result(timeout=10)).success is False
     assert not lab.begun.is_set()
@@ -206,8 +206,8 @@ async def test_a_task_that_is_cancelled_while_it_runs(lab: Lab) -> None:
         task = await lab.enqueue("hang")
         await lab.begun.wait()
         await listening(lab.backend, task.id)
-        await lab.recorder.cancel(task, "the user left")
-        done = await lab.recorder.wait(task, timeout=10)
+        await lab.observer.cancel(task, "the user left")
+        done = await lab.observer.wait(task, timeout=10)
     assert done.cancel_request is not None
     assert (done.status, done.cancel_request.reason) == (TaskStatus.CANCELLED, "the user left")
 
@@ -217,16 +217,16 @@ async def test_what_streaq_itself_aborts_is_cancelled(lab: Lab) -> None:
     async with lab.working():
         delayed = await lab.worker.registry["hang"].enqueue().start(delay=60)
         assert await delayed.abort() is True
-        assert (await lab.recorder.wait(delayed, timeout=10)).status is TaskStatus.CANCELLED
+        assert (await lab.observer.wait(delayed, timeout=10)).status is TaskStatus.CANCELLED
         running = await lab.enqueue("hang")
         await lab.begun.wait()
         assert await running.abort() is True
-        assert (await lab.recorder.wait(running, timeout=10)).status is TaskStatus.CANCELLED
+        assert (await lab.observer.wait(running, timeout=10)).status is TaskStatus.CANCELLED
 
 
 async def test_a_timeout_is_a_failure(lab: Lab) -> None:
     async with lab.working():
-        done = await lab.recorder.wait(await lab.enqueue("short"), timeout=10)
+        done = await lab.observer.wait(await lab.enqueue("short"), timeout=10)
     assert done.error is not None
     assert (done.status, done.error.type) == (TaskStatus.FAILED, "TimeoutError")
 
@@ -251,14 +251,14 @@ async def test_tasks_that_streaq_does_not_run(lab: Lab) -> None:
         await lab.begun.wait()
         second = await lab.enqueue("alone")
         with pytest.raises(TaskFailed, match="another instance of the same task is already running"):
-            (await lab.recorder.wait(second, timeout=10)).unwrap()
+            (await lab.observer.wait(second, timeout=10)).unwrap()
         unknown = await lab.worker.enqueue_unsafe("no_such")
         with pytest.raises(TaskFailed, match="Missing function no_such"):
-            (await lab.recorder.wait(unknown, timeout=10)).unwrap()
+            (await lab.observer.wait(unknown, timeout=10)).unwrap()
         registry: Any = lab.worker.registry
         behind = await registry["fail"].enqueue().then(registry["add"], b=2)
         with pytest.raises(TaskFailed, match="Dependency failed"):
-            (await lab.recorder.wait(behind, timeout=10)).unwrap()
+            (await lab.observer.wait(behind, timeout=10)).unwrap()
 
 
 async def test_tasks_behind_others(lab: Lab) -> None:
@@ -266,10 +266,10 @@ async def test_tasks_behind_others(lab: Lab) -> None:
     async with lab.working():
         registry: Any = lab.worker.registry
         behind = await registry["add"].enqueue(1, 2).then(registry["add"], b=3)
-        done = await lab.recorder.wait(behind, timeout=10)
+        done = await lab.observer.wait(behind, timeout=10)
         assert (done.unwrap(), done.args, done.kwargs) == (6, (3,), {"b": 3})
         fallback = await registry["add"].enqueue(1, 2).otherwise(registry["add"])
-        assert (await lab.recorder.wait(fallback, timeout=10)).unwrap() == 3
+        assert (await lab.observer.wait(fallback, timeout=10)).unwrap() == 3
 
 
 async def test_a_delayed_task_says_when_it_is_due(lab: Lab) -> None:
@@ -300,10 +300,10 @@ async def test_cron_jobs(lab: Lab) -> None:
 async def test_a_task_that_submits_another_is_its_parent(lab: Lab) -> None:
     async with lab.working():
         parent = await lab.enqueue("submit")
-        child = (await lab.recorder.wait(parent, timeout=10)).unwrap()
-        done = await lab.recorder.wait(child, timeout=10)
+        child = (await lab.observer.wait(parent, timeout=10)).unwrap()
+        done = await lab.observer.wait(child, timeout=10)
         assert done.unwrap() == 2
-        await lab.recorder._recorded()  # of what is enqueued, in the background
+        await lab.observer._recorded()  # of what is enqueued, in the background
     assert (await stored(lab.backend, child)).parent_id == parent.id
 
 
@@ -311,10 +311,10 @@ async def test_the_actions_of_the_backend_reach_streaq(lab: Lab) -> None:
     """A failed task is run again under its id; one that is not due yet is dropped."""
     async with lab.working():
         task = await lab.enqueue("fail_once", "sent")
-        assert (await lab.recorder.wait(task, timeout=10)).status is TaskStatus.FAILED
+        assert (await lab.observer.wait(task, timeout=10)).status is TaskStatus.FAILED
         done = await lab.backend.actions.apply("requeue", "status:failed", dry_run=False)
         assert (done.done, done.is_host_told) == (1, True)
-        again = await lab.recorder.wait(task, timeout=10)
+        again = await lab.observer.wait(task, timeout=10)
         assert (again.unwrap(), again.retries) == ("sent", 1)
         delayed = await lab.worker.registry["hang"].enqueue().start(delay=60)
         await anext(lab.backend.watch(delayed.id))
@@ -325,7 +325,7 @@ async def test_the_actions_of_the_backend_reach_streaq(lab: Lab) -> None:
 async def test_a_result_that_cannot_be_stored_is_shown(lab: Lab) -> None:
     """streaQ pickles anything; nobody waits in vain."""
     async with lab.working():
-        done = await lab.recorder.wait(await lab.enqueue("odd", Unknown()), timeout=10)
+        done = await lab.observer.wait(await lab.enqueue("odd", Unknown()), timeout=10)
     assert (done.unwrap(), done.args) == ({"rows": "<unknown>"}, ("<unknown>",))
 
 
@@ -371,7 +371,7 @@ async def test_tasks_go_on_while_the_storage_is_down(lab: Lab, caplog: pytest.Lo
 async def test_a_wait_ends_at_its_deadline(lab: Lab) -> None:
     async with lab.worker:
         with pytest.raises(WaitTimeout):
-            await lab.recorder.wait(await lab.enqueue("add", 1, 2), timeout=0.01)
+            await lab.observer.wait(await lab.enqueue("add", 1, 2), timeout=0.01)
 
 
 @pytest.mark.parametrize("lab", ["memory"], indirect=True)
@@ -389,17 +389,17 @@ async def test_middlewares_of_the_application_stay(lab: Lab) -> None:
         return call
 
     worker.task(name="add")(lab.add)
-    lab.recorder.attach(lab.recorder.attach(worker))
+    lab.observer.attach(lab.observer.attach(worker))
     async with lab.working(worker):
         task = await worker.enqueue_unsafe("add", 1, 2)
-        assert (await lab.recorder.wait(task, timeout=10)).unwrap() == 3
+        assert (await lab.observer.wait(task, timeout=10)).unwrap() == 3
     assert seen == [True]
 
 
 async def test_trio_is_refused() -> None:
     async with flowstore.connect("memory://") as backend:
         with pytest.raises(ValueError, match="runs on trio, and flowstore on asyncio only"):
-            Recorder(backend).attach(Worker[Any](anyio_backend="trio"))
+            FlowstoreObserver(backend).attach(Worker[Any](anyio_backend="trio"))
 
 
 async def _start(action: str, lab: Lab) -> asyncio.subprocess.Process:
