@@ -115,8 +115,6 @@ class FlowstoreObserver:
         with self._lock:
             self._workers = self._workers + 1 if self.recorder.is_worker else 1
             if self._workers == 1:
-                self.huey.unregister_pre_execute(NAME)  # be the last one: others may cancel the task
-                self.huey.pre_execute(NAME)(self._begin)
                 self.recorder.opened_worker(None, _FACTS)
 
     def _stopped(self) -> None:
@@ -129,14 +127,27 @@ class FlowstoreObserver:
         name = self._name(task)
         if signal == signals.SIGNAL_ENQUEUED:
             self._enqueued(task)
+        elif signal == signals.SIGNAL_EXECUTING:
+            self._be_last()
         elif signal in _NOT_RUN:
             self.recorder.end(task.id, name, error=CancelledError(_NOT_RUN[signal]))
-        elif signal == signals.SIGNAL_CANCELED and self.recorder.block(task.id) is None:
+        elif signal == signals.SIGNAL_CANCELED and not self._has_begun(task):
             self.recorder.end(task.id, name, error=CancelledError("canceled before it was executed"))
         elif signal == signals.SIGNAL_SCHEDULED:
             self.recorder.left()  # it waits for its next attempt
         elif signal == signals.SIGNAL_INTERRUPTED:
             self.recorder.end(task.id, name, error=InterruptedError(_INTERRUPTED))
+
+    def _has_begun(self, task: Task) -> bool:
+        """Then ``_end`` is told how it ends; also if no attempt at it could be recorded."""
+        return self.recorder.current == task.id or self.recorder.block(task.id) is not None
+
+    def _be_last(self) -> None:
+        """Of the hooks before a task: a later one could keep it from running, and nobody would be told."""
+        hooks = self.huey._pre_execute
+        if next(reversed(hooks), NAME) != NAME:
+            others = {name: hook for name, hook in [*hooks.items()] if name != NAME}
+            self.huey._pre_execute = {**others, NAME: self._begin}  # anew, as threads go through the old one
 
     def _enqueued(self, task: Task) -> None:
         """Before it is in the queue. Not for what is on its way: retries, and what was scheduled."""
@@ -154,6 +165,7 @@ class FlowstoreObserver:
         """A hook: unlike a signal it can keep the task from running."""
         self.recorder.ensured_worker(None, _FACTS)  # if it is run at once, in whatever process
         if not self.recorder.begin(task.id, **self._options(task)):
+            self.recorder.left()
             raise CancelExecution("cancelled by flowstore")
 
     def _end(self, task: Task, value: Any, error: BaseException | None) -> None:

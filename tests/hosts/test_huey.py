@@ -108,6 +108,27 @@ def test_a_task_from_its_call_to_its_result(host: Host) -> None:
     assert result() == 3
 
 
+def test_a_hook_that_keeps_a_task_from_running_at_once() -> None:
+    """Though it was registered later. The task is cancelled, and nothing that comes next is its child."""
+    with flowstore.sync.connect("memory://") as store:
+        host = Host(MemoryHuey(immediate=True), store)
+        refused: list[str] = []
+
+        @host.huey.pre_execute()  # type: ignore[untyped-decorator]
+        def once(task: Any) -> None:
+            if not refused:
+                refused.append(task.id)
+                raise CancelExecution
+
+        add = host.task(lambda a, b: a + b, name="add")
+        first, second = add(1, 2), add(3, 4)
+        assert refused == [first.id]
+        assert host.found(first).status is TaskStatus.CANCELLED
+        assert (host.found(second).unwrap(), host.found(second).parent_id) == (7, None)
+        assert host.observer.recorder._under_way == {}
+        host.observer.close()
+
+
 def test_retries_and_the_page_of_the_failed(host: Host) -> None:
     def fail(path: str) -> None:
         raise FileNotFoundError(path)
