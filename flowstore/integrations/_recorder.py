@@ -203,7 +203,8 @@ class BaseRecorder(Generic[Job]):
             attempt = await self._entered(crew, run, tries, since or run.submitted_at)
         except FlowstoreError as trouble:
             not_recorded(run.task_id, "its beginning", trouble)
-            self._unrecorded[run.task_id, tries] = run
+            if not isinstance(trouble, LateWrite):
+                self._unrecorded[run.task_id, tries] = run
         else:
             self._under_way[run.task_id, tries] = attempt
 
@@ -229,8 +230,8 @@ class BaseRecorder(Generic[Job]):
         return await crew.enter(run.task_id, **options)
 
     def has_begun(self, task_id: str, tries: int) -> bool:
-        """Whether a worker of this process has that attempt under way, and will end it."""
-        return (task_id, tries) in self._under_way
+        """Whether a worker of this process has that attempt under way, recorded or not, and will end it."""
+        return (task_id, tries) in self._under_way or (task_id, tries) in self._unrecorded
 
     async def end(self, task_id: str, tries: int, **outcome: Unpack[Outcome]) -> bool:
         """End the attempt as ``Attempt.end`` does. False if it is not under way here.

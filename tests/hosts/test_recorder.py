@@ -122,6 +122,7 @@ async def test_an_end_is_stored_though_the_beginning_was_not(caplog: pytest.LogC
             await recorder.begin("w", job, tries)
             faults.heal()
             assert "its beginning is not recorded" in caplog.text
+            assert recorder.has_begun("t", tries)
             assert await recorder.end("t", tries, **outcome) is False
         task = await recorder.backend.wait_for("t", 1)
         assert (task.unwrap(), task.task_name, task.args, task.retries) == (3, "add", (1,), 0)
