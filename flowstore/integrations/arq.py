@@ -108,7 +108,8 @@ class FlowstoreObserver(BaseRecorder[Job]):
                 due_at=_due(since, options.get("_defer_until"), options.get("_defer_by")),
                 meta={"queue": job._queue_name},
             )
-            await self.submitted(run, since)
+            whole = since.microsecond // 1_000 * 1_000  # milliseconds, as in arq's own time of the job
+            await self.submitted(run, since.replace(microsecond=whole))
         return job
 
     async def _enqueue(self, task: TaskResult) -> None:

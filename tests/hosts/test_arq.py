@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -141,6 +142,24 @@ async def test_a_job_that_succeeds(lab: Lab) -> None:
     assert done.submitted_at == pending.submitted_at
     assert await lab.steps(job) == [(0, "pending"), (0, "running"), (0, "success")]
     assert await lab.backend.workers.all() == []
+
+
+async def test_a_worker_that_is_done_before_the_producer_has_recorded_it(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """arq's time of a job is in milliseconds: it is not taken for an earlier one that has the same id."""
+    submitted = lab.observer.submitted
+
+    async def late(run: TaskResult | None, since: datetime | None = None) -> None:
+        assert run is not None
+        await lab.observer.wait(run.task_id, timeout=10)
+        await submitted(run, since)
+
+    monkeypatch.setattr(lab.observer, "submitted", late)
+    async with lab.working():
+        for _ in range(3):
+            job = await lab.enqueue("Lab.add", 1, 2)
+            assert (await stored(lab.backend, job.job_id)).unwrap() == 3
 
 
 async def test_a_job_that_fails(lab: Lab) -> None:
