@@ -9,13 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
 from celery.contrib.testing.worker import start_worker
 from celery.exceptions import Ignore, Reject
 from celery.signals import setup_logging
 
 from flowstore import TaskResult, TaskStatus
 from flowstore.integrations.celery import FlowstoreObserver
+
+
+@signals.setup_logging.connect
+def leave_logging(**_: Any) -> None:
+    """Or Celery raises the level of all loggers, also for the tests that come next in the process."""
 
 
 class Down(Exception):
