@@ -12,7 +12,6 @@ from typing import Any
 from celery import Celery, signals
 from celery.contrib.testing.worker import start_worker
 from celery.exceptions import Ignore, Reject
-from celery.signals import setup_logging
 
 from flowstore import TaskResult, TaskStatus
 from flowstore.integrations.celery import FlowstoreObserver
@@ -124,18 +123,11 @@ class Host:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """A worker in a thread, which leaves the log of the process as other tests need it."""
-        setup_logging.connect(_no_logging)
         try:
             with start_worker(self.app, pool="solo", perform_ping_check=False, shutdown_timeout=WAIT):
                 yield
         finally:
-            logging.captureWarnings(False)
-            setup_logging.disconnect(_no_logging)
-
-
-def _no_logging(**_: Any) -> None:
-    """With a receiver of that signal Celery sets nothing up."""
+            logging.captureWarnings(False)  # which Celery has turned on
 
 
 if "BROKER" in os.environ:
