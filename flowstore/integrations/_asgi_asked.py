@@ -8,12 +8,15 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from flowstore.integrations._packages import needed
+from flowstore.text import MAX_ID_BYTES
 
 with needed("flowstore.integrations.asgi", "asgi", "starlette"):
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
 
 _EVENTS: Final = "/events"
+_LONGEST: Final = len("/") + MAX_ID_BYTES + len(_EVENTS) + len("/")
+"""Characters of a route that may name a task."""
 _SECONDS: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)s?")
 _PREFERRED: Final = re.compile(r'wait\s*=\s*"?([0-9]{1,9})"?\s*(?:;.*)?', re.IGNORECASE)
 
@@ -40,7 +43,10 @@ def _sent_route(scope: MutableMapping[str, Any]) -> str:
     """What follows the place where the routes are mounted, percent-encoded."""
     path, root = scope["path"], scope.get("root_path", "")
     route = path[len(root) :] if path.startswith(f"{root}/") else path
-    sent = (scope.get("raw_path") or b"").decode("latin-1").partition("?")[0]
+    if len(route) > _LONGEST:  # or a path of slashes alone would take seconds
+        return quote(route)
+    most = 3 * len(route.encode(errors="replace")) + len("/")
+    sent = (scope.get("raw_path") or b"").decode("latin-1").partition("?")[0][-most:]
     ends = [sent[place.start() :] for place in re.finditer("/", sent)]
     for end in ends:
         if unquote(end) == route:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 import pytest_asyncio
@@ -363,6 +364,17 @@ def test_any_id_is_understood(task_id: str, root: str, is_events: bool) -> None:
     sent = f"{quote(root)}/{quote(task_id, safe='')}" + ("/events" if is_events else "")
     scope = {"path": path, "root_path": root, "raw_path": sent.encode()}
     assert asked(scope) == (task_id, is_events)
+
+
+@pytest.mark.parametrize("step", ["/", "/%41", "%2F"])
+async def test_long_paths_take_no_time(step: str) -> None:
+    """Whoever asks for one does not hold up the others. It names no task, as it is too long."""
+    sent = f"/tasks{step * (60_000 // len(step))}"
+    began = time.process_time()
+    task_id, _ = asked({"path": unquote(sent), "root_path": "/tasks", "raw_path": sent.encode()})
+    asked({"path": "/tasks/a", "root_path": "/tasks", "raw_path": sent.encode()})  # as rewritten on the way
+    assert time.process_time() - began < 0.5
+    assert len(task_id) > 512
 
 
 async def test_without_the_path_as_it_was_sent() -> None:
