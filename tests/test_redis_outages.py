@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
 import threading
 import time
 import tracemalloc
@@ -249,6 +250,22 @@ async def test_calls_end_in_time_and_waits_go_on(server: Server, fault: str) -> 
         await asyncio.to_thread(server.restart if fault == "kill" else server.resume)
         await _until_stored(backend, [TaskResult.success("later", 1)])
         assert (await wait).unwrap() == 1
+
+
+async def test_calls_end_in_time_where_nothing_was_opened() -> None:
+    """A server that has never answered: many calls at once do not wait for each other's attempts to open."""
+    seconds = 0.5
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        backend = RedisBackend(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", op_timeout=seconds)
+        began = time.monotonic()
+        outcomes = await asyncio.gather(*(backend.get(f"t{n}") for n in range(8)), return_exceptions=True)
+        assert time.monotonic() - began < 3 * seconds
+        assert {type(outcome) for outcome in outcomes} == {type(outcomes[0])}
+        assert all(isinstance(outcome, StorageUnavailable) for outcome in outcomes)
+        assert all(isinstance(outcome, BaseException) and outcome.__cause__ for outcome in outcomes)
+        with pytest.raises(StorageUnavailable):  # and each new one tries for itself
+            await backend.get("t")
+        await backend.close()
 
 
 async def test_scripts_forgotten_in_a_loop(server: Server) -> None:
