@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -33,6 +34,8 @@ _ATTEMPT: Final = "flowstore_attempt"
 """The number of the attempt that has sent its message again by itself, with ``Context.requeue``."""
 _REQUEUED: Final = "X-Taskiq-requeue"
 _MOST: Final = 2**31 - 2
+_A_WHILE: Final = 5.0
+"""Seconds until a worker tries to register again, after the storage could not be reached."""
 _MADE_BY_TASKIQ: Final = re.compile("[0-9a-f]{32}")
 """An id that nobody has used before."""
 
@@ -47,6 +50,7 @@ class Recording(TaskiqMiddleware):
         super().__init__()
         self._attempts: Attempts | None = None
         self._opening: asyncio.Lock | None = None
+        self._registering: asyncio.Task[None] | None = None
 
     @property
     def backend(self) -> BaseResultBackend:
@@ -151,23 +155,44 @@ class Recording(TaskiqMiddleware):
         UNDER_WAY.set(run.outer)
 
     async def serve(self) -> None:
-        """Register this process as a worker, unless it is; where that fails, the next task tries again."""
-        if self._attempts is not None:
+        """Register this process as a worker, unless it is. Where that fails, it is tried on beside the tasks.
+
+        Those that begin meanwhile belong to no worker: what it does not know of would be taken for lost.
+        """
+        if self._attempts is not None or self._registering is not None:
             return
         self._opening = self._opening or asyncio.Lock()
         async with self._opening:
-            if self._attempts is not None:
-                return
-            attempts = Attempts(self.backend)
-            about: dict[str, Scalar] = {"taskiq": version, "broker": type(self.broker).__name__}
-            try:
-                await attempts.open(info=about)
-                self._attempts = attempts
-            except FlowstoreError as trouble:
-                logger.warning("worker %r is not registered: %s", attempts.worker_id, trouble)
+            if self._attempts is None and self._registering is None:
+                try:
+                    await self._register()
+                except FlowstoreError as trouble:
+                    logger.warning("this worker is not registered yet: %s", trouble)
+                    self.serve_later()
+
+    def serve_later(self) -> None:
+        """``serve`` where the storage has just been found to be away."""
+        if self._registering is None:
+            self._registering = asyncio.get_running_loop().create_task(self._keep_registering())
+
+    async def _keep_registering(self) -> None:
+        while self._attempts is None:
+            await asyncio.sleep(_A_WHILE)
+            with suppress(FlowstoreError):
+                await self._register()
+
+    async def _register(self) -> None:
+        attempts = Attempts(self.backend)
+        about: dict[str, Scalar] = {"taskiq": version, "broker": type(self.broker).__name__}
+        await attempts.open(info=about)
+        self._attempts = attempts
 
     async def stop_serving(self) -> None:
-        attempts, self._attempts, self._opening = self._attempts, None, None
+        registering, self._registering, self._opening = self._registering, None, None
+        if registering is not None:
+            registering.cancel()
+            await asyncio.wait([registering])
+        attempts, self._attempts = self._attempts, None
         loop = asyncio.get_running_loop()
         if ending := [each for each in ENDING if each.get_loop() is loop]:
             await asyncio.wait(ending)

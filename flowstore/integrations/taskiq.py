@@ -81,6 +81,8 @@ class FlowstoreResultBackend(Recording, Results):
             await self.backend.open()
         except StorageUnavailable as trouble:
             logger.warning("taskiq starts without its result backend: %s", trouble)
+            if self.broker.is_worker_process:
+                self.serve_later()
             return
         if self.broker.is_worker_process:
             await self.serve()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -250,6 +251,33 @@ async def test_a_storage_that_is_away_breaks_no_task(caplog: pytest.LogCaptureFi
     told = [text.getMessage() for text in caplog.records if text.name == "flowstore.integrations"]
     for what in ("its beginning", "its submission"):
         assert any(f"{what} is not recorded" in text for text in told), told
+
+
+async def test_a_storage_that_is_away_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks do not wait for each other's attempts to register the worker; once it is back, that is done."""
+    monkeypatch.setattr("flowstore.integrations._taskiq_middleware._A_WHILE", 0.1)
+    server = start_server(SERVER_KINDS[0])
+    server.kill()
+    seconds = 0.5
+    backend = flowstore.connect(server.url, op_timeout=seconds)
+    queue = Queue(backend)
+    queue.broker.is_worker_process = True
+
+    @queue.broker.task(task_name="work")
+    async def work() -> None: ...
+
+    async with queue:
+        began = time.monotonic()
+        await asyncio.gather(*(queue.receive(f"t{n}", "work") for n in range(8)))
+        assert time.monotonic() - began < 8 * seconds
+        await asyncio.to_thread(server.restart)
+        async with asyncio.timeout(20):
+            while not await backend.workers.all():
+                await asyncio.sleep(0.05)
+        await queue.receive("later", "work")
+        assert (await stored(backend, "later")).worker_id is not None
+    await backend.close()
+    server.stop()
 
 
 async def test_a_storage_that_returns_before_the_end() -> None:
