@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import pytest
@@ -13,6 +13,7 @@ from taskiq import (
     Context,
     InMemoryBroker,
     TaskiqDepends,
+    TaskiqMessage,
     TaskiqScheduler,
 )
 from taskiq.depends.progress_tracker import ProgressTracker
@@ -182,8 +183,9 @@ async def test_a_schedule_sends_tasks(queue: Queue) -> None:
     assert (task.meta["schedule_id"], task.retries) == (schedule.schedule_id, 2)
 
 
-async def test_whoever_waits_gets_the_result_of_the_new_message(local: Queue) -> None:
-    """Of an id that is sent once more: not the one that it had before."""
+@pytest.mark.parametrize("task_id", ["w", "0123456789abcdef0123456789abcdef"])
+async def test_whoever_waits_gets_the_result_of_the_new_message(local: Queue, task_id: str) -> None:
+    """Of an id that is sent once more, also if taskiq has made it: not the one that it had before."""
     go = asyncio.Event()
 
     @local.broker.task
@@ -193,7 +195,7 @@ async def test_whoever_waits_gets_the_result_of_the_new_message(local: Queue) ->
         return number
 
     for number in range(2):
-        sent = await work.kicker().with_task_id("w").kiq(number)
+        sent = await work.kicker().with_task_id(task_id).kiq(number)
         if number:
             assert not await sent.is_ready()
             go.set()
@@ -257,6 +259,23 @@ async def test_a_task_that_was_cancelled_before_is_not_run(queue: Queue) -> None
     await queue.receive("t", "work")
     assert ran == []
     assert (await stored(queue.backend, "t")).status is TaskStatus.CANCELLED
+
+
+async def test_a_cancelled_task_of_a_sender_whose_clock_is_ahead(local: Queue) -> None:
+    """It is not taken for an earlier one with the same id."""
+    ran: list[str] = []
+
+    @local.broker.task(task_name="work")
+    async def work() -> None:
+        ran.append("work")
+
+    sent_at = datetime.now(UTC) + timedelta(minutes=1)
+    await local.backend.store("t", TaskResult.pending("t", at=sent_at))
+    await local.backend.cancel("t")
+    labels = {"flowstore_sent": str(round(sent_at.timestamp() * 1e6))}
+    message = TaskiqMessage(task_id="t", task_name="work", labels=labels, args=[], kwargs={})
+    await local.broker.receiver.callback(local.broker.formatter.dumps(message).message)
+    assert ran == []
 
 
 async def test_requeued_tasks_are_sent_again(queue: Queue) -> None:
