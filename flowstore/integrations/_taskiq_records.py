@@ -133,12 +133,14 @@ def labels_of(meta: Mapping[str, Scalar]) -> dict[str, Any]:
 
 
 def meta_of(labels: Mapping[str, Any], own: Mapping[str, Any] | None = None) -> dict[str, Scalar]:
-    """As many labels as there is room for, what is ``own`` before them; bytes as in messages, in base64."""
+    """As many labels as there is room for, what is ``own`` before them; bytes as in messages, in base64.
+
+    Labels with names of our own are left out: whatever message they are from, they are not what we say.
+    """
     kept: dict[str, Scalar] = {}
     room = MAX_META_BYTES
-    for name, value in {**(own or {}), **labels}.items():
-        if name.startswith(IN_MESSAGES):
-            continue
+    theirs = {name: value for name, value in labels.items() if not name.startswith((OWN, IN_MESSAGES))}
+    for name, value in {**(own or {}), **theirs}.items():
         if isinstance(value, bytes):
             value = b64encode(value).decode()
         elif not isinstance(value, str | int | float | None):

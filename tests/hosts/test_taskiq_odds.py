@@ -275,7 +275,7 @@ async def test_a_storage_that_is_away_from_the_start(monkeypatch: pytest.MonkeyP
         assert time.monotonic() - began < 8 * seconds
         await asyncio.to_thread(server.restart)
         async with asyncio.timeout(20):
-            while not await backend.workers.all():
+            while not await backend.workers.all():  # noqa: ASYNC110  # nobody is told
                 await asyncio.sleep(0.05)
         await queue.receive("later", "work")
         assert (await stored(backend, "later")).worker_id is not None

@@ -217,6 +217,15 @@ async def test_labels_that_do_not_fit(results: FlowstoreResultBackend) -> None:
     assert not kept.keys() & {"big", "", "far", "nan"}
 
 
+async def test_labels_with_names_of_ours(results: FlowstoreResultBackend) -> None:
+    """They are left out, and do not replace what flowstore notes of a result."""
+    names = ("execution_time", "error", "no_result", "log", "args_shown")
+    labels = {f"taskiq.{name}": "odd" for name in names}
+    await results.set_result("t", a_result(labels={**labels, "taskiq": 1}))
+    kept = await results.get_result("t", with_logs=True)
+    assert (kept.return_value, kept.labels) == (a_result().return_value, {"taskiq": 1})
+
+
 async def test_progress_with_any_state_and_meta(results: FlowstoreResultBackend) -> None:
     """It is replaced, and stays when the task is finished; lists of tasks show it meanwhile."""
     assert await results.get_progress("t") is None
