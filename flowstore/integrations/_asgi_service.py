@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ from types import FrameType
 from typing import Any, Final, Unpack
 from uuid import uuid4
 
-from flowstore import BaseResultBackend, ConnectOptions, RunningWorker
+from flowstore import BaseResultBackend, ConnectOptions, RunningWorker, StorageError
 from flowstore.integrations._packages import needed
 from flowstore.integrations._stores import attached
 
@@ -25,6 +26,8 @@ _PLACE: Final = "flowstore"
 """The attribute of ``app.state``, which Starlette, FastAPI and Litestar have alike."""
 GRACE: Final = 5.0
 """Seconds that what runs in the background has to end, when the application stops."""
+
+logger = logging.getLogger("flowstore.integrations.asgi")
 
 
 class Service:
@@ -58,13 +61,26 @@ class Service:
             self._under_way.discard(running)
 
     async def stop(self) -> None:
-        """Most servers have let background tasks end by now, or are cancelling them."""
-        if self._worker is not None:
-            await self._worker.drain(GRACE)
+        """Most servers have let background tasks end by now, or are cancelling them.
+
+        It is no failure of the application if the storage is away: a sweep finds that the worker is silent.
+        """
+        with _logged():
+            if self._worker is not None:
+                await self._worker.drain(GRACE)
         if self._under_way:
             await asyncio.wait([*self._under_way], timeout=GRACE)
-        if self._worker is not None:
-            await self._worker.__aexit__(None, None, None)
+        with _logged():
+            if self._worker is not None:
+                await self._worker.__aexit__(None, None, None)
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    try:
+        yield
+    except StorageError as error:
+        logger.warning("the worker of this service stays registered: %s", error)
 
 
 def lifespan(

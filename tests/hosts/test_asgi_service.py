@@ -369,6 +369,26 @@ async def test_a_storage_that_is_down_when_a_task_begins(
     assert "background task 't1' begins unrecorded: away" in caplog.text
 
 
+async def test_a_storage_that_is_away_when_the_application_stops(caplog: pytest.LogCaptureFixture) -> None:
+    """It stops as it would without: the log has it that its worker stays registered."""
+    memory = InMemoryBackend()
+    faults = faulty(memory)
+
+    async def work() -> None: ...
+
+    async def begin(tasks: TrackedBackgroundTasks) -> None:
+        await tasks.submit("t1", work)
+
+    async with memory:
+        async with serving(starting(memory, begin)) as client:
+            await client.post("/")
+            [worker] = await memory.workers.all()
+            faults.fail("put", "items", error=StorageUnavailable("away"), times=None)
+        faults.heal()
+        assert [each.worker_id for each in await memory.workers.all()] == [worker.worker_id]
+    assert "the worker of this service stays registered: away" in caplog.text
+
+
 async def test_what_cannot_be_recorded_is_not_promised(memory: BaseResultBackend) -> None:
     """The endpoint fails, and nothing runs."""
     ran: list[int] = []
