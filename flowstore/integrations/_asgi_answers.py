@@ -30,6 +30,10 @@ _OF_STATUS: Final = frozenset(
     }
 )
 _OF_RESULT: Final = _OF_STATUS | {"result", "error", "cancel_request"}
+_OF_VERSION: Final = (
+    *("version", "status", "task_name", "retries", "meta", "labels", "parent_id", "worker_id", "error"),
+    *("submitted_at", "started_at", "finished_at"),
+)
 _OF_ERROR: Final = ("type", "message")
 _TITLES: Final = {status.value: status.phrase for status in HTTPStatus}
 
@@ -49,6 +53,14 @@ class Access(IntEnum):
     STATUS = 1
     RESULT = 2
     ALL = 3
+
+
+def is_as_granted(task: TaskResult, granted: TaskResult) -> bool:
+    """Whether what may be seen of ``granted`` may be seen of ``task``: in all but progress, it is the same.
+
+    The version alone does not tell: it begins anew when a task is deleted and another stored under its id.
+    """
+    return all(getattr(task, name) == getattr(granted, name) for name in _OF_VERSION)
 
 
 def document_of(task: TaskResult, access: Access) -> dict[str, Any]:

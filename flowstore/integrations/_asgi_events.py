@@ -15,7 +15,15 @@ from flowstore import (
     StorageError,
     TaskResult,
 )
-from flowstore.integrations._asgi_answers import Access, document_of, encoded, mark_of, problem_of, told
+from flowstore.integrations._asgi_answers import (
+    Access,
+    document_of,
+    encoded,
+    is_as_granted,
+    mark_of,
+    problem_of,
+    told,
+)
 from flowstore.integrations._packages import needed
 
 with needed("flowstore.integrations.asgi", "asgi", "starlette"):
@@ -30,7 +38,7 @@ logger = logging.getLogger("flowstore.integrations.asgi")
 
 
 class Events:
-    """One stream. ``grant`` says what may be seen of a state; it is asked again when the version changes.
+    """One stream. ``grant`` says what may be seen of a state; it is asked again with each but of progress.
 
     ``last``: the mark of the state that the client has already, which is not sent again. Each event has the
     mark of its state as its id: a client that comes back, to whatever process, is sent the state as it is
@@ -65,7 +73,7 @@ class Events:
             yield _problem(error)
 
     async def _event(self, state: TaskResult) -> ServerSentEvent | None:
-        if state.version != self._task.version:
+        if not is_as_granted(state, self._task):
             self._task, self._access = state, await self._grant(state)
         document = document_of(state, self._access)
         mark = mark_of(document)

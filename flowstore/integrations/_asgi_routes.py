@@ -21,6 +21,7 @@ from flowstore.integrations._asgi_answers import (
     Access,
     document_of,
     encoded,
+    is_as_granted,
     is_known,
     mark_of,
     problem,
@@ -124,7 +125,7 @@ class _TaskRoutes:
         shows_values = access is Access.ALL or (access is Access.RESULT and task.is_finished)
         if shows_values and not is_known(request.headers, mark_of(document_of(task, access))):
             whole = await self._whole(request, task.task_id)
-            if whole.version != task.version:  # it has moved on meanwhile
+            if not is_as_granted(whole, task):  # it has moved on meanwhile
                 access = await self._granted(request, whole)
             task = whole
         return self._answer(request, task, access, wait.headers)

@@ -153,6 +153,18 @@ async def test_what_may_not_be_seen_any_more(memory: BaseResultBackend, app: Any
         ]
 
 
+async def test_another_task_under_the_same_id(memory: BaseResultBackend, app: Any) -> None:
+    """It begins with version 1 again; but whose it is, is asked again."""
+    await memory.store("t1", TaskResult.pending("t1", meta={"owner": "ada"}))
+    async with stream(app, "/tasks/t1/events") as opened:
+        events = opened.events()
+        await anext(events)
+        await memory.delete("t1")
+        await memory.store("t1", TaskResult.success("t1", "secret", meta={"owner": "eve"}))
+        left = [event async for event in events]
+    assert [(event.name, event.data["status"]) for event in left] == [("problem", 404)]
+
+
 async def test_a_record_that_cannot_be_read_any_more(memory: BaseResultBackend, app: Any) -> None:
     await memory.store("t1", TaskResult.running("t1"))
     async with stream(app, "/tasks/t1/events") as opened:
