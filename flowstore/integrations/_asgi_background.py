@@ -103,6 +103,8 @@ class _Tracked(BackgroundTask):
     async def __call__(self) -> None:
         try:
             await self._run()
+        except WorkerStopped:  # the application stops
+            await _give_back(self._service.backend, [self])
         except LateWrite as error:  # somebody has cancelled it, or a sweep has failed it
             logger.info("background task %r: %s", self.pending.task_id, error)
         except Exception:
@@ -123,7 +125,7 @@ class _Tracked(BackgroundTask):
             # what runs in a thread cannot be interrupted
             block = worker.track(self.pending.task_id, interrupt=self.is_async, strict=True)
             return await stack.enter_async_context(block)
-        except (StorageError, WorkerStopped) as error:
+        except StorageError as error:
             logger.warning("background task %r begins unrecorded: %s", self.pending.task_id, error)
             return None
 

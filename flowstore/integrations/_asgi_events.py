@@ -38,7 +38,7 @@ logger = logging.getLogger("flowstore.integrations.asgi")
 
 
 class Events:
-    """One stream. ``grant`` says what may be seen of a state; it is asked again with each but of progress.
+    """One stream. ``grant`` says what may be seen of a state; it is asked again for all but progress.
 
     ``last``: the mark of the state that the client has already, which is not sent again. Each event has the
     mark of its state as its id: a client that comes back, to whatever process, is sent the state as it is

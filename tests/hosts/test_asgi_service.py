@@ -340,6 +340,33 @@ async def test_tasks_of_an_application_that_stops(
     assert await backend.workers.all() == []
 
 
+async def test_a_task_whose_turn_comes_as_the_application_stops(backend: BaseResultBackend) -> None:
+    """It is cancelled, and does not begin: nothing would store how it ends."""
+    ran: list[str] = []
+    begun = asyncio.Event()
+
+    async def first() -> None:
+        begun.set()
+        worker = await _asgi_service.service_of({"app": app}).worker()
+        while not worker.is_draining:  # noqa: ASYNC110  # nobody is told
+            await asyncio.sleep(0.01)
+
+    async def second() -> None:
+        ran.append("second")
+
+    async def begin(tasks: TrackedBackgroundTasks) -> None:
+        await tasks.submit("t1", first)
+        await tasks.submit("t2", second)
+
+    app = starting(backend, begin)
+    async with serving(app) as client:
+        answer = asyncio.ensure_future(client.post("/"))
+        await begun.wait()
+    await asyncio.wait([answer])
+    assert [(await stored(backend, task_id)).status for task_id in ("t1", "t2")] == ["success", "cancelled"]
+    assert ran == []
+
+
 @pytest.mark.parametrize("fails", [False, True])
 async def test_a_storage_that_is_down_when_a_task_begins(
     fails: bool, caplog: pytest.LogCaptureFixture
