@@ -8,7 +8,6 @@ task as retrying before the message is sent, so that no worker can be ahead of i
 from __future__ import annotations
 
 import asyncio
-import re
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -36,8 +35,6 @@ _REQUEUED: Final = "X-Taskiq-requeue"
 _MOST: Final = 2**31 - 2
 _A_WHILE: Final = 5.0
 """Seconds until a worker tries to register again, after the storage could not be reached."""
-_MADE_BY_TASKIQ: Final = re.compile("[0-9a-f]{32}")
-"""An id that nobody has used before."""
 
 DISPATCHED: Final[ContextVar[str | None]] = ContextVar("flowstore_taskiq_dispatched", default=None)
 """The task that is being sent again. Its record says so already, and it is no child of who sends it."""
@@ -100,7 +97,7 @@ class Recording(TaskiqMiddleware):
         )
 
     async def _submit(self, task: TaskResult) -> None:
-        if await self.backend.store(task.task_id, task) or _MADE_BY_TASKIQ.fullmatch(task.task_id):
+        if await self.backend.store(task.task_id, task):
             return
         standing = await self.backend.get(task.task_id, load_result=False)
         if standing is not None and ended_before(standing, task.submitted_at):

@@ -155,8 +155,13 @@ class Run:
 
 
 def ended_before(standing: TaskResult, sent_at: datetime | None) -> bool:
-    """Whether this is what became of an earlier message with the same id."""
-    return standing.finished_at is not None and sent_at is not None and standing.finished_at < sent_at
+    """Whether this is what became of an earlier message with the same id.
+
+    The clock of the sender may be ahead of the others; but the time of a submission tells which it was.
+    """
+    if standing.finished_at is None or sent_at is None or standing.submitted_at == sent_at:
+        return False
+    return standing.finished_at < sent_at
 
 
 class _Unknown(RuntimeError):
