@@ -6,11 +6,15 @@ if refusal and not was_done then return refusal end
 local limit, live, expired = tonumber(ARGV[5]), 0, 0
 local is_folded = fold(tonumber(ARGV[8]), tonumber(ARGV[9]))
 
--- Counters that are over, by the clock of the caller; by that of the server they go by themselves.
-local over = try('ZRANGEBYSCORE', prefix .. 's', '-inf', string.format('%.0f', ARGV[3] / 1000), 'LIMIT', '0', '1000') or {}
-for _, name in ipairs(over) do call('UNLINK', prefix .. 's:' .. name) end
-spread(try, 'ZREM', prefix .. 's', over)
-try('ZREMRANGEBYSCORE', prefix .. 's:', '-inf', string.format('%.0f', ARGV[3] / 1000))
+-- Counters that are over, by the clock of the caller; by that of the server they go by themselves. Not before all days
+-- that are over are in the totals, which takes several calls where nobody has purged for long.
+if is_folded then
+    local now = string.format('%.0f', ARGV[3] / 1000)
+    local over = try('ZRANGEBYSCORE', prefix .. 's', '-inf', now, 'LIMIT', '0', '1000') or {}
+    for _, name in ipairs(over) do call('UNLINK', prefix .. 's:' .. name) end
+    spread(try, 'ZREM', prefix .. 's', over)
+    try('ZREMRANGEBYSCORE', prefix .. 's:', '-inf', now)
+end
 if (try('HLEN', prefix .. 'p') or 0) > (try('ZCARD', prefix .. 'p:last') or 0) then  -- evicted, or somebody else's
     if not try('ZCARD', prefix .. 'p:last') then call('UNLINK', prefix .. 'p:last') end
     local groups = call('HGETALL', prefix .. 'p')
