@@ -36,7 +36,7 @@ from flowstore._trips.threads import from_thread
 from flowstore._values.arguments import Seconds, check_age, check_callable
 from flowstore._values.codec import STANDS_FOR
 from flowstore._values.typed import Typed
-from flowstore.errors import LateWrite, NotSerializable, StorageError, UnresolvedValue
+from flowstore.errors import FamilyConflict, LateWrite, NotSerializable, StorageError, UnresolvedValue
 from flowstore.models import CancelRequest, Progress, T, TaskResult
 from flowstore.observing import BlockBegun, BlockEnded, OutcomeLate, OutcomeLost
 from flowstore.times import from_micros
@@ -285,16 +285,13 @@ class TrackedTask(Generic[T]):
             raise
         try:
             await self._store(ended)
-        except NotSerializable as refused:
+        except (NotSerializable, FamilyConflict) as refused:
             await self._store(TaskResult.failed(running, refused, at=at))
             raise
 
     def _ended(self, running: TaskResult, error: BaseException | None, at: datetime) -> TaskResult:
         if self._make is not None:
-            made = self._make(running)
-            if not made.is_finished:
-                raise ValueError(f"make: expected a finished task, got one that is {made.status}")
-            return made
+            return _end_of(running, self._make(running))
         ended = self._attempt.ended(running, error, self._retry, self._interrupts.cancel_request, at)
         return ended or TaskResult.success(running, self._checked_result(), at=at)
 
@@ -320,3 +317,17 @@ class TrackedTask(Generic[T]):
 
     def _now(self) -> datetime:
         return from_micros(self._core.clock())
+
+
+def _end_of(running: TaskResult, made: object) -> TaskResult:
+    """What ``end_with`` has made. Only the end of this attempt can take effect."""
+    if not isinstance(made, TaskResult):
+        raise TypeError(f"make: expected a TaskResult, got {type(made).__name__}")
+    if not made.is_finished:
+        raise ValueError(f"make: expected a finished task, got one that is {made.status}")
+    if (made.task_id, made.retries) != (running.task_id, running.retries):
+        raise ValueError(
+            f"make: expected attempt {running.retries} of {running.task_id!r}, "
+            f"got attempt {made.retries} of {made.task_id!r}"
+        )
+    return made

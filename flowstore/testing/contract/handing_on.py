@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -117,19 +117,26 @@ class HandingOnContract(Contract):
         def broken(running: TaskResult) -> TaskResult:
             raise LookupError("nothing left")
 
-        makers = {
-            "LookupError": broken,
-            "flowstore.errors.NotSerializable": lambda running: TaskResult.success(running, object()),
-            "ValueError": TaskResult.running,
-        }
-        for name, make in makers.items():
-            tracked = backend.track(name)
+        def child(running: TaskResult) -> TaskResult:
+            return TaskResult.success(running.model_copy(update={"parent_id": running.task_id}))
+
+        makers: list[tuple[str, Callable[[TaskResult], Any]]] = [
+            ("LookupError", broken),
+            ("TypeError", lambda running: None),
+            ("flowstore.errors.NotSerializable", lambda running: TaskResult.success(running, object())),
+            ("flowstore.errors.FamilyConflict", child),
+            ("ValueError", TaskResult.running),
+            ("ValueError", lambda running: TaskResult.success("another")),
+            ("ValueError", lambda running: TaskResult.success(running.task_id)),
+        ]
+        for n, (kind, make) in enumerate(makers):
+            tracked = backend.track(f"t{n}", retries=1)
             with pytest.raises((LookupError, TypeError, ValueError)):
                 async with tracked:
                     tracked.end_with(make)
-            failed = await stored(backend, name)
+            failed = await stored(backend, f"t{n}")
             assert failed.error is not None
-            assert (failed.status, failed.error.type) == (TaskStatus.FAILED, name)
+            assert (failed.status, failed.error.type) == (TaskStatus.FAILED, kind)
         with pytest.raises(TypeError, match="make: expected a callable"):
             backend.track("t").end_with(None)  # type: ignore[arg-type]
 
