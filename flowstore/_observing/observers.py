@@ -26,14 +26,15 @@ class Observers:
     every call, is not even made otherwise. ``is_adding``: whether any has something to keep with tasks.
     """
 
-    __slots__ = ("_failed", "_observers", "_others", "is_active", "is_adding", "namespace")
+    __slots__ = ("_adding", "_failed", "_observers", "_others", "is_active", "is_adding", "namespace")
 
     def __init__(self, namespace: str, observers: Iterable[Observer] = ()) -> None:
         self.namespace = namespace
         self._others = tuple(observers)
         self._observers: tuple[Observer, ...] = (LOG, *self._others)
         self.is_active = bool(self._others)
-        self.is_adding = any(isinstance(observer, Submitting) for observer in self._observers)
+        self._adding = [observer for observer in self._others if isinstance(observer, Submitting)]
+        self.is_adding = bool(self._adding)
         self._failed: set[tuple[int, str]] = set()
 
     def tell(self, event: Event) -> None:
@@ -46,15 +47,15 @@ class Observers:
     def added(self, task: TaskResult) -> dict[str, Scalar]:
         """What they want to keep with a task that is submitted; the first who names an entry has it."""
         found: dict[str, Scalar] = {}
-        for observer in self._others:
-            if isinstance(observer, Submitting):
-                try:
-                    found = {**check_meta(observer.on_submit(task)), **found}
-                except Exception as error:
-                    self._complain(observer, "submission", error)
+        for observer in self._adding:
+            try:
+                if added := observer.on_submit(task):
+                    found = {**check_meta(added), **found}
+            except Exception as error:
+                self._complain(observer, "submission", error)
         return found
 
-    def _complain(self, observer: Observer, kind: str, error: Exception) -> None:
+    def _complain(self, observer: Observer | Submitting, kind: str, error: Exception) -> None:
         """Log it, once for each observer and kind of event: it would fail alike at each call."""
         if (id(observer), kind) in self._failed:
             return
