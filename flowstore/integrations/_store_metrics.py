@@ -68,11 +68,15 @@ class Scraped(NamedTuple):
 async def read(backend: BaseResultBackend, scope: Scope) -> Reading:
     async with asyncio.TaskGroup() as group:
         facts = group.create_task(backend.facts(silent_after=scope.silent_after))
-        rows = group.create_task(backend.stats.by("name", since=EVER))
-        names = group.create_task(backend.stats.names(order="first"))
+        named = group.create_task(_read_names(backend, scope))
         errors = group.create_task(backend.errors.groups("open", limit=_MOST_GROUPS))
-    named = _labelled(rows.result(), names.result()[: scope.names])
-    return Reading(facts.result(), named, len(errors.result()))
+    return Reading(facts.result(), named.result(), len(errors.result()))
+
+
+async def _read_names(backend: BaseResultBackend, scope: Scope) -> list[Named]:
+    """The names last, as in ``read_sync``: one that is new must not be taken for another, once."""
+    rows = await backend.stats.by("name", since=EVER)
+    return _labelled(rows, (await backend.stats.names(order="first"))[: scope.names])
 
 
 def read_sync(backend: flowstore.sync.ResultBackend, scope: Scope) -> Reading:

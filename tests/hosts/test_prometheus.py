@@ -29,7 +29,7 @@ import flowstore.sync
 from flowstore import BaseResultBackend, Observer, TaskResult
 from flowstore.integrations._telemetry import METRICS
 from flowstore.integrations.prometheus import ProcessMetrics, StoreCollector, StoreMetrics, main
-from flowstore.observing import Event, WaitSubscribed
+from flowstore.observing import CallEnded, Event, WaitSubscribed
 from flowstore.testing.clock import ManualClock
 from flowstore.testing.contract.sharing import count_trips
 from flowstore.testing.faults import Proxy
@@ -166,6 +166,33 @@ async def test_no_counter_ever_falls(url: str) -> None:
         names = {dict(at)["name"] for _, at in last if "name" in dict(at)}
         assert names == {"a", "b", "other"}
         assert of(last, "task_transitions_total", name="a", status="success") == 3 + 7
+
+
+class Calls:
+    """The verbs of all calls of the storage."""
+
+    def __init__(self) -> None:
+        self.verbs: list[str] = []
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, CallEnded):
+            self.verbs.append(event.verb)
+
+
+async def test_names_are_read_last(url: str) -> None:
+    """A name that was counted in between would be told as one of the others once, and these fall then."""
+    calls = Calls()
+    async with flowstore.connect(url, observers=[calls]) as backend:
+        await backend.store("t", TaskResult.success("t", task_name="mail"))
+        metrics = StoreMetrics(backend, kept_for=0)
+        for _ in range(5):
+            calls.verbs.clear()
+            await metrics.text()
+            assert [verb for verb in calls.verbs if verb in ("series", "totals")] == [
+                "series",
+                "totals",
+                "series",
+            ]
 
 
 def is_counter(name: str) -> bool:
