@@ -63,16 +63,24 @@ class TotalsContract(EngineContractBase):
         assert await engine.totals(series, later + 100 * 24 * HOUR) == expected
 
     async def test_totals_are_exact_while_what_is_old_is_added_up(self, engine: Engine) -> None:
-        """Nobody has purged for longer than hours are kept, and there are too many counters for one step."""
+        """Nobody has purged for longer than hours are kept, and there are too many counters for one step.
+
+        What comes late meanwhile counts once, also in the day that is being added up.
+        """
         series, buckets = [f"={n}" for n in range(12)], tuple(f"s{n}" for n in range(60))
         for day in range(8):
             at = AT + day * 24 * HOUR
             writes = [marked(f"{day} {one}", marks=counting((one,), buckets), at=at) for one in series]
             await stored(engine, *writes, now=at)
-        later, is_done = AT + 100 * 24 * HOUR, False
+        later, late, is_done = AT + 100 * 24 * HOUR, 0, False
         while not is_done:
             is_done = (await engine.purge(10, later)).is_done
-            assert await engine.totals(series, later) == [dict.fromkeys(buckets, 8)] * len(series)
+            for day in range(8):
+                marks = counting(series, ("s0",))
+                await stored(engine, marked(f"late {late}", marks=marks, at=AT + day * 24 * HOUR), now=later)
+                late += 1
+            expected = {**dict.fromkeys(buckets, 8), "s0": 8 + late}
+            assert await engine.totals(series, later) == [expected] * len(series)
 
     async def test_a_dropped_namespace_has_no_totals_either(self, engine: Engine) -> None:
         """Of hours that were added up, nor does what comes then count twice."""

@@ -1,7 +1,7 @@
 -- The total of a series is what its hours have counted that are over, each once: so they can go, and it stays. Hours are
--- in hashes of a day, see tally.lua. `s:f` is the first day that is not added to the totals as a whole; of that day, and
--- of that alone, some hashes may be added already, which have the field `f`. Totals are in the list of hashes with no time
--- at which they expire, and `s:f` is as well, so that they are removed with the namespace by whoever drops it.
+-- in hashes of a day, see tally.lua. `s:f` is the first day that is not added to the totals as a whole, and half a day more
+-- while some hashes of it are added already: those have the field `f`. Totals are in the list of hashes with no time at
+-- which they expire, and `s:f` is as well, so that they are removed with the namespace by whoever drops it.
 --
 -- Adds days before `over`, some thousand counters at most. True once all are. Nothing is of a day before `first` where
 -- `s:f` does not say it.
@@ -13,7 +13,7 @@ local function fold(first, over)
         if string.byte(name) ~= 33 then series[#series + 1] = name end  -- "!": there would be ever more groups
     end
     if #series == 0 and not day then return true end
-    day = #series == 0 and over or day or first
+    day = #series == 0 and over or math.floor(day or first)
     try('ZADD', prefix .. 's', '+inf', 'f')
     local left = 5000
     while day < over do
@@ -28,7 +28,7 @@ local function fold(first, over)
                 end
                 left = left - #fields
                 if left < 0 then
-                    call('SET', key, string.format('%.0f', day))
+                    call('SET', key, string.format('%.1f', day + 0.5))
                     return false
                 end
             end

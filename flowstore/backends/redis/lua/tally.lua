@@ -1,8 +1,8 @@
 -- ARGV[8]: what the writes of a call count, "" for nothing. A counter is a field of a hash, and a hash has those of one
--- series in some periods. First the earliest day that they count in, then how many hashes there are, then of each its name and for how many milliseconds it is
--- kept. Then marks, each of which adds to two counters: of each the number of its hash and its field; and a group, "" for
--- none, else with its time as text and as it is stored, and an example. A write has the numbers of its marks, and 2^15
--- more where one only counts if no record stands.
+-- series in some periods. First the earliest day that they count in, then how many hashes there are, then of each its
+-- name and for how many milliseconds it is kept. Then marks, each of which adds to two counters: of each the number of
+-- its hash and its field; and a group, "" for none, else with its time as text and as it is stored, and an example. A
+-- write has the numbers of its marks, and 2^15 more where one only counts if no record stands.
 --
 -- It is called by `pcall`, and its own commands are: what goes wrong here must not fail a write that is done.
 local function less(one, other)
@@ -52,7 +52,7 @@ local function keep(name, kept)
     redis.pcall('ZADD', KEYS[1] .. 's:', 'GT', expires, string.match(name, '^%a:%-?%d+:(.*)$'))
 end
 
--- The first day that is not added to the totals as a whole, see fold.lua, if a call counts in one that may be; else nil.
+-- The day of `s:f`, see fold.lua, if a call counts in one that is in the totals, or some of it; else nil.
 -- What is counted first says which day that is; where others have counted, who knew of no totals, one before theirs.
 local function day_of_late(text)
     local earliest, day = struct.unpack('>i4', text), redis.pcall('GET', KEYS[1] .. 's:f')
@@ -62,14 +62,14 @@ local function day_of_late(text)
         redis.pcall('ZADD', KEYS[1] .. 's', '+inf', 'f')
     end
     day = type(day) ~= 'table' and tonumber(day)
-    return day and earliest <= day and day or nil
+    return day and earliest < day and day or nil
 end
 
 -- Add to the total of a series what its hash of these hours counts late, if the total has that hash already.
 local function add_late(day, name, field, number)
     local of_hash, series = string.match(name, '^h:(%-?%d+):(.*)$')
-    if not series or string.byte(series) == 33 or tonumber(of_hash) > day then return end
-    if tonumber(of_hash) == day and redis.pcall('HEXISTS', KEYS[1] .. 's:' .. name, 'f') ~= 1 then return end
+    if not series or string.byte(series) == 33 or tonumber(of_hash) >= day then return end
+    if tonumber(of_hash) > day - 1 and redis.pcall('HEXISTS', KEYS[1] .. 's:' .. name, 'f') ~= 1 then return end
     redis.pcall('ZADD', KEYS[1] .. 's', '+inf', 't:' .. series)
     redis.pcall('HINCRBY', KEYS[1] .. 's:t:' .. series, string.sub(field, 3), string.format('%.0f', number))
 end

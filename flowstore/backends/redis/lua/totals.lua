@@ -2,7 +2,7 @@
 -- "" for one without a total.
 -- Returns of each the fields and values of its total, and of the days that are not added to it, see fold.lua.
 local first, found = redis.pcall('GET', KEYS[1] .. 's:f'), {}
-first = type(first) == 'string' and tonumber(first) or tonumber(ARGV[1])
+first = math.floor(type(first) == 'string' and tonumber(first) or tonumber(ARGV[1]))
 local function fields_of(name)
     local fields = redis.pcall('HGETALL', KEYS[1] .. 's:' .. name)
     return fields.err and {} or fields
