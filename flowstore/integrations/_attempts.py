@@ -128,7 +128,9 @@ class Attempts:
 
     async def enter(self, task_id: str, **options: Unpack[TrackOptions]) -> Attempt:
         """``begin`` for who knows what to do about a FlowstoreError, such as LateWrite of ``strict``."""
-        block = self.backend.track(task_id, **begun_by(self.backend, self.worker_id, options))
+        block = self.backend.track(
+            task_id, **begun_by(self.backend, self.worker_id if self._worker else None, options)
+        )
         return Attempt(self.backend, await block.__aenter__())
 
 
@@ -181,7 +183,9 @@ class SyncAttempts:
             return None
 
     def enter(self, task_id: str, **options: Unpack[TrackOptions]) -> SyncAttempt:
-        block = self.backend.track(task_id, **begun_by(self.backend, self.worker_id, options))
+        block = self.backend.track(
+            task_id, **begun_by(self.backend, self.worker_id if self._worker else None, options)
+        )
         return SyncAttempt(self.backend, block.__enter__())
 
 
@@ -224,9 +228,14 @@ def check_whole(task: TaskResult) -> None:
         raise QueueRefused(task.task_id, "its arguments, or what follows it, are not stored as they were")
 
 
-def begun_by(backend: AnyBackend, worker_id: str, options: TrackOptions) -> TrackOptions:
-    """The options of an attempt of this worker, with arguments that can be stored."""
-    options.setdefault("worker_id", worker_id)
+def begun_by(backend: AnyBackend, worker_id: str | None, options: TrackOptions) -> TrackOptions:
+    """The options of an attempt of this worker, with arguments that can be stored.
+
+    ``worker_id``: None while it is not registered. Its heartbeats will not name what has begun before, and a
+    sweep would take that for lost, and have it done once more while it runs.
+    """
+    if worker_id is not None:
+        options.setdefault("worker_id", worker_id)
     return with_storable(backend, options)
 
 

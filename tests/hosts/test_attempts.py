@@ -48,6 +48,26 @@ async def test_an_attempt_that_succeeds(attempts: Attempts) -> None:
     assert task.worker_id == attempts.worker_id
 
 
+async def test_what_begins_before_its_worker_is_registered_is_not_lost(url: str) -> None:
+    """A sweep lets it be, though the heartbeats of the worker do not name it."""
+    async with flowstore.connect(url) as backend:
+        attempts = Attempts(backend)
+        early = await attempts.begin("early")
+        await attempts.open()
+        late = await attempts.begin("late")
+        assert early is not None
+        assert late is not None
+        assert attempts._worker is not None
+        await attempts._worker.beat()
+        swept = await backend.workers.sweep()
+        assert not swept.requeued
+        running = await backend.get_many(["early", "late"])
+        assert [task.worker_id for task in running.values()] == [None, attempts.worker_id]
+        await early.end(result=1)
+        await late.end(result=2)
+        await attempts.close()
+
+
 async def test_an_attempt_that_fails_is_made_again(attempts: Attempts) -> None:
     """With the delay that the host says; the next one has the next number, and its error is the last."""
     backend = attempts.backend
