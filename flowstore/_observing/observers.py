@@ -49,7 +49,8 @@ class Observers:
         found: dict[str, Scalar] = {}
         for observer in self._adding:
             try:
-                if added := observer.on_submit(task):
+                added = observer.on_submit(task)
+                if added != {}:  # mostly it is, and what is no mapping is to be complained of
                     found = {**check_meta(added), **found}
             except Exception as error:
                 self._complain(observer, "submission", error)

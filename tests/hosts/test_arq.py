@@ -196,7 +196,7 @@ async def test_a_retry_has_its_time(lab: Lab) -> None:
                 break
     assert task.due_at is not None
     assert task.updated_at is not None
-    assert 59 < (task.due_at - task.updated_at).total_seconds() < 61
+    assert 50 < (task.due_at - task.updated_at).total_seconds() < 61  # it is due from the end of the job
 
 
 async def test_too_many_retries_are_a_failure(lab: Lab) -> None:
