@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
-import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
 from types import FrameType
 from typing import Any, Final, Unpack
-from uuid import uuid4
 
 from flowstore import BaseResultBackend, ConnectOptions, RunningWorker, StorageError
+from flowstore.integrations._attempts import worker_name
 from flowstore.integrations._packages import needed
 from flowstore.integrations._stores import attached
 
@@ -44,7 +42,7 @@ class Service:
         """That of this process, registered at the first call. Raises StorageError if that fails."""
         async with self._starting:
             if self._worker is None:
-                worker_id = f"web:{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+                worker_id = f"web:{worker_name()}"
                 worker = self.backend.worker(worker_id, every=self._heartbeat, labels=["web"])
                 self._worker = await worker.__aenter__()
             return self._worker

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import secrets
-import socket
 from collections.abc import Awaitable
 from contextlib import aclosing
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
 from flowstore import BaseResultBackend, FlowstoreError, RunningWorker, TrackedTask
+from flowstore.integrations._attempts import worker_name
 
 R = TypeVar("R")
 
@@ -30,7 +28,7 @@ class Blocks:
     """The blocks under way, and the worker that they belong to, which registers with the first of them."""
 
     def __init__(self, backend: BaseResultBackend, worker_id: str | None, every: float) -> None:
-        self.worker_id = worker_id or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self.worker_id = worker_id or worker_name()
         self._backend = backend
         self._every = every
         self._opening = asyncio.Lock()

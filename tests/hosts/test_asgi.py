@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
-import pytest_asyncio
 from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +20,7 @@ from starlette.requests import Request
 from starlette.routing import Mount
 
 import flowstore
-from flowstore import BaseResultBackend, InMemoryBackend, Progress, TaskResult
+from flowstore import BaseResultBackend, Progress, TaskResult
 from flowstore.integrations._asgi_asked import asked
 from flowstore.integrations.asgi import Access, AccessRule, backend_of, lifespan, task_routes
 from flowstore.testing.insides import listening, meanwhile, plant
@@ -58,18 +56,6 @@ def make_app(host: str, backend: BaseResultBackend | str, access: AccessRule = a
     app = FastAPI(lifespan=lifespan(backend))
     app.mount("/jobs", routes)
     return app
-
-
-@pytest_asyncio.fixture
-async def backend(url: str) -> AsyncIterator[BaseResultBackend]:
-    async with flowstore.connect(url) as backend:
-        yield backend
-
-
-@pytest_asyncio.fixture
-async def memory() -> AsyncIterator[BaseResultBackend]:
-    async with InMemoryBackend() as backend:
-        yield backend
 
 
 @pytest.mark.parametrize("host", HOSTS)

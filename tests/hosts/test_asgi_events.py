@@ -12,8 +12,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Mount
 
-import flowstore
-from flowstore import BaseResultBackend, InMemoryBackend, TaskResult
+from flowstore import BaseResultBackend, TaskResult
 from flowstore.integrations import _asgi_events
 from flowstore.integrations.asgi import Access, lifespan, task_routes
 from flowstore.testing.insides import listening, meanwhile, plant
@@ -22,18 +21,6 @@ from tests.hosts.asgi_client import Event, event_of, serving, stream
 
 async def owner(request: Request, task: TaskResult) -> Access:
     return Access.RESULT if task.meta.get("owner", "ada") == "ada" else Access.NOTHING
-
-
-@pytest_asyncio.fixture
-async def backend(url: str) -> AsyncIterator[BaseResultBackend]:
-    async with flowstore.connect(url) as backend:
-        yield backend
-
-
-@pytest_asyncio.fixture
-async def memory() -> AsyncIterator[BaseResultBackend]:
-    async with InMemoryBackend() as backend:
-        yield backend
 
 
 @pytest_asyncio.fixture

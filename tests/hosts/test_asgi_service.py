@@ -6,12 +6,11 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from importlib import import_module
 from typing import Annotated, Any, cast
 
 import pytest
-import pytest_asyncio
 from fastapi import BackgroundTasks, Depends, FastAPI, WebSocket
 from litestar import Litestar, get
 from litestar import Request as LitestarRequest
@@ -34,19 +33,6 @@ from flowstore.integrations.asgi import (
 from flowstore.testing.insides import faulty, listening
 from flowstore.testing.support import stored
 from tests.hosts.asgi_client import serving
-
-
-@pytest_asyncio.fixture
-async def backend(url: str) -> AsyncIterator[BaseResultBackend]:
-    async with flowstore.connect(url) as backend:
-        yield backend
-
-
-@pytest_asyncio.fixture
-async def memory() -> AsyncIterator[BaseResultBackend]:
-    async with InMemoryBackend() as backend:
-        yield backend
-
 
 # the backend
 
