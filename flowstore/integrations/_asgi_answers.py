@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from flowstore import ResultGone, TaskResult, UnreadableRecord, to_jsonable
-from flowstore.integrations._packages import needed
+from flowstore._packages import needed
 
 with needed("flowstore.integrations.asgi", "asgi", "starlette"):
     from starlette.datastructures import Headers

@@ -7,7 +7,7 @@ from collections.abc import MutableMapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote
 
-from flowstore.integrations._packages import needed
+from flowstore._packages import needed
 from flowstore.text import MAX_ID_BYTES
 
 with needed("flowstore.integrations.asgi", "asgi", "starlette"):

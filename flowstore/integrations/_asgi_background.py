@@ -17,8 +17,8 @@ from flowstore import (
     TrackedTask,
     WorkerStopped,
 )
+from flowstore._packages import needed
 from flowstore.integrations._asgi_service import GRACE, Service, service_of
-from flowstore.integrations._packages import needed
 
 with needed("flowstore.integrations.asgi", "asgi", "starlette"):
     import anyio

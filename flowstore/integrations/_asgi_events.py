@@ -15,6 +15,7 @@ from flowstore import (
     StorageError,
     TaskResult,
 )
+from flowstore._packages import needed
 from flowstore.integrations._asgi_answers import (
     Access,
     document_of,
@@ -24,7 +25,6 @@ from flowstore.integrations._asgi_answers import (
     problem_of,
     told,
 )
-from flowstore.integrations._packages import needed
 
 with needed("flowstore.integrations.asgi", "asgi", "starlette"):
     from starlette.exceptions import HTTPException

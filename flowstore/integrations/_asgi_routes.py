@@ -16,6 +16,7 @@ from flowstore import (
     WaitsEnded,
     WaitTimeout,
 )
+from flowstore._packages import needed
 from flowstore.integrations._asgi_answers import (
     HEADERS,
     Access,
@@ -30,7 +31,6 @@ from flowstore.integrations._asgi_answers import (
 from flowstore.integrations._asgi_asked import asked, waiting
 from flowstore.integrations._asgi_events import Events
 from flowstore.integrations._asgi_service import service_of
-from flowstore.integrations._packages import needed
 
 with needed("flowstore.integrations.asgi", "asgi", "starlette"):
     from starlette.concurrency import run_in_threadpool

@@ -13,8 +13,8 @@ from types import FrameType
 from typing import Any, Final, Unpack
 
 from flowstore import BaseResultBackend, ConnectOptions, RunningWorker, StorageError
+from flowstore._packages import needed
 from flowstore.integrations._attempts import worker_name
-from flowstore.integrations._packages import needed
 from flowstore.integrations._stores import attached
 
 with needed("flowstore.integrations.asgi", "asgi", "starlette"):

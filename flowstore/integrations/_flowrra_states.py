@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import flowstore
 from flowstore import FlowstoreError, TaskError, TaskStatus, WaitTimeout
-from flowstore.integrations._packages import needed
+from flowstore._packages import needed
 
 with needed("flowstore.integrations.flowrra", "flowrra"):
     from flowrra.exceptions import BackendError, FlowrraError

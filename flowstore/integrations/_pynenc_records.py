@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from flowstore import CancelRequest, TaskError, TaskResult, TaskStatus, Transition, Worker
-from flowstore.integrations._packages import needed
+from flowstore._packages import needed
 
 with needed("flowstore.integrations.pynenc", "pynenc"):
     from pynenc.identifiers.call_id import CallId

@@ -9,8 +9,8 @@ from typing import Any, Unpack
 
 import flowstore.sync
 from flowstore import ConnectOptions, TaskResult, Worker
+from flowstore._packages import needed
 from flowstore.integrations import _pynenc_records as states
-from flowstore.integrations._packages import needed
 from flowstore.integrations._pynenc_store import Store
 
 with needed("flowstore.integrations.pynenc", "pynenc"):

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from flowstore import BaseResultBackend, FlowstoreError, NotSerializable, TaskResult, TrackOptions
+from flowstore._packages import needed
 from flowstore.fields import Scalar
 from flowstore.integrations._attempts import Attempts, logger, not_recorded, recordable
-from flowstore.integrations._packages import needed
 from flowstore.integrations._taskiq_records import ARGS_SHOWN, labels_of, meta_of, storable
 from flowstore.integrations._taskiq_results import FlowstoreDecoratedTask
 from flowstore.integrations._taskiq_runs import ENDING, TROUBLE, UNDER_WAY, Run, Unwanted, ended_before

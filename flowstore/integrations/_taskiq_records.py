@@ -27,8 +27,8 @@ from flowstore import (
     UnresolvedValue,
     to_jsonable,
 )
+from flowstore._packages import needed
 from flowstore.fields import MAX_META, MAX_META_BYTES, Scalar, check_meta
-from flowstore.integrations._packages import needed
 from flowstore.text import cut
 
 with needed("flowstore.integrations.taskiq", "taskiq"):

@@ -7,8 +7,8 @@ import logging
 from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from flowstore import BaseResultBackend, FlowstoreError, ResultGone, TaskResult, WaitTimeout
+from flowstore._packages import needed
 from flowstore.integrations._attempts import recordable
-from flowstore.integrations._packages import needed
 from flowstore.integrations._taskiq_records import ResultIsMissing, finished, taskiq_result
 
 with needed("flowstore.integrations.taskiq", "taskiq"):

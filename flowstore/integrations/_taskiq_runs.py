@@ -21,8 +21,8 @@ from flowstore import (
     TrackedTask,
     TrackOptions,
 )
+from flowstore._packages import needed
 from flowstore.integrations._attempts import logger, not_recorded
-from flowstore.integrations._packages import needed
 from flowstore.integrations._taskiq_records import finished, without_result
 
 with needed("flowstore.integrations.taskiq", "taskiq"):

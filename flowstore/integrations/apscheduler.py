@@ -17,8 +17,8 @@ from anyio import CancelScope
 
 import flowstore
 from flowstore import BaseResultBackend, ConnectOptions, TaskError, TaskResult, TaskStatus
+from flowstore._packages import needed
 from flowstore.integrations._attempts import Attempts, not_recorded, recordable
-from flowstore.integrations._packages import needed
 from flowstore.integrations._stores import attached
 from flowstore.text import MAX_ID_BYTES
 

@@ -22,8 +22,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, Unpack
 
 from flowstore import BaseResultBackend, ConnectOptions, TaskResult
+from flowstore._packages import needed
 from flowstore.integrations._attempts import Again, QueueRefused, worker_name
-from flowstore.integrations._packages import needed
 from flowstore.integrations._recorder import BaseRecorder
 
 with needed("flowstore.integrations.arq", "arq"):

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, Unpack
 
 from flowstore import ConnectOptions, TaskCancelled, TaskResult, TrackOptions, WaitTimeout, sync
+from flowstore._packages import needed
 from flowstore.integrations._attempts import SHOWN, Again
-from flowstore.integrations._packages import needed
 from flowstore.integrations._stores import attached_sync
 from flowstore.integrations._sync_recorder import Recorder
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from flowstore.integrations._packages import needed
+from flowstore._packages import needed
 
 with needed("flowstore.integrations.django", "django"):
     # isort: off

@@ -19,8 +19,8 @@ from typing import Any, Final, TypeVar
 
 import flowstore
 from flowstore import TaskResult
+from flowstore._packages import needed
 from flowstore.integrations._attempts import Attempt, Attempts, logger
-from flowstore.integrations._packages import needed
 from flowstore.integrations._stores import attached
 
 with needed("flowstore.integrations.django_worker", "django-tasks", "django"):

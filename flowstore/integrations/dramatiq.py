@@ -24,8 +24,8 @@ from flowstore import (
     sync,
     to_jsonable,
 )
+from flowstore._packages import needed
 from flowstore.integrations._attempts import SHOWN, Again, Outcome, recordable
-from flowstore.integrations._packages import needed
 from flowstore.integrations._stores import attached_sync
 from flowstore.integrations._sync_recorder import Recorder, from_timestamp
 

@@ -18,9 +18,9 @@ from typing import ParamSpec, Self, TypeVar, Unpack
 
 import flowstore
 from flowstore import ConnectOptions, FlowstoreError, TaskStatus, UnreadableRecords
+from flowstore._packages import needed
 from flowstore.integrations._flowrra_blocks import Blocks, logger
 from flowstore.integrations._flowrra_states import raised_by, record_of, state_of, task_of, told
-from flowstore.integrations._packages import needed
 from flowstore.integrations._stores import attached
 
 with needed("flowstore.integrations.flowrra", "flowrra"):

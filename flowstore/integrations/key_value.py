@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, SupportsFloat, Unpack
 
 from flowstore import BaseResultBackend, ConnectOptions, NotSerializable, TaskResult, UnreadableRecord
+from flowstore._packages import needed
 from flowstore.integrations._key_names import (
     PLACE,
     collection_of,
@@ -23,7 +24,6 @@ from flowstore.integrations._key_names import (
     shortened,
     task_id_of,
 )
-from flowstore.integrations._packages import needed
 from flowstore.integrations._stores import attached
 
 with needed("flowstore.integrations.key_value", "key-value", "py-key-value-aio", "key_value"):

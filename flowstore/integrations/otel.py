@@ -13,9 +13,9 @@ from time import time_ns
 from typing import Any, Final, Literal, NamedTuple
 
 from flowstore import TaskResult, TaskStatus
+from flowstore._packages import needed
 from flowstore.fields import NO_META, Scalar
 from flowstore.integrations._blocks import Around
-from flowstore.integrations._packages import needed
 from flowstore.integrations._telemetry import (
     OPERATION_DURATION,
     Instrument,

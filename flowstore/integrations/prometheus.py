@@ -14,7 +14,7 @@ from contextlib import suppress
 from importlib.resources import files
 from typing import Final
 
-from flowstore.integrations._packages import needed
+from flowstore._packages import needed
 from flowstore.integrations._telemetry import Instrument, Labels, Measuring, Metric
 
 with needed("flowstore.integrations.prometheus", "prometheus", "prometheus-client", "prometheus_client"):

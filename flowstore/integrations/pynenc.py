@@ -17,8 +17,8 @@ from functools import partial
 from typing import Any, Final
 
 from flowstore import TaskError, TaskResult, TaskStatus
+from flowstore._packages import needed
 from flowstore.integrations import _pynenc_records as states
-from flowstore.integrations._packages import needed
 from flowstore.integrations._pynenc_shared import SharedState
 
 with needed("flowstore.integrations.pynenc", "pynenc"):

@@ -12,7 +12,7 @@ from typing import Any, Final
 import flowstore
 import flowstore.sync
 from flowstore import BaseResultBackend, RemoteTraceback, TaskFailed, TaskResult, WaitTimeout
-from flowstore.integrations._packages import needed
+from flowstore._packages import needed
 
 with needed("flowstore.integrations.pytest_plugin", "testing", "pytest"):
     import pytest

@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar, Unpack
 
 from flowstore import BaseResultBackend, CancelRequest, ConnectOptions, TaskResult
+from flowstore._packages import needed
 from flowstore.integrations._attempts import Again, QueueRefused
-from flowstore.integrations._packages import needed
 from flowstore.integrations._recorder import BaseRecorder
 
 with needed("flowstore.integrations.saq", "saq"):

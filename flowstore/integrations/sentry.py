@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from flowstore import TaskStatus
+from flowstore._packages import needed
 from flowstore.integrations._blocks import Around
-from flowstore.integrations._packages import needed
 from flowstore.observing import (
     BlockBegun,
     BlockEnded,

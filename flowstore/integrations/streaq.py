@@ -16,8 +16,8 @@ from functools import wraps
 from typing import Any, Final, TypeVar, Unpack
 
 from flowstore import BaseResultBackend, CancelRequest, ConnectOptions, TaskResult, TaskStatus
+from flowstore._packages import needed
 from flowstore.integrations._attempts import Again, QueueRefused
-from flowstore.integrations._packages import needed
 from flowstore.integrations._recorder import BaseRecorder
 
 with needed("flowstore.integrations.streaq", "streaq"):

@@ -22,8 +22,8 @@ from contextvars import Context
 from typing import Any, Final, Unpack
 
 from flowstore import BaseResultBackend, ConnectOptions, StorageUnavailable, TaskResult, TrackedTask
+from flowstore._packages import needed
 from flowstore.integrations._attempts import logger
-from flowstore.integrations._packages import needed
 from flowstore.integrations._stores import Attached, attached
 from flowstore.integrations._taskiq_middleware import DISPATCHED, Recording, labels_to_send
 from flowstore.integrations._taskiq_records import ARGS_SHOWN, ResultIsMissing

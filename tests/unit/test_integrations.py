@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 import flowstore
-from flowstore import InMemoryBackend, MissingPackage, sync
-from flowstore.integrations import _packages
+from flowstore import InMemoryBackend, MissingPackage, _packages, sync
 from flowstore.integrations._stores import attached, attached_sync
 
 ROOT = Path(flowstore.__file__).parent / "integrations"
@@ -98,7 +97,7 @@ def test_a_host_that_is_not_installed_is_one_sentence(host: str) -> None:
 import sys
 from importlib.abc import MetaPathFinder
 
-import flowstore, flowstore.sync, flowstore.integrations._stores, flowstore.integrations._packages
+import flowstore, flowstore.sync, flowstore.integrations._stores, flowstore._packages
 
 OWN = {{"flowstore", *sys.stdlib_module_names, *(name.partition(".")[0] for name in sys.modules)}}
 

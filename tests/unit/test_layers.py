@@ -22,6 +22,7 @@ LAYERS: Final = (
     ("_errors",),
     ("jsonable",),
     ("task_error", "errors", "tables"),
+    ("_packages",),
     ("models", "frames"),
     ("_queries",),
     ("queries",),
@@ -43,6 +44,9 @@ LAYERS: Final = (
     ("typed",),
     ("",),  # flowstore/__init__.py
     ("integrations",),
+    ("_faces",),
+    ("web",),
+    ("cli", "__main__"),
     ("testing",),
 )
 """From the bottom to the top; a module imports from its own layer and those below it."""
@@ -128,6 +132,19 @@ def test_rooms_are_small(module: str) -> None:
             assert (node.end_lineno or 0) - node.lineno < most, node.name
 
 
+def test_faces_use_the_public_face() -> None:
+    """What a program of users could do; besides, what the faces share, and what is within their own room."""
+    public = {module for module in MODULES if "._" not in module}
+    inner = ("flowstore.backends.", "flowstore.base", "flowstore.features.")
+    shared = ("flowstore._faces", "flowstore._packages")
+    for module, targets in ARROWS.items():
+        room = ".".join(module.split(".")[:2])
+        if room in ("flowstore._faces", "flowstore.web", "flowstore.cli"):
+            for target in targets:
+                is_shared = target.startswith((*shared, room))
+                assert is_shared or (target in public and not target.startswith(inner)), f"{module}: {target}"
+
+
 def test_integrations_use_the_public_face() -> None:
     """What a program of users could do; besides, what they share in modules of their own."""
     public = {module for module in MODULES if "._" not in module}
@@ -135,7 +152,7 @@ def test_integrations_use_the_public_face() -> None:
     for module, targets in ARROWS.items():
         if module.startswith("flowstore.integrations"):
             for target in targets:
-                is_shared = target.startswith("flowstore.integrations._")
+                is_shared = target.startswith(("flowstore.integrations._", "flowstore._packages"))
                 assert is_shared or (target in public and not target.startswith(inner)), f"{module}: {target}"
 
 

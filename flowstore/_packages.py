@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 
-from flowstore import MissingPackage
+from flowstore.errors import MissingPackage
 
 
 @contextmanager

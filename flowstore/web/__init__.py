@@ -1,0 +1,1 @@
+"""The page of an operator: an ASGI application on any backend."""
