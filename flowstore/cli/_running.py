@@ -2,9 +2,120 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import json
+import os
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from flowstore.cli._exits import Exit, Failure, failure_of
+
+_WITH_VALUE: Final = {
+    *("--url", "--namespace", "-n", "--profile", "--output", "-o", "--fields", "--time", "--color"),
+}
+_WITHOUT: Final = {"--quiet", "-q"}
+"""Common options, which may precede the command."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Carry out one command."""
-    raise NotImplementedError(arguments)
+    """Carry out one command. Its errors are told on stderr; a defect of flowstore has its traceback."""
+    from flowstore._packages import needed
+
+    try:
+        with needed("the command line", "cli", "cyclopts"):
+            from cyclopts import CycloptsError
+
+            from flowstore.cli._commands import make_app
+    except ImportError as error:
+        print(f"flowstore: {error}", file=sys.stderr)
+        return Exit.USAGE
+    tokens = with_command_first(arguments)
+    try:
+        try:
+            app = make_app()
+            command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
+            code = command(*bound.args, **bound.kwargs)
+            if inspect.iscoroutine(code):
+                code = asyncio.run(code)
+            sys.stdout.flush()
+        except CycloptsError as error:
+            return _tell(Failure(Exit.USAGE, "usage", str(error), _help_of(tokens)), tokens)
+        except KeyboardInterrupt:
+            return _tell(Failure(Exit.INTERRUPTED, "interrupted", "interrupted"), tokens)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            failure = failure_of(_only(error))
+            if failure is None:
+                raise
+            return _tell(failure, tokens)
+    except BrokenPipeError:
+        return _closed_pipe()
+    return code if isinstance(code, int) else Exit.OK
+
+
+def with_command_first(arguments: Sequence[str]) -> list[str]:
+    """Common options may stand before the command, and are read behind it."""
+    place = 0
+    while place < len(arguments):
+        name, equals, _ = arguments[place].partition("=")
+        if name in _WITH_VALUE:
+            place += 1 if equals else 2
+        elif name in _WITHOUT:
+            place += 1
+        else:
+            break
+    command, rest = arguments[place : place + 1], arguments[place + 1 :]
+    return (
+        [*command, *arguments[:place], *rest] if command and not command[0].startswith("-") else [*arguments]
+    )
+
+
+def _help_of(tokens: Sequence[str]) -> str:
+    command = tokens[0] if tokens and not tokens[0].startswith("-") else ""
+    return f"flowstore {command} --help".replace("  ", " ")
+
+
+def _only(error: Exception) -> Exception:
+    """Out of a group the error that it is about, if it is one."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _tell(failure: Failure, tokens: Sequence[str]) -> int:
+    from flowstore._faces.showing import plain
+
+    with suppress(BrokenPipeError):
+        if _is_json(tokens):
+            document = {"code": int(failure.code), "kind": failure.kind, "message": failure.message}
+            print(json.dumps({"error": {**document, "hint": failure.hint}}), file=sys.stderr)
+        else:
+            print("flowstore:", plain(failure.message, keep="\n"), file=sys.stderr)
+            if failure.hint:
+                print(f"  hint: {failure.hint}", file=sys.stderr)
+    return failure.code
+
+
+def _is_json(tokens: Sequence[str]) -> bool:
+    """Whether JSON was asked for, as far as that is known of arguments that may be wrong."""
+    asked = os.environ.get("FLOWSTORE_OUTPUT", "")
+    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
+        if token in ("-o", "--output"):
+            asked = following
+        elif token.startswith("--output="):
+            asked = token.partition("=")[2]
+        elif token.startswith("-o") and not token.startswith("--"):
+            asked = token[2:].removeprefix("=")
+    return asked in ("json", "jsonl")
+
+
+def _closed_pipe() -> int:
+    """Whoever reads has enough, as ``head`` has: nothing to tell, and nothing to flush at exit."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
+    return Exit.CLOSED_PIPE

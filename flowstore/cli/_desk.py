@@ -1,0 +1,62 @@
+"""A command at work: its store, which was opened for it, and where it prints."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Unpack
+from urllib.parse import unquote
+
+import flowstore
+from flowstore import BaseResultBackend, ConnectOptions
+from flowstore.cli._exits import CommandError, Exit
+from flowstore.cli._output import Out
+from flowstore.cli._settings import Common, Settings, settings_of
+
+
+@dataclass(frozen=True)
+class Desk:
+    """``backend`` is open and reads all values as the JSON that is stored: no type need be known."""
+
+    backend: BaseResultBackend
+    out: Out
+    settings: Settings
+
+
+@asynccontextmanager
+async def at_desk(common: Common | None, *, creates: bool = False) -> AsyncIterator[Desk]:
+    """``creates``: whether a file that does not exist is made, and not taken for a wrong name."""
+    settings = settings_of(common or Common())
+    out = Out(settings)
+    async with opened(settings.url, creates=creates, namespace=settings.namespace) as backend:
+        yield Desk(backend, out, settings)
+    out.flush()
+
+
+@asynccontextmanager
+async def opened(
+    url: str, *, creates: bool = False, **options: Unpack[ConnectOptions]
+) -> AsyncIterator[BaseResultBackend]:
+    """The store of a URL. Nothing in it expires or is removed because somebody looks at it.
+
+    Raises CommandError where a reader would make an empty file out of a wrong name.
+    """
+    path = file_of(url)
+    if path is not None and not creates and not path.exists():
+        raise CommandError(
+            Exit.UNREACHABLE,
+            f"{path}: there is no such file",
+            "a store is made by the programs that store in it",
+        )
+    given: ConnectOptions = {"raw": True, "purge_interval": None, **options}
+    async with flowstore.connect(url, **given) as backend:
+        yield backend
+
+
+def file_of(url: str) -> Path | None:
+    """The file of a URL of SQLite; None: it is none."""
+    if not url.startswith("sqlite:///"):
+        return None
+    return Path(unquote(url.removeprefix("sqlite:///").partition("?")[0]))

@@ -1,0 +1,36 @@
+"""The store that the commands are tried on: made once for each module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import NOW, seed
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a SQLite file with the tasks of ``seed``, only to be read."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('shop') / 'shop.db'}"
+    seed(url)
+    return url
+
+
+@pytest.fixture
+def own_shop(tmp_path: Path) -> str:
+    """One to be changed."""
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+    seed(url)
+    return url
+
+
+@pytest.fixture
+def at_noon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands take NOW for the time it is, for what they print as ``2m ago``; not the store."""
+    monkeypatch.setattr("flowstore.cli._output.clock", lambda: NOW)
+
+
+@pytest.fixture
+def no_blocking_call() -> None:
+    """The loop of a command has nothing to do besides: it may wait for a terminal, a file or a pipe."""
