@@ -80,14 +80,16 @@ class Found(Tabular, Record, Generic[T]):
     """What one call of ``search`` has found, in the order of the query.
 
     ``next_cursor`` goes on behind the last record that was looked at; None: all were, and this is all.
-    ``unreadable``: those that the query may want, but cannot be read. ``looked_at``: at how many records this
-    call has looked, and ``looked_back_to`` the time of the last of them, of its submission, or with
-    ``sort:finished`` of its finish; None if it has none. ``cut``: how many of them have values of which only
-    the first MiB was searched.
+    ``prev_cursor`` leads back to what is before the first of them, found in the same order up to there; None
+    at the start. ``unreadable``: those that the query may want, but cannot be read. ``looked_at``: at how
+    many records this call has looked, and ``looked_back_to`` the time of the last of them in the order of the
+    query, of its submission, or with ``sort:finished`` of its finish; None if it has none. ``cut``: how many
+    of them have values of which only the first MiB was searched.
     """
 
     items: list[TaskResult[T]]
     next_cursor: str | None
+    prev_cursor: str | None = None
     unreadable: list[Unreadable] = Field(default_factory=list)
     looked_at: int = 0
     looked_back_to: Timestamp | None = None

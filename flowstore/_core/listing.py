@@ -307,7 +307,7 @@ async def _stretch(core: Core, listing: Listing, limit: int, place: Place) -> _S
     """
     ahead = replace(listing, limit=limit + 1, after=place.position)
     if place.is_backwards:
-        back = _reversed(ahead)
+        back = reversed_listing(ahead)
         if entries := await step(core, back):
             has_before, entries = len(entries) > limit, entries[:limit]
             if has_before:
@@ -322,11 +322,12 @@ async def _stretch(core: Core, listing: Listing, limit: int, place: Place) -> _S
     if ahead.after is None:
         return _Stretch(entries, has_before=False, has_behind=has_behind)
     end = listing.place(entries[0]) if entries else None  # None: all there is comes before
-    before = replace(_reversed(listing), limit=1, after=end, with_body=False)
+    before = replace(reversed_listing(listing), limit=1, after=end, with_body=False)
     return _Stretch(entries, bool(await step(core, before)), has_behind)
 
 
-def _reversed(listing: Listing) -> Listing:
+def reversed_listing(listing: Listing) -> Listing:
+    """The same records in the reverse order."""
     return replace(listing, newest_first=not listing.newest_first)
 
 

@@ -3,14 +3,15 @@
 Each record of the walk is looked at once, in order: first its small fields, as they are in every step, then
 its name and error, and only if that decides nothing its values. A cursor stands behind the last record that
 was looked at, whether it was found or not, and has the time at which what is relative was resolved: so the
-pages of a search are answers to one question, and none of them loses or repeats a record that stays.
+pages of a search are answers to one question, and none of them loses or repeats a record that stays. Back
+to an earlier page leads a walk in the reverse order, from before the first record of the later one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
@@ -20,7 +21,7 @@ from time import perf_counter
 from typing import Final, NamedTuple
 
 from flowstore._core.core import STEP, Core
-from flowstore._core.listing import Reading, behind, step
+from flowstore._core.listing import Reading, behind, reversed_listing, step
 from flowstore._core.matching import Matching, fingerprints_in, matching_of
 from flowstore._core.rows import without_values
 from flowstore._core.saying import MOST_SEARCHED
@@ -28,9 +29,10 @@ from flowstore._core.sifting import Sieve, is_same
 from flowstore._core.viewing import View
 from flowstore._values import cursors
 from flowstore._values.arguments import MAX_PAGE, Seconds, check_duration, check_int
+from flowstore._values.cursors import START, Place
 from flowstore.engine import Entry, Position
 from flowstore.errors import InvalidCursor
-from flowstore.models import TaskResult
+from flowstore.models import TaskResult, Unreadable
 from flowstore.queries import Found, TaskQuery, query_of
 from flowstore.times import OF_NO_TASK, from_micros
 
@@ -50,7 +52,7 @@ class _Begun(NamedTuple):
 
     now: int
     known: tuple[str, ...] | None = None
-    after: Position | None = None
+    place: Place = START
 
 
 class Search:
@@ -62,8 +64,9 @@ class Search:
         self._view = view
         self.after = after
         """Behind the last record that was looked at."""
+        self.first: Entry | None = None
         self.last: Entry | None = None
-        """That record, if there was one."""
+        """The first and the last record that was looked at, if there was one."""
         self.looked_at = 0
         self.cut = 0
         self._sieve = Sieve(core, matching)
@@ -72,6 +75,10 @@ class Search:
     def at_once(self) -> int:
         """How many records to look at together."""
         return self._sieve.at_once
+
+    def place(self, entry: Entry) -> Position:
+        """Of one of the records in the walk."""
+        return self._matching.listing.place(entry)
 
     async def step(self, limit: int) -> list[Entry]:
         """The next records to look at, without values; fewer than ``limit`` only at the end."""
@@ -89,6 +96,7 @@ class Search:
         else:
             fitting, end = self._sieve.fitting(entries, room)
         self.looked_at += end
+        self.first = self.first or entries[0]
         self.last = entries[end - 1]
         self.after = behind(self.last, replace(self._matching.listing, after=self.after))
         found = await self._with_values(fitting) if self._view.with_body and fitting else fitting
@@ -146,16 +154,49 @@ async def search(
     deadline = perf_counter() + check_duration("seconds", seconds)
     begun = _Begun(core.clock()) if cursor is None else _opened(core, asked, cursor)
     matching = await matching_of(core, asked, STEP, begun.now, begun.known)
-    walk = Search(core, matching, view, begun.after)
     known = tuple(sorted(fingerprints_in(matching.query) - fingerprints_in(asked)))
+    room = _Room(limit, budget, deadline)
+    ended = await _walked(core, matching, view, begun.place, room)
+    if begun.place.is_backwards and ended.walk.first is None:  # what came before has gone meanwhile
+        begun = begun._replace(place=START)
+        ended = await _walked(core, matching, view, START, room)
+    closed = partial(_closed, core, asked, begun.now, known)
+    return _found(ended, begun.place, asked, closed)
+
+
+class _Room(NamedTuple):
+    """How many records may be found and looked at, and until when."""
+
+    limit: int
+    budget: int
+    deadline: float
+
+
+class _Ended(NamedTuple):
+    """A walk, what it has found in its own direction, and whether it has come to the end."""
+
+    walk: Search
+    items: list[TaskResult]
+    unreadable: list[Unreadable]
+    is_complete: bool
+
+
+async def _walked(core: Core, matching: Matching, view: View, place: Place, bounds: _Room) -> _Ended:
+    """One walk from a place on, or with ``is_backwards`` from there to the start of the listing."""
+    if place.is_backwards:
+        matching = matching._replace(listing=reversed_listing(matching.listing))
+    limit, budget, deadline = bounds
+    walk = Search(core, matching, view, place.position)
     reading = Reading(partial(view.decoded, core), most_errors=limit)
     items: list[TaskResult] = []
+    peeked = int(place.is_backwards)  # back at the start it must be known: nothing says "go on" in vain there
     room, is_complete, size = limit, False, limit + 1
     while not is_complete and room and walk.looked_at < budget:
         # Mostly all that are walked are wanted, and one more tells whether it goes on. Else steps grow soon.
         wanted, size = min(STEP, size, budget - walk.looked_at), min(STEP, 2 * size)
-        entries = await walk.step(wanted)
-        is_last = len(entries) < wanted
+        entries = await walk.step(wanted + peeked)
+        is_last = len(entries) < wanted + peeked
+        del entries[wanted:]
         while entries and room:
             some, later = entries[: walk.at_once], entries[walk.at_once :]
             looked = await walk.look(some, room, deadline)
@@ -166,12 +207,27 @@ async def search(
                 room = 0
             await asyncio.sleep(0)  # others may run, also where the storage never waits
         is_complete = is_last and not entries
+    return _Ended(walk, items, reading.unreadable, is_complete)
+
+
+def _found(ended: _Ended, place: Place, asked: TaskQuery, closed: Callable[[Place], str]) -> Found:
+    """In the order of the query, with the cursors of both ends of what was looked at."""
+    walk = ended.walk
+    before = Place(walk.first and walk.place(walk.first), is_backwards=True)
+    further = None if ended.is_complete else Place(walk.after, place.is_backwards)
+    if place.is_backwards:
+        ahead: Place | None = before._replace(is_backwards=False)
+        back, first, items = further, walk.first, ended.items[::-1]
+    else:
+        ahead, back = further, None if place == START else before
+        first, items = walk.last, ended.items
     return Found(
         items=items,
-        next_cursor=None if is_complete else _closed(core, asked, begun.now, known, walk.after),
-        unreadable=reading.unreadable,
+        next_cursor=ahead and closed(ahead),
+        prev_cursor=back and closed(back),
+        unreadable=ended.unreadable,
         looked_at=walk.looked_at,
-        looked_back_to=_time_of(walk.last, asked),
+        looked_back_to=_time_of(first, asked),
         cut=walk.cut,
     )
 
@@ -184,11 +240,13 @@ def _time_of(entry: Entry | None, query: TaskQuery) -> datetime | None:
     return None if at is None or at == OF_NO_TASK else from_micros(at)
 
 
-def _closed(core: Core, query: TaskQuery, now: int, known: tuple[str, ...], after: Position | None) -> str:
-    """A cursor behind the last record that was looked at, with what the first page has taken for granted."""
-    assert after is not None  # each call looks at one record at least, if there is one
-    place = cursors.encode(after, *_bound_to(core, query, now, known))
-    return ".".join([f"{now:x}", *known, place])
+def _closed(core: Core, query: TaskQuery, now: int, known: tuple[str, ...], place: Place) -> str:
+    """The cursor of a place, with what the first page has taken for granted."""
+    assert place.position is not None or place.is_backwards  # each call looks at one record, if there is one
+    bound_to = _bound_to(core, query, now, known)
+    return ".".join(
+        [f"{now:x}", *known, cursors.encode(place.position, *bound_to, is_backwards=place.is_backwards)]
+    )
 
 
 def _opened(core: Core, query: TaskQuery, cursor: str) -> _Begun:
@@ -199,7 +257,7 @@ def _opened(core: Core, query: TaskQuery, cursor: str) -> _Begun:
     now, known = int(at, 16) if _TIME.fullmatch(at) else 0, tuple(names)
     if at != f"{now:x}":
         raise InvalidCursor("not a cursor of a search")
-    return _Begun(now, known, cursors.decode(place, *_bound_to(core, query, now, known)))
+    return _Begun(now, known, cursors.decode_place(place, *_bound_to(core, query, now, known)))
 
 
 def _bound_to(core: Core, query: TaskQuery, now: int, known: tuple[str, ...]) -> tuple[object, ...]:

@@ -2384,8 +2384,9 @@ class ResultBackend(Store):
 
         It looks at up to ``budget`` records, for about so many ``seconds``, and returns what it has found by
         then, which may be nothing. ``cursor``: the ``next_cursor`` of the call before, which goes on exactly
-        there, and belongs to that query. A task that keeps its status and the time it is listed by is found
-        once. What is relative in the query is resolved by the first call, on the clock of the backend.
+        there, or a ``prev_cursor``, which leads back; both belong to that query. A task that keeps its status
+        and the time it is listed by is found once. What is relative in the query is resolved by the first
+        call, on the clock of the backend.
 
         Text is looked for in names, in types and messages of errors, and in arguments and results as they are
         stored, of any types, without regard to case. ``load_result``, ``max_value``: see ``get``; without

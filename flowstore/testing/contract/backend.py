@@ -69,6 +69,7 @@ from flowstore.testing.contract.retaining import RetentionContract
 from flowstore.testing.contract.retaining_alone import RetentionRacesContract
 from flowstore.testing.contract.roundtrips import ValuesContract
 from flowstore.testing.contract.searching import SearchContract
+from flowstore.testing.contract.searching_back import SearchBackContract
 from flowstore.testing.contract.searching_large import SearchOfLargeValuesContract
 from flowstore.testing.contract.selecting import SelectingContract
 from flowstore.testing.contract.sharing import ConcurrencyContract
@@ -111,6 +112,7 @@ class BackendContract(
     CountsContract,
     FacetValuesContract,
     SearchContract,
+    SearchBackContract,
     FindingTextContract,
     SearchOfLargeValuesContract,
     ActionsOnTextContract,
