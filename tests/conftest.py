@@ -145,7 +145,7 @@ def no_thread_left() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def no_blocking_call() -> Iterator[None]:
+def no_blocking_call() -> Iterator[BlockBuster]:
     """flowstore never blocks an event loop: what may wait there for a file, a lock or a peer raises.
 
     What the tests themselves do is left alone, also where the kit calls them: a disturbance of a crowd, a
@@ -170,7 +170,7 @@ def no_blocking_call() -> Iterator[None]:
     for driver in ("sqlite", "redis"):  # it is loaded on first use, which may well be inside of a loop
         import_module(f"flowstore.backends.{driver}")
     blockbuster.activate()
-    yield
+    yield blockbuster
     blockbuster.deactivate()
 
 

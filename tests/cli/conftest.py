@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from blockbuster import BlockBuster
 
 from tests.cli.support import NOW, seed
 
@@ -31,6 +33,9 @@ def at_noon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flowstore.cli._output.clock", lambda: NOW)
 
 
-@pytest.fixture
-def no_blocking_call() -> None:
+@pytest.fixture(autouse=True)
+def commands_may_block(no_blocking_call: BlockBuster) -> Iterator[None]:
     """The loop of a command has nothing to do besides: it may wait for a terminal, a file or a pipe."""
+    no_blocking_call.deactivate()
+    yield
+    no_blocking_call.activate()

@@ -101,10 +101,10 @@ def serving(
         process.wait()
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", "valkey"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path, empty_database: Any) -> str:
     """One that several processes share."""
-    return f"sqlite:///{tmp_path / 'w.db'}" if request.param == "sqlite" else empty_database("redis")
+    return f"sqlite:///{tmp_path / 'w.db'}" if request.param == "sqlite" else empty_database("valkey")
 
 
 async def events(answer: httpx.Response) -> AsyncIterator[Event]:

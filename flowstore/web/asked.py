@@ -1,0 +1,85 @@
+"""What a request asks for: each parameter is bounded here, and nowhere else."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from starlette.datastructures import FormData, QueryParams
+
+from flowstore import TaskQuery, parse_query
+
+LIMITS: Final = (50, 100, 200)
+WINDOWS: Final = ("1h", "6h", "24h", "7d", "90d")
+SPANS: Final = {
+    "1h": timedelta(hours=1),
+    "6h": timedelta(hours=6),
+    "24h": timedelta(days=1),
+    "7d": timedelta(days=7),
+    "90d": timedelta(days=90),
+}
+MOST_CURSOR: Final = 2_048
+MOST_TEXT: Final = 4_096
+
+
+class BadRequest(Exception):
+    """A parameter that cannot be: which, what it is, and what was expected."""
+
+    def __init__(self, name: str, value: str, expected: str) -> None:
+        super().__init__(name, value, expected)
+        self.name = name
+        self.value = value
+        self.expected = expected
+
+    def __str__(self) -> str:
+        shown = self.value if len(self.value) <= 80 else self.value[:80] + "…"
+        return f"{self.name}: expected {self.expected}, got {shown!r}"
+
+
+class Asked:
+    """The parameters of a request, by name; of several of one name the last."""
+
+    def __init__(self, parameters: QueryParams | FormData) -> None:
+        self._parameters = parameters
+
+    def text(self, name: str, most: int = MOST_TEXT) -> str:
+        """At most ``most`` characters, without blanks around; empty if it is not there."""
+        value = self._parameters.get(name, "")
+        if not isinstance(value, str):
+            raise BadRequest(name, "a file", "text")
+        value = value.strip()
+        if len(value) > most:
+            raise BadRequest(name, value, f"at most {most:,} characters")
+        return value
+
+    def one_of(self, name: str, known: tuple[str, ...], default: str) -> str:
+        value = self.text(name) or default
+        if value not in known:
+            raise BadRequest(name, value, f"one of {', '.join(known)}")
+        return value
+
+    def flag(self, name: str) -> bool:
+        return self.one_of(name, ("0", "1"), "0") == "1"
+
+    @property
+    def query_text(self) -> str:
+        """As it was typed; see ``query``."""
+        return self.text("q", 2_048)
+
+    @property
+    def query(self) -> TaskQuery:
+        """Raises InvalidQuery."""
+        return parse_query(self.query_text)
+
+    @property
+    def cursor(self) -> str | None:
+        return self.text("cursor", MOST_CURSOR) or None
+
+    @property
+    def limit(self) -> int:
+        return int(self.one_of("limit", tuple(map(str, LIMITS)), str(LIMITS[0])))
+
+    @property
+    def window(self) -> str:
+        """One of WINDOWS; SPANS has how long each is."""
+        return self.one_of("window", WINDOWS, "24h")

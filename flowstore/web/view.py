@@ -1,0 +1,137 @@
+"""One request, as pages see it: the store, who asks, and how to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from flowstore import BaseResultBackend, InvalidQuery, TaskQuery, TaskResult, format_query, parse_query
+from flowstore._faces.terms import term
+from flowstore.web.access import Access
+from flowstore.web.addresses import depth_of, relative, text_of
+from flowstore.web.asked import Asked
+from flowstore.web.looks import Looks, ago_from, asset_path
+from flowstore.web.routes import NAVIGATION, right_of
+from flowstore.web.stores import Stores
+
+
+class NotThere(Exception):
+    """The answer is 404: there is no such thing, or it is not for this reader; nobody learns which."""
+
+
+def path_in(request: Request) -> str:
+    """The path within the application, wherever it is mounted."""
+    path: str = request.scope["path"]
+    root: str = request.scope.get("root_path", "")
+    return path.removeprefix(root) or "/"
+
+
+class View:
+    """``backend``: the store that is looked at. ``access``: what the reader may do, and see of it."""
+
+    def __init__(
+        self, looks: Looks, stores: Stores, request: Request, access: Access, backend: BaseResultBackend
+    ) -> None:
+        self.stores = stores
+        self.request = request
+        self.access = access
+        self.backend = backend
+        self.now = datetime.now(UTC)
+        self.asked = Asked(request.query_params)
+        self._looks = looks
+        self._path = path_in(request)
+
+    # What is asked for
+
+    def part(self, name: str) -> str:
+        """A part of the path, as text. Raises NotThere."""
+        text = text_of(self.request.path_params[name])
+        if text is None:
+            raise NotThere
+        return text
+
+    async def form(self) -> Asked:
+        """What was posted. The guard has bounded its size."""
+        form: FormData = await self.request.form(max_files=0, max_fields=1_000)
+        return Asked(form)
+
+    @cached_property
+    def is_narrowed(self) -> bool:
+        """Whether the reader sees a part of the store only, so that what counts all of it is not for them."""
+        return bool(parse_query(self.access.filters).terms)
+
+    def narrowed(self, query: TaskQuery | str) -> TaskQuery:
+        """The query, of what the reader may see. Raises InvalidQuery."""
+        asked = parse_query(query) if isinstance(query, str) else query
+        if not self.is_narrowed:
+            return asked
+        return parse_query(f"{self.access.filters} {format_query(asked)}")
+
+    async def task(self, task_id: str) -> TaskResult[Any]:
+        """A task without its values. Raises NotThere, also where the reader may not see it."""
+        if not self.is_narrowed:
+            task = await self.backend.get(task_id, load_result=False)
+        else:
+            try:
+                query = self.narrowed(term("id", task_id))
+            except InvalidQuery:  # the reader may see certain ids only
+                raise NotThere from None
+            found = await self.backend.search(query, limit=1)
+            task = next(iter(found.items), None)
+        if task is None:
+            raise NotThere
+        return task
+
+    # The answer
+
+    def may(self, right: str) -> bool:
+        return self.access.may(right)
+
+    def href(self, target: str = "", /, **query: object) -> str:
+        """The address of a page, such as ``tasks``, from this one; the namespace is carried along."""
+        return relative(depth_of(self._path), target, {**self._namespace, **query})
+
+    def address(self, target: str) -> str:
+        """Of what is the same for all namespaces, such as a style sheet."""
+        return relative(depth_of(self._path), target)
+
+    def here(self, **changes: object) -> str:
+        """The address of this page with some parameters changed; None takes one away."""
+        query: Mapping[str, object] = {**dict(self.request.query_params), **changes}
+        return relative(depth_of(self._path), self._path.lstrip("/"), query)
+
+    @cached_property
+    def _namespace(self) -> dict[str, str]:
+        default = self.stores.main.namespace
+        return {} if self.backend.namespace == default else {"namespace": self.backend.namespace}
+
+    def render(self, template: str, /, status: int = 200, **context: Any) -> Response:
+        """A page. Whatever the context has is shown as text."""
+        navigation = [
+            (address, label, name, keys)
+            for address, label, name, keys in NAVIGATION
+            if (right := right_of(name)) is not None and self.may(right)
+        ]
+        return self._looks.page(
+            template,
+            status,
+            view=self,
+            href=self.href,
+            here=self.here,
+            asset_href=lambda name: self.address(asset_path(name)),
+            may=self.may,
+            now=self.now,
+            ago=ago_from(self.now),
+            navigation=navigation,
+            **context,
+        )
+
+    def see(self, target: str, /, **query: object) -> Response:
+        """What has been posted is done: the browser is to look at another page."""
+        return RedirectResponse(self.href(target, **query), status_code=303)
