@@ -43,16 +43,22 @@ async def opened(
 
     Raises CommandError where a reader would make an empty file out of a wrong name.
     """
+    if not creates:
+        check_exists(url)
+    given: ConnectOptions = {"raw": True, "purge_interval": None, **options}
+    async with flowstore.connect(url, **given) as backend:
+        yield backend
+
+
+def check_exists(url: str) -> None:
+    """Raises CommandError for a file of SQLite that is not there."""
     path = file_of(url)
-    if path is not None and not creates and not path.exists():
+    if path is not None and not path.exists():
         raise CommandError(
             Exit.UNREACHABLE,
             f"{path}: there is no such file",
             "a store is made by the programs that store in it",
         )
-    given: ConnectOptions = {"raw": True, "purge_interval": None, **options}
-    async with flowstore.connect(url, **given) as backend:
-        yield backend
 
 
 def file_of(url: str) -> Path | None:

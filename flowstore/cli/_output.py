@@ -11,21 +11,19 @@ import io
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Generic, TextIO, TypeVar
+from typing import Any, Final, Generic, TextIO, TypeVar
 
 from flowstore._faces.showing import ago, plain
 from flowstore.cli._exits import usage
 from flowstore.cli._settings import Settings
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 T = TypeVar("T")
 
@@ -108,9 +106,14 @@ class Out:
         return (self.is_terminal or bool(os.environ.get("FORCE_COLOR"))) and self.is_for_people
 
     @property
+    def height(self) -> int:
+        """Of the terminal, in lines."""
+        return shutil.get_terminal_size().lines
+
+    @property
     def width(self) -> int:
         """Of the terminal, in cells; without one there is no limit."""
-        return self._console.width if self.is_terminal else _NO_LIMIT
+        return shutil.get_terminal_size().columns if self.is_terminal else _NO_LIMIT
 
     def time(self, at: datetime | None) -> str:
         """As ``--time`` says; None: empty."""
@@ -188,7 +191,7 @@ class Out:
         if not text:
             return
         pager = os.environ.get("PAGER", "less")
-        if text.count("\n") >= self._console.height and pager not in ("", "cat"):
+        if text.count("\n") >= self.height and pager not in ("", "cat"):
             with suppress(FileNotFoundError, BrokenPipeError):
                 environment = {"LESS": "FRX", **os.environ}
                 subprocess.run(shlex.split(pager), input=text.encode(), env=environment, check=False)
@@ -203,16 +206,19 @@ class Out:
         else:
             self._paged.append(text)
 
+    @contextmanager
+    def captured(self) -> Iterator[list[str]]:
+        """What is printed meanwhile is collected in the list, and nowhere else."""
+        before, self._paged = self._paged, []
+        try:
+            yield self._paged
+        finally:
+            self._paged = before
+
     def live(self) -> None:
         """Hold nothing back any more: what follows is printed as it comes."""
         self.flush()
         self._paged = None
-
-    @cached_property
-    def _console(self) -> Console:
-        from rich.console import Console
-
-        return Console(file=self.stdout, highlight=False, markup=False, emoji=False)
 
     def _rendered(self, what: Any) -> str:
         """By rich, without blanks at the ends of lines."""

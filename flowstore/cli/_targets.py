@@ -1,4 +1,4 @@
-"""What an action is about: tasks that match a query, tasks by their ids, or ids that another command prints."""
+"""What an action is about: tasks that match a query, tasks by their ids, or ids that are piped in."""
 
 from __future__ import annotations
 

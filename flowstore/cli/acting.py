@@ -228,8 +228,8 @@ class _Action:
                 )
             except BaseException:
                 out.note(
-                    f"operation {operation.id} has stopped: flowstore operations --resume {operation.id} goes "
-                    f"on with it, --abort {operation.id} ends it"
+                    f"operation {operation.id} has stopped: flowstore operations --resume "
+                    f"{operation.id} goes on with it, --abort {operation.id} ends it"
                 )
                 raise
         if self._left is not None:

@@ -1,0 +1,180 @@
+"""``flowstore errors``: the groups of failures that are one error, and what was decided of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from flowstore import BaseResultBackend, ErrorGroup
+from flowstore._faces.moments import duration, moment
+from flowstore._faces.showing import plain
+from flowstore.cli._asking import user
+from flowstore.cli._desk import Desk, at_desk
+from flowstore.cli._exits import CommandError, Exit, usage
+from flowstore.cli._output import Column, Kind, Out
+from flowstore.cli._settings import Common
+from flowstore.cli._tasks import tasks
+
+State = Literal["open", "resolved", "ignored", "all"]
+_MOST = 10_000
+
+
+async def errors(
+    group: str | None = None,
+    /,
+    *,
+    since: str = "24h",
+    state: State = "open",
+    order: Literal["recent", "last", "first", "total"] = "recent",
+    limit: int = 50,
+    resolve: tuple[str, ...] = (),
+    ignore: tuple[str, ...] = (),
+    reopen: tuple[str, ...] = (),
+    until: str | None = None,
+    more: int | None = None,
+    reason: str | None = None,
+    by: str | None = None,
+    common: Common | None = None,
+) -> int:
+    """List the error groups; resolve or ignore them.
+
+    Parameters
+    ----------
+    group
+        One group, by its fingerprint or the beginning of it: all of it, and its newest tasks.
+    since
+        Groups with a failure from then on, which are counted.
+    state
+        open, resolved, ignored or all.
+    order
+        By the failures since then, the last one, the first one, or all that there ever were.
+    limit
+        How many at most.
+    resolve
+        Resolve this group: it is open again with its next failure. May be repeated.
+    ignore
+        Ignore this group.
+    reopen
+        Open this group again.
+    until
+        With --ignore: for how long, such as 7d, or up to when.
+    more
+        With --ignore: up to so many more failures.
+    reason
+        Why, for the others.
+    by
+        Who; by default the user of this machine.
+    """
+    async with at_desk(common) as desk:
+        decided = [("resolved", one) for one in resolve] + [("ignored", one) for one in ignore]
+        decided += [("opened again", one) for one in reopen]
+        if (until or more is not None) and not ignore:
+            raise usage("--until, --more: are for --ignore")
+        if decided:
+            for what, one in decided:
+                await _decide(desk, what, one, until, more, by or user(), reason)
+            return Exit.OK
+        if group is not None:
+            await _show(desk, await _group(desk.backend, group), limit)
+            return Exit.OK
+        now = datetime.now(UTC)
+        found = await desk.backend.errors.groups(
+            None if state == "all" else state, since=moment("--since", since, now), order=order, limit=limit
+        )
+        hour = await desk.backend.errors.groups(since=now - timedelta(hours=1), limit=_MOST)
+        desk.out.items(_kind(desk.out, since, {each.id: each.recent or 0 for each in hour}), found)
+        if not found:
+            desk.out.note("no such errors")
+    return Exit.OK
+
+
+async def _decide(
+    desk: Desk, what: str, word: str, until: str | None, more: int | None, by: str | None, reason: str | None
+) -> None:
+    group = await _group(desk.backend, word)
+    all_errors = desk.backend.errors
+    calls: dict[str, Callable[[], Awaitable[bool]]] = {
+        "resolved": lambda: all_errors.resolve(group.id, by=by, reason=reason),
+        "ignored": lambda: all_errors.ignore(
+            group.id, until=None if until is None else _until(until), more=more, by=by, reason=reason
+        ),
+        "opened again": lambda: all_errors.reopen(group.id, by=by, reason=reason),
+    }
+    await calls[what]()
+    desk.out.note(f"{what}: {group.id} {plain(group.type)}: {plain(group.message)}")
+
+
+def _until(text: str) -> datetime:
+    now = datetime.now(UTC)
+    try:
+        return now + duration("--until", text)
+    except ValueError:
+        at = moment("--until", text, now)
+    if at <= now:
+        raise usage(f"--until: expected a time to come, got {text!r}")
+    return at
+
+
+async def _group(backend: BaseResultBackend, word: str) -> ErrorGroup:
+    """By its fingerprint, or the only one that begins so."""
+    exact = await backend.errors.get(word) if len(word) == 16 else None
+    if exact is not None:
+        return exact
+    found = [each for each in await backend.errors.groups(limit=_MOST) if each.id.startswith(word)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise CommandError(Exit.UNKNOWN, f"there is no error group {word!r}", "flowstore errors --state all")
+    shown = ", ".join(each.id for each in found[:10])
+    raise usage(f"{word!r} is ambiguous: {shown}", "type more of it")
+
+
+async def _show(desk: Desk, group: ErrorGroup, limit: int) -> None:
+    out = desk.out
+    page = await desk.backend.errors.occurrences(group.id, limit=min(limit, 10_000))
+    if not out.is_for_people:
+        if out.format == "ids":
+            out.items(tasks(out), page.items)
+        else:
+            out.document(_json(group) | {"tasks": [task.task_id for task in page.items]})
+        return
+    decided = ""
+    if group.decided_at is not None:
+        by = f" by {plain(group.by)}" if group.by else ""
+        reason = f": {plain(group.reason)}" if group.reason else ""
+        decided = f", decided {out.time(group.decided_at)}{by}{reason}"
+    facts = (
+        ("group", group.id),
+        ("state", group.state + decided),
+        ("type", plain(group.type)),
+        ("message", plain(group.message)),
+        ("last one", f"{plain(group.example)} ({plain(group.example_id)})"),
+        ("failures", f"{group.total:,}, from {out.time(group.first_at)} to {out.time(group.last_at)}"),
+    )
+    for name, value in facts:
+        out.text(f"{name:9} {value}")
+    out.text("")
+    out.items(tasks(out), page.items)
+
+
+def _kind(out: Out, since: str, hour: dict[str, int]) -> Kind[ErrorGroup]:
+    return Kind(
+        columns=(
+            Column("group", lambda group: group.id if not out.is_terminal else group.id[:8]),
+            Column(since, lambda group: f"{group.recent or 0:,}", is_right=True),
+            Column("1h", lambda group: f"{hour.get(group.id, 0):,}", is_right=True),
+            Column("last", lambda group: out.time(group.last_at)),
+            Column("state", lambda group: group.state),
+            Column("type", lambda group: plain(group.type.rpartition(".")[2])),
+            Column("message", lambda group: plain(group.message), may_shrink=True),
+            Column("names", lambda group: plain(", ".join(filter(None, group.names or ())))),
+        ),
+        as_json=_json,
+        id_of=lambda group: group.id,
+        csv=("id", "type", "message", "recent", "total", "first_at", "last_at", "state"),
+    )
+
+
+def _json(group: ErrorGroup) -> dict[str, Any]:
+    return {"v": 1, **group.model_dump(mode="json")}

@@ -1,0 +1,129 @@
+"""``flowstore stats``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from flowstore import EVER, TaskStats
+from flowstore._faces.figures import Window, as_json, percentiles, rate, series_of_names, window_of
+from flowstore._faces.moments import moment
+from flowstore._faces.showing import lasting, plain, share, sparkline
+from flowstore.cli._desk import Desk, at_desk
+from flowstore.cli._exits import usage
+from flowstore.cli._output import Column, Kind, Out
+from flowstore.cli._settings import Common
+from flowstore.cli._watching import shown_again
+
+By = Literal["total", "name", "status", "minute", "hour", "day"]
+
+
+async def stats(
+    *,
+    by: By = "total",
+    name: str | None = None,
+    since: str = "24h",
+    until: str | None = None,
+    limit: int = 50,
+    watch: bool = False,
+    common: Common | None = None,
+) -> None:
+    """Count what became of tasks, and how long they took.
+
+    Parameters
+    ----------
+    by
+        total, name, status, minute, hour or day: a row for each.
+    name
+        Tasks of this name only.
+    since
+        From when on: 24h, today, 2026-11-25, ever. It is widened to whole minutes or hours.
+    until
+        Up to when; default: now.
+    limit
+        How many rows at most, those with the most tasks.
+    watch
+        Show it again every two seconds.
+    """
+    async with at_desk(common) as desk:
+        if by in ("name", "status") and name is not None:
+            raise usage(f"--name: is one row already, got --by {by} as well")
+
+        async def show() -> None:
+            now = datetime.now(UTC)
+            first = EVER if since == "ever" else moment("--since", since, now)
+            last = None if until is None else moment("--until", until, now)
+            rows = await _rows(desk, by, name, first, last)
+            bars: dict[str | None, list[int]] = {}
+            if by == "name" and desk.out.is_for_people and first != EVER and last is None:
+                window = window_of(now - first)
+                names = [row.name for row in rows[:limit]]
+                bars = await series_of_names(desk.backend, names, _coarse(window), now)
+            desk.out.items(_kind(desk.out, by, bars), rows[-limit:] if by in _TIMES else rows[:limit])
+
+        await shown_again(desk.out, show, watch=watch, every=2)
+
+
+_TIMES = ("minute", "hour", "day")
+
+
+async def _rows(
+    desk: Desk, by: By, name: str | None, since: datetime, until: datetime | None
+) -> list[TaskStats]:
+    stats = desk.backend.stats
+    if by == "total":
+        return [await stats.total(name, since=since, until=until)]
+    if by == "name" or by == "status":
+        return await stats.by(by, since=since, until=until)
+    if since == EVER:
+        raise usage(f"--since: expected a time, as --by {by} has a row for each {by}")
+    return await stats.series(name, since=since, until=until, every=by)
+
+
+def _coarse(window: Window) -> Window:
+    """In a dozen periods, as there is no room for more."""
+    periods = max(1, round(window.span / window.every / 12))
+    return Window(window.name, window.span, window.every * periods)
+
+
+def _kind(out: Out, by: By, bars: dict[str | None, list[int]]) -> Kind[TaskStats]:
+    def first(row: TaskStats) -> str:
+        if by == "name":
+            return plain(row.name or "(no name)")
+        if by == "status":
+            return (row.status or "").upper()
+        if by == "total":
+            return plain(row.name or "all")
+        return out.time(row.start) if out.settings.time != "relative" else _clock(row.start, by)
+
+    columns: list[Column[TaskStats]] = [
+        Column("name" if by == "total" else by, first, may_shrink=by == "name"),
+        Column("done", lambda row: f"{row.succeeded:,}", is_right=True),
+        Column("failed", _failed, is_right=True, style=lambda row: "red" if row.failed else None),
+        Column("cancelled", lambda row: f"{row.cancelled:,}", is_right=True),
+        Column("retried", lambda row: f"{row.retried:,}", is_right=True),
+        Column("wait p50/p95/p99", lambda row: _times(percentiles(row.wait)), is_right=True),
+        Column("run p50/p95/p99", lambda row: _times(percentiles(row.run)), is_right=True),
+        Column("per min", lambda row: f"{rate(row):,.1f}" if row.start.year > 1 else "", is_right=True),
+    ]
+    if any(bars.values()):
+        columns.append(Column("over time", lambda row: sparkline(bars.get(row.name, []))))
+    fields = ("name", "status", "start", "end", "submitted", "succeeded", "failed", "cancelled", "retried")
+    return Kind(columns, as_json=_json, csv=fields)
+
+
+def _json(row: TaskStats) -> dict[str, Any]:
+    return as_json(row)
+
+
+def _failed(row: TaskStats) -> str:
+    return f"{row.failed:,} {share(row.failure_rate):>5}" if row.failed else "0"
+
+
+def _times(shares: dict[str, float | None]) -> str:
+    return " / ".join(lasting(seconds) for seconds in shares.values()) if shares["p50"] is not None else ""
+
+
+def _clock(at: datetime, by: By) -> str:
+    local = at.astimezone()
+    return f"{local:%Y-%m-%d}" if by == "day" else f"{local:%m-%d %H:%M}"
