@@ -85,8 +85,8 @@ class Piece(NamedTuple):
 class Differences:
     """``message``: the second error's message as a change of the first one's.
 
-    ``types``: those of both, None for an attempt without an error. ``frames``: the innermost frames of both
-    tracebacks that differ, None where one has no more; None: as far as they are kept, none do.
+    ``types``: those of both, None for an attempt without an error. ``frames``: the innermost frames that
+    differ, None where one traceback has no more; None: as far as they are kept, none do.
     """
 
     first: Attempt

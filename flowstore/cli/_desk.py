@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import flowstore
 from flowstore import BaseResultBackend, ConnectOptions
+from flowstore._faces.showing import plain
 from flowstore.cli._exits import CommandError, Exit
 from flowstore.cli._output import Out
 from flowstore.cli._settings import Common, Settings, settings_of
@@ -30,9 +31,24 @@ async def at_desk(common: Common | None, *, creates: bool = False) -> AsyncItera
     """``creates``: whether a file that does not exist is made, and not taken for a wrong name."""
     settings = settings_of(common or Common())
     out = Out(settings)
+    if settings.namespace != "default" and not creates:
+        await _check_namespace(settings)
     async with opened(settings.url, creates=creates, namespace=settings.namespace) as backend:
         yield Desk(backend, out, settings)
     out.flush()
+
+
+async def _check_namespace(settings: Settings) -> None:
+    """A backend enters its namespace into the storage: a wrong name would be there from then on."""
+    async with opened(settings.url) as backend:
+        names = await backend.app.namespaces()
+    if settings.namespace not in names:
+        known = ", ".join(map(plain, names[:20])) + (", ..." if len(names) > 20 else "")
+        raise CommandError(
+            Exit.UNKNOWN,
+            f"there is no namespace {settings.namespace!r}; there are: {known}",
+            "flowstore apps",
+        )
 
 
 @asynccontextmanager
