@@ -75,7 +75,7 @@ def _between(start: datetime | None, end: datetime | None) -> float | None:
 
 
 class Piece(NamedTuple):
-    """A part of two messages: it is in both, was in the first only ("gone"), or in the second only ("new")."""
+    """A part of two messages: in both of them, in the first only ("gone"), or in the second only ("new")."""
 
     kind: Literal["same", "gone", "new"]
     text: str

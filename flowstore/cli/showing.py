@@ -85,7 +85,7 @@ async def _whole(desk: Desk, task: TaskResult[Any]) -> None:
     out.text(f"{task.status.upper()}  {plain(task.task_name or '')}", style=STYLES[task.status])
     for name, value in _facts(out, task):
         if value:
-            out.text(f"{name:11}{value}")
+            out.text(f"{name:12}{value}")
     attempts = attempts_of(history)
     if len(attempts) > 1:
         out.text("")

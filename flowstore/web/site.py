@@ -18,6 +18,7 @@ from starlette.routing import Route as Path
 from flowstore import InvalidCursor, InvalidQuery, StorageError
 from flowstore.web.access import Access, AccessRule, access_of
 from flowstore.web.asked import BadRequest
+from flowstore.web.doors import Door, OneTimeLink
 from flowstore.web.guard import is_from_here
 from flowstore.web.looks import Looks, asset_bytes, asset_hash, asset_names
 from flowstore.web.routes import ROUTES, Route
@@ -36,15 +37,25 @@ audit = logging.getLogger("flowstore.web.audit")
 class Site:
     """The pages of one storage. ``last_seen``: when it last answered; None: never yet."""
 
-    def __init__(self, stores: Stores, rule: AccessRule, title: str, public_url: str | None) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        rule: AccessRule,
+        title: str,
+        public_url: str | None,
+        door: Door | None = None,
+    ) -> None:
         self.stores = stores
         self.looks = Looks(title)
         self.last_seen: datetime | None = None
         self._rule = rule
         self._public_url = public_url
+        self._door = door
 
     def application(self) -> Starlette:
         routes = [Path("/static/{hash}/{name}", _asset, methods=["GET"])]
+        if isinstance(self._door, OneTimeLink):
+            routes.append(Path("/enter", self._enter, methods=["GET"]))
         routes += [self._path(route) for route in ROUTES]
         handlers = {404: self._unknown, 405: self._unknown}
         return Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
@@ -107,10 +118,14 @@ class Site:
         )
 
     def _closed(self, status: int) -> Response:
-        headers = {"www-authenticate": "Bearer"} if status == 401 else {}
         response = self.looks.page("closed.html", status, status=status)
-        response.headers.update(headers)
+        if status == 401:
+            response.headers["www-authenticate"] = self._door.challenge if self._door else "Bearer"
         return response
+
+    async def _enter(self, request: Request) -> Response:
+        assert isinstance(self._door, OneTimeLink)
+        return self._door.enter(request) or self._closed(401)
 
     async def _unknown(self, request: Request, error: Exception) -> Response:
         return self._closed(getattr(error, "status_code", 404))
