@@ -244,7 +244,7 @@ def make_app() -> App:
             group=command.group,
             help_prologue="\n".join(f"$ {example}" for example in command.examples),
         )
-    app.command("flowstore.cli.completing:complete", name="__complete", show=False)
+    app.command("flowstore.cli.completing:complete", name="complete-words", show=False)
     app["--help"].group = app["--version"].group = Group("Other", sort_key=9)
     return app
 

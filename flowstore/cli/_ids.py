@@ -6,11 +6,15 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Final
+from typing import Annotated, Final, TypeAlias
+
+from cyclopts import Parameter
 
 from flowstore import BaseResultBackend
 from flowstore.cli._exits import CommandError, Exit, usage
 
+Id: TypeAlias = Annotated[str, Parameter(allow_leading_hyphen=True)]
+"""An argument that may be ``-``, for stdin, or an id that begins like an option."""
 MOST_CANDIDATES: Final = 10
 LEAST_PREFIX: Final = 4
 BATCH: Final = 100

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Literal
 
 from flowstore.cli._commands import COMMANDS
+from flowstore.cli._queries import Words
 from flowstore.cli._settings import Common, settings_of
 
 Shell = Literal["bash", "zsh", "fish"]
@@ -41,7 +42,7 @@ def completion(shell: Shell, /) -> None:
     sys.stdout.write(_SCRIPTS[shell])
 
 
-def complete(*words: str) -> None:
+def complete(*words: Words) -> None:
     """What the last of the words could become, a line each; the scripts ask for this. Never an error."""
     with suppress(Exception):  # whoever types is not to be disturbed, whatever is wrong
         for candidate in asyncio.run(_candidates([*words])):
@@ -110,7 +111,7 @@ _flowstore() {
     fi
     while IFS= read -r line; do
         COMPREPLY+=("$line")
-    done < <(flowstore __complete -- "${words[@]:1:cword}" 2>/dev/null)
+    done < <(flowstore complete-words -- "${words[@]:1:cword}" 2>/dev/null)
     [[ ${COMPREPLY[0]-} == *: ]] && compopt -o nospace
     declare -F __ltrim_colon_completions >/dev/null && __ltrim_colon_completions "$cur"
     return 0
@@ -121,7 +122,7 @@ complete -F _flowstore flowstore
 #compdef flowstore
 _flowstore() {
     local -a found
-    found=("${(@f)$(flowstore __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+    found=("${(@f)$(flowstore complete-words -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
     [[ -n $found ]] && compadd -S '' -a found
 }
 compdef _flowstore flowstore
@@ -129,7 +130,7 @@ compdef _flowstore flowstore
     "fish": """\
 function __flowstore_complete
     set -l words (commandline -opc) (commandline -ct)
-    flowstore __complete -- $words[2..-1] 2>/dev/null
+    flowstore complete-words -- $words[2..-1] 2>/dev/null
 end
 complete -c flowstore -f -a '(__flowstore_complete)'
 """,

@@ -33,7 +33,7 @@ OnConflict = Literal["raise", "keep", "replace"]
 
 async def export(
     *query: Words,
-    to: str,
+    to: Annotated[str, Parameter(allow_leading_hyphen=True)],
     kind: Annotated[Kind | None, Parameter(name="--as")] = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -170,7 +170,7 @@ td, th {{ text-align: left; vertical-align: top; padding: 3px 12px 3px 0 }} pre 
 
 
 async def import_(
-    file: str,
+    file: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,
     conflict: OnConflict = "raise",

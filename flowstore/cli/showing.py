@@ -13,14 +13,14 @@ from flowstore._faces.records import as_json, run_time, wait_time
 from flowstore._faces.showing import lasting, plain, sized
 from flowstore.cli._desk import Desk, at_desk
 from flowstore.cli._exits import CommandError, Exit, usage
-from flowstore.cli._ids import ids_of, resolved
+from flowstore.cli._ids import Id, ids_of, resolved
 from flowstore.cli._output import STYLES, Column, Kind, Out
 from flowstore.cli._settings import Common
 
 Part = Literal["all", "result", "error", "args", "tries", "data", "raw"]
 
 
-async def show(*ids: str, part: Part = "all", max_value: str = "64KiB", common: Common | None = None) -> int:
+async def show(*ids: Id, part: Part = "all", max_value: str = "64KiB", common: Common | None = None) -> int:
     """Show all that is known of a task.
 
     Parameters
@@ -223,7 +223,7 @@ async def get(id: str, key: str | None = None, /, *, common: Common | None = Non
         desk.out.text(plain(json.dumps(shown, ensure_ascii=False, indent=indent), keep="\n"))
 
 
-async def set_(id: str, key: str, value: str, /, *, text: bool = False, common: Common | None = None) -> None:
+async def set_(id: str, key: str, value: Id, /, *, text: bool = False, common: Common | None = None) -> None:
     """Store data of a task.
 
     Parameters

@@ -20,14 +20,14 @@ from flowstore._faces.records import as_json
 from flowstore._faces.showing import error_line, plain
 from flowstore.cli._desk import at_desk
 from flowstore.cli._exits import Exit, usage
-from flowstore.cli._ids import from_stdin
+from flowstore.cli._ids import Id, from_stdin
 from flowstore.cli._output import STYLES, Column, Kind, Out
 from flowstore.cli._queries import Words, query_in
 from flowstore.cli._settings import Common
 
 
 async def wait(
-    *ids: str,
+    *ids: Id,
     timeout: str | None = None,
     any: bool = False,
     result: bool = False,
