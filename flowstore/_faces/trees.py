@@ -1,20 +1,17 @@
-"""The family of a task as a tree, and as bars along the time."""
+"""The family of a task as a tree."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from flowstore import FamilyMember, FamilyPicture, TaskResult, TaskStatus
 
 MOST_CHILDREN: Final = 200
 """Of one parent; of others only is told how many there are."""
-_IDLE: Final = timedelta(seconds=30)
-"""A time in which nothing ran is shown as that, if it is longer than this and a tenth of what ran."""
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class Row(NamedTuple):
@@ -92,100 +89,17 @@ def branch(row: Row) -> str:
     return above + ("└─ " if row.is_last else "├─ ")
 
 
-@dataclass(frozen=True)
-class Bar:
-    """A stretch of time in one state. ``start`` and ``end``: shares from 0 to 1 of the whole chart."""
-
-    status: TaskStatus
-    start: float
-    end: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Chart:
-    """``bars``: of each task by its id, in order. ``gaps``: where idle times were hidden, and their seconds.
-
-    ``begin``, ``end``: of the time that is shown. ``path``: the ids on the critical path, from the root: the
-    child that ended last, its child that ended last, and so on.
-    """
-
-    bars: dict[str, list[Bar]]
-    gaps: list[tuple[float, float]]
-    begin: datetime
-    end: datetime
-    path: list[str]
-
-
-def chart_of(picture: FamilyPicture, now: datetime) -> Chart | None:
-    """When each member was in which state; None: the histories say nothing."""
-    spans = {member.task.task_id: [*_spans(member, now)] for member in picture.members}
-    moments = [moment for each in spans.values() for _, start, end in each for moment in (start, end)]
-    if not moments:
-        return None
-    begin, end = min(moments), max(moments)
-    scale = _Scale([(start, stop) for each in spans.values() for _, start, stop in each], begin, end)
-    bars = {
-        task_id: [
-            Bar(status, scale.place(start), scale.place(stop), (stop - start).total_seconds())
-            for status, start, stop in each
-        ]
-        for task_id, each in spans.items()
+def critical_path(picture: FamilyPicture) -> list[str]:
+    """The ids from the root on: the child whose last change was the latest, its latest child, and so on."""
+    latest = {
+        member.task.task_id: max((step.at for step in member.steps), default=_EARLIEST)
+        for member in picture.members
     }
-    return Chart(bars, scale.gaps, begin, end, _path(picture.members, spans))
-
-
-_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
-_Span = tuple[TaskStatus, datetime, datetime]
-
-
-def _spans(member: FamilyMember, now: datetime) -> Iterator[_Span]:
-    steps = [step for step in member.steps if step.event is None]
-    for step, following in zip(steps, [*steps[1:], None], strict=True):
-        if following is not None:
-            yield step.status, step.at, max(step.at, following.at)
-        elif step.status in (TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING):
-            yield step.status, step.at, max(step.at, now)
-        else:
-            yield step.status, step.at, step.at
-
-
-class _Scale:
-    """Times to shares of the width; long times in which nothing ran take a fiftieth each."""
-
-    def __init__(self, spans: list[tuple[datetime, datetime]], begin: datetime, end: datetime) -> None:
-        busy: list[list[datetime]] = []
-        for start, stop in sorted(spans):
-            if busy and start <= busy[-1][1]:
-                busy[-1][1] = max(busy[-1][1], stop)
-            else:
-                busy.append([start, stop])
-        worked = sum(((stop - start) for start, stop in busy), timedelta())
-        least = max(_IDLE, worked / 10)
-        idle = [(before[1], after[0]) for before, after in pairwise(busy) if after[0] - before[1] > least]
-        shown = (end - begin) - sum(((stop - start) for start, stop in idle), timedelta())
-        self._begin = begin
-        self._idle = idle
-        self._gap = (shown / 50).total_seconds() if shown else 1.0
-        self._width = shown.total_seconds() + self._gap * len(idle) or 1.0
-        self.gaps = [(self.place(start), (stop - start).total_seconds()) for start, stop in idle]
-
-    def place(self, at: datetime) -> float:
-        seconds = (at - self._begin).total_seconds()
-        for start, stop in self._idle:
-            if at >= stop:
-                seconds -= (stop - start).total_seconds() - self._gap
-            elif at > start:
-                seconds -= (at - start).total_seconds()
-        return min(1.0, max(0.0, seconds / self._width))
-
-
-def _path(members: Sequence[FamilyMember], spans: dict[str, list[_Span]]) -> list[str]:
-    children = _children(members)
+    children = _children(picture.members)
     path: list[str] = []
     level = children[None][:1]
     while level:
-        last = max(level, key=lambda task: max((end for _, _, end in spans[task.task_id]), default=_EARLIEST))
+        last = max(level, key=lambda task: latest[task.task_id])
         path.append(last.task_id)
         level = children[last.task_id]
     return path

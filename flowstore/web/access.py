@@ -47,6 +47,11 @@ class Access:
             if term.name == "sort":
                 raise ValueError(f"filters: expected terms that select tasks, got {self.filters!r:.80}")
 
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether a part of the store is shown only."""
+        return bool(self.filters.strip())
+
     def may(self, right: str) -> bool:
         return right in self.can
 

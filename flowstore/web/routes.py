@@ -15,7 +15,8 @@ from flowstore.web.access import Right
 class Route(NamedTuple):
     """``where``: the module in flowstore.web and the function in it. ``{part}`` is a ``segment`` of a path.
 
-    A GET changes nothing; a POST is only taken from the page itself.
+    A GET changes nothing; a POST is only taken from the page itself. ``is_whole``: it shows what cannot be
+    narrowed to a part of the store, and is not there for readers who may see a part only.
     """
 
     method: str
@@ -23,9 +24,34 @@ class Route(NamedTuple):
     name: str
     right: Right
     where: str
+    is_whole: bool = False
 
 
-ROUTES: Final = (Route("GET", "/tasks", "tasks", "read", "pages.tasks:tasks"),)
+ROUTES: Final = (
+    Route("GET", "/tasks", "tasks", "read", "pages.tasks:tasks"),
+    Route("GET", "/tasks/{task}", "task", "read", "pages.task:task"),
+    Route("GET", "/tasks/{task}/value/{part}", "value", "values", "pages.task:value"),
+    Route("POST", "/tasks/{task}/requeue", "requeue", "requeue", "pages.acting:requeue"),
+    Route("POST", "/tasks/{task}/cancel", "cancel", "cancel", "pages.acting:cancel"),
+    Route("POST", "/tasks/{task}/delete", "delete", "delete", "pages.acting:delete"),
+    Route("POST", "/tasks/{task}/label", "label", "label", "pages.acting:label"),
+    Route("POST", "/bulk", "bulk", "read", "pages.acting:preview"),
+    Route("POST", "/bulk/start", "bulk-start", "read", "pages.acting:start"),
+    Route("GET", "/runs", "runs", "read", "pages.runs:runs"),
+    Route("GET", "/runs/{root}", "run", "read", "pages.runs:run"),
+    Route("GET", "/errors", "errors", "read", "pages.errors:errors", True),
+    Route("GET", "/errors/{group}", "error", "read", "pages.errors:error", True),
+    Route("POST", "/errors/{group}/decide", "decide", "errors", "pages.errors:decide", True),
+    Route("GET", "/names", "names", "read", "pages.names:names", True),
+    Route("GET", "/names/{name}", "name", "read", "pages.names:name", True),
+    Route("GET", "/workers", "workers", "read", "pages.workers:workers", True),
+    Route("GET", "/workers/{worker}", "worker", "read", "pages.workers:worker", True),
+    Route("POST", "/workers/{worker}/free", "free", "workers", "pages.workers:free", True),
+    Route("GET", "/operations", "operations", "read", "pages.operations:operations", True),
+    Route("GET", "/operations/{operation}", "operation", "read", "pages.operations:operation", True),
+    Route("POST", "/operations/{operation}/abort", "abort", "bulk", "pages.operations:abort", True),
+    Route("POST", "/operations/{operation}/resume", "resume", "bulk", "pages.operations:resume", True),
+)
 
 NAVIGATION: Final = (
     ("", "Overview", "overview", "g h"),
@@ -39,10 +65,4 @@ NAVIGATION: Final = (
 )
 """Address, label, name of the route, and keys, in the order in which they are shown."""
 
-_BY_NAME: Final = {route.name: route for route in ROUTES}
-
-
-def right_of(name: str) -> Right | None:
-    """The right that a route asks for; None: there is no such route."""
-    route = _BY_NAME.get(name)
-    return None if route is None else route.right
+BY_NAME: Final = {route.name: route for route in ROUTES}

@@ -24,6 +24,7 @@ from flowstore.web.looks import Looks, asset_bytes, asset_hash, asset_names
 from flowstore.web.routes import ROUTES, Route
 from flowstore.web.stores import Stores
 from flowstore.web.view import NotThere, View
+from flowstore.web.work import Work
 
 Handler = Callable[[View], Awaitable[Response]]
 
@@ -47,6 +48,7 @@ class Site:
     ) -> None:
         self.stores = stores
         self.looks = Looks(title)
+        self.work = Work()
         self.last_seen: datetime | None = None
         self._rule = rule
         self._public_url = public_url
@@ -63,6 +65,7 @@ class Site:
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         yield
+        await self.work.close()
         await self.stores.close()
 
     def _path(self, route: Route) -> Path:
@@ -78,6 +81,8 @@ class Site:
         access = await access_of(self._rule, request)
         if access is None:
             return self._closed(401)
+        if route.is_whole and access.is_narrowed:
+            return self._closed(404)
         if not access.may(route.right):
             if route.method == "GET":
                 return self._closed(404)
@@ -106,13 +111,13 @@ class Site:
         backend = await self.stores.get(name) if name == "" or allowed else None
         if backend is None:
             raise NotThere
-        return View(self.looks, self.stores, request, access, backend)
+        return View(self.looks, self.stores, self.work, request, access, backend)
 
     def _told(
         self, view: View | None, request: Request, access: Access, status: int, error: Exception
     ) -> Response:
         """The page around a complaint: also while the store is down it comes, and says so."""
-        view = view or View(self.looks, self.stores, request, access, self.stores.main)
+        view = view or View(self.looks, self.stores, self.work, request, access, self.stores.main)
         return view.render(
             "trouble.html", status, error=error, is_store=status == 503, last_seen=self.last_seen
         )

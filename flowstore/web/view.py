@@ -17,8 +17,9 @@ from flowstore.web.access import Access
 from flowstore.web.addresses import depth_of, relative, text_of
 from flowstore.web.asked import Asked
 from flowstore.web.looks import Looks, ago_from, asset_path
-from flowstore.web.routes import NAVIGATION, right_of
+from flowstore.web.routes import BY_NAME, NAVIGATION
 from flowstore.web.stores import Stores
+from flowstore.web.work import Work
 
 
 class NotThere(Exception):
@@ -36,7 +37,13 @@ class View:
     """``backend``: the store that is looked at. ``access``: what the reader may do, and see of it."""
 
     def __init__(
-        self, looks: Looks, stores: Stores, request: Request, access: Access, backend: BaseResultBackend
+        self,
+        looks: Looks,
+        stores: Stores,
+        work: Work,
+        request: Request,
+        access: Access,
+        backend: BaseResultBackend,
     ) -> None:
         self.stores = stores
         self.request = request
@@ -45,6 +52,7 @@ class View:
         self.now = datetime.now(UTC)
         self.asked = Asked(request.query_params)
         self._looks = looks
+        self._work = work
         self._path = path_in(request)
 
     # What is asked for
@@ -61,10 +69,10 @@ class View:
         form: FormData = await self.request.form(max_files=0, max_fields=1_000)
         return Asked(form)
 
-    @cached_property
+    @property
     def is_narrowed(self) -> bool:
         """Whether the reader sees a part of the store only, so that what counts all of it is not for them."""
-        return bool(parse_query(self.access.filters).terms)
+        return self.access.is_narrowed
 
     def narrowed(self, query: TaskQuery | str) -> TaskQuery:
         """The query, of what the reader may see. Raises InvalidQuery."""
@@ -93,6 +101,11 @@ class View:
     def may(self, right: str) -> bool:
         return self.access.may(right)
 
+    def can(self, route: str) -> bool:
+        """Whether the reader may use a route: buttons that they may not use are not shown."""
+        known = BY_NAME[route]
+        return self.may(known.right) and not (known.is_whole and self.is_narrowed)
+
     def href(self, target: str = "", /, **query: object) -> str:
         """The address of a page, such as ``tasks``, from this one; the namespace is carried along."""
         return relative(depth_of(self._path), target, {**self._namespace, **query})
@@ -116,7 +129,9 @@ class View:
         navigation = [
             (address, label, name, keys)
             for address, label, name, keys in NAVIGATION
-            if (right := right_of(name)) is not None and self.may(right)
+            if (route := BY_NAME.get(name))
+            and self.may(route.right)
+            and not (route.is_whole and self.is_narrowed)
         ]
         return self._looks.page(
             template,
@@ -126,11 +141,16 @@ class View:
             here=self.here,
             asset_href=lambda name: self.address(asset_path(name)),
             may=self.may,
+            can=self.can,
             now=self.now,
             ago=ago_from(self.now),
             navigation=navigation,
             **context,
         )
+
+    def carry_out(self, operation_id: str) -> None:
+        """Let this process carry out an operation, beside what it answers."""
+        self._work.carry_out(self.backend, operation_id)
 
     def see(self, target: str, /, **query: object) -> Response:
         """What has been posted is done: the browser is to look at another page."""

@@ -11,9 +11,23 @@ from flowstore import Counts, Selection, TaskQuery, format_query
 from flowstore._faces.records import run_time, wait_time
 from flowstore.web.asked import LIMITS
 from flowstore.web.looks import STATUSES
+from flowstore.web.pages.acting import RIGHTS_OF
 from flowstore.web.view import View
 
 MOST_COUNTED: Final = 10_000
+_VERBS: Final = {
+    "requeue": "make pending again",
+    "cancel": "cancel",
+    "fail": "fail",
+    "delete": "remove",
+    "expire": "set the expiry",
+    "label": "label",
+}
+_SAID: Final = {
+    "deleted": "The task was removed.",
+    "done": "It is done.",
+    "started": "It is being done.",
+}
 _SECONDS: Final = 0.3
 """A search takes so long at most, and then says how far it has looked."""
 _SELECTS: Final = {"name": "name", "label": "label", "worker": "worker_id", "error": "error"}
@@ -38,6 +52,9 @@ async def tasks(view: View) -> Response:
         limits=LIMITS,
         run_time=run_time,
         wait_time=wait_time,
+        acts=[action for action, right in RIGHTS_OF.items() if view.may(right)],
+        verbs=_VERBS,
+        said=_SAID.get(view.asked.text("said", 20), ""),
     )
 
 

@@ -1,0 +1,94 @@
+"""Workflows, by their root tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from flowstore import FamilyMember, TaskQuery, TaskResult, TaskStatus, format_query, parse_query
+from flowstore._faces.records import run_time
+from flowstore._faces.terms import term
+from flowstore._faces.trees import critical_path, rows_of
+from flowstore.web.addresses import segment
+from flowstore.web.gantt import Row, Span, gantt
+from flowstore.web.view import View
+
+_AT_ONCE: Final = 20
+_MOST_COUNTED: Final = 1_000
+_MOST_MEMBERS: Final = 500
+_MOST_BARS: Final = 60
+_SECONDS: Final = 0.3
+
+
+async def runs(view: View) -> Response:
+    """``q``: which roots. Those that have no children are runs of one task."""
+    asked = view.asked.query
+    query = view.narrowed(TaskQuery((*asked.terms, *_roots(asked))))
+    found = await view.backend.search(query, limit=_AT_ONCE, cursor=view.asked.cursor, seconds=_SECONDS)
+    counts = await asyncio.gather(*(_counted(view, root) for root in found.items))
+    return view.render(
+        "runs.html",
+        q=view.asked.query_text,
+        found=found,
+        runs=list(zip(found.items, counts, strict=True)),
+        run_time=run_time,
+    )
+
+
+def _roots(query: TaskQuery) -> tuple[Any, ...]:
+    """What is asked besides, unless the query says it itself."""
+    return () if any(each.name == "is" for each in query.terms) else parse_query("is:root").terms
+
+
+async def _counted(view: View, root: TaskResult[Any]) -> dict[TaskStatus, int]:
+    if view.is_narrowed:
+        return {}
+    return await view.backend.count_by_status(root_id=root.task_id, at_most=_MOST_COUNTED)
+
+
+async def run(view: View) -> Response:
+    """The family of a root as a tree, and as bars along the time."""
+    root_id = view.part("root")
+    root = await view.task(root_id)
+    if view.is_narrowed:
+        return view.see(f"tasks/{segment(root_id)}")
+    picture, counts = await asyncio.gather(
+        view.backend.families.picture(root_id, limit=_MOST_MEMBERS, steps=20),
+        view.backend.count_by_status(root_id=root_id, at_most=10_000),
+    )
+    path = critical_path(picture)
+    rows = rows_of(picture, most_children=100)
+    members = {member.task.task_id: member for member in picture.members}
+    shown = [row.task.task_id for row in rows if row.task is not None]
+    if len(shown) > _MOST_BARS:  # what decides how long it takes comes first
+        chosen = {*path, *shown[:_MOST_BARS]}
+        shown = [task_id for task_id in shown if task_id in chosen]
+    return view.render(
+        "run.html",
+        root=root,
+        counts=counts,
+        rows=rows,
+        path={*path},
+        left_out=picture.left_out,
+        unreadable=picture.unreadable,
+        chart=gantt("When they ran", [_bars(view, members[task_id]) for task_id in shown], hides_idle=True),
+        bars_left_out=len(members) - len(shown),
+        run_time=run_time,
+        same=format_query(parse_query(term("root", root_id))),
+    )
+
+
+def _bars(view: View, member: FamilyMember) -> Row:
+    task = member.task
+    steps = [step for step in member.steps if step.event is None]
+    spans = []
+    for step, following in zip(steps, [*steps[1:], None], strict=True):
+        if following is not None:
+            end = following.at
+        else:
+            end = step.at if task.is_finished else max(view.now, step.at)
+        if end > step.at:
+            spans.append(Span(step.at, end, step.status, f"{step.status}, try {step.retries + 1}"))
+    return Row(task.task_name or task.task_id, view.href(f"tasks/{segment(task.task_id)}"), spans)

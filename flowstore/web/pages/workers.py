@@ -1,0 +1,80 @@
+"""Workers: who is alive, who is silent, and what they run."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from flowstore import TaskError, Worker
+from flowstore._faces.records import run_time, wait_time
+from flowstore._faces.terms import term
+from flowstore.web.addresses import segment
+from flowstore.web.view import NotThere, View
+
+SILENT_AFTER: Final = 60.0
+_MOST: Final = 500
+_RUNNING: Final = 50
+
+
+def silence(view: View, worker: Worker) -> float:
+    """The seconds since its last heartbeat."""
+    return (view.now - worker.last_seen).total_seconds()
+
+
+async def workers(view: View) -> Response:
+    """All that are registered, those that are silent first."""
+    found = await view.backend.workers.all()
+    found.sort(key=lambda worker: (silence(view, worker) <= SILENT_AFTER, worker.worker_id))
+    return view.render(
+        "workers.html",
+        workers=found[:_MOST],
+        left_out=max(0, len(found) - _MOST),
+        is_silent=lambda worker: silence(view, worker) > SILENT_AFTER,
+        silent=sum(silence(view, worker) > SILENT_AFTER for worker in found),
+        total=len(found),
+    )
+
+
+async def worker(view: View) -> Response:
+    """One worker, also one that is not registered any more, by what it runs."""
+    worker_id = view.part("worker")
+    query = term("worker", worker_id)
+    known, running, newest = await asyncio.gather(
+        view.backend.workers.get(worker_id),
+        view.backend.search(view.narrowed(f"{query} status:running"), limit=_RUNNING, seconds=0.2),
+        view.backend.search(view.narrowed(query), limit=10, seconds=0.2),
+    )
+    if known is None and not running.items and not newest.items:
+        raise NotThere
+    return view.render(
+        "worker.html",
+        worker_id=worker_id,
+        worker=known,
+        is_silent=known is None or silence(view, known) > SILENT_AFTER,
+        running=running.items,
+        newest=newest.items,
+        query=query,
+        run_time=run_time,
+        wait_time=wait_time,
+        said={"requeue": "What it ran is pending again.", "fail": "What it ran has failed."}.get(
+            view.asked.text("said", 20), ""
+        ),
+    )
+
+
+async def free(view: View) -> Response:
+    """Requeue, or fail, what a lost worker ran."""
+    worker_id = view.part("worker")
+    form = await view.form()
+    what = form.one_of("what", ("requeue", "fail"), "")
+    calls: dict[str, Any] = {
+        "requeue": lambda: view.backend.workers.requeue(worker_id),
+        "fail": lambda: view.backend.workers.fail_lost(
+            worker_id,
+            TaskError(type="WorkerLost", message=form.text("reason", 1_000) or "the worker is lost"),
+        ),
+    }
+    await calls[what]()
+    return view.see(f"workers/{segment(worker_id)}", said=what)
