@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Unpack
 
-from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from flowstore import BaseResultBackend, ConnectOptions
-from flowstore.web.access import Access, AccessRule, check_rule
-from flowstore.web.doors import Door
+from flowstore.web.access import AccessRule, check_rule
 from flowstore.web.guard import Guard
 from flowstore.web.site import Site
 from flowstore.web.stores import Stores
@@ -37,24 +35,4 @@ def create_app(
     before it that changes the host. ``hosts``: names under which it answers; None: any. ``title``: of pages.
     """
     site = Site(Stores(backend, options), check_rule(access), title, public_url)
-    return Guard(site.application(), hosts)
-
-
-def behind(
-    door: Door | None,
-    url: str,
-    *,
-    granted: Access,
-    title: str,
-    public_url: str | None,
-    hosts: Collection[str] | None,
-    namespace: str,
-) -> ASGIApp:
-    """The page of one that is served by itself, behind its door; None: it stands open."""
-
-    def access(request: Request) -> Access | None:
-        return granted if door is None else door.access(request)
-
-    stores = Stores(url, {"namespace": namespace})
-    site = Site(stores, access, title, public_url, door)
     return Guard(site.application(), hosts)

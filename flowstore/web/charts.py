@@ -169,14 +169,15 @@ class _Frame:
         return short(LEFT + place * self._step), short(max(0.6, self._step * 0.82))
 
     def path(self, values: Sequence[float | None]) -> str:
-        parts, is_drawing = [], False
+        parts = []
         for place, value in enumerate(values):
             if value is not None:
-                x = short(LEFT + (place + 0.5) * self._step)
-                parts.append(f"{'L' if is_drawing else 'M'}{x:g} {self.y(value):g}")
-                if not is_drawing:  # a point that stands alone is seen as well
-                    parts.append("h0.1")
-            is_drawing = value is not None
+                before, after = values[place - 1 : place], values[place + 1 : place + 2]
+                x, is_first = LEFT + (place + 0.5) * self._step, before in ([], [None])
+                if is_first and after in ([], [None]):  # a point that stands alone is seen as well
+                    parts.append(f"M{short(x - 3):g} {self.y(value):g}h6")
+                else:
+                    parts.append(f"{'M' if is_first else 'L'}{short(x):g} {self.y(value):g}")
         return "".join(parts)
 
     def chart(

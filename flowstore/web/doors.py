@@ -1,150 +1,208 @@
-"""Ways into a page that is served by itself: a link that works once, a password, a token, a proxy's word."""
+"""Ways into a page that is served by itself: a link that works once, passwords, tokens, a proxy's word.
+
+Each is a rule of access: a function of the request that returns what it grants, or None. ``challenge`` is
+what is answered to one that it does not let in, as WWW-Authenticate.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import binascii
 import hmac
 import secrets
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
+from stat import S_IWGRP, S_IWOTH
 from typing import Final, Protocol
 
-from itsdangerous import BadData, URLSafeTimedSerializer
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from flowstore._packages import needed
 from flowstore.web.access import Access
+from flowstore.web.view import path_in
 
-COOKIE: Final = "flowstore_page"
+with needed("flowstore.web", "web", "itsdangerous"):
+    from itsdangerous import BadSignature, TimestampSigner
+
 HOURS: Final = 12
+"""So long a browser is let in after it has followed a link."""
+ENTER: Final = "/enter"
+LEAST_PASSWORD: Final = 8
+LEAST_TOKEN: Final = 20
+_MOST_USER: Final = 200
+
+Network = IPv4Network | IPv6Network
 
 
 class Door(Protocol):
-    """Lets requests in. ``challenge``: what a browser is told that was not: the header WWW-Authenticate."""
+    """See above."""
 
     challenge: str
 
-    def access(self, request: Request) -> Access | None: ...
+    def __call__(self, request: Request, /) -> Access | None: ...
 
 
 class OneTimeLink:
-    """A link with a token that is used once, for a signed cookie that holds for twelve hours."""
+    """A link with a token that lets one browser in, once: it gets a signed cookie for HOURS.
 
-    challenge = "Cookie"
+    ``tell`` is called with the address of each link, below that of the page: with the first one at once, and
+    with the next when one was used. ``secret``: what cookies are signed with; several processes that share it
+    let in each other's browsers. ``cookie``: its name, as all ports of a host share their cookies.
+    ``is_https``: whether browsers come by https, of which a proxy may be the end.
+    """
 
-    def __init__(self, granted: Access) -> None:
+    challenge = 'Link realm="flowstore"'
+
+    def __init__(
+        self,
+        granted: Access,
+        tell: Callable[[str], None],
+        *,
+        secret: bytes,
+        cookie: str,
+        is_https: bool = False,
+    ) -> None:
         self._granted = granted
-        self._token: str | None = secrets.token_urlsafe(24)
-        self._serializer = URLSafeTimedSerializer(secrets.token_bytes(32), salt="flowstore page")
+        self._tell = tell
+        self._signer = TimestampSigner(secret, salt="flowstore.web.link", digest_method=sha256)
+        self._cookie = cookie
+        self._is_https = is_https
+        self._token = ""
+        self._renew()
 
-    @property
-    def token(self) -> str | None:
-        """None once it was used."""
-        return self._token
+    def _renew(self) -> None:
+        self._token = secrets.token_urlsafe(24)
+        self._tell(f"{ENTER.lstrip('/')}?token={self._token}")
 
-    def access(self, request: Request) -> Access | None:
-        cookie = request.cookies.get(COOKIE)
-        if cookie is None:
-            return None
+    def __call__(self, request: Request, /) -> Access | None:
+        cookie = request.cookies.get(self._cookie, "")
         try:
-            self._serializer.loads(cookie, max_age=HOURS * 3_600)
-        except BadData:
+            self._signer.unsign(cookie.encode("latin-1", "replace"), max_age=HOURS * 3_600)
+        except BadSignature:
             return None
         return self._granted
 
-    def enter(self, request: Request) -> Response | None:
-        """Use the token of a request up: the answer sets the cookie; None: it is not the token, or was used.
+    def enter(self, request: Request) -> Response:
+        """The answer to whoever follows a link.
 
-        The cookie has no Path, so a browser keeps it for the folder of this address: the page, wherever it
-        stands. SameSite is Lax, so that links from elsewhere open; writes are checked in another way.
+        The cookie has no Path, so a browser keeps it for the folder of this address: the page, wherever a
+        proxy has it. SameSite is Lax, so that links from elsewhere open; writes are checked in another way.
         """
-        given = request.query_params.get("token", "")
-        if self._token is None or not hmac.compare_digest(given.encode(), self._token.encode()):
-            return None
-        self._token = None
-        response = RedirectResponse("./", status_code=303)
-        response.set_cookie(
-            COOKIE,
-            self._serializer.dumps("in"),
-            max_age=HOURS * 3_600,
-            path=None,
-            httponly=True,
-            samesite="lax",
-            secure=request.url.scheme == "https",
+        token = request.query_params.get("token", "")
+        if hmac.compare_digest(token.encode("utf-8", "surrogatepass"), self._token.encode()):
+            self._renew()
+            response = RedirectResponse("./", status_code=303)
+            response.set_cookie(
+                self._cookie,
+                self._signer.sign(b"in").decode(),
+                max_age=HOURS * 3_600,
+                path=None,
+                secure=self._is_https or request.url.scheme == "https",
+                httponly=True,
+                samesite="lax",
+            )
+            return response
+        if self(request) is not None:
+            return RedirectResponse("./", status_code=303)
+        return PlainTextResponse(
+            "This link has been used, or is of another run. A new one is printed where the page is served.\n",
+            status_code=403,
         )
-        return response
+
+
+class Entrance:
+    """Before an application: the address at which links come in."""
+
+    def __init__(self, app: ASGIApp, door: OneTimeLink) -> None:
+        self._app = app
+        self._door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "GET":
+            request = Request(scope)
+            if path_in(request) == ENTER:
+                await self._door.enter(request)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class Basic:
-    """Users and passwords of a file: lines ``user:password``, or ``user:sha256$SALT$HEX``."""
+    """Users and passwords, as browsers ask for them. ``users``: passwords, or ``sha256$SALT$HEX`` of them."""
 
     challenge = 'Basic realm="flowstore", charset="UTF-8"'
 
     def __init__(self, users: Mapping[str, str], granted: Access) -> None:
         self._users = dict(users)
         self._granted = granted
+        self._nobody = secrets.token_hex()
 
-    def access(self, request: Request) -> Access | None:
+    def __call__(self, request: Request, /) -> Access | None:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "basic":
             return None
         try:
             user, _, password = b64decode(given, validate=True).decode().partition(":")
-        except ValueError:
+        except (binascii.Error, ValueError):
             return None
-        kept = self._users.get(user)
-        if not _is_password(password, kept if kept is not None else secrets.token_hex()):
-            return None
-        return replace(self._granted, user=user)
+        is_known = _is_password(password, self._users.get(user, self._nobody))
+        return replace(self._granted, user=user) if is_known else None
 
 
 def _is_password(given: str, kept: str) -> bool:
     kind, _, rest = kept.partition("$")
     salt, _, digest = rest.partition("$")
     if kind == "sha256" and digest:
-        hashed = hashlib.sha256(f"{salt}{given}".encode()).hexdigest()
+        hashed = sha256(f"{salt}{given}".encode()).hexdigest()
         return hmac.compare_digest(hashed, digest.lower())
     return hmac.compare_digest(given.encode(), kept.encode())
 
 
 class Token:
-    """A bearer token, or one of several, of a file with one in each line."""
+    """Tokens of programs, in ``Authorization: Bearer``. ``names``: whose they are, by token."""
 
-    challenge = "Bearer"
+    challenge = 'Bearer realm="flowstore"'
 
-    def __init__(self, tokens: Sequence[str], granted: Access) -> None:
-        self._tokens = [token.encode() for token in tokens]
+    def __init__(self, names: Mapping[str, str], granted: Access) -> None:
+        self._names = {token.encode(): name for token, name in names.items()}
         self._granted = replace(granted, is_by_header=True)
 
-    def access(self, request: Request) -> Access | None:
+    def __call__(self, request: Request, /) -> Access | None:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
-        known = [hmac.compare_digest(given.strip().encode(), token) for token in self._tokens]
-        return replace(self._granted, user="token") if any(known) else None
+        token = given.strip().encode("utf-8", "surrogatepass")
+        known = [name for kept, name in self._names.items() if hmac.compare_digest(token, kept)]
+        return replace(self._granted, user=known[0]) if known else None
 
 
 class ProxyHeader:
-    """A header in which a proxy says who somebody is; only from the addresses of that proxy."""
+    """A proxy says who somebody is in a header, and drops that header of what comes to it.
 
-    challenge = "Proxy"
+    ``proxies``: where it is. From anywhere else the header is of no account, and so it is if there are two.
+    """
 
-    def __init__(self, name: str, proxies: Sequence[IPv4Network | IPv6Network], granted: Access) -> None:
+    challenge = 'Proxy realm="flowstore"'
+
+    def __init__(self, name: str, proxies: Sequence[Network], granted: Access) -> None:
         self._name = name
         self._proxies = proxies
         self._granted = granted
 
-    def access(self, request: Request) -> Access | None:
-        user = request.headers.get(self._name, "")
-        if not user or request.client is None or not is_in(request.client.host, self._proxies):
+    def __call__(self, request: Request, /) -> Access | None:
+        given = request.headers.getlist(self._name)
+        if len(given) != 1 or not given[0].strip() or request.client is None:
             return None
-        return replace(self._granted, user=user[:200])
+        if not _is_in(request.client.host, self._proxies):
+            return None
+        return replace(self._granted, user=given[0].strip()[:_MOST_USER])
 
 
-def is_in(host: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+def _is_in(host: str, networks: Sequence[Network]) -> bool:
     try:
         address = ip_address(host)
     except ValueError:
@@ -152,7 +210,7 @@ def is_in(host: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
     return any(address in network for network in networks)
 
 
-def networks_of(name: str, given: Sequence[str]) -> list[IPv4Network | IPv6Network]:
+def networks_of(name: str, given: Sequence[str]) -> list[Network]:
     """Raises ValueError naming the argument."""
     try:
         return [ip_network(each, strict=False) for each in given]
@@ -161,7 +219,11 @@ def networks_of(name: str, given: Sequence[str]) -> list[IPv4Network | IPv6Netwo
 
 
 def door_of(auth: str, proxies: Sequence[str], granted: Access) -> Door:
-    """What ``--auth`` says. Raises ValueError that names it, without what stands in a file."""
+    """What ``--auth`` says. Raises ValueError that names it, without what stands in a file.
+
+    ``basic:@FILE`` with lines ``user:password``, ``token:@FILE`` with lines ``token`` or ``name:token``, or
+    ``header:NAME``, which is believed from ``proxies`` only.
+    """
     kind, _, rest = auth.partition(":")
     if kind == "header" and rest:
         if not proxies:
@@ -175,19 +237,36 @@ def door_of(auth: str, proxies: Sequence[str], granted: Access) -> Door:
             " followed by something else"
         )
     lines = _lines(rest[1:])
-    if kind == "token":
-        return Token(lines, granted)
-    users = [line.partition(":") for line in lines]
-    if any(not (user and password) for user, _, password in users):
-        raise ValueError(f"auth: expected lines USER:PASSWORD in {rest[1:]!r}")
-    return Basic({user: password for user, _, password in users}, granted)
+    if kind == "basic":
+        return Basic(_secrets(rest[1:], lines, LEAST_PASSWORD, "user:password"), granted)
+    named = [line if ":" in line else f"token:{line}" for line in lines]
+    tokens = [line.partition(":") for line in named]
+    if any(len(token) < LEAST_TOKEN or not name for name, _, token in tokens):
+        raise ValueError(f"auth: {rest[1:]!r}: expected tokens of at least {LEAST_TOKEN} characters")
+    return Token({token: name for name, _, token in tokens}, granted)
+
+
+def _secrets(path: str, lines: Sequence[str], least: int, form: str) -> dict[str, str]:
+    known: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        name, _, secret = line.partition(":")
+        if not name or name in known or len(secret) < least:
+            raise ValueError(
+                f"auth: {path!r}: entry {number}: expected {form}, each user once, with a password of at "
+                f"least {least} characters"
+            )
+        known[name] = secret
+    return known
 
 
 def _lines(path: str) -> list[str]:
     try:
+        mode = Path(path).stat().st_mode
         text = Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"auth: {path!r} cannot be read: {error}") from None
+    if mode & (S_IWGRP | S_IWOTH):
+        raise ValueError(f"auth: {path!r}: others may write it: chmod go-w")
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if not lines:
         raise ValueError(f"auth: there is nothing in {path!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tomllib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -48,7 +49,9 @@ class Looks:
             trim_blocks=True,
             lstrip_blocks=True,
             finalize=_finalized,
+            auto_reload=False,
         )
+        self._is_loaded = False
         self._environment.install_null_translations(newstyle=True)  # type: ignore[attr-defined]
         self._environment.filters.update(
             lasting=showing.lasting,
@@ -64,6 +67,18 @@ class Looks:
         self._environment.globals.update(
             title=title, signs=SIGNS, statuses=STATUSES, at=exact_time, term=term
         )
+
+    async def load(self) -> None:
+        """Read all files of the page, in a thread: in an event loop nothing may wait for a disk."""
+        if not self._is_loaded:
+            await asyncio.to_thread(self._load)
+            self._is_loaded = True
+
+    def _load(self) -> None:
+        for name in self._environment.list_templates():
+            self._environment.get_template(name)
+        for name in asset_names():
+            asset_hash(name)
 
     def page(self, template: str, status: int, /, **context: Any) -> Response:
         """``context``: what the templates of pages use; see ``View.render``."""

@@ -28,6 +28,9 @@ class Route(NamedTuple):
 
 
 ROUTES: Final = (
+    Route("GET", "/", "overview", "read", "pages.overview:overview"),
+    Route("GET", "/rows", "rows", "read", "pages.events:rows"),
+    Route("GET", "/events", "events", "read", "pages.events:events"),
     Route("GET", "/tasks", "tasks", "read", "pages.tasks:tasks"),
     Route("GET", "/tasks/{task}", "task", "read", "pages.task:task"),
     Route("GET", "/tasks/{task}/value/{part}", "value", "values", "pages.task:value"),
@@ -51,6 +54,13 @@ ROUTES: Final = (
     Route("GET", "/operations/{operation}", "operation", "read", "pages.operations:operation", True),
     Route("POST", "/operations/{operation}/abort", "abort", "bulk", "pages.operations:abort", True),
     Route("POST", "/operations/{operation}/resume", "resume", "bulk", "pages.operations:resume", True),
+    Route("GET", "/system", "system", "read", "pages.system:system"),
+    Route("GET", "/metrics", "metrics", "read", "api:metrics", True),
+    Route("GET", "/api/v1/openapi.json", "openapi", "read", "api:openapi"),
+    Route("GET", "/api/v1/tasks", "api tasks", "read", "api:tasks"),
+    Route("GET", "/api/v1/tasks/{id}", "api task", "read", "api:task"),
+    Route("GET", "/api/v1/counts", "api counts", "read", "api:counts"),
+    Route("GET", "/api/v1/stats", "api stats", "read", "api:stats", True),
 )
 
 NAVIGATION: Final = (

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
+import signal
 import socket
 import sys
 import webbrowser
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
@@ -15,22 +18,30 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp
 
 from flowstore._packages import needed
-from flowstore.web.access import ANYONE_DANGEROUS, READ_ONLY, Access
-from flowstore.web.app import behind
-from flowstore.web.doors import Door, OneTimeLink, door_of
+from flowstore.web.access import ANYONE_DANGEROUS, READ_ONLY, Access, AccessRule
+from flowstore.web.doors import Entrance, OneTimeLink, door_of
+from flowstore.web.guard import Guard
+from flowstore.web.site import Site
+from flowstore.web.stores import Stores, missing_file
 
 with needed("flowstore.web", "web", "uvicorn"):
     import uvicorn
 
-_LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_SECONDS_TO_STOP: Final = 5
+_LEAST_SECRET: Final = 32
 
 
 @dataclass(frozen=True)
 class Serving:
-    """How a page is served. ``auth``, ``trusted_proxies``: see ``door_of``.
+    """How a page is served. Raises ValueError for what cannot be, with the name of the option.
 
-    Without ``auth`` it is served on addresses of this machine only, to whoever has the link that is printed,
-    unless ``is_open_to_all``. ``public_url``: where browsers reach it, if a proxy stands before it.
+    ``url``, ``namespace``: the store. ``port`` 0: any that is free. Without ``auth`` it is served on
+    addresses of this machine only, to whoever has the link that is printed, unless ``is_open_to_all``.
+    ``auth``, ``trusted_proxies``: see ``door_of``. ``public_url``: where browsers reach it, if a proxy stands
+    before it. ``allowed_hosts``: names by which it may be asked for; none: on this machine those of loopback
+    and of ``public_url``, elsewhere any. ``secret``: what cookies are signed with, if several processes are
+    to accept each other's; empty: one of its own.
     """
 
     url: str
@@ -40,10 +51,12 @@ class Serving:
     auth: str | None = None
     trusted_proxies: tuple[str, ...] = ()
     public_url: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
     is_read_only: bool = False
     is_open_to_all: bool = False
     title: str = "flowstore"
     opens_browser: bool = False
+    secret: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
@@ -55,10 +68,14 @@ class Serving:
                 f"host: {self.host} can be reached from other machines, and no auth is given: see "
                 "docs/secure.md"
             )
+        if self.public_url is not None and not urlsplit(self.public_url).hostname:
+            raise ValueError(f"public_url: expected http://... or https://..., got {self.public_url!r:.80}")
+        if self.secret and len(self.secret) < _LEAST_SECRET:
+            raise ValueError(f"secret: expected at least {_LEAST_SECRET} characters")
 
     @property
     def is_on_loopback(self) -> bool:
-        if self.host in _LOOPBACK_NAMES:
+        if self.host in LOOPBACK:
             return True
         try:
             return ip_address(self.host).is_loopback
@@ -66,74 +83,114 @@ class Serving:
             return False
 
     @property
+    def hosts(self) -> frozenset[str] | None:
+        """The names under which it may be asked for; None: any."""
+        public = urlsplit(self.public_url or "").hostname
+        named = {*LOOPBACK, *self.allowed_hosts, *filter(None, [public])}
+        if self.is_on_loopback:
+            return frozenset({*named, self.host})
+        return frozenset(named) if self.allowed_hosts else None
+
+    @property
     def granted(self) -> Access:
         """What those may do who are let in."""
         return READ_ONLY if self.is_read_only else replace(ANYONE_DANGEROUS, user=None)
 
 
-def application(serving: Serving, door: Door | None) -> ASGIApp:
-    """The page behind its door; None: it stands open."""
-
-    hosts = None
-    if serving.is_on_loopback:
-        public = urlsplit(serving.public_url or "").hostname
-        hosts = {*_LOOPBACK_NAMES, serving.host, *([public] if public else [])}
-    return behind(
-        door,
-        serving.url,
-        granted=serving.granted,
-        title=serving.title,
-        public_url=serving.public_url,
-        hosts=hosts,
-        namespace=serving.namespace,
-    )
+def application(serving: Serving, port: int, tell: Callable[[str], None]) -> ASGIApp:
+    """The page behind its door. ``tell`` is called with each link that lets a browser in; see OneTimeLink."""
+    link = None
+    rule: AccessRule = serving.granted
+    if serving.auth is not None:
+        rule = door_of(serving.auth, serving.trusted_proxies, serving.granted)
+    elif not serving.is_open_to_all:
+        rule = link = OneTimeLink(
+            serving.granted,
+            tell,
+            secret=serving.secret.encode() or secrets.token_bytes(_LEAST_SECRET),
+            cookie=f"flowstore_{port}",
+            is_https=urlsplit(serving.public_url or "").scheme == "https",
+        )
+    stores = Stores(serving.url, {"namespace": serving.namespace})
+    app: ASGIApp = Site(stores, rule, serving.title, serving.public_url).application()
+    return Guard(app if link is None else Entrance(app, link), serving.hosts)
 
 
 def run(serving: Serving) -> int:
-    """Serve until a signal to stop; the exit code. Raises OSError if the address is taken."""
-    door: Door | None = None
-    if serving.auth is not None:
-        door = door_of(serving.auth, serving.trusted_proxies, serving.granted)
-    elif not serving.is_open_to_all:
-        door = OneTimeLink(serving.granted)
-    app = application(serving, door)
+    """Serve until SIGINT or SIGTERM; the exit code: 0 then. All it says goes to stderr.
+
+    Raises FileNotFoundError for a file of SQLite that is not there, OSError if the address is taken.
+    """
+    if (file := missing_file(serving.url)) is not None:
+        raise FileNotFoundError(2, "there is no such file; programs that store in it make it", str(file))
+    with closing(_listening(serving)) as listening:
+        port: int = listening.getsockname()[1]
+        links: list[str] = []
+
+        def tell(link: str) -> None:
+            _say_link(serving, port, link, is_first=not links)
+            links.append(link)
+
+        app = application(serving, port, tell)
+        if not links:
+            print(f"flowstore: the page is at {_address(serving, port)}", file=sys.stderr, flush=True)
+        if serving.opens_browser:
+            webbrowser.open(_address(serving, port) + "".join(links))
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # whom the header of --auth comes from must be the proxy, and not its client
+            timeout_graceful_shutdown=_SECONDS_TO_STOP,
+            lifespan="on",
+        )
+        server = uvicorn.Server(config)
+        with _stopped_by_signals(server):
+            server.run(sockets=[listening])
+    return 0 if server.started else 1
+
+
+def _listening(serving: Serving) -> socket.socket:
     family = socket.AF_INET6 if ":" in serving.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((serving.host, serving.port))
+        return socket.create_server((serving.host, serving.port), family=family, backlog=2_048)
     except OSError as error:
-        listening.close()
         raise OSError(error.errno, error.strerror, f"{serving.host}:{serving.port}") from None
-    port = listening.getsockname()[1]
-    shown = f"[{serving.host}]" if ":" in serving.host else serving.host
-    address = serving.public_url or f"http://{shown}:{port}/"
-    link = address.rstrip("/") + "/"
-    if isinstance(door, OneTimeLink):
-        link += f"enter?token={door.token}"
-        print(f"flowstore: the page is at {address}; this link signs you in, once:", file=sys.stderr)
-    else:
-        print("flowstore: the page is at", file=sys.stderr)
-    print(f"\n    {link}\n", file=sys.stderr, flush=True)
-    if serving.opens_browser:
-        webbrowser.open(link)
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        server_header=False,
-        date_header=False,
-        proxy_headers=bool(serving.trusted_proxies),
-        forwarded_allow_ips=[*serving.trusted_proxies] or None,
-        timeout_graceful_shutdown=5,
-        lifespan="on",
+
+
+def _address(serving: Serving, port: int) -> str:
+    return serving.public_url.rstrip("/") + "/" if serving.public_url else _own_address(serving, port)
+
+
+def _own_address(serving: Serving, port: int) -> str:
+    """Without the proxy."""
+    return f"http://[{serving.host}]:{port}/" if ":" in serving.host else f"http://{serving.host}:{port}/"
+
+
+def _say_link(serving: Serving, port: int, link: str, *, is_first: bool) -> None:
+    """The link is as good as a password, and works once."""
+    said = (
+        "the page is at {}; this link signs you in, once:" if is_first else "{}: a link for another browser:"
     )
+    print("flowstore:", said.format(_address(serving, port)), file=sys.stderr)
+    addresses = dict.fromkeys((_address(serving, port), _own_address(serving, port)))
+    print(*(f"\n    {address}{link}" for address in addresses), "\n", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """uvicorn raises the signal that it has stopped for again: here that ends, without a traceback."""
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        uvicorn.Server(config).run(sockets=[listening])
-    except KeyboardInterrupt:
-        pass
+        yield
     finally:
-        listening.close()
-    return 0
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 _ENVIRONMENT: Final = {
@@ -144,32 +201,38 @@ _ENVIRONMENT: Final = {
     "auth": "FLOWSTORE_WEB_AUTH",
     "trusted_proxies": "FLOWSTORE_WEB_TRUSTED_PROXIES",
     "public_url": "FLOWSTORE_WEB_PUBLIC_URL",
+    "allowed_hosts": "FLOWSTORE_WEB_ALLOWED_HOSTS",
     "is_read_only": "FLOWSTORE_WEB_READ_ONLY",
     "is_open_to_all": "FLOWSTORE_WEB_NO_AUTH_I_AM_BEHIND_A_PROXY",
     "title": "FLOWSTORE_WEB_TITLE",
+    "secret": "FLOWSTORE_WEB_SECRET",
 }
 _TRUTHS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 
 
 def from_environment(variables: Mapping[str, str] = os.environ) -> Serving:
     """Every setting by its variable. Raises ValueError naming one that is wrong or missing."""
-    given: dict[str, object] = {}
-    for field, name in _ENVIRONMENT.items():
-        if name not in variables:
-            continue
-        value = variables[name]
-        if field.startswith("is_"):
-            if value.lower() not in _TRUTHS:
-                raise ValueError(f"{name}: expected 1 or 0, got {value[:40]!r}")
-            given[field] = _TRUTHS[value.lower()]
-        elif field == "port":
-            if not (value.isascii() and value.isdecimal()):
-                raise ValueError(f"{name}: expected a number, got {value[:40]!r}")
-            given[field] = int(value)
-        elif field == "trusted_proxies":
-            given[field] = tuple(each.strip() for each in value.split(",") if each.strip())
-        else:
-            given[field] = value
-    if "url" not in given:
+    given = {
+        setting: _read(setting, name, variables[name])
+        for setting, name in _ENVIRONMENT.items()
+        if name in variables
+    }
+    if not given.get("url"):
         raise ValueError("FLOWSTORE_URL: which store? expected its URL")
     return Serving(**given)  # type: ignore[arg-type]
+
+
+def _read(setting: str, name: str, value: str) -> object:
+    if setting.startswith("is_"):
+        if value.lower() not in _TRUTHS:
+            raise ValueError(f"{name}: expected 1 or 0, got {value[:40]!r}")
+        return _TRUTHS[value.lower()]
+    if setting == "port":
+        if not (value.isascii() and value.isdecimal()):
+            raise ValueError(f"{name}: expected a number, got {value[:40]!r}")
+        return int(value)
+    if setting in ("trusted_proxies", "allowed_hosts"):
+        return tuple(each.strip() for each in value.split(",") if each.strip())
+    if setting in ("auth", "public_url"):
+        return value or None
+    return value

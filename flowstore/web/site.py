@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,25 +12,44 @@ from mimetypes import guess_type
 from typing import Final
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as Path
 
-from flowstore import InvalidCursor, InvalidQuery, StorageError
+from flowstore import (
+    BackendClosed,
+    BaseResultBackend,
+    FlowstoreError,
+    InvalidCursor,
+    InvalidQuery,
+    StorageError,
+    UnreadableRecord,
+)
 from flowstore.web.access import Access, AccessRule, access_of
 from flowstore.web.asked import BadRequest
-from flowstore.web.doors import Door, OneTimeLink
 from flowstore.web.guard import is_from_here
-from flowstore.web.looks import Looks, asset_bytes, asset_hash, asset_names
+from flowstore.web.live import Hub, TooManyStreams
+from flowstore.web.looks import Looks, asset_bytes, asset_hash, asset_names, asset_path
 from flowstore.web.routes import ROUTES, Route
 from flowstore.web.stores import Stores
-from flowstore.web.view import NotThere, View
+from flowstore.web.view import NotThere, View, address, path_in
 from flowstore.web.work import Work
 
 Handler = Callable[[View], Awaitable[Response]]
 
+API: Final = "/api/"
+READY_WITHIN: Final = 1.0
+"""Seconds in which the store must answer for the page to call itself ready."""
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 _LOOKING: Final = frozenset({"read", "values"})
+_REASONS: Final = {
+    401: "sign in first",
+    403: "the request did not come from this page, or you may not do that",
+    404: "there is no such thing, or it is not for you",
+    405: "nothing can be changed here",
+}
 
 logger = logging.getLogger("flowstore.web")
 audit = logging.getLogger("flowstore.web.audit")
@@ -38,32 +58,34 @@ audit = logging.getLogger("flowstore.web.audit")
 class Site:
     """The pages of one storage. ``last_seen``: when it last answered; None: never yet."""
 
-    def __init__(
-        self,
-        stores: Stores,
-        rule: AccessRule,
-        title: str,
-        public_url: str | None,
-        door: Door | None = None,
-    ) -> None:
+    def __init__(self, stores: Stores, rule: AccessRule, title: str, public_url: str | None) -> None:
         self.stores = stores
         self.looks = Looks(title)
+        self.hub = Hub()
         self.work = Work()
         self.last_seen: datetime | None = None
         self._rule = rule
         self._public_url = public_url
-        self._door = door
 
     def application(self) -> Starlette:
-        routes = [Path("/static/{hash}/{name}", _asset, methods=["GET"])]
-        if isinstance(self._door, OneTimeLink):
-            routes.append(Path("/enter", self._enter, methods=["GET"]))
-        routes += [self._path(route) for route in ROUTES]
+        routes = [
+            Path("/static/{hash}/{name}", self._asset, methods=["GET"]),
+            Path("/healthz", _healthy, methods=["GET"]),
+            Path("/readyz", self._ready, methods=["GET"]),
+            *(self._path(route) for route in ROUTES),
+        ]
         handlers = {404: self._unknown, 405: self._unknown}
-        return Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
+        compressed = Middleware(GZipMiddleware, minimum_size=1_024, compresslevel=4)
+        return Starlette(
+            routes=routes,
+            exception_handlers=handlers,
+            lifespan=self._lifespan,
+            middleware=[compressed],
+        )
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        await self.looks.load()
         yield
         await self.work.close()
         await self.stores.close()
@@ -75,29 +97,28 @@ class Site:
         async def endpoint(request: Request) -> Response:
             return await self._answer(route, handler, request)
 
-        return Path(route.path, endpoint, methods=[route.method], name=route.name)
+        return Path(route.path, endpoint, methods=[route.method], name=f"{route.method} {route.name}")
 
     async def _answer(self, route: Route, handler: Handler, request: Request) -> Response:
+        await self.looks.load()
         access = await access_of(self._rule, request)
         if access is None:
-            return self._closed(401)
-        if route.is_whole and access.is_narrowed:
-            return self._closed(404)
-        if not access.may(route.right):
-            if route.method == "GET":
-                return self._closed(404)
-            return self._closed(405 if access.can <= _LOOKING else 403)
-        if route.method != "GET" and not is_from_here(request, access, self._public_url):
-            return self._closed(403)
+            return self._closed(request, 401)
+        if (refused := self._refused(route, request, access)) is not None:
+            return refused
         view = None
         try:
             view = await self._view(request, access)
-            response = await handler(view)
+            response = await _carried_out(handler, view)
         except NotThere:
-            return self._closed(404)
+            return self._closed(request, 404)
+        except TooManyStreams:
+            return PlainTextResponse("too many streams are open\n", 503, {"retry-after": "5"})
         except (BadRequest, InvalidQuery, InvalidCursor) as error:
             return self._told(view, request, access, 400, error)
-        except StorageError as error:
+        except UnreadableRecord as error:
+            return self._told(view, request, access, 422, error)
+        except (StorageError, BackendClosed) as error:
             logger.warning("the store did not answer: %s", error)
             return self._told(view, request, access, 503, error)
         self.last_seen = datetime.now(UTC)
@@ -105,40 +126,93 @@ class Site:
             audit.info("%s by %s: %s", route.name, access.user, request.url.path)
         return response
 
+    def _refused(self, route: Route, request: Request, access: Access) -> Response | None:
+        """Who has not the right to look finds nothing; who may only look is told that nothing changes."""
+        if route.is_whole and access.is_narrowed:
+            return self._closed(request, 404)
+        if not access.may(route.right):
+            if route.method == "GET":
+                return self._closed(request, 404)
+            return self._closed(request, 405 if access.can <= _LOOKING else 403)
+        if route.method != "GET" and not is_from_here(request, access, self._public_url):
+            return self._closed(request, 403)
+        return None
+
     async def _view(self, request: Request, access: Access) -> View:
         name = request.query_params.get("namespace", "")
         allowed = access.namespaces is None or name in access.namespaces
         backend = await self.stores.get(name) if name == "" or allowed else None
         if backend is None:
             raise NotThere
-        return View(self.looks, self.stores, self.work, request, access, backend)
+        return self._view_of(request, access, backend)
+
+    def _view_of(self, request: Request, access: Access, backend: BaseResultBackend) -> View:
+        return View(self.looks, self.stores, self.hub, self.work, request, access, backend)
 
     def _told(
         self, view: View | None, request: Request, access: Access, status: int, error: Exception
     ) -> Response:
         """The page around a complaint: also while the store is down it comes, and says so."""
-        view = view or View(self.looks, self.stores, self.work, request, access, self.stores.main)
-        return view.render(
-            "trouble.html", status, error=error, is_store=status == 503, last_seen=self.last_seen
-        )
+        if _is_api(request):
+            return _json_error(status, type(error).__name__, str(error))
+        view = view or self._view_of(request, access, self.stores.main)
+        return view.render("trouble.html", status, error=error, status=status, last_seen=self.last_seen)
 
-    def _closed(self, status: int) -> Response:
-        response = self.looks.page("closed.html", status, status=status)
+    def _closed(self, request: Request, status: int) -> Response:
+        headers = {}
         if status == 401:
-            response.headers["www-authenticate"] = self._door.challenge if self._door else "Bearer"
+            headers["www-authenticate"] = getattr(self._rule, "challenge", "Bearer")
+        if status == 405:
+            headers["allow"] = "GET, HEAD"
+        if _is_api(request):
+            return _json_error(status, "refused", _REASONS[status], headers)
+        response = self.looks.page(
+            "closed.html", status, status=status, asset_href=lambda name: address(request, asset_path(name))
+        )
+        response.headers.update(headers)
         return response
 
-    async def _enter(self, request: Request) -> Response:
-        assert isinstance(self._door, OneTimeLink)
-        return self._door.enter(request) or self._closed(401)
-
     async def _unknown(self, request: Request, error: Exception) -> Response:
-        return self._closed(getattr(error, "status_code", 404))
+        await self.looks.load()
+        return self._closed(request, getattr(error, "status_code", 404))
+
+    async def _asset(self, request: Request) -> Response:
+        await self.looks.load()
+        name = request.path_params["name"]
+        if name not in asset_names() or request.path_params["hash"] != asset_hash(name):
+            return PlainTextResponse("there is no such file\n", status_code=404)
+        kind = guess_type(name)[0] or "application/octet-stream"
+        return Response(asset_bytes(name), media_type=kind, headers={"cache-control": _FOR_EVER})
+
+    async def _ready(self, request: Request) -> Response:
+        """Whether the store answers in time. It tells nobody which store, or why not."""
+        try:
+            async with asyncio.timeout(READY_WITHIN):
+                await self.stores.main.ping()
+        except (FlowstoreError, TimeoutError) as error:
+            logger.warning("not ready: %s", error or f"no answer within {READY_WITHIN:g} s")
+            return PlainTextResponse("the store does not answer\n", status_code=503)
+        return PlainTextResponse("ready\n")
 
 
-async def _asset(request: Request) -> Response:
-    name = request.path_params["name"]
-    if name not in asset_names() or request.path_params["hash"] != asset_hash(name):
-        return PlainTextResponse("there is no such file\n", status_code=404)
-    kind = guess_type(name)[0] or "application/octet-stream"
-    return Response(asset_bytes(name), media_type=kind, headers={"cache-control": _FOR_EVER})
+async def _carried_out(handler: Handler, view: View) -> Response:
+    """Where several calls of a page fail, it is the first error that is told."""
+    try:
+        return await handler(view)
+    except ExceptionGroup as group:
+        error: Exception = group
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+
+
+async def _healthy(request: Request) -> Response:
+    return PlainTextResponse("alive\n")
+
+
+def _is_api(request: Request) -> bool:
+    return path_in(request).startswith(API)
+
+
+def _json_error(status: int, kind: str, message: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"error": {"kind": kind, "message": message}}, status, headers)

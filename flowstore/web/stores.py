@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
 
 import flowstore
 from flowstore import BaseResultBackend, ConnectOptions
@@ -11,11 +13,19 @@ _MOST: Final = 50
 """Namespaces that are held open at once."""
 
 
+def missing_file(url: str) -> Path | None:
+    """The file of SQLite that a URL names, if it is not there: it would be made out of a wrong name."""
+    if not url.startswith("sqlite:///"):
+        return None
+    path = Path(unquote(url.removeprefix("sqlite:///").partition("?")[0]))
+    return None if path.exists() else path
+
+
 class Stores:
     """By namespace. A backend that was given stays its owner's; those made from a URL are closed here."""
 
     def __init__(self, given: BaseResultBackend | str | None, options: ConnectOptions) -> None:
-        self._options: ConnectOptions = {"raw": True, **options}
+        self._options: ConnectOptions = {"raw": True, "purge_interval": None, **options}
         self._url: str | None = None
         self.can_switch = not isinstance(given, BaseResultBackend)
         """Whether other namespaces can be looked at: those of a backend that was given cannot."""
@@ -29,6 +39,7 @@ class Stores:
         else:
             raise TypeError(f"backend: expected a backend or a URL, got {type(given).__name__}")
         self._others: dict[str, BaseResultBackend] = {}
+        self._beside: dict[str, dict[str, Any]] = {}
 
     async def get(self, namespace: str) -> BaseResultBackend | None:
         """The backend of a namespace, "": of the one that was asked for at first; None: there is none."""
@@ -40,10 +51,16 @@ class Stores:
             if namespace not in await self.main.app.namespaces():
                 return None
             if len(self._others) >= _MOST:
-                await self._others.pop(next(iter(self._others))).close()
+                oldest = next(iter(self._others))
+                self._beside.pop(oldest, None)
+                await self._others.pop(oldest).close()
             options: ConnectOptions = {**self._options, "namespace": namespace}
             self._others[namespace] = flowstore.connect(self._url, **options)
         return self._others[namespace]
+
+    def beside(self, backend: BaseResultBackend) -> dict[str, Any]:
+        """What pages keep as long as the backend is open, such as what was read of it a moment ago."""
+        return self._beside.setdefault(backend.namespace, {})
 
     async def open(self) -> None:
         if self.can_switch:

@@ -16,6 +16,7 @@ from flowstore._faces.terms import term
 from flowstore.web.access import Access
 from flowstore.web.addresses import depth_of, relative, text_of
 from flowstore.web.asked import Asked
+from flowstore.web.live import Hub
 from flowstore.web.looks import Looks, ago_from, asset_path
 from flowstore.web.routes import BY_NAME, NAVIGATION
 from flowstore.web.stores import Stores
@@ -33,19 +34,29 @@ def path_in(request: Request) -> str:
     return path.removeprefix(root) or "/"
 
 
+def address(request: Request, target: str) -> str:
+    """Of what is the same for all namespaces, such as a style sheet, from the page that was asked for."""
+    return relative(depth_of(path_in(request)), target)
+
+
 class View:
-    """``backend``: the store that is looked at. ``access``: what the reader may do, and see of it."""
+    """``backend``: the store that is looked at. ``access``: what the reader may do, and see of it.
+
+    ``hub``: what streams of changes come from.
+    """
 
     def __init__(
         self,
         looks: Looks,
         stores: Stores,
+        hub: Hub,
         work: Work,
         request: Request,
         access: Access,
         backend: BaseResultBackend,
     ) -> None:
         self.stores = stores
+        self.hub = hub
         self.request = request
         self.access = access
         self.backend = backend
@@ -96,6 +107,15 @@ class View:
             raise NotThere
         return task
 
+    async def namespaces(self) -> list[str]:
+        """Those that the reader may look at, sorted; this one among them."""
+        own = self.stores.main.namespace
+        if not self.stores.can_switch:
+            return [own]
+        allowed = self.access.namespaces
+        found = await self.stores.main.app.namespaces()
+        return [name for name in found if allowed is None or name in allowed or name == own]
+
     # The answer
 
     def may(self, right: str) -> bool:
@@ -114,6 +134,11 @@ class View:
         """Of what is the same for all namespaces, such as a style sheet."""
         return relative(depth_of(self._path), target)
 
+    def address_in(self, namespace: str) -> str:
+        """Of the first page of another namespace."""
+        query = {"namespace": None if namespace == self.stores.main.namespace else namespace}
+        return relative(depth_of(self._path), "", query)
+
     def here(self, **changes: object) -> str:
         """The address of this page with some parameters changed; None takes one away."""
         query: Mapping[str, object] = {**dict(self.request.query_params), **changes}
@@ -124,7 +149,7 @@ class View:
         default = self.stores.main.namespace
         return {} if self.backend.namespace == default else {"namespace": self.backend.namespace}
 
-    def render(self, template: str, /, status: int = 200, **context: Any) -> Response:
+    def render(self, template: str, status: int = 200, /, **context: Any) -> Response:
         """A page. Whatever the context has is shown as text."""
         navigation = [
             (address, label, name, keys)

@@ -33,7 +33,7 @@ def at_noon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flowstore.cli._output.clock", lambda: NOW)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def commands_may_block(no_blocking_call: BlockBuster) -> Iterator[None]:
     """The loop of a command has nothing to do besides: it may wait for a terminal, a file or a pipe."""
     no_blocking_call.deactivate()

@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from flowstore import Counts, Selection, TaskQuery, format_query
+from flowstore import Counts, Found, Selection, TaskQuery, format_query
 from flowstore._faces.records import run_time, wait_time
 from flowstore.web.asked import LIMITS
 from flowstore.web.looks import STATUSES
@@ -15,6 +15,8 @@ from flowstore.web.pages.acting import RIGHTS_OF
 from flowstore.web.view import View
 
 MOST_COUNTED: Final = 10_000
+_SECONDS: Final = 0.04
+"""A search takes about so long at most, and then says how far it has looked."""
 _VERBS: Final = {
     "requeue": "make pending again",
     "cancel": "cancel",
@@ -28,8 +30,6 @@ _SAID: Final = {
     "done": "It is done.",
     "started": "It is being done.",
 }
-_SECONDS: Final = 0.3
-"""A search takes so long at most, and then says how far it has looked."""
 _SELECTS: Final = {"name": "name", "label": "label", "worker": "worker_id", "error": "error"}
 
 
@@ -40,7 +40,7 @@ async def tasks(view: View) -> Response:
     limit = view.asked.limit
     found, counts = await asyncio.gather(
         view.backend.search(query, limit=limit, cursor=view.asked.cursor, seconds=_SECONDS),
-        _counts(view, query),
+        counts_of(view, query),
     )
     return view.render(
         "tasks.html",
@@ -48,6 +48,9 @@ async def tasks(view: View) -> Response:
         tabs=_tabs(asked),
         counts=counts,
         found=found,
+        found_statuses=asked.statuses,
+        when="finished" if query.is_by_finish else "submitted",
+        newest_since=_newest_since(view, query, found),
         limit=limit,
         limits=LIMITS,
         run_time=run_time,
@@ -56,6 +59,19 @@ async def tasks(view: View) -> Response:
         verbs=_VERBS,
         said=_SAID.get(view.asked.text("said", 20), ""),
     )
+
+
+def _newest_since(view: View, query: TaskQuery, found: Found) -> int | None:
+    """A task that comes to be listed is on this page if it was submitted then, in milliseconds since 1970.
+
+    None: this is no page on which new tasks come.
+    """
+    if view.asked.cursor is not None or not query.newest_first or query.has_text:
+        return None
+    last = found.items[-1].submitted_at if found.items else None
+    if found.is_complete or query.is_by_finish or last is None:
+        return 0
+    return int(last.timestamp() * 1_000)
 
 
 def _tabs(query: TaskQuery) -> list[tuple[str, str, bool]]:
@@ -67,8 +83,11 @@ def _tabs(query: TaskQuery) -> list[tuple[str, str, bool]]:
     return tabs + [(status, f"status:{status} {rest}".strip(), chosen == {status}) for status in STATUSES]
 
 
-async def _counts(view: View, query: TaskQuery) -> Counts | None:
-    """For the tabs, where an index has them: of all tasks, or of those with one name, label or worker."""
+async def counts_of(view: View, query: TaskQuery) -> Counts | None:
+    """By status, where an index has them: of all tasks, or of those with one name, label, worker or error.
+
+    None: only a search would know.
+    """
     selection: Selection = {}
     for term in query.terms:
         if term.name in ("status", "sort") and not term.is_negated:

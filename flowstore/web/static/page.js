@@ -31,6 +31,12 @@
       if (each.textContent !== text) each.textContent = text;
       each.title = exact(at);
     }
+    for (const each of all("text[data-at]", inside)) { // along the bottom of charts
+      const at = new Date(each.dataset.at), isDay = /^\D+ \d+$/.test(each.textContent);
+      const day = at.toLocaleDateString("en", { month: "short", day: "2-digit", timeZone: isUtc() ? "UTC" : undefined });
+      const hour = isUtc() ? at.toISOString().slice(11, 16) : `${two(at.getHours())}:${two(at.getMinutes())}`;
+      each.textContent = isDay ? day : /^\D/.test(each.textContent) ? `${day} ${hour}` : hour;
+    }
   }
 
   const deeds = {
@@ -50,7 +56,7 @@
 
   // Keys: off while something is typed, and switched off by one setting
   const KEYS = [["/", "find tasks"], ["j k", "next, previous row"], ["enter", "open the row"], ["x", "choose the row"],
-    ["n p", "older, newer page"], ["g then h t r e n w o s", "overview, tasks, runs, errors, names, workers, operations, system"],
+    ["n p", "older, newer page"], ["e w", "errors, workers"], ["r c .", "requeue, cancel, raw, where a task is shown"], ["g then h t r e n w o s", "overview, tasks, runs, errors, names, workers, operations, system"],
     ["t", "dark or light"], ["u", "UTC or local time"], ["?", "these keys"]];
   let dialog = null, waiting = null;
   function help() {
@@ -89,6 +95,7 @@
     "/": () => one("#find").select(), j: () => move(1), k: () => move(-1), "?": help,
     Enter: () => follow(current() && current().querySelector("a.name")),
     x: () => { const box = current() && current().querySelector("input[type=checkbox]"); if (box) box.click(); },
+    e: () => follow(one('nav a[data-keys="g e"]')), w: () => follow(one('nav a[data-keys="g w"]')),
     n: () => follow(one("a[rel=next]")), p: () => follow(one("a[rel=prev]")), t: deeds.theme, u: () => one("[data-do=utc]").click(),
   };
   document.addEventListener("keydown", (event) => {
@@ -101,6 +108,9 @@
       follow(one(`nav a[data-keys="g ${CSS.escape(event.key)}"]`));
     } else if (event.key === "g") {
       waiting = setTimeout(() => { waiting = null; }, 1000);
+    } else if (one(`[data-key="${CSS.escape(event.key)}"]`)) { // what a page has a key of its own for
+      event.preventDefault();
+      one(`[data-key="${CSS.escape(event.key)}"]`).click();
     } else if (actions[event.key]) {
       event.preventDefault();
       actions[event.key]();
