@@ -1,154 +1,145 @@
 """flowstore keeps what asyncio tasks leave behind: status, result, error, history, family and data."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from flowstore._lazily import lazy, table
 
-from flowstore._core.advice import StorageWarning
-from flowstore._core.attempts import TrackOptions
-from flowstore._core.counting import Counts
-from flowstore._core.facts import Facts, OldestTask
-from flowstore._core.filters import Filters, Selection
-from flowstore._core.grouping import ErrorGroup, ErrorState
-from flowstore._core.histories import HistoryPage
-from flowstore._core.measures import Distribution, TaskStats
-from flowstore._core.operations import Action, Effect, FailedTask, Operation, OperationState, Preview
-from flowstore._core.options import BackendOptions
-from flowstore._core.pictures import FamilyMember, FamilyPicture
-from flowstore._core.policies import (
-    PINNED,
-    RetentionItem,
-    RetentionOutcome,
-    RetentionPlan,
-    RetentionPolicy,
-)
-from flowstore._core.tracking import TrackedTask
-from flowstore._trips.shared import SharedTrips
-from flowstore._values.cache_keys import cache_key
-from flowstore._values.tallying import OTHER_NAMES
-from flowstore._waiting.changes import ChangesMissed, TaskChange
-from flowstore.base import BaseResultBackend
-from flowstore.connecting import ConnectOptions, connect, discover_apps
-from flowstore.current import current_task
-from flowstore.engine import FlawKind
-from flowstore.errors import (
-    AccessDenied,
-    BackendClosed,
-    BackendMisuse,
-    CorruptRecord,
-    CorruptStore,
-    DamagedEntry,
-    DatasetReplaced,
-    EntryConflict,
-    EntryExists,
-    EntryMismatch,
-    EntryMissing,
-    EntryTimeout,
-    FamilyConflict,
-    FlowstoreError,
-    ForeignEntry,
-    HostNotTold,
-    InvalidArchive,
-    InvalidCursor,
-    InvalidEntry,
-    InvalidQuery,
-    LateWrite,
-    LoopIsRunning,
-    MissingPackage,
-    ModelConflict,
-    ModelNotRegistered,
-    NotSerializable,
-    OperationBusy,
-    PayloadTooLarge,
-    RemoteError,
-    RemoteTraceback,
-    RestoreConflict,
-    ResultDeleted,
-    ResultExpired,
-    ResultGone,
-    RetentionBusy,
-    RunExists,
-    RunInProgress,
-    RunNotOpen,
-    SchemaTooNew,
-    StorageError,
-    StorageFull,
-    StorageTimeout,
-    StorageUnavailable,
-    StoreReplaced,
-    TaskCancelled,
-    TaskFailed,
-    TaskNotFinished,
-    UnexpectedValue,
-    UnknownDataset,
-    UnknownOperation,
-    UnknownRun,
-    UnknownTask,
-    UnknownWorker,
-    UnreadableRecord,
-    UnreadableRecords,
-    UnresolvedValue,
-    VersionConflict,
-    WaitsEnded,
-    WaitTimeout,
-    WorkerStopped,
-    WrongLoop,
-    WrongProcess,
-)
-from flowstore.features import (
-    ActionOptions,
-    AppInfo,
-    Checkpoint,
-    Copied,
-    DataEntry,
-    Exported,
-    FacetValue,
-    Finding,
-    ImportConflict,
-    Imported,
-    RunningWorker,
-    Swept,
-    SweptTask,
-    Tabled,
-    Verification,
-    Worker,
-)
-from flowstore.features.statistics import EVER
-from flowstore.frames import to_frame
-from flowstore.jsonable import to_jsonable
-from flowstore.models import (
-    CancelRequest,
-    Page,
-    Progress,
-    Settled,
-    TaskResult,
-    TaskStatus,
-    Transition,
-    Unreadable,
-    Workflow,
-)
-from flowstore.observing import Observer
-from flowstore.queries import Found, TaskQuery, format_query, parse_query
-from flowstore.runs import (
-    DatasetInfo,
-    EvaluatedValue,
-    Evaluation,
-    RecordPage,
-    Run,
-    RunningRun,
-    RunPage,
-    RunProgress,
-    RunRecord,
-    RunSize,
-    UnreadableItem,
-)
-from flowstore.stand_ins import NOT_LOADED, Excerpt, Unresolved
-from flowstore.stored_type import StoredType
-from flowstore.task_error import TaskError
-
+TYPE_CHECKING = False  # as in typing, which costs more to import than this package
 if TYPE_CHECKING:
+    from flowstore._core.advice import StorageWarning
+    from flowstore._core.attempts import TrackOptions
+    from flowstore._core.counting import Counts
+    from flowstore._core.facts import Facts, OldestTask
+    from flowstore._core.filters import Filters, Selection
+    from flowstore._core.findings import Finding, Verification
+    from flowstore._core.grouping import ErrorGroup, ErrorState
+    from flowstore._core.histories import HistoryPage
+    from flowstore._core.measures import Distribution, TaskStats
+    from flowstore._core.operations import Action, Effect, FailedTask, Operation, OperationState, Preview
+    from flowstore._core.options import BackendOptions
+    from flowstore._core.pictures import FamilyMember, FamilyPicture
+    from flowstore._core.policies import (
+        PINNED,
+        RetentionItem,
+        RetentionOutcome,
+        RetentionPlan,
+        RetentionPolicy,
+    )
+    from flowstore._core.tracking import TrackedTask
+    from flowstore._trips.shared import SharedTrips
+    from flowstore._values.cache_keys import cache_key
+    from flowstore._values.tallying import OTHER_NAMES
+    from flowstore._waiting.changes import ChangesMissed, TaskChange
     from flowstore.backends.memory import InMemoryBackend
     from flowstore.backends.redis import RedisBackend as RedisBackend
     from flowstore.backends.sqlite import SQLiteBackend
+    from flowstore.base import BaseResultBackend
+    from flowstore.connecting import ConnectOptions, connect, discover_apps
+    from flowstore.current import current_task
+    from flowstore.engine import FlawKind
+    from flowstore.errors import (
+        AccessDenied,
+        BackendClosed,
+        BackendMisuse,
+        CorruptRecord,
+        CorruptStore,
+        DamagedEntry,
+        DatasetReplaced,
+        EntryConflict,
+        EntryExists,
+        EntryMismatch,
+        EntryMissing,
+        EntryTimeout,
+        FamilyConflict,
+        FlowstoreError,
+        ForeignEntry,
+        HostNotTold,
+        InvalidArchive,
+        InvalidCursor,
+        InvalidEntry,
+        InvalidQuery,
+        LateWrite,
+        LoopIsRunning,
+        MissingPackage,
+        ModelConflict,
+        ModelNotRegistered,
+        NotSerializable,
+        OperationBusy,
+        PayloadTooLarge,
+        RemoteError,
+        RemoteTraceback,
+        RestoreConflict,
+        ResultDeleted,
+        ResultExpired,
+        ResultGone,
+        RetentionBusy,
+        RunExists,
+        RunInProgress,
+        RunNotOpen,
+        SchemaTooNew,
+        StorageError,
+        StorageFull,
+        StorageTimeout,
+        StorageUnavailable,
+        StoreReplaced,
+        TaskCancelled,
+        TaskFailed,
+        TaskNotFinished,
+        UnexpectedValue,
+        UnknownDataset,
+        UnknownOperation,
+        UnknownRun,
+        UnknownTask,
+        UnknownWorker,
+        UnreadableRecord,
+        UnreadableRecords,
+        UnresolvedValue,
+        VersionConflict,
+        WaitsEnded,
+        WaitTimeout,
+        WorkerStopped,
+        WrongLoop,
+        WrongProcess,
+    )
+    from flowstore.features.actions import ActionOptions
+    from flowstore.features.app import AppInfo
+    from flowstore.features.archive import Copied, Exported, ImportConflict, Imported, Tabled
+    from flowstore.features.checkpoints import Checkpoint
+    from flowstore.features.data import DataEntry
+    from flowstore.features.facets import FacetValue
+    from flowstore.features.registered import Worker
+    from flowstore.features.running_worker import RunningWorker
+    from flowstore.features.statistics import EVER
+    from flowstore.features.sweeping import Swept, SweptTask
+    from flowstore.frames import to_frame
+    from flowstore.jsonable import to_jsonable
+    from flowstore.models import (
+        CancelRequest,
+        Page,
+        Progress,
+        Settled,
+        TaskResult,
+        TaskStatus,
+        Transition,
+        Unreadable,
+        Workflow,
+    )
+    from flowstore.observing import Observer
+    from flowstore.queries import Found, TaskQuery, format_query, parse_query
+    from flowstore.runs.datasets import DatasetInfo
+    from flowstore.runs.models import (
+        EvaluatedValue,
+        Evaluation,
+        RecordPage,
+        Run,
+        RunPage,
+        RunProgress,
+        RunRecord,
+        UnreadableItem,
+    )
+    from flowstore.runs.running import RunningRun
+    from flowstore.runs.sizes import RunSize
+    from flowstore.stand_ins import NOT_LOADED, Excerpt, Unresolved
+    from flowstore.stored_type import StoredType
+    from flowstore.task_error import TaskError
 
     __version__: str
 
@@ -307,22 +298,86 @@ __all__ = [
     "to_jsonable",
 ]
 
-_ON_FIRST_USE = {
-    "InMemoryBackend": "flowstore.backends.memory",
-    "RedisBackend": "flowstore.backends.redis",
-    "SQLiteBackend": "flowstore.backends.sqlite",
-}
-"""Where the names are that load a driver: importing flowstore loads none."""
+_MODULES = table(
+    {
+        "flowstore._core.advice": "StorageWarning",
+        "flowstore._core.attempts": "TrackOptions",
+        "flowstore._core.counting": "Counts",
+        "flowstore._core.facts": "Facts OldestTask",
+        "flowstore._core.filters": "Filters Selection",
+        "flowstore._core.findings": "Finding Verification",
+        "flowstore._core.grouping": "ErrorGroup ErrorState",
+        "flowstore._core.histories": "HistoryPage",
+        "flowstore._core.measures": "Distribution TaskStats",
+        "flowstore._core.operations": "Action Effect FailedTask Operation OperationState Preview",
+        "flowstore._core.options": "BackendOptions",
+        "flowstore._core.pictures": "FamilyMember FamilyPicture",
+        "flowstore._core.policies": "PINNED RetentionItem RetentionOutcome RetentionPlan RetentionPolicy",
+        "flowstore._core.tracking": "TrackedTask",
+        "flowstore._trips.shared": "SharedTrips",
+        "flowstore._values.cache_keys": "cache_key",
+        "flowstore._values.tallying": "OTHER_NAMES",
+        "flowstore._waiting.changes": "ChangesMissed TaskChange",
+        "flowstore.backends.memory": "InMemoryBackend",
+        "flowstore.backends.redis": "RedisBackend",
+        "flowstore.backends.sqlite": "SQLiteBackend",
+        "flowstore.base": "BaseResultBackend",
+        "flowstore.connecting": "ConnectOptions connect discover_apps",
+        "flowstore.current": "current_task",
+        "flowstore.engine": "FlawKind",
+        "flowstore.errors": (
+            "AccessDenied BackendClosed BackendMisuse CorruptRecord CorruptStore DamagedEntry "
+            "DatasetReplaced EntryConflict EntryExists EntryMismatch EntryMissing EntryTimeout "
+            "FamilyConflict FlowstoreError ForeignEntry HostNotTold InvalidArchive InvalidCursor "
+            "InvalidEntry InvalidQuery LateWrite LoopIsRunning MissingPackage ModelConflict "
+            "ModelNotRegistered NotSerializable OperationBusy PayloadTooLarge RemoteError "
+            "RemoteTraceback RestoreConflict ResultDeleted ResultExpired ResultGone RetentionBusy "
+            "RunExists RunInProgress RunNotOpen SchemaTooNew StorageError StorageFull StorageTimeout "
+            "StorageUnavailable StoreReplaced TaskCancelled TaskFailed TaskNotFinished UnexpectedValue "
+            "UnknownDataset UnknownOperation UnknownRun UnknownTask UnknownWorker UnreadableRecord "
+            "UnreadableRecords UnresolvedValue VersionConflict WaitTimeout WaitsEnded WorkerStopped "
+            "WrongLoop WrongProcess"
+        ),
+        "flowstore.features.actions": "ActionOptions",
+        "flowstore.features.app": "AppInfo",
+        "flowstore.features.archive": "Copied Exported ImportConflict Imported Tabled",
+        "flowstore.features.checkpoints": "Checkpoint",
+        "flowstore.features.data": "DataEntry",
+        "flowstore.features.facets": "FacetValue",
+        "flowstore.features.registered": "Worker",
+        "flowstore.features.running_worker": "RunningWorker",
+        "flowstore.features.statistics": "EVER",
+        "flowstore.features.sweeping": "Swept SweptTask",
+        "flowstore.frames": "to_frame",
+        "flowstore.jsonable": "to_jsonable",
+        "flowstore.models": (
+            "CancelRequest Page Progress Settled TaskResult TaskStatus Transition Unreadable Workflow"
+        ),
+        "flowstore.observing": "Observer",
+        "flowstore.queries": "Found TaskQuery format_query parse_query",
+        "flowstore.runs.datasets": "DatasetInfo",
+        "flowstore.runs.models": (
+            "EvaluatedValue Evaluation RecordPage Run RunPage RunProgress RunRecord UnreadableItem"
+        ),
+        "flowstore.runs.running": "RunningRun",
+        "flowstore.runs.sizes": "RunSize",
+        "flowstore.stand_ins": "Excerpt NOT_LOADED Unresolved",
+        "flowstore.stored_type": "StoredType",
+        "flowstore.task_error": "TaskError",
+    }
+)
+"""Where the public names are: importing this package loads none of these modules."""
 
 
 if not TYPE_CHECKING:  # to a type checker, any name would be one that this module has
+    _find = lazy(__name__, _MODULES)
 
-    def __getattr__(name: str) -> Any:
-        if name in _ON_FIRST_USE:
-            return getattr(import_module(_ON_FIRST_USE[name]), name)
+    def __getattr__(name: str) -> object:
         if name == "__version__":
-            return import_module("importlib.metadata").version("flowstore")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            from importlib.metadata import version
+
+            return version("flowstore")
+        return _find(name)
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

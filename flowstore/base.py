@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from typing import Any, ClassVar, Literal, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, overload
 
 from flowstore._core import (
     awaiting,
@@ -35,6 +35,7 @@ from flowstore._core.options import BackendOptions
 from flowstore._core.removing import PURGE_STEP
 from flowstore._core.tracking import TrackedTask
 from flowstore._core.viewing import ping, view_of
+from flowstore._lazily import on_first_use
 from flowstore._values.arguments import MAX_PAGE, Seconds, check_int, check_patience
 from flowstore._values.records import DEFAULT_TTL, DefaultTtl, Records, Ttl
 from flowstore._values.typed import TypeForm, typed_of
@@ -42,26 +43,28 @@ from flowstore._values.types import Types
 from flowstore._waiting.changes import ChangesMissed, TaskChange
 from flowstore.engine import Engine
 from flowstore.errors import NotSerializable
-from flowstore.features.actions import Actions
-from flowstore.features.app import App
-from flowstore.features.archive import Archive
-from flowstore.features.checkpoints import Checkpoints
-from flowstore.features.data import Data
-from flowstore.features.errors import Errors
-from flowstore.features.facets import Facets
-from flowstore.features.families import Families
-from flowstore.features.history import History
-from flowstore.features.integrity import Integrity
-from flowstore.features.retention import Retention
-from flowstore.features.running_worker import RunningWorker
-from flowstore.features.statistics import Statistics
-from flowstore.features.workers import Workers
-from flowstore.features.workflows import Workflows
 from flowstore.fields import NO_META, Scalar
 from flowstore.models import Page, Settled, Statuses, StatusName, T, TaskResult, TaskStatus
 from flowstore.queries import Found, TaskQuery, query_of
 from flowstore.runs.place import Place
-from flowstore.runs.runs import Runs
+
+if TYPE_CHECKING:
+    from flowstore.features.actions import Actions
+    from flowstore.features.app import App
+    from flowstore.features.archive import Archive
+    from flowstore.features.checkpoints import Checkpoints
+    from flowstore.features.data import Data
+    from flowstore.features.errors import Errors
+    from flowstore.features.facets import Facets
+    from flowstore.features.families import Families
+    from flowstore.features.history import History
+    from flowstore.features.integrity import Integrity
+    from flowstore.features.retention import Retention
+    from flowstore.features.running_worker import RunningWorker
+    from flowstore.features.statistics import Statistics
+    from flowstore.features.workers import Workers
+    from flowstore.features.workflows import Workflows
+    from flowstore.runs.runs import Runs
 
 
 class BaseResultBackend:
@@ -79,24 +82,26 @@ class BaseResultBackend:
     _records: ClassVar[type[Records]] = Records
     """How results become entries. Only a storage inside this process can keep anything but bytes."""
 
+    data: Data = on_first_use("flowstore.features.data", "Data")
+    checkpoints: Checkpoints = on_first_use("flowstore.features.checkpoints", "Checkpoints")
+    history: History = on_first_use("flowstore.features.history", "History")
+    families: Families = on_first_use("flowstore.features.families", "Families")
+    facets: Facets = on_first_use("flowstore.features.facets", "Facets")
+    workflows: Workflows = on_first_use("flowstore.features.workflows", "Workflows")
+    integrity: Integrity = on_first_use("flowstore.features.integrity", "Integrity")
+    stats: Statistics = on_first_use("flowstore.features.statistics", "Statistics")
+    errors: Errors = on_first_use("flowstore.features.errors", "Errors")
+    workers: Workers = on_first_use("flowstore.features.workers", "Workers")
+    app: App = on_first_use("flowstore.features.app", "App")
+    archive: Archive = on_first_use("flowstore.features.archive", "Archive")
+    retention: Retention = on_first_use("flowstore.features.retention", "Retention")
+    actions: Actions = on_first_use("flowstore.features.actions", "Actions")
+    runs: Runs = on_first_use("flowstore.runs.runs", "Runs", of="_place")
+
     def __init__(self, engine: Engine, **options: Unpack[BackendOptions]) -> None:
         self._core = Core(engine, options, self._records)
         self.namespace = self._core.namespace
-        self.data = Data(self._core)
-        self.checkpoints = Checkpoints(self._core)
-        self.history = History(self._core)
-        self.families = Families(self._core)
-        self.facets = Facets(self._core)
-        self.workflows = Workflows(self._core)
-        self.integrity = Integrity(self._core)
-        self.stats = Statistics(self._core)
-        self.errors = Errors(self._core)
-        self.workers = Workers(self._core)
-        self.app = App(self._core)
-        self.archive = Archive(self._core)
-        self.retention = Retention(self._core)
-        self.actions = Actions(self._core)
-        self.runs = Runs(Place(self._core, options, self._beside))
+        self._place = Place(self._core, options, self._beside)
 
     def _beside(self, options: BackendOptions) -> BaseResultBackend:
         """Another backend on the same storage, with these options: ``runs`` has a namespace of its own.
@@ -112,7 +117,7 @@ class BaseResultBackend:
     async def close(self) -> None:
         """Wake all waiters with BackendClosed, let calls in flight end, release everything. Idempotent."""
         try:
-            await self.runs._place.close()
+            await self._place.close()
         finally:
             await self._core.life.close()
 
@@ -154,7 +159,7 @@ class BaseResultBackend:
         effect after ``close``. Looks are not waits: a ``wait_for`` with the timeout 0 works as before.
         """
         self._core.end_waits()
-        self.runs._place.end_waits()
+        self._place.end_waits()
 
     def register_types(self, types: Types) -> None:
         """Know these types as well from now on, given as in ``types=``: for writing and for reading.
@@ -421,7 +426,7 @@ class BaseResultBackend:
         What is stored meanwhile stays. This backend goes on, with a namespace that is as good as new; so do
         others that have it open. See docs/workers.md.
         """
-        await self.runs._place.drop()
+        await self._place.drop()
         return await removing.drop_namespace(self._core)
 
     async def purge_expired(self, limit: int = PURGE_STEP) -> int:
@@ -674,6 +679,8 @@ class BaseResultBackend:
         to others. ``info``: what else it tells, such as its version; a mapping like ``TaskResult.meta``.
         ``labels``, ``parent_id``: see Worker.
         """
+        from flowstore.features.running_worker import RunningWorker  # only worker processes need it
+
         return RunningWorker(self._core, worker_id, every, slots, info, labels, parent_id)
 
     def track(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
 from urllib.parse import parse_qsl, unquote
 
 from flowstore._core.options import BackendOptions
 from flowstore.base import BaseResultBackend
-from flowstore.features.app import AppInfo
+
+if TYPE_CHECKING:
+    from flowstore.features.app import AppInfo
 
 ENVIRONMENT: Final = "FLOWSTORE_URL"
 
@@ -74,6 +76,8 @@ async def discover_apps(url: str | None = None, **options: Unpack[ConnectOptions
     Each namespace is an app; one that was never registered has the info {}. The namespace in ``options``, or
     else "default", is always among them; memory:// has no other.
     """
+    from flowstore.features.app import AppInfo  # not loaded for connect
+
     async with connect(url, **options) as backend:
         namespaces = await backend.app.namespaces()
     apps = []

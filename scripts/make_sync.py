@@ -144,10 +144,17 @@ class Module:
         self.tree = ast.parse(self.text)
         self.sources = {
             alias.asname or alias.name: node.module
-            for node in self.tree.body
+            for node in self._loaded(self.tree.body)
             if isinstance(node, ast.ImportFrom) and node.module
             for alias in node.names
         }
+
+    def _loaded(self, steps: list[ast.stmt]) -> Iterator[ast.stmt]:
+        """With the imports for type checkers."""
+        for step in steps:
+            if isinstance(step, ast.If) and self.source(step.test) == "TYPE_CHECKING":
+                yield from step.body
+            yield step
 
     def class_named(self, name: str) -> ast.ClassDef:
         return next(node for node in self.tree.body if isinstance(node, ast.ClassDef) and node.name == name)
@@ -208,7 +215,7 @@ class Face:
         yield f'{indent}"""'
 
     def _attributes(self) -> Iterator[str]:
-        """Those that ``__init__`` assigns: features are objects of their own, all others are looked up."""
+        """Features, made on first use, are objects of their own; what ``__init__`` assigns is looked up."""
         attributes, parts = dict(ATTRIBUTES.get(self.name, {})), dict(self._parts())
         unknown = self._assigned() ^ (attributes.keys() | parts.keys())
         if unknown:
@@ -235,7 +242,15 @@ class Face:
             for target in (step.targets if isinstance(step, ast.Assign) else [getattr(step, "target", None)])
         ]
         names = {target.attr for target in targets if isinstance(target, ast.Attribute)}
-        return {name for name in names if not name.startswith("_")}
+        return {name for name in names if not name.startswith("_")} | {name for name, _ in self._lazy()}
+
+    def _lazy(self) -> Iterator[tuple[str, str]]:
+        """The features that are made when they are first used, and their classes."""
+        for step in self.node.body:
+            made = step.value if isinstance(step, ast.AnnAssign) else None
+            if isinstance(made, ast.Call) and self.module.source(made.func) == "on_first_use":
+                assert isinstance(step, ast.AnnAssign)
+                yield self.module.source(step.target), self.module.source(step.annotation)
 
     def _parts(self) -> Iterator[tuple[str, str]]:
         for step in self._init():
@@ -243,6 +258,7 @@ class Face:
                 target, kind = step.targets[0], self.module.source(step.value.func)
                 if isinstance(target, ast.Attribute) and kind in CLASSES and target.attr[0] != "_":
                     yield target.attr, kind
+        yield from self._lazy()
 
     def _constructor(self, parts: dict[str, str]) -> Iterator[str]:
         if self.name == BACKEND:
