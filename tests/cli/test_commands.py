@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def test_help(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def own_shell(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+def shell(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A folder with the store, and an environment in which ``flowstore`` is a command."""
     folder = tmp_path_factory.mktemp("examples")
     url = f"sqlite:///{folder / 'shop.db'}"
@@ -95,6 +96,15 @@ def own_shell(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
         "XDG_CONFIG_HOME": str(folder),
     }
     return folder, environment
+
+
+@pytest.fixture
+def own_shell(shell: tuple[Path, dict[str, str]], tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """The same in a folder of its own, as examples change what is there."""
+    folder, environment = shell
+    copy = tmp_path / "shop"
+    shutil.copytree(folder, copy)
+    return copy, environment
 
 
 NOT_QUIET = {"diff": 1, "doctor": 1}
