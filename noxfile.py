@@ -68,6 +68,10 @@ def demo(session: nox.Session) -> None:
     is_named = session.posargs and not session.posargs[0].startswith("-")
     example, *arguments = session.posargs if is_named else ["quickstart", *session.posargs]
     session.install(".[redis,examples]")
+    if not is_named and not {"--db", "--url"} & {*arguments}:
+        for file in Path().glob("demo.db*"):
+            file.unlink()
+        arguments += ["--db", "demo.db"]  # for `flowstore --url demo.db -n quickstart serve`
     session.run("python", f"examples/{example}.py", *arguments)
 
 
