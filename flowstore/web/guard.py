@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Final
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+_HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
 HEADERS: Final = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
@@ -67,11 +69,9 @@ class Guard:
 
 
 def host_of(headers: Headers) -> str:
-    """Without the port, in lower case; empty if there is none."""
-    try:
-        return (urlsplit(f"//{headers.get('host', '')}").hostname or "").lower()
-    except ValueError:
-        return ""
+    """Without the port, in lower case; empty if there is none, or what is no name and no address."""
+    found = _HOST.fullmatch(headers.get("host", ""))
+    return "" if found is None else (found[1] or found[2]).lower()
 
 
 def _is_small(headers: Headers) -> bool:

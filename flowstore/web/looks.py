@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tomllib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -37,52 +36,53 @@ class Exact(str):
     __slots__ = ()
 
 
+@cache
+def _environment() -> Environment:
+    """One for all pages of the process, with all templates in it. Not in an event loop: it reads files."""
+    environment = Environment(
+        loader=PackageLoader("flowstore.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        extensions=["jinja2.ext.i18n"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalized,
+        auto_reload=False,
+    )
+    environment.install_null_translations(newstyle=True)  # type: ignore[attr-defined]
+    environment.filters.update(
+        lasting=showing.lasting,
+        counted=showing.counted,
+        sized=showing.sized,
+        share=showing.share,
+        short_id=showing.short_id,
+        error_line=showing.error_line,
+        shortened=showing.shortened,
+        segment=segment,
+        exact=Exact,
+    )
+    environment.globals.update(signs=SIGNS, statuses=STATUSES, at=exact_time, term=term)
+    for name in environment.list_templates():
+        environment.get_template(name)
+    return environment
+
+
 class Looks:
-    """The templates, and what they can call."""
+    """The templates of a page with that ``title``, once they are loaded."""
 
     def __init__(self, title: str) -> None:
-        self._environment = Environment(
-            loader=PackageLoader("flowstore.web"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            extensions=["jinja2.ext.i18n"],
-            trim_blocks=True,
-            lstrip_blocks=True,
-            finalize=_finalized,
-            auto_reload=False,
-        )
-        self._is_loaded = False
-        self._environment.install_null_translations(newstyle=True)  # type: ignore[attr-defined]
-        self._environment.filters.update(
-            lasting=showing.lasting,
-            counted=showing.counted,
-            sized=showing.sized,
-            share=showing.share,
-            short_id=showing.short_id,
-            error_line=showing.error_line,
-            shortened=showing.shortened,
-            segment=segment,
-            exact=Exact,
-        )
-        self._environment.globals.update(
-            title=title, signs=SIGNS, statuses=STATUSES, at=exact_time, term=term
-        )
+        self._title = title
 
-    async def load(self) -> None:
-        """Read all files of the page, in a thread: in an event loop nothing may wait for a disk."""
-        if not self._is_loaded:
-            await asyncio.to_thread(self._load)
-            self._is_loaded = True
-
-    def _load(self) -> None:
-        for name in self._environment.list_templates():
-            self._environment.get_template(name)
+    def load(self) -> None:
+        """Read all files of the page. Not in an event loop: it waits for a disk."""
+        _environment()
         for name in asset_names():
             asset_hash(name)
 
     def page(self, template: str, status: int, /, **context: Any) -> Response:
         """``context``: what the templates of pages use; see ``View.render``."""
-        return HTMLResponse(self._environment.get_template(template).render(context), status)
+        text = _environment().get_template(template).render(context, title=self._title)
+        return HTMLResponse(text, status)
 
 
 def _finalized(value: object) -> object:

@@ -66,6 +66,7 @@ class Site:
         self.last_seen: datetime | None = None
         self._rule = rule
         self._public_url = public_url
+        self._handlers: dict[str, Handler] = {}
 
     def application(self) -> Starlette:
         routes = [
@@ -85,22 +86,32 @@ class Site:
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        await self.looks.load()
+        await self.load()
         yield
         await self.work.close()
         await self.stores.close()
 
-    def _path(self, route: Route) -> Path:
-        module, _, function = route.where.partition(":")
-        handler: Handler = getattr(import_module(f"flowstore.web.{module}"), function)
+    async def load(self) -> None:
+        """Read all that the pages need, in a thread: in an event loop nothing may wait for a disk."""
+        if not self._handlers:
+            self._handlers = await asyncio.to_thread(self._loaded)
 
+    def _loaded(self) -> dict[str, Handler]:
+        self.looks.load()
+        places = {route.where: route.where.partition(":") for route in ROUTES}
+        return {
+            where: getattr(import_module(f"flowstore.web.{module}"), function)
+            for where, (module, _, function) in places.items()
+        }
+
+    def _path(self, route: Route) -> Path:
         async def endpoint(request: Request) -> Response:
-            return await self._answer(route, handler, request)
+            await self.load()
+            return await self._answer(route, self._handlers[route.where], request)
 
         return Path(route.path, endpoint, methods=[route.method], name=f"{route.method} {route.name}")
 
     async def _answer(self, route: Route, handler: Handler, request: Request) -> Response:
-        await self.looks.load()
         access = await access_of(self._rule, request)
         if access is None:
             return self._closed(request, 401)
@@ -130,11 +141,11 @@ class Site:
         """Who has not the right to look finds nothing; who may only look is told that nothing changes."""
         if route.is_whole and access.is_narrowed:
             return self._closed(request, 404)
-        if not access.may(route.right):
-            if route.method == "GET":
-                return self._closed(request, 404)
-            return self._closed(request, 405 if access.can <= _LOOKING else 403)
-        if route.method != "GET" and not is_from_here(request, access, self._public_url):
+        if route.method == "GET":
+            return None if access.may(route.right) else self._closed(request, 404)
+        if access.can <= _LOOKING:
+            return self._closed(request, 405)
+        if not access.may(route.right) or not is_from_here(request, access, self._public_url):
             return self._closed(request, 403)
         return None
 
@@ -173,11 +184,11 @@ class Site:
         return response
 
     async def _unknown(self, request: Request, error: Exception) -> Response:
-        await self.looks.load()
+        await self.load()
         return self._closed(request, getattr(error, "status_code", 404))
 
     async def _asset(self, request: Request) -> Response:
-        await self.looks.load()
+        await self.load()
         name = request.path_params["name"]
         if name not in asset_names() or request.path_params["hash"] != asset_hash(name):
             return PlainTextResponse("there is no such file\n", status_code=404)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -15,12 +16,15 @@ from flowstore import BaseResultBackend, InvalidQuery, TaskQuery, TaskResult, fo
 from flowstore._faces.terms import term
 from flowstore.web.access import Access
 from flowstore.web.addresses import depth_of, relative, text_of
-from flowstore.web.asked import Asked
+from flowstore.web.asked import Asked, BadRequest
 from flowstore.web.live import Hub
 from flowstore.web.looks import Looks, ago_from, asset_path
 from flowstore.web.routes import BY_NAME, NAVIGATION
 from flowstore.web.stores import Stores
 from flowstore.web.work import Work
+
+MOST_FIELDS: Final = 1_000
+_FORM: Final = "application/x-www-form-urlencoded"
 
 
 class NotThere(Exception):
@@ -75,10 +79,21 @@ class View:
             raise NotThere
         return text
 
+    async def posted(self) -> FormData:
+        """What a form has sent, of which the guard has bounded the size. Raises BadRequest."""
+        kind = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in ("", _FORM):  # a program may say nothing where it sends nothing
+            raise BadRequest("content-type", kind, _FORM)
+        try:
+            text = (await self.request.body()).decode("ascii")
+            pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
+            return FormData([*pairs])
+        except ValueError as error:
+            raise BadRequest("form", str(error), f"at most {MOST_FIELDS} fields, encoded in UTF-8") from None
+
     async def form(self) -> Asked:
-        """What was posted. The guard has bounded its size."""
-        form: FormData = await self.request.form(max_files=0, max_fields=1_000)
-        return Asked(form)
+        """The same, by names and with bounds."""
+        return Asked(await self.posted())
 
     @property
     def is_narrowed(self) -> bool:

@@ -134,7 +134,7 @@ class _Bulk:
 
 
 async def _bulk(view: View) -> tuple[_Bulk, Asked]:
-    form = await view.request.form(max_files=0, max_fields=1_000)
+    form = await view.posted()
     parts = [text_of(part) for part in form.getlist("id") if isinstance(part, str)]
     ids = [task_id for task_id in parts if task_id is not None]
     if form.get("which") == "all":

@@ -1,0 +1,157 @@
+"""Each row of the table asks for its right, whoever comes and however."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+import flowstore
+from flowstore import BaseResultBackend, InMemoryBackend
+from flowstore.web import ANYONE_DANGEROUS, READ_ONLY, RIGHTS, Access, create_app
+from flowstore.web.routes import BY_NAME, NAVIGATION, ROUTES, Route
+from flowstore.web.site import Site
+from flowstore.web.stores import Stores
+from tests.web.conftest import Made
+from tests.web.support import FORMS, FROM_HERE, Page, World, asking, closing, fill
+
+BOUNDED = [route for route in ROUTES if route.name != "events"]
+"""All but the stream, which does not end: test_live.py."""
+
+
+def name_of(route: Route) -> str:
+    return f"{route.method} {route.name}"
+
+
+async def asked(client: httpx.AsyncClient, route: Route, world: World) -> httpx.Response:
+    form = FORMS.get(route.name, {}) if route.method == "POST" else None
+    return await client.request(route.method, world.path(route), data=form, headers=FROM_HERE)
+
+
+@pytest.mark.parametrize("route", BOUNDED, ids=name_of)
+async def test_with_all_rights(route: Route, client: httpx.AsyncClient, world: World) -> None:
+    """It answers, or sees its visitor to another page, so that what the other tests refuse is there."""
+    answer = await asked(client, route, world)
+    assert answer.status_code in (200, 303), answer.text[:500]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=name_of)
+async def test_without_its_right(route: Route, made: Made, world: World, backend: BaseResultBackend) -> None:
+    """All other rights together do not open it, and nothing is changed."""
+    before = [task async for task in backend.iter_search("")]
+    app = made(Access("mallory", RIGHTS - {route.right}, namespaces=None))
+    async with asking(app) as client:
+        answer = await asked(client, route, world)
+    assert answer.status_code == (404 if route.method == "GET" else 403)
+    assert "acme" not in answer.text
+    assert [task async for task in backend.iter_search("")] == before
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.method == "POST"], ids=name_of)
+async def test_read_only(route: Route, made: Made, world: World, backend: BaseResultBackend) -> None:
+    """Who may only look changes nothing by any address, whatever buttons there are."""
+    before = [task async for task in backend.iter_search("")]
+    async with asking(made(READ_ONLY)) as client:
+        answer = await asked(client, route, world)
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET, HEAD"
+    assert [task async for task in backend.iter_search("")] == before
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=name_of)
+async def test_nobody(route: Route, made: Made, world: World) -> None:
+    """A rule that knows nobody answers 401 everywhere, with a challenge."""
+    async with asking(made(lambda request: None)) as client:
+        answer = await asked(client, route, world)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"]
+    assert "acme" not in answer.text
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=name_of)
+async def test_other_methods(route: Route, client: httpx.AsyncClient, world: World) -> None:
+    """No page is changed by a GET, and none takes a method that is not in the table."""
+    known = {each.method for each in ROUTES if each.path == route.path}
+    for method in {"GET", "POST", "PUT", "DELETE", "PATCH"} - known:
+        answer = await client.request(method, world.path(route), headers=FROM_HERE)
+        assert answer.status_code in (404, 405), method
+
+
+async def test_asynchronous_rule(made: Made, world: World) -> None:
+    async def rule(request: object) -> Access:
+        return READ_ONLY
+
+    async with asking(made(rule)) as client:
+        assert (await client.get("/tasks")).status_code == 200
+
+
+async def test_a_rule_that_says_nonsense_opens_nothing(made: Made, world: World) -> None:
+    async with asking(made(lambda request: True)) as client:  # type: ignore[arg-type]
+        answer = await client.get("/tasks")
+    assert answer.status_code == 500
+    assert "acme" not in answer.text
+
+
+@pytest.mark.parametrize("access", [None, "admin", {"can": ["read"]}])
+def test_there_is_no_default(access: object) -> None:
+    with pytest.raises(TypeError, match="access: expected"):
+        create_app(InMemoryBackend(), access=access)  # type: ignore[arg-type]
+
+
+def test_wrong_rights() -> None:
+    with pytest.raises(ValueError, match=r"can: expected some of bulk.*'admin'"):
+        Access("x", frozenset({"admin"}))
+    with pytest.raises(ValueError, match="filters: expected terms"):
+        Access("x", RIGHTS, filters="sort:finished")
+
+
+@pytest.mark.parametrize("right", sorted(RIGHTS - {"read", "values"}))
+async def test_no_button_without_its_right(right: str, made: Made, world: World) -> None:
+    """The same table decides what is shown: a form that would be refused is on no page."""
+    without = frozenset(RIGHTS - {right})
+    async with asking(made(Access("x", without, namespaces=None))) as client:
+        for route in BOUNDED:
+            if route.method == "GET" and route.right in without and route.where.startswith("pages."):
+                page = Page(await client.get(world.path(route)))
+                actions = [form.get("action") or "" for form in page.all("form")]
+                for other in ROUTES:
+                    if other.method == "POST" and other.right == right:
+                        last = "/" + other.path.rpartition("/")[2]
+                        assert not any(action.endswith(last) for action in actions), (route, other)
+
+
+async def test_navigation(client: httpx.AsyncClient, made: Made, world: World) -> None:
+    """It leads to all that is for the reader, and to nothing else."""
+    text = (await client.get("/tasks")).text
+    assert all(f'data-keys="{keys}"' in text for _, _, name, keys in NAVIGATION if name in BY_NAME)
+    tenant = Access("x", RIGHTS, filters="label:acme")
+    async with asking(made(tenant)) as narrowed:
+        text = (await narrowed.get("/tasks")).text
+    for _, _, name, keys in NAVIGATION:
+        assert (f'data-keys="{keys}"' in text) == (not BY_NAME[name].is_whole), name
+
+
+async def test_values_are_a_right_of_their_own(made: Made, world: World) -> None:
+    """Arguments, results and data are on no page and in no answer for who may not see them."""
+    async with asking(made(Access("x", RIGHTS - {"values"}, namespaces=None))) as client:
+        for route in BOUNDED:
+            if route.method == "GET":
+                assert "secret of acme" not in (await client.get(world.path(route))).text, route
+    async with asking(made(ANYONE_DANGEROUS)) as client:
+        assert "secret of acme" in (await client.get("/tasks/acme-failed")).text
+
+
+async def test_namespaces_are_allowed_by_name(tmp_path: Path) -> None:
+    """Other namespaces of the storage are only for those whose access names them."""
+    file = f"sqlite:///{tmp_path}/n.db"
+    async with flowstore.connect(file) as own, flowstore.connect(file, namespace="other") as other:
+        await fill(own)
+        await fill(other)
+    expected = {frozenset[str](): 404, frozenset({"other"}): 200, None: 200}
+    for allowed, status in expected.items():
+        site = Site(Stores(file, {}), Access("x", RIGHTS, namespaces=allowed), "x", None)
+        async with asking(site.application()) as client, closing(site):
+            assert (await client.get("/tasks?namespace=other")).status_code == status
+            assert (await client.get("/tasks?namespace=nowhere")).status_code == 404
+            assert ("namespace=other" in (await client.get("/system")).text) == (status == 200)
