@@ -21,11 +21,15 @@ class Span(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of a gantt. ``href``: where its label leads to; empty: nowhere."""
+    """A row of a gantt. ``href``: where its label leads to; empty: nowhere.
+
+    ``is_waiting``: it is there while others are, as a parent is, and does nothing itself.
+    """
 
     label: str
     href: str
     spans: Sequence[Span]
+    is_waiting: bool = False
 
 
 _ROW: Final = 20
@@ -47,8 +51,11 @@ def gantt(title: str, rows: Sequence[Row], *, hides_idle: bool = False) -> Chart
     )
     if not spans:
         return Chart(title, WIDTH, height, _LABELS, labels=labels)
-    busy = _busy(spans) if hides_idle else [(min(s.start for s in spans), max(s.end for s in spans))]
-    scale = _Scale(busy)
+    whole = (min(span.start for span in spans), max(span.end for span in spans))
+    doing = [span for row in rows if not row.is_waiting for span in row.spans if span.kind != "pending"]
+    busy = _busy(doing, whole) if hides_idle and doing else [whole]
+    left = _LABELS if any(row.label for row in rows) else 0
+    scale = _Scale(busy, left)
     rects = [
         Rect(
             x := scale.x(span.start),
@@ -78,7 +85,7 @@ def gantt(title: str, rows: Sequence[Row], *, hides_idle: bool = False) -> Chart
         title,
         WIDTH,
         height,
-        _LABELS,
+        left,
         rects=tuple(rects),
         ticks=() if len(busy) > 1 else time_ticks(*busy[0], scale.x),
         labels=labels,
@@ -95,13 +102,14 @@ def gantt(title: str, rows: Sequence[Row], *, hides_idle: bool = False) -> Chart
 class _Scale:
     """From times to places, without the times between the intervals that are shown."""
 
-    def __init__(self, shown: Sequence[tuple[datetime, datetime]]) -> None:
+    def __init__(self, shown: Sequence[tuple[datetime, datetime]], left: float) -> None:
         self._shown = shown
+        self._left = left
         total = sum((end - start).total_seconds() for start, end in shown) or 1.0
-        self._by_second = (WIDTH - _LABELS - RIGHT - _CUT * (len(shown) - 1)) / total
+        self._by_second = (WIDTH - left - RIGHT - _CUT * (len(shown) - 1)) / total
 
     def x(self, at: datetime) -> float:
-        x: float = _LABELS
+        x: float = self._left
         for start, end in self._shown:
             if at <= end:
                 return short(x + max(0.0, (at - start).total_seconds()) * self._by_second)
@@ -109,8 +117,11 @@ class _Scale:
         return short(x - _CUT)
 
 
-def _busy(spans: Sequence[Span]) -> list[tuple[datetime, datetime]]:
-    """When anything was done; breaks shorter than a twentieth of that are no breaks. At most 12 of them."""
+def _busy(spans: Sequence[Span], whole: tuple[datetime, datetime]) -> list[tuple[datetime, datetime]]:
+    """When anything was done; breaks shorter than a twentieth of that are no breaks. At most 12 of them.
+
+    The first begins, and the last ends, with the ``whole`` time.
+    """
     joined: list[tuple[datetime, datetime]] = []
     for span in sorted(spans):
         if joined and span.start <= joined[-1][1]:
@@ -124,7 +135,10 @@ def _busy(spans: Sequence[Span]) -> list[tuple[datetime, datetime]]:
     )
     cut = sorted(place for length, place in breaks[:12] if length > least)
     edges = [0, *(place + 1 for place in cut), len(joined)]
-    return [(joined[low][0], joined[high - 1][1]) for low, high in pairwise(edges)]
+    busy = [(joined[low][0], joined[high - 1][1]) for low, high in pairwise(edges)]
+    busy[0] = whole[0], busy[0][1]
+    busy[-1] = busy[-1][0], whole[1]
+    return busy
 
 
 def _cut(text: str) -> str:

@@ -59,8 +59,8 @@ class World:
 FORMS: Final = {
     "label": {"add": "seen"},
     "cancel": {"reason": "x"},
-    "bulk": {"action": "label", "detail": "seen", "id": "acme-failed", "which": "chosen"},
-    "bulk-start": {"action": "label", "detail": "seen", "id": "acme-failed", "which": "chosen"},
+    "bulk": {"action": "label", "add": "seen", "id": "acme-failed", "which": "chosen"},
+    "bulk-start": {"action": "label", "add": "seen", "id": "acme-failed", "which": "chosen"},
     "decide": {"what": "resolve"},
     "free": {"what": "requeue"},
 }

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from typing import Any, Final
 
+from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from flowstore import Operation, Preview
@@ -26,7 +27,7 @@ RIGHTS_OF: Final[dict[str, Right]] = {
     "label": "label",
 }
 MOST_CHOSEN: Final = 200
-_FIELDS: Final = ("add", "remove", "error", "ttl", "detail", "include_running")
+_FIELDS: Final = ("add", "remove", "error", "ttl", "include_running")
 """Of the actions, in forms."""
 _IDS_AT_ONCE: Final = 40
 _MOST_QUERY: Final = 1_900
@@ -73,21 +74,13 @@ def _options(action: str, form: Asked) -> dict[str, Any]:
     """The arguments of the action. Raises BadRequest."""
     if action == "label":
         add, remove = form.text("add", 512), form.text("remove", 512)
-        if detail := form.text("detail", 512):  # one field of the list of tasks, for all actions
-            add, remove = (add, detail[1:]) if detail.startswith("-") else (detail, remove)
         if not add and not remove:
             raise BadRequest("add", "", "a label to add, or one to remove")
         return {name: [text] for name, text in (("add", add), ("remove", remove)) if text}
     if action == "fail":
-        return {
-            "error": form.text("error", 1_000)
-            or form.text("detail", 1_000)
-            or _missing("error", "what the tasks are to fail with")
-        }
+        return {"error": form.text("error", 1_000) or _missing("error", "what the tasks are to fail with")}
     if action == "expire":
-        text = (
-            form.text("ttl", 20) or form.text("detail", 20) or _missing("ttl", "a time such as 7d, or never")
-        )
+        text = form.text("ttl", 20) or _missing("ttl", "a time such as 7d, or never")
         if text == "never":
             return {"ttl": None}
         try:
@@ -135,8 +128,7 @@ class _Bulk:
 
 async def _bulk(view: View) -> tuple[_Bulk, Asked]:
     form = await view.posted()
-    parts = [text_of(part) for part in form.getlist("id") if isinstance(part, str)]
-    ids = [task_id for task_id in parts if task_id is not None]
+    ids = _ids_in(form)
     if form.get("which") == "all":
         ids = []
     elif not ids:
@@ -145,8 +137,33 @@ async def _bulk(view: View) -> tuple[_Bulk, Asked]:
     return _Bulk(view, asked, ids), asked
 
 
+def _ids_in(form: FormData) -> list[str]:
+    parts = [text_of(part) for part in form.getlist("id") if isinstance(part, str)]
+    return [task_id for task_id in parts if task_id is not None]
+
+
+def _question(form: FormData) -> str | None:
+    """What an action still needs to know; None: nothing."""
+    needed = {
+        "label": (("add", "remove"), "Which label?"),
+        "fail": (("error",), "What do they fail with?"),
+        "expire": (("ttl",), "When do they expire?"),
+    }
+    fields, question = needed.get(str(form.get("action", "")), ((), ""))
+    return question if fields and not any(form.get(field) for field in fields) else None
+
+
 async def preview(view: View) -> Response:
-    """What would be done, before it is."""
+    """What would be done, before it is; and before that what exactly, where the action does not say it."""
+    given = await view.posted()
+    if (question := _question(given)) is not None:
+        return view.render(
+            "detail.html",
+            question=question,
+            action=given["action"],
+            q=str(given.get("q", ""))[:2_048],
+            ids=[] if given.get("which") == "all" else _ids_in(given)[:MOST_CHOSEN],
+        )
     bulk, form = await _bulk(view)
     found: list[Preview] = await asyncio.gather(
         *(view.backend.actions.apply(bulk.action, query, **bulk.options) for query in bulk.queries(view))

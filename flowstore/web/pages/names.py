@@ -79,12 +79,12 @@ def _charts(series: list[TaskStats], every: timedelta) -> list[Chart]:
         "cancelled": [each.cancelled for each in series],
     }
     times = {
-        "line1": [percentiles(each.run)["p50"] for each in series],
-        "line2": [percentiles(each.run)["p95"] for each in series],
+        "first": [percentiles(each.run)["p50"] for each in series],
+        "second": [percentiles(each.run)["p95"] for each in series],
     }
     return [
         bars("Ended tasks", starts, every, ended),
-        lines("Run time", starts, every, times, {"line1": "p50", "line2": "p95"}),
+        lines("Run time", starts, every, times, {"first": "p50", "second": "p95"}),
     ]
 
 

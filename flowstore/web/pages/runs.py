@@ -9,13 +9,14 @@ from starlette.responses import Response
 
 from flowstore import FamilyMember, TaskQuery, TaskResult, TaskStatus, format_query, parse_query
 from flowstore._faces.records import run_time
+from flowstore._faces.showing import short_id
 from flowstore._faces.terms import term
 from flowstore._faces.trees import critical_path, rows_of
 from flowstore.web.addresses import segment
 from flowstore.web.gantt import Row, Span, gantt
 from flowstore.web.view import View
 
-_AT_ONCE: Final = 20
+_AT_ONCE: Final = 50
 _MOST_COUNTED: Final = 1_000
 _MOST_MEMBERS: Final = 500
 _MOST_BARS: Final = 60
@@ -23,16 +24,20 @@ _SECONDS: Final = 0.3
 
 
 async def runs(view: View) -> Response:
-    """``q``: which roots. Those that have no children are runs of one task."""
+    """``q``: which roots. ``single``: also those without children, which are most tasks of most stores."""
     asked = view.asked.query
     query = view.narrowed(TaskQuery((*asked.terms, *_roots(asked))))
+    with_single = view.asked.flag("single") or view.is_narrowed
     found = await view.backend.search(query, limit=_AT_ONCE, cursor=view.asked.cursor, seconds=_SECONDS)
     counts = await asyncio.gather(*(_counted(view, root) for root in found.items))
+    runs = list(zip(found.items, counts, strict=True))
+    families = [(root, count) for root, count in runs if with_single or sum(count.values()) > 1]
     return view.render(
         "runs.html",
         q=view.asked.query_text,
         found=found,
-        runs=list(zip(found.items, counts, strict=True)),
+        runs=families,
+        single=len(runs) - len(families),
         run_time=run_time,
     )
 
@@ -65,6 +70,7 @@ async def run(view: View) -> Response:
     if len(shown) > _MOST_BARS:  # what decides how long it takes comes first
         chosen = {*path, *shown[:_MOST_BARS]}
         shown = [task_id for task_id in shown if task_id in chosen]
+    parents = {member.task.parent_id for member in picture.members}
     return view.render(
         "run.html",
         root=root,
@@ -73,14 +79,16 @@ async def run(view: View) -> Response:
         path={*path},
         left_out=picture.left_out,
         unreadable=picture.unreadable,
-        chart=gantt("When they ran", [_bars(view, members[task_id]) for task_id in shown], hides_idle=True),
+        chart=gantt(
+            "When they ran", [_bars(view, members[task_id], parents) for task_id in shown], hides_idle=True
+        ),
         bars_left_out=len(members) - len(shown),
         run_time=run_time,
         same=format_query(parse_query(term("root", root_id))),
     )
 
 
-def _bars(view: View, member: FamilyMember) -> Row:
+def _bars(view: View, member: FamilyMember, parents: set[str | None]) -> Row:
     task = member.task
     steps = [step for step in member.steps if step.event is None]
     spans = []
@@ -91,4 +99,6 @@ def _bars(view: View, member: FamilyMember) -> Row:
             end = step.at if task.is_finished else max(view.now, step.at)
         if end > step.at:
             spans.append(Span(step.at, end, step.status, f"{step.status}, try {step.retries + 1}"))
-    return Row(task.task_name or task.task_id, view.href(f"tasks/{segment(task.task_id)}"), spans)
+    name = f"{task.task_name} {short_id(task.task_id)}" if task.task_name else task.task_id
+    address = view.href(f"tasks/{segment(task.task_id)}")
+    return Row(name, address, spans, is_waiting=task.task_id in parents)

@@ -56,7 +56,7 @@ async def task(view: View) -> Response:
         compared=_compared(view, attempts),
         history=history[-_MOST_STEPS:],
         hidden_steps=max(0, len(history) - _MOST_STEPS),
-        bars=gantt("", [_bar(view, found, history)]) if history else None,
+        bars=gantt("Timeline", [_bar(view, found, history)]) if history else None,
         family=rows_of(picture) if picture is not None and len(picture.members) > 1 else [],
         left_out=sum(picture.left_out.values()) if picture is not None else 0,
         run_time=run_time,

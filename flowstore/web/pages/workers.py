@@ -16,6 +16,7 @@ from flowstore.web.view import NotThere, View
 SILENT_AFTER: Final = 60.0
 _MOST: Final = 500
 _RUNNING: Final = 50
+_COUNTED: Final = 50
 
 
 def silence(view: View, worker: Worker) -> float:
@@ -27,14 +28,26 @@ async def workers(view: View) -> Response:
     """All that are registered, those that are silent first."""
     found = await view.backend.workers.all()
     found.sort(key=lambda worker: (silence(view, worker) <= SILENT_AFTER, worker.worker_id))
+    shown = found[:_MOST]
     return view.render(
         "workers.html",
-        workers=found[:_MOST],
+        workers=shown,
+        running=await _running(view, shown),
         left_out=max(0, len(found) - _MOST),
         is_silent=lambda worker: silence(view, worker) > SILENT_AFTER,
         silent=sum(silence(view, worker) > SILENT_AFTER for worker in found),
         total=len(found),
     )
+
+
+async def _running(view: View, shown: list[Worker]) -> dict[str, int]:
+    """How many tasks each runs: as it says itself, or as the store says of the first ones that do not."""
+    told = {worker.worker_id: worker.running for worker in shown if worker.running is not None}
+    silent = [worker.worker_id for worker in shown if worker.running is None][:_COUNTED]
+    counts = await asyncio.gather(
+        *(view.backend.count_by_status("running", worker_id=worker_id, at_most=1_000) for worker_id in silent)
+    )
+    return told | {worker_id: count.total for worker_id, count in zip(silent, counts, strict=True)}
 
 
 async def worker(view: View) -> Response:
