@@ -32,6 +32,27 @@ for url in ("redis://127.0.0.1:1/0", "valkey://127.0.0.1:1/0"):
     except (flowstore.MissingPackage, flowstore.StorageUnavailable) as error:
         print(type(error).__name__, str(error).rpartition(": ")[2])
 """
+PAGE = """
+import asyncio
+from flowstore.web import READ_ONLY, create_app
+
+async def main():
+    answers = []
+    scope = {"type": "http", "method": "GET", "path": "/tasks", "raw_path": b"/tasks", "root_path": "",
+             "query_string": b"", "headers": [(b"host", b"localhost")], "scheme": "http",
+             "http_version": "1.1", "client": ("127.0.0.1", 1), "server": ("localhost", 80)}
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        answers.append(message)
+
+    await create_app("sqlite:///x.db", access=READ_ONLY)(scope, receive, send)
+    print(answers[0]["status"])
+
+asyncio.run(main())
+"""
 WITHOUT_EXTRA = "MissingPackage pip install 'flowstore[redis]'\n" * 2
 
 
@@ -48,10 +69,9 @@ def test_wheel(tmp_path: Path) -> None:
     run(sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT), folder=tmp_path)
     [wheel] = tmp_path.glob("flowstore-*.whl")
     package = Path(flowstore.__file__).parent
-    needed = [
-        path for path in package.rglob("*") if path.suffix in (".sql", ".lua", ".typed", ".json", ".yml")
-    ]
-    assert len(needed) >= 9
+    kinds = (".sql", ".lua", ".typed", ".json", ".yml", ".toml", ".html", ".css", ".js", ".svg")
+    needed = [path for path in package.rglob("*") if path.suffix in kinds]
+    assert len(needed) >= 30
     names = zipfile.ZipFile(wheel).namelist()
     assert {path.relative_to(package.parent).as_posix() for path in needed} <= set(names)
     assert "flowstore_pytest/__init__.py" in names  # which pytest loads by the entry point
@@ -64,3 +84,9 @@ def test_wheel(tmp_path: Path) -> None:
     (tmp_path / "with").mkdir()
     told = run(python, "-W", "error", "-c", PROGRAM, folder=tmp_path / "with").splitlines()
     assert [line.partition(" ")[0] for line in told] == ["StorageUnavailable"] * 2
+    command = str(tmp_path / "clean" / "bin" / "flowstore")
+    missing = subprocess.run([command, "ls"], cwd=tmp_path, capture_output=True, text=True)
+    assert (missing.returncode, "flowstore[cli]" in missing.stderr) == (2, True)
+    run(python, "-m", "pip", "install", "-q", f"{wheel}[cli,web]", folder=tmp_path)
+    assert run(command, "--url", "x.db", "ls", "-o", "ids", folder=tmp_path) == "t\n"
+    assert run(python, "-W", "error", "-c", PAGE, folder=tmp_path) == "200\n"
