@@ -10,6 +10,7 @@ from starlette.datastructures import FormData, QueryParams
 from flowstore import TaskQuery, parse_query
 
 LIMITS: Final = (50, 100, 200)
+COLUMNS: Final = ("when", "try", "wait", "run", "worker", "labels")
 WINDOWS: Final = ("1h", "6h", "24h", "7d", "90d")
 SPANS: Final = {
     "1h": timedelta(hours=1),
@@ -78,6 +79,18 @@ class Asked:
     @property
     def limit(self) -> int:
         return int(self.one_of("limit", tuple(map(str, LIMITS)), str(LIMITS[0])))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of COLUMNS, those that a list of tasks is to have besides status and task."""
+        given = self.text("columns", 200)
+        if not given:
+            return COLUMNS
+        chosen = [] if given == "none" else given.split(",")
+        for each in chosen:
+            if each not in COLUMNS:
+                raise BadRequest("columns", each, f"none, or some of {', '.join(COLUMNS)}")
+        return tuple(each for each in COLUMNS if each in chosen)
 
     @property
     def window(self) -> str:

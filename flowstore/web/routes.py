@@ -31,6 +31,7 @@ ROUTES: Final = (
     Route("GET", "/", "overview", "read", "pages.overview:overview"),
     Route("GET", "/rows", "rows", "read", "pages.events:rows"),
     Route("GET", "/events", "events", "read", "pages.events:events"),
+    Route("GET", "/suggest", "suggest", "read", "pages.suggesting:suggest"),
     Route("GET", "/tasks", "tasks", "read", "pages.tasks:tasks"),
     Route("GET", "/tasks/{task}", "task", "read", "pages.task:task"),
     Route("GET", "/tasks/{task}/value/{part}", "value", "values", "pages.task:value"),

@@ -16,7 +16,7 @@ from flowstore import BaseResultBackend, InvalidQuery, TaskQuery, TaskResult, fo
 from flowstore._faces.terms import term
 from flowstore.web.access import Access
 from flowstore.web.addresses import depth_of, relative, text_of
-from flowstore.web.asked import Asked, BadRequest
+from flowstore.web.asked import COLUMNS, Asked, BadRequest
 from flowstore.web.live import Hub
 from flowstore.web.looks import Looks, ago_from, asset_path
 from flowstore.web.routes import BY_NAME, NAVIGATION
@@ -185,7 +185,7 @@ class View:
             now=self.now,
             ago=ago_from(self.now),
             navigation=navigation,
-            **context,
+            **{"columns": COLUMNS, **context},
         )
 
     def carry_out(self, operation_id: str) -> None:

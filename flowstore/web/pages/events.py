@@ -64,6 +64,7 @@ async def rows(view: View) -> Response:
         "rows.html",
         tasks=await _tasks(view, list(dict.fromkeys(ids))),
         selects=view.asked.flag("selects"),
+        columns=view.asked.columns,
         when=view.asked.one_of("when", ("submitted", "finished"), "submitted"),
         run_time=run_time,
         wait_time=wait_time,

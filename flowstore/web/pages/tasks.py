@@ -7,14 +7,15 @@ from typing import Final
 
 from starlette.responses import Response
 
-from flowstore import Counts, Found, Selection, TaskQuery, format_query
+from flowstore import Counts, FacetValue, Found, Selection, TaskQuery, format_query
 from flowstore._faces.records import run_time, wait_time
-from flowstore.web.asked import LIMITS
+from flowstore.web.asked import COLUMNS, LIMITS
 from flowstore.web.looks import STATUSES
 from flowstore.web.pages.acting import RIGHTS_OF
 from flowstore.web.view import View
 
 MOST_COUNTED: Final = 10_000
+_MOST_FACETS: Final = 12
 _SECONDS: Final = 0.04
 """A search takes about so long at most, and then says how far it has looked."""
 _VERBS: Final = {
@@ -38,9 +39,11 @@ async def tasks(view: View) -> Response:
     asked = view.asked.query
     query = view.narrowed(asked)
     limit = view.asked.limit
-    found, counts = await asyncio.gather(
+    columns = view.asked.columns
+    found, counts, facets = await asyncio.gather(
         view.backend.search(query, limit=limit, cursor=view.asked.cursor, seconds=_SECONDS),
         counts_of(view, query),
+        _facets(view),
     )
     return view.render(
         "tasks.html",
@@ -58,7 +61,33 @@ async def tasks(view: View) -> Response:
         acts=[action for action, right in RIGHTS_OF.items() if view.may(right)],
         verbs=_VERBS,
         said=_SAID.get(view.asked.text("said", 20), ""),
+        columns=columns,
+        column_choice=_column_choice(columns),
+        facets=facets,
     )
+
+
+async def _facets(view: View) -> list[tuple[str, str, list[FacetValue]]]:
+    """For the side bar, if it is asked for: the first names, labels and workers, with how many tasks."""
+    if not view.asked.flag("facets") or view.is_narrowed:
+        return []
+    facets = view.backend.facets
+    found = await asyncio.gather(
+        *(each(limit=_MOST_FACETS, at_most=1_000) for each in (facets.names, facets.labels, facets.workers))
+    )
+    titles = (("Names", "name"), ("Labels", "label"), ("Workers", "worker"))
+    return [(title, name, values) for (title, name), values in zip(titles, found, strict=True) if values]
+
+
+def _column_choice(chosen: tuple[str, ...]) -> list[tuple[str, bool, str]]:
+    """Each column, whether it is shown, and the columns that there are once that is changed."""
+    choice = []
+    for column in COLUMNS:
+        after = [each for each in COLUMNS if (each in chosen) is not (each == column)]
+        choice.append(
+            (column, column in chosen, "" if len(after) == len(COLUMNS) else ",".join(after) or "none")
+        )
+    return choice
 
 
 def _newest_since(view: View, query: TaskQuery, found: Found) -> int | None:

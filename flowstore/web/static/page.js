@@ -117,6 +117,33 @@
     }
   });
 
+  // Suggestions for the query, and a row of boxes chosen with shift
+  const find = one("#find"), terms = one("#find-terms");
+  let asking = null;
+  if (find && terms) find.addEventListener("input", () => {
+    clearTimeout(asking);
+    asking = setTimeout(async () => {
+      const address = new URL(root.dataset.base + "suggest", location.href);
+      address.searchParams.set("q", find.value.slice(0, find.selectionStart));
+      const space = new URLSearchParams(location.search).get("namespace");
+      if (space) address.searchParams.set("namespace", space);
+      try {
+        const answer = await fetch(address);
+        if (!answer.ok) return;
+        terms.replaceChildren(...(await answer.json()).map((text) => Object.assign(document.createElement("option"), { value: text })));
+      } catch (_) {} // it is a help, and no more
+    }, 150);
+  });
+  let lastBox = null;
+  document.addEventListener("click", (event) => {
+    const box = event.target;
+    if (!(box instanceof HTMLInputElement) || box.name !== "id" || box.type !== "checkbox") return;
+    const boxes = all("input[type=checkbox][name=id]"), here = boxes.indexOf(box), there = boxes.indexOf(lastBox);
+    if (event.shiftKey && there >= 0)
+      boxes.slice(Math.min(here, there), Math.max(here, there) + 1).forEach((each) => { each.checked = box.checked; });
+    lastBox = box;
+  });
+
   times();
   setInterval(times, 10000);
   globalThis.flowstore = { all, ago, exact, kept, one, say, times };
