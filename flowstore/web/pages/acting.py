@@ -165,6 +165,10 @@ async def preview(view: View) -> Response:
             ids=[] if given.get("which") == "all" else _ids_in(given)[:MOST_CHOSEN],
         )
     bulk, form = await _bulk(view)
+    return await _previewed(view, bulk, form)
+
+
+async def _previewed(view: View, bulk: _Bulk, form: Asked, complaint: str = "") -> Response:
     found: list[Preview] = await asyncio.gather(
         *(view.backend.actions.apply(bulk.action, query, **bulk.options) for query in bulk.queries(view))
     )
@@ -176,6 +180,8 @@ async def preview(view: View) -> Response:
         alone.update(effects.left_alone(each.effects))
     return view.render(
         "bulk.html",
+        400 if complaint else 200,
+        complaint=complaint,
         bulk=bulk,
         verb=effects.VERBS[bulk.action][0],
         count=count,
@@ -208,11 +214,9 @@ async def start(view: View) -> Response:
     seen = await view.backend.actions.apply(bulk.action, query, **bulk.options)
     changes = effects.changes(seen)
     if changes > effects.REASON_OVER and not bulk.reason:
-        raise BadRequest("reason", "", f"why, for more than {effects.REASON_OVER} tasks")
-    if changes > effects.TYPED_OVER:
-        expected = str(changes)
-        if form.text("count", 20).replace(",", "") != expected:
-            raise BadRequest("count", form.text("count", 20), f"{expected}, as many as there are now")
+        return await _previewed(view, bulk, form, f"Say why, for more than {effects.REASON_OVER} tasks.")
+    if changes > effects.TYPED_OVER and form.text("count", 20).replace(",", "") != str(changes):
+        return await _previewed(view, bulk, form, f"Type {changes}, as many as there are now.")
     operation = await view.backend.actions.start(
         bulk.action, query, by=view.access.user, reason=bulk.reason or None, **bulk.options
     )
