@@ -198,6 +198,13 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """docs/ as a site in build/site, offline once zensical is installed; broken links fail."""
+    session.install(*_group("docs"))
+    session.run("python", "-m", "scripts.make_site")
+
+
+@nox.session
 def wheel(session: nox.Session) -> None:
     """Build the wheel and use it in a clean environment away from the checkout."""
     _install(session)

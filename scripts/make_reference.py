@@ -18,11 +18,13 @@ ROOT: Final = Path(__file__).parents[1]
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 Functions = ast.FunctionDef | ast.AsyncFunctionDef
 CODE: Final = re.compile(r"(``.+?``)", re.DOTALL)
+INSIDE: Final = {"core", "place", "attempt"}
+"""An argument of constructors that are not for users, who get these objects from a backend."""
 
 
 class Found(NamedTuple):
     module: str
-    node: Definition
+    node: ast.stmt
 
 
 @cache
@@ -35,31 +37,42 @@ def tree(module: str) -> ast.Module:
 def exported(module: str) -> list[str]:
     """The names in ``__all__``, or else those of its own that begin with no underscore, in their order."""
     for node in tree(module).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-            return [str(name) for name in ast.literal_eval(node.value)]
+        if isinstance(node, ast.Assign | ast.AnnAssign) and ast.unparse(targets(node)[0]) == "__all__":
+            return [str(name) for name in ast.literal_eval(node.value or ast.List([]))]
     own = [node.name for node in tree(module).body if isinstance(node, Definition)]
     return [name for name in dict.fromkeys(own) if not name.startswith("_")]
 
 
 def find(module: str, name: str) -> Found | None:
-    """Where ``name`` is defined, through imports; None if it is a constant or an alias."""
+    """Where ``name`` is defined, through imports; None if it is nowhere in flowstore."""
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("flowstore"):
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
                     return find(node.module or "", alias.name)
-    for definition in tree(module).body:
-        if isinstance(definition, Definition) and definition.name == name:
-            return Found(module, definition)
+    for node in tree(module).body:
+        names = [node.name] if isinstance(node, Definition) else map(ast.unparse, targets(node))
+        if name in names:
+            return Found(module, node)
     return None
+
+
+def targets(node: ast.stmt) -> list[ast.expr]:
+    return (
+        node.targets
+        if isinstance(node, ast.Assign)
+        else [node.target]
+        if isinstance(node, ast.AnnAssign)
+        else []
+    )
 
 
 def is_error(found: Found) -> bool:
     """Whether it derives from FlowstoreError."""
-    if found.node.name == "FlowstoreError":
-        return True
-    bases = [find(found.module, ast.unparse(base)) for base in getattr(found.node, "bases", [])]
-    return any(base is not None and is_error(base) for base in bases)
+    if not isinstance(found.node, ast.ClassDef):
+        return False
+    bases = [find(found.module, ast.unparse(base)) for base in found.node.bases]
+    return found.node.name == "FlowstoreError" or any(base is not None and is_error(base) for base in bases)
 
 
 def text(docstring: str) -> str:
@@ -68,10 +81,10 @@ def text(docstring: str) -> str:
     for line in CODE.sub(lambda code: code[1].replace("\n", " "), docstring).splitlines():
         parts = CODE.split(line)
         if not line.startswith("    "):
-            parts[::2] = [re.sub(r"([*_<\[\\])", r"\\\1", part) for part in parts[::2]]
+            parts[::2] = [re.sub(r"([*_\[\\])", r"\\\1", part).replace("<", "&lt;") for part in parts[::2]]
             parts[1::2] = [f"`{part[2:-2]}`" for part in parts[1::2]]
         lines.append("".join(parts))
-    return "\n".join(lines)
+    return re.sub(r"^::\n\n|:(:\n)", r"\1", "\n".join(lines), flags=re.MULTILINE)
 
 
 def documented(node: Definition | ast.Module) -> str:
@@ -80,19 +93,12 @@ def documented(node: Definition | ast.Module) -> str:
 
 
 def signature(node: Functions, name: str) -> str:
-    """On one line if it fits, and otherwise with a line for each argument."""
-    arguments = node.args
-    known = [*arguments.posonlyargs, *arguments.args]
-    if known and known[0].arg in ("self", "cls"):
-        (arguments.posonlyargs or arguments.args).pop(0)
+    """On one line if it fits, and otherwise with a line for each argument; without ``self``."""
     begin = f"{'async ' if isinstance(node, ast.AsyncFunctionDef) else ''}def {name}("
     end = f") -> {ast.unparse(node.returns)}" if node.returns else ")"
-    shown = ast.unparse(arguments)
-    if len(begin + shown + end) > 88 and shown:
-        call = ast.parse(f"def f({shown}): ...").body[0]
-        assert isinstance(call, ast.FunctionDef)
-        shown = "".join(f"\n    {each}," for each in split(call.args)) + "\n"
-    return begin + shown + end
+    shown = [each for each in split(node.args) if each not in ("self", "cls")]
+    line = begin + ", ".join(shown) + end
+    return line if len(line) <= 88 else begin + "".join(f"\n    {each}," for each in shown) + f"\n{end}"
 
 
 def split(arguments: ast.arguments) -> Iterator[str]:
@@ -123,21 +129,24 @@ def functions(nodes: Iterable[ast.stmt], level: int, prefix: str) -> Iterator[st
     """The public ones under a heading each; overloads of one name under one."""
     groups: dict[str, list[Functions]] = {}
     for node in nodes:
-        if isinstance(node, Functions) and (not node.name.startswith("_") or node.name == "__init__"):
+        if isinstance(node, Functions) and not node.name.startswith("_"):
             groups.setdefault(node.name, []).append(node)
     for name, group in groups.items():
         overloads = [node for node in group if is_marked(node, "overload")] or group[:1]
         shown = "\n".join(signature(node, name) for node in overloads)
         marks = "@property\n" if is_marked(group[0], "property") else ""
         told = next((docs for node in group if (docs := documented(node))), "")
-        if name == "__init__" and not told and shown == "def __init__()":
-            continue
-        yield f"\n{'#' * level} {prefix}{name.replace('_', chr(92) + '_')}\n\n```py\n{marks}{shown}\n```\n{told}"
+        yield f"\n{'#' * level} `{prefix}{name}`\n\n```py\n{marks}{shown}\n```\n{told}"
 
 
 def entry(found: Found) -> str:
-    """A class with its fields and methods, or a function."""
+    """A class with its fields and methods, a function, or a constant."""
     node = found.node
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        name = ast.unparse(targets(node)[0])
+        after = tree(found.module).body[tree(found.module).body.index(node) + 1 :][:1]
+        told = ast.get_docstring(ast.Module(after, []))
+        return f"\n## `{name}`\n\n```py\n{ast.unparse(node)}\n```\n" + (f"\n{text(told)}\n" if told else "")
     if not isinstance(node, ast.ClassDef):
         return "".join(functions([node], 2, ""))
     fields = [
@@ -146,7 +155,10 @@ def entry(found: Found) -> str:
         if (isinstance(each, ast.AnnAssign) and not ast.unparse(each.target).startswith("_"))
         or (isinstance(each, ast.Assign) and re.match(r"[a-zA-Z]", ast.unparse(each.targets[0])))
     ]
+    made = [each for each in node.body if isinstance(each, Functions) and each.name == "__init__"]
+    if made and not INSIDE & {each.arg for each in made[0].args.args}:
+        fields.append(signature(made[0], "__init__").replace("\n", "\n    "))
     head = f"class {node.name}" + (f"({', '.join(map(ast.unparse, node.bases))})" if node.bases else "")
     body = "".join(f"\n    {each}" for each in fields if not each.startswith("model_config"))
-    shown = f"\n## {node.name}\n\n```py\n{head}{':' if body else ''}{body}\n```\n{documented(node)}"
+    shown = f"\n## `{node.name}`\n\n```py\n{head}{':' if body else ''}{body}\n```\n{documented(node)}"
     return shown + "".join(functions(node.body, 3, f"{node.name}."))
