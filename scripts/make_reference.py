@@ -82,6 +82,7 @@ def text(docstring: str) -> str:
         parts = CODE.split(line)
         if not line.startswith("    "):
             parts[::2] = [re.sub(r"([*_\[\\])", r"\\\1", part).replace("<", "&lt;") for part in parts[::2]]
+            parts[::2] = [re.sub(r"docs/([\w-]+)\.md", r"[\1](../\1.md)", part) for part in parts[::2]]
             parts[1::2] = [f"`{part[2:-2]}`" for part in parts[1::2]]
         lines.append("".join(parts))
     return re.sub(r"^::\n\n|:(:\n)", r"\1", "\n".join(lines), flags=re.MULTILINE)
@@ -134,9 +135,28 @@ def functions(nodes: Iterable[ast.stmt], level: int, prefix: str) -> Iterator[st
     for name, group in groups.items():
         overloads = [node for node in group if is_marked(node, "overload")] or group[:1]
         shown = "\n".join(signature(node, name) for node in overloads)
+        label = f' {{: data-toc-label="{name}" }}' if prefix else ""
         marks = "@property\n" if is_marked(group[0], "property") else ""
         told = next((docs for node in group if (docs := documented(node))), "")
-        yield f"\n{'#' * level} `{prefix}{name}`\n\n```py\n{marks}{shown}\n```\n{told}"
+        yield f"\n{'#' * level} `{prefix}{name}`{label}\n\n```py\n{marks}{shown}\n```\n{told}"
+
+
+def field(node: ast.stmt) -> str | None:
+    """A public attribute, without what only validation needs; None for any other statement."""
+    if not targets(node) or re.match(r"_|model_config\b", name := ast.unparse(targets(node)[0])):
+        return None
+    if isinstance(node, ast.Assign):
+        return ast.unparse(node)
+    assert isinstance(node, ast.AnnAssign)
+    kind, value = node.annotation, node.value
+    if isinstance(kind, ast.Subscript) and ast.unparse(kind.value) == "Annotated":
+        assert isinstance(kind.slice, ast.Tuple)
+        kind = kind.slice.elts[0]
+    if isinstance(value, ast.Call) and ast.unparse(value.func) == "Field":
+        given = {each.arg: each.value for each in value.keywords}
+        made = given.get("default_factory")
+        value = ast.Call(made, [], []) if made else given.get("default")
+    return f"{name}: {ast.unparse(kind)}" + (f" = {ast.unparse(value)}" if value else "")
 
 
 def entry(found: Found) -> str:
@@ -149,16 +169,12 @@ def entry(found: Found) -> str:
         return f"\n## `{name}`\n\n```py\n{ast.unparse(node)}\n```\n" + (f"\n{text(told)}\n" if told else "")
     if not isinstance(node, ast.ClassDef):
         return "".join(functions([node], 2, ""))
-    fields = [
-        ast.unparse(each)
-        for each in node.body
-        if (isinstance(each, ast.AnnAssign) and not ast.unparse(each.target).startswith("_"))
-        or (isinstance(each, ast.Assign) and re.match(r"[a-zA-Z]", ast.unparse(each.targets[0])))
-    ]
+    fields = [shown for each in node.body if (shown := field(each))]
     made = [each for each in node.body if isinstance(each, Functions) and each.name == "__init__"]
     if made and not INSIDE & {each.arg for each in made[0].args.args}:
-        fields.append(signature(made[0], "__init__").replace("\n", "\n    "))
+        call = signature(made[0], "__init__").removesuffix(" -> None")
+        fields += [call.replace("\n", "\n    ")] if call != "def __init__()" else []
     head = f"class {node.name}" + (f"({', '.join(map(ast.unparse, node.bases))})" if node.bases else "")
-    body = "".join(f"\n    {each}" for each in fields if not each.startswith("model_config"))
+    body = "".join(f"\n    {each}" for each in fields)
     shown = f"\n## `{node.name}`\n\n```py\n{head}{':' if body else ''}{body}\n```\n{documented(node)}"
     return shown + "".join(functions(node.body, 3, f"{node.name}."))

@@ -63,10 +63,16 @@ def reference() -> dict[str, Page]:
     hosts = sorted(path.stem for path in (ROOT / "flowstore" / "integrations").glob("[a-z]*.py"))
     testing = ("flowstore.testing", "flowstore.testing.faults")
     return {
-        "backend.md": Page("Backends", "The backends, their methods and their options.", backend),
-        "features.md": Page("Features", "The objects on a backend, such as `backend.workers`.", features),
+        "backend.md": Page(
+            "Interface of backends", "The backends, their methods and their options.", backend
+        ),
+        "features.md": Page(
+            "Interface of features", "The objects on a backend, such as `backend.workers`.", features
+        ),
         "models.md": Page("Models and functions", "What calls take and return.", models),
-        "errors.md": Page("Errors", "Every error that flowstore raises, from `flowstore`.", errors),
+        "errors.md": Page(
+            "Errors with their attributes", "Every error that flowstore raises, from `flowstore`.", errors
+        ),
         "sync.md": Page("flowstore.sync", "The interface without `await`.", [], ("flowstore.sync",)),
         "typed.md": Page("flowstore.typed", "Typed results by id.", [], ("flowstore.typed",)),
         "testing.md": Page("flowstore.testing", "The kit for tests of backends.", [], testing),
@@ -106,6 +112,13 @@ def retargeted(text: str, change: Callable[[str], str]) -> str:
     parts = FENCED.split(text)
     parts[::2] = [LINK.sub(lambda target: change(target[1]), part) for part in parts[::2]]
     return "".join(parts)
+
+
+def without_escapes(text: str) -> str:
+    """Tables without the backslash before a bar in code, which a code host needs and zensical would show."""
+    cells = re.compile(r"`[^`\n]*`")
+    row = re.compile(r"^\|.*$", re.MULTILINE)
+    return row.sub(lambda line: cells.sub(lambda code: code[0].replace("\\|", "|"), line[0]), text)
 
 
 def from_docs(target: str) -> str:
@@ -164,7 +177,7 @@ def make_pages() -> None:
     shutil.rmtree(PAGES, ignore_errors=True)
     shutil.copytree(SOURCE, PAGES)
     for path in PAGES.rglob("*.md"):
-        path.write_text(retargeted(path.read_text("utf-8"), from_docs), "utf-8")
+        path.write_text(without_escapes(retargeted(path.read_text("utf-8"), from_docs)), "utf-8")
     changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
     (PAGES / "changelog.md").write_text(
         retargeted(changes, lambda target: target.removeprefix("docs/")), "utf-8"
