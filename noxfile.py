@@ -179,6 +179,35 @@ def hosts(session: nox.Session, host: str, release: str) -> None:
     session.run("pytest", *tests, *session.posargs)
 
 
+# What drives the browser, and what makes its screenshots small. The browser itself is that of the system.
+BROWSER = ["playwright>=1.60", "pillow>=11"]
+
+
+@nox.session(reuse_venv=True)
+def browser(session: nox.Session) -> None:
+    """The page of an operator in a real browser and behind nginx; ``-- --screenshots`` draws docs/images.
+
+    Chromium and nginx are those of the system; where they are missing it says how to get them.
+    """
+    session.install("-e", ".[redis,zstd,testing,examples,cli,web]", *_group("test"), *BROWSER)
+    if "--screenshots" in session.posargs:
+        session.run("python", "-m", "tests.browser.screenshots", *session.posargs)
+        return
+    folder = Path(session.create_tmp())
+    for requirement in _vendored():
+        if not shutil.which("npm"):
+            session.error("npm is not on PATH: with it the vendored files are compared with their packages")
+        session.run("npm", "pack", "--pack-destination", str(folder), requirement, external=True)
+    session.run("python", "-m", "tests.browser.vendored", str(folder))
+    session.run("pytest", "tests/browser", *session.posargs)
+
+
+def _vendored() -> list[str]:
+    """The packages of npm that the tests in a browser bring along."""
+    packages = nox.project.load_toml("tests/browser/vendor/VENDORED.toml")
+    return [f"{name}@{package['version']}" for name, package in packages.items()]
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     session.install(*_group("lint"))
@@ -190,7 +219,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """mypy over all that is here; mypy and pyright over the programs of the documents."""
     _install(session)
-    session.install(*_group("types"), "nox")
+    session.install(*_group("types"), *BROWSER, "nox")
     session.run(
         "mypy", "flowstore", "flowstore_pytest", "tests", "examples", "benchmarks", "scripts", "noxfile.py"
     )
@@ -237,7 +266,14 @@ def bench_pynenc_redis(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True, requires=list(BESIDE.values()))
 def bench(session: nox.Session) -> None:
-    """flowstore side by side with its peers, in about 5 minutes; about 40 with ``-- --full``."""
+    """flowstore side by side with its peers, in about 5 minutes; about 40 with ``-- --full``.
+
+    ``-- faces`` measures the page and the command line instead, on a million tasks: about 15 minutes.
+    """
+    if session.posargs[:1] == ["faces"]:
+        session.install("-e", ".[redis,testing,cli,web]", *_group("bench"))
+        session.run("python", "-m", "benchmarks.faces", *session.posargs[1:])
+        return
     session.install("-e", ".[redis,testing]", *_group("bench"))
     environments = Path(session.cache_dir).parent
     pythons = {peer: environments / name / "bin" / "python" for peer, name in BESIDE.items()}

@@ -51,6 +51,12 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("FLOWSTORE_TEST_REDIS_URL is one database for one process: use -n 0")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Tests in a browser run where they are asked for by their path: nox -s browser."""
+    is_asked_for = any("browser" in argument for argument in config.args)
+    return True if collection_path.name == "browser" and not is_asked_for else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not IS_STRESS:
         _keep_one_server_of_each_test(config, items)
