@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlencode
 
+_LONGEST: Final = 700
+"""Characters of an id of 512 bytes, in base64 and with some to spare."""
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@=+,-]{0,127}")
 
 
@@ -24,14 +26,16 @@ def segment(text: str) -> str:
 
 
 def text_of(part: str) -> str | None:
-    """The text of a part of a path; None: it is none that ``segment`` makes."""
+    """The text of a part of a path; None: it is none that ``segment`` makes of an id."""
+    if len(part) > _LONGEST:
+        return None
     if not part.startswith("~"):
         return part if _PLAIN.fullmatch(part) else None
     try:
         text = urlsafe_b64decode(part[1:] + "=" * (-len(part[1:]) % 4)).decode()
     except (binascii.Error, ValueError):
         return None
-    return text if segment(text) == part else None
+    return text if text and segment(text) == part else None
 
 
 def depth_of(path: str) -> int:

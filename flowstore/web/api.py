@@ -1,12 +1,9 @@
-"""The interface for programs: the same JSON as the command line prints. ``openapi.json`` describes it."""
+"""The interface for programs: the same JSON as the command line prints. See flowstore.web.openapi."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
-from functools import cache
-from importlib.resources import files
 from typing import Any, Final
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -15,6 +12,7 @@ from flowstore import BaseResultBackend, MissingPackage, TaskResult
 from flowstore._faces import figures
 from flowstore._faces.records import VERSION, as_json
 from flowstore.web.asked import BadRequest
+from flowstore.web.openapi import described
 from flowstore.web.pages.tasks import counts_of
 from flowstore.web.view import NotThere, View
 
@@ -76,15 +74,7 @@ async def stats(view: View) -> Response:
 
 
 async def openapi(view: View) -> Response:
-    return JSONResponse(await asyncio.to_thread(described))
-
-
-@cache
-def described() -> dict[str, Any]:
-    """The description of this interface, by OpenAPI 3.1."""
-    text = files("flowstore.web").joinpath("openapi.json").read_text("utf-8")
-    document: dict[str, Any] = json.loads(text)
-    return document
+    return JSONResponse(described())
 
 
 async def metrics(view: View) -> Response:

@@ -18,7 +18,7 @@ from flowstore._faces.showing import lasting
 WIDTH: Final = 640
 HEIGHT: Final = 160
 LEFT: Final = 52
-TOP, BOTTOM, RIGHT = 8, 20, 8
+TOP, BOTTOM, RIGHT = 8, 26, 8
 _MOST_TICKS: Final = 6
 _STEPS: Final = (
     *(60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200),
@@ -191,7 +191,7 @@ class _Frame:
         lines: tuple[Line, ...] = (),
     ) -> Chart:
         levels = tuple(
-            Tick(self.y(level), shown(level))
+            Tick(self.y(level), shown(level) if level else "0")
             for level in ((0, self._most / 2, self._most) if self._most else (0,))
         )
         rows = tuple(

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib import import_module
-from mimetypes import guess_type
 from typing import Final
 
 from starlette.applications import Starlette
@@ -43,6 +42,7 @@ API: Final = "/api/"
 READY_WITHIN: Final = 1.0
 """Seconds in which the store must answer for the page to call itself ready."""
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
+_KINDS: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _LOOKING: Final = frozenset({"read", "values"})
 _REASONS: Final = {
     401: "sign in first",
@@ -192,7 +192,7 @@ class Site:
         name = request.path_params["name"]
         if name not in asset_names() or request.path_params["hash"] != asset_hash(name):
             return PlainTextResponse("there is no such file\n", status_code=404)
-        kind = guess_type(name)[0] or "application/octet-stream"
+        kind = _KINDS[name.rpartition(".")[2]]
         return Response(asset_bytes(name), media_type=kind, headers={"cache-control": _FOR_EVER})
 
     async def _ready(self, request: Request) -> Response:

@@ -24,7 +24,7 @@ FROM_HERE: Final = {"sec-fetch-site": "same-origin"}
 PAGES: Final = tuple(
     route
     for route in ROUTES
-    if route.method == "GET" and route.where.startswith("pages.") and route.name != "events"
+    if route.method == "GET" and route.where.startswith("pages.") and route.name not in ("events", "suggest")
 )
 
 

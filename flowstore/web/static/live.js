@@ -7,10 +7,10 @@
   const list = one("#list"), fresh = one("#fresh"), isRows = root.dataset.shows === "rows" && list && fresh;
   const statuses = isRows ? list.dataset.statuses.split(" ") : [];
   const news = new Set();
-  let stream = null, polling = null, last = "", due = null, isBusy = false, pause = 0, ended = 0, dirty = new Set(), isMany = false;
+  let stream = null, polling = null, last = "", due = null, isBusy = false, pause = 0, ended = 0, cutOff = null, dirty = new Set(), isMany = false;
 
   const state = (how) => { root.dataset.live = how; const shown = one("[data-live-state]"); if (shown) { shown.hidden = false; shown.textContent = how === "on" ? "live" : how === "poll" ? "every 5 s" : "paused"; } };
-  const rowOf = (id) => document.getElementById("t-" + id);
+  const rowOf = (id) => one(`#list tr[data-task="${CSS.escape(id)}"]`);
   const get = async (address) => {
     const answer = await fetch(address, { headers: { accept: "text/html" }, cache: "no-store" });
     if (!answer.ok) throw new Error("status " + answer.status);
@@ -33,19 +33,19 @@
     row.classList.add("changed");
   }
   function renew(next) {
-    const row = document.getElementById(next.id);
+    const row = rowOf(next.dataset.task);
     if (!row) return;
     const isNew = row.dataset.version !== next.dataset.version;
     if (row.classList.contains("current")) next.classList.add("current");
     morph(row, next);
-    const now = document.getElementById(next.id);
+    const now = rowOf(next.dataset.task);
     times(now);
     if (isNew) flash(now);
   }
 
   // The list: rows stay where they are, and what is new is counted
   function note(id, status) {
-    const [name, submitted] = status, isTop = submitted === null || submitted >= Number(list.dataset.newest);
+    const [name, submitted] = status, isTop = submitted >= Number(list.dataset.newest); // null is 0
     if (rowOf(id)) dirty.add(id);
     else if (list.dataset.newest !== undefined && statuses.includes(name) && isTop) news.add(id);
     else news.delete(id);
@@ -77,7 +77,7 @@
       return;
     }
     for (const next of all("#list tr[data-task]", page)) {
-      if (document.getElementById(next.id)) renew(next);
+      if (rowOf(next.dataset.task)) renew(next);
       else if (list.dataset.newest !== undefined) news.add(next.dataset.task);
     }
     isMany = false;
@@ -123,7 +123,10 @@
       if (isRows) told();
     });
     opened.addEventListener("error", () => {
-      if (opened.readyState === EventSource.CLOSED) { stream = null; poll(); } else if (!polling) state("off");
+      if (opened.readyState === EventSource.CLOSED) { stream = null; poll(); return; }
+      if (!polling) state("off");
+      clearTimeout(cutOff); // the browser tries again, and may do so for ever
+      cutOff = setTimeout(() => { if (stream === opened && opened.readyState !== EventSource.OPEN) poll(); }, 8000);
     });
   }
   function close() {
