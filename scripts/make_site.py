@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from scripts import check_site
@@ -157,9 +158,9 @@ def first_sentence(text: str) -> str:
     return re.split(r"(?<=[.:?!])\s+(?=[A-Z`])", plain)[0]
 
 
-def llms_txt() -> str:
+def llms_txt(folder: Path) -> str:
     """The navigation as https://llmstxt.org describes it: for each page a link and what it is for."""
-    text = (PAGES / "index.md").read_text("utf-8")
+    text = (folder / "index.md").read_text("utf-8")
     lines = [f"# {title_of(text)}", "", f"> {first_sentence(text)}"]
     last = None
     for section, path, _ in pages_of_the_site():
@@ -168,28 +169,29 @@ def llms_txt() -> str:
         if section != last:
             lines += ["", f"## {section}" if section else "## Start", ""]
             last = section
-        text = (PAGES / path).read_text("utf-8")
+        text = (folder / path).read_text("utf-8")
         lines.append(f"- [{title_of(text)}]({path.removesuffix('.md')}.html): {first_sentence(text)}")
     return "\n".join(lines) + "\n"
 
 
-def make_pages() -> None:
-    shutil.rmtree(PAGES, ignore_errors=True)
-    shutil.copytree(SOURCE, PAGES)
-    for path in PAGES.rglob("*.md"):
+def make_pages(folder: Path) -> None:
+    """What zensical builds the site of, in place of what is in ``folder``."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(SOURCE, folder)
+    for path in folder.rglob("*.md"):
         path.write_text(without_escapes(retargeted(path.read_text("utf-8"), from_docs)), "utf-8")
     changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
-    (PAGES / "changelog.md").write_text(
+    (folder / "changelog.md").write_text(
         retargeted(changes, lambda target: target.removeprefix("docs/")), "utf-8"
     )
-    (PAGES / "reference").mkdir()
+    (folder / "reference").mkdir()
     for name, page in reference().items():
-        (PAGES / "reference" / name).write_text(reference_page(page), "utf-8")
-    (PAGES / "llms.txt").write_text(llms_txt(), "utf-8")
+        (folder / "reference" / name).write_text(reference_page(page), "utf-8")
+    (folder / "llms.txt").write_text(llms_txt(folder), "utf-8")
 
 
 def main(arguments: list[str]) -> int:
-    make_pages()
+    make_pages(PAGES)
     if "--pages" in arguments:
         return 0
     shutil.rmtree(SITE, ignore_errors=True)

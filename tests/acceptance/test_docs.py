@@ -163,6 +163,20 @@ def test_links_that_leave_the_documents() -> None:
     assert make_site.retargeted(text + code, make_site.from_docs) == expected + code
 
 
+def test_pages_for_the_site(tmp_path: Path) -> None:
+    """llms.txt has a line for each page but the first, with what it is for; each leads somewhere."""
+    make_site.make_pages(tmp_path / "pages")
+    lines = re.findall(
+        r"^- \[.+\]\((.+)\.html\): .{20,}$", (tmp_path / "pages" / "llms.txt").read_text(), re.M
+    )
+    assert ["index.md", *(f"{path}.md" for path in lines)] == [
+        path for _, path, _ in make_site.pages_of_the_site()
+    ]
+    assert all((tmp_path / "pages" / f"{path}.md").is_file() for path in lines)
+    kept = (tmp_path / "pages" / "changelog.md").read_text("utf-8")
+    assert "](docs/" not in kept
+
+
 def test_faults_of_a_site_are_found(tmp_path: Path) -> None:
     """Links and anchors that lead nowhere, and whatever a browser would load from another origin."""
     (tmp_path / "a.html").write_text(
