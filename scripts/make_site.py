@@ -77,6 +77,7 @@ def reference() -> dict[str, Page]:
         "sync.md": Page("flowstore.sync", "The interface without `await`.", [], ("flowstore.sync",)),
         "typed.md": Page("flowstore.typed", "Typed results by id.", [], ("flowstore.typed",)),
         "testing.md": Page("flowstore.testing", "The kit for tests of backends.", [], testing),
+        "web.md": Page("flowstore.web", "The page, as an ASGI application.", [], ("flowstore.web",)),
         "engine.md": Page("flowstore.engine", "What a storage implements.", [], ("flowstore.engine",)),
         "integrations.md": Page(
             "flowstore.integrations",
