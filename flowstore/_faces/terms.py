@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+TERMS: Final = (
+    *("status", "name", "label", "worker", "parent", "root", "error", "id", "submitted", "started"),
+    *("finished", "updated", "since", "until", "run", "wait", "tries", "is", "sort"),
+)
+"""The names that a term may have before its colon."""
+
 
 def term(name: str, *values: str) -> str:
     """``name:"value"``, which finds exactly that value; of several values any."""

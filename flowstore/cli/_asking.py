@@ -6,10 +6,12 @@ import getpass
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Final, Protocol
 
 from flowstore.cli._exits import CommandError, Exit, usage
 from flowstore.cli._output import Out
+
+NOT_ASKED: Final = "-y does it without asking, --dry-run only looks"
 
 
 def can_ask() -> bool:
@@ -24,12 +26,17 @@ def confirm(what: str, *, yes: bool, count: int | None = None) -> None:
     if yes:
         return
     if not can_ask():
-        raise usage(f"{what}: nobody can be asked here", "-y does it without asking, --dry-run only looks")
+        raise usage(f"{what}: nobody can be asked here", NOT_ASKED)
     question = f"{what}? [y/N] " if count is None else f"{what}? type {count} to go on: "
-    print(question, end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline().strip().replace(",", "")
+    answer = (asked(question) or "").replace(",", "")
     if answer.lower() not in (("y", "yes") if count is None else (str(count),)):
         raise CommandError(Exit.REFUSED, "nothing was done")
+
+
+def asked(question: str) -> str | None:
+    """What is answered, on one line; None: nothing. Only where somebody ``can_ask``."""
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip() or None
 
 
 def user() -> str | None:

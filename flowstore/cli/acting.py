@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 
@@ -12,6 +12,8 @@ from flowstore.cli._acting import Options, act
 from flowstore.cli._exits import usage
 from flowstore.cli._queries import Words
 from flowstore.cli._settings import Common
+
+_LONGEST: Final = timedelta(days=100 * 365)
 
 
 async def requeue(
@@ -105,15 +107,23 @@ async def expire(
     """
     if sum((after is not None, at is not None, never)) != 1:
         raise usage("when? expected one of --in 7d, --at 2026-12-31 and --never")
-    ttl: float | None = None
-    if after is not None:
-        ttl = duration("--in", after).total_seconds()
-    elif at is not None:
-        now = datetime.now(UTC)
-        ttl = (moment("--at", at, now) - now).total_seconds()
-        if ttl <= 0:
-            raise usage(f"--at: expected a time to come, got {at!r}", "rm removes tasks now")
+    ttl: timedelta | None = None
+    if not never:
+        ttl = _ttl("--in", after) if after is not None else _ttl("--at", at or "")
     return await act("expire", tasks, options, common, ttl=ttl)
+
+
+def _ttl(option: str, given: str) -> timedelta:
+    now = datetime.now(UTC)
+    ttl = duration(option, given) if option == "--in" else moment(option, given, now) - now
+    if ttl <= timedelta():
+        raise usage(f"{option}: expected a time to come, got {given!r}", "rm removes tasks now")
+    if ttl > _LONGEST:
+        raise usage(
+            f"{option}: expected at most {_LONGEST.days // 365} years from now, got {given!r}",
+            "--never keeps them until somebody removes them",
+        )
+    return ttl
 
 
 async def label(

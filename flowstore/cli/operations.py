@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flowstore import Operation
 from flowstore._faces import effects
 from flowstore._faces.showing import plain
-from flowstore.cli._asking import progress
 from flowstore.cli._desk import Desk, at_desk
 from flowstore.cli._exits import Exit, usage
-from flowstore.cli._output import Column, Kind, Out
+from flowstore.cli._operations import carried_out, code_of, operations_kind, print_operations
 from flowstore.cli._settings import Common
 
 
@@ -46,23 +43,28 @@ async def operations(
         if abort is not None:
             _show(desk, await actions.abort(abort))
         elif resume is not None:
-            with progress(desk.out, f"operation {resume}") as bar:
-                _show(desk, await actions.resume(resume, progress=lambda done: bar(done.matched)))
+            begun = await actions.get(resume)
+            operation = await carried_out(desk, resume, effects.verb(begun.action))
+            _show(desk, operation)
+            return code_of(operation)
         elif id is not None:
             _show(desk, await actions.get(id))
         else:
-            desk.out.items(_kind(desk.out), await actions.all(limit, before=before))
+            found = await actions.all(limit, before=before)
+            desk.out.items(operations_kind(desk.out), found)
+            if not found:
+                desk.out.note("no operations")
     return Exit.OK
 
 
 def _show(desk: Desk, operation: Operation) -> None:
     out = desk.out
     if not out.is_for_people:
-        out.document(_json(operation))
+        print_operations(out, [operation])
         return
     facts = (
         ("operation", operation.id),
-        ("action", operation.action.name),
+        ("action", effects.verb(operation.action)),
         ("query", plain(operation.query)),
         ("state", operation.state),
         ("by", plain(operation.by or "")),
@@ -78,25 +80,3 @@ def _show(desk: Desk, operation: Operation) -> None:
             out.text(f"{name:10} {value}")
     for failure in operation.failures:
         out.text(f"{'failed':10} {plain(failure.task_id)}: {plain(failure.reason)}")
-
-
-def _kind(out: Out) -> Kind[Operation]:
-    return Kind(
-        columns=(
-            Column("id", lambda operation: operation.id, is_right=True),
-            Column("action", lambda operation: operation.action.name),
-            Column("state", lambda operation: operation.state),
-            Column("done", lambda operation: f"{operation.done:,}", is_right=True),
-            Column("started", lambda operation: out.time(operation.started_at)),
-            Column("by", lambda operation: plain(operation.by or "")),
-            Column("query", lambda operation: plain(operation.query), may_shrink=True),
-            Column("reason", lambda operation: plain(operation.action.reason or ""), may_shrink=True),
-        ),
-        as_json=_json,
-        id_of=lambda operation: operation.id,
-        csv=("id", "state", "query", "by", "started_at", "finished_at", "matched", "done", "failed"),
-    )
-
-
-def _json(operation: Operation) -> dict[str, Any]:
-    return {"v": 1, **operation.model_dump(mode="json")}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster
 
 from tests.cli.support import NOW, seed
+from tests.conftest import KINDS
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +24,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
 def own_shop(tmp_path: Path) -> str:
     """One to be changed."""
     url = f"sqlite:///{tmp_path / 'shop.db'}"
+    seed(url)
+    return url
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def own_store(request: pytest.FixtureRequest, tmp_path: Path, empty_database: Callable[[str], str]) -> str:
+    """One of each storage, to be changed."""
+    url = f"sqlite:///{tmp_path / 'shop.db'}" if request.param == "sqlite" else empty_database(KINDS[0])
     seed(url)
     return url
 
