@@ -19,11 +19,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Final, Generic, TextIO, TypeVar
+from typing import Any, Final, Generic, Literal, TextIO, TypeVar
 
 from flowstore._faces.showing import ago, plain
 from flowstore.cli._exits import usage
 from flowstore.cli._settings import Settings
+from flowstore.cli._widths import GAP, Wanted, widths
 
 T = TypeVar("T")
 
@@ -159,29 +160,25 @@ class Out:
 
     def table(self, columns: Sequence[Column[T]], items: Sequence[T], *, has_head: bool = True) -> None:
         """A table for people, whatever the format is."""
+        from rich.cells import cell_len
         from rich.table import Table
         from rich.text import Text
 
         table = Table(
-            box=None, pad_edge=False, show_header=has_head, header_style="bold", padding=(0, 2, 0, 0)
+            box=None, pad_edge=False, show_header=has_head, header_style="bold", padding=(0, GAP, 0, 0)
         )
-        for column in columns:
-            table.add_column(
-                column.head,
-                justify="right" if column.is_right else "left",
-                no_wrap=True,
-                overflow="ellipsis" if column.may_shrink or not self.is_terminal else "ignore",
-                min_width=None
-                if column.may_shrink
-                else max([len(column.head) if has_head else 0, *(len(column.show(item)) for item in items)]),
-            )
-        for item in items:
-            table.add_row(
-                *(
-                    Text(column.show(item), style=(column.style and column.style(item)) or "")
-                    for column in columns
-                )
-            )
+        rows = [[column.show(item) for column in columns] for item in items]
+        wanted = [
+            Wanted(max([head, *(cell_len(row[n]) for row in rows)]), head, column.may_shrink)
+            for n, column in enumerate(columns)
+            for head in [len(column.head) if has_head else 0]
+        ]
+        for column, width in zip(columns, widths(wanted, self.width), strict=True):
+            justify: Literal["left", "right"] = "right" if column.is_right else "left"
+            table.add_column(column.head, justify=justify, no_wrap=True, overflow="ellipsis", width=width)
+        for item, row in zip(items, rows, strict=True):
+            styles = [(column.style and column.style(item)) or "" for column in columns]
+            table.add_row(*map(Text, row, styles))
         self._write(self._rendered(table))
 
     def flush(self) -> None:

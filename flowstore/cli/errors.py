@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from functools import partial
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
-from flowstore import BaseResultBackend, ErrorGroup
+from cyclopts import Parameter
+
+from flowstore import EVER, BaseResultBackend, ErrorGroup
 from flowstore._faces.moments import duration, moment
 from flowstore._faces.showing import plain
 from flowstore.cli._asking import user
@@ -16,6 +19,8 @@ from flowstore.cli._output import Column, Kind, Out
 from flowstore.cli._settings import Common
 from flowstore.cli._tasks import tasks
 
+Groups: TypeAlias = Annotated[tuple[str, ...], Parameter(consume_multiple=True, show_default=False)]
+"""The fingerprints behind one option, or the beginnings of them."""
 State = Literal["open", "resolved", "ignored", "all"]
 _MOST = 10_000
 
@@ -26,11 +31,13 @@ async def errors(
     *,
     since: str = "24h",
     state: State = "open",
-    order: Literal["recent", "last", "first", "total"] = "recent",
+    name: str | None = None,
+    type: str | None = None,
+    order: Literal["recent", "last", "first", "total"] | None = None,
     limit: int = 50,
-    resolve: tuple[str, ...] = (),
-    ignore: tuple[str, ...] = (),
-    reopen: tuple[str, ...] = (),
+    resolve: Groups = (),
+    ignore: Groups = (),
+    reopen: Groups = (),
     until: str | None = None,
     more: int | None = None,
     reason: str | None = None,
@@ -44,19 +51,23 @@ async def errors(
     group
         One group, by its fingerprint or the beginning of it: all of it, and its newest tasks.
     since
-        Groups with a failure from then on, which are counted.
+        Groups with a failure from then on, which are counted: 24h, today, 2026-11-25, ever.
     state
         open, resolved, ignored or all.
+    name
+        With failures of tasks of this name, since then.
+    type
+        Of this type: TimeoutError, or whole with its module.
     order
         By the failures since then, the last one, the first one, or all that there ever were.
     limit
         How many at most.
     resolve
-        Resolve this group: it is open again with its next failure. May be repeated.
+        Resolve these groups: each is open again with its next failure.
     ignore
-        Ignore this group.
+        Ignore these groups.
     reopen
-        Open this group again.
+        Open these groups again.
     until
         With --ignore: for how long, such as 7d, or up to when.
     more
@@ -71,28 +82,66 @@ async def errors(
         decided += [("opened again", one) for one in reopen]
         if (until or more is not None) and not ignore:
             raise usage("--until, --more: are for --ignore")
+        if decided and group is not None:
+            raise usage(f"{group}: expected it behind --resolve, --ignore or --reopen")
         if decided:
-            for what, one in decided:
+            wanted = [(what, await _group(desk.backend, one)) for what, one in decided]
+            for what, one in wanted:
                 await _decide(desk, what, one, until, more, by or user(), reason)
-            return Exit.OK
-        if group is not None:
+        elif group is not None:
             await _show(desk, await _group(desk.backend, group), limit)
-            return Exit.OK
-        now = datetime.now(UTC)
-        found = await desk.backend.errors.groups(
-            None if state == "all" else state, since=moment("--since", since, now), order=order, limit=limit
-        )
-        hour = await desk.backend.errors.groups(since=now - timedelta(hours=1), limit=_MOST)
-        desk.out.items(_kind(desk.out, since, {each.id: each.recent or 0 for each in hour}), found)
-        if not found:
-            desk.out.note("no such errors")
+        else:
+            await _list(desk, since, None if state == "all" else state, order, limit, _Sieve(name, type))
     return Exit.OK
 
 
-async def _decide(
-    desk: Desk, what: str, word: str, until: str | None, more: int | None, by: str | None, reason: str | None
+class _Sieve(NamedTuple):
+    """Which groups are meant, besides those in a state."""
+
+    name: str | None
+    type: str | None
+
+    def lets_through(self, group: ErrorGroup) -> bool:
+        if self.type is not None and self.type not in (group.type, _short(group.type)):
+            return False
+        return self.name is None or self.name in (group.names or {})
+
+    @property
+    def is_open(self) -> bool:
+        return self.name is None and self.type is None
+
+
+async def _list(
+    desk: Desk,
+    since: str,
+    state: Literal["open", "resolved", "ignored"] | None,
+    order: Literal["recent", "last", "first", "total"] | None,
+    limit: int,
+    sieve: _Sieve,
 ) -> None:
-    group = await _group(desk.backend, word)
+    now = datetime.now(UTC)
+    first = EVER if since == "ever" else moment("--since", since, now)
+    find = partial(desk.backend.errors.groups, state, since=first, order=order or "recent")
+    found = await find(limit=limit if sieve.is_open else _MOST)
+    found = [group for group in found if sieve.lets_through(group)][:limit]
+    hour: dict[str, int] = {}
+    if desk.out.is_for_people and found:
+        recent = await desk.backend.errors.groups(since=now - timedelta(hours=1), limit=_MOST)
+        hour = {each.id: each.recent or 0 for each in recent}
+    desk.out.items(_kind(desk.out, since, hour, has_state=state is None), found)
+    if not found:
+        desk.out.note("no such errors")
+
+
+async def _decide(
+    desk: Desk,
+    what: str,
+    group: ErrorGroup,
+    until: str | None,
+    more: int | None,
+    by: str | None,
+    reason: str | None,
+) -> None:
     all_errors = desk.backend.errors
     calls: dict[str, Callable[[], Awaitable[bool]]] = {
         "resolved": lambda: all_errors.resolve(group.id, by=by, reason=reason),
@@ -139,14 +188,9 @@ async def _show(desk: Desk, group: ErrorGroup, limit: int) -> None:
         else:
             out.document(_json(group) | {"tasks": [task.task_id for task in page.items]})
         return
-    decided = ""
-    if group.decided_at is not None:
-        by = f" by {plain(group.by)}" if group.by else ""
-        reason = f": {plain(group.reason)}" if group.reason else ""
-        decided = f", decided {out.time(group.decided_at)}{by}{reason}"
     facts = (
         ("group", group.id),
-        ("state", group.state + decided),
+        ("state", group.state + _decision(out, group)),
         ("type", plain(group.type)),
         ("message", plain(group.message)),
         ("last one", f"{plain(group.example)} ({plain(group.example_id)})"),
@@ -158,22 +202,41 @@ async def _show(desk: Desk, group: ErrorGroup, limit: int) -> None:
     out.items(tasks(out), page.items)
 
 
-def _kind(out: Out, since: str, hour: dict[str, int]) -> Kind[ErrorGroup]:
+def _decision(out: Out, group: ErrorGroup) -> str:
+    """Until when it holds, and who has decided it, when and why."""
+    said = ""
+    if group.state == "ignored":
+        said += f" until {out.time(group.ignored_until)}" if group.ignored_until else ""
+        if group.ignored_total is not None:
+            said += f" up to failure {group.ignored_total:,}"
+    if group.decided_at is not None:
+        by = f" by {plain(group.by)}" if group.by else ""
+        reason = f": {plain(group.reason)}" if group.reason else ""
+        said += f", decided {out.time(group.decided_at)}{by}{reason}"
+    return said
+
+
+def _kind(out: Out, since: str, hour: dict[str, int], *, has_state: bool) -> Kind[ErrorGroup]:
+    state = [Column[ErrorGroup]("state", lambda group: group.state)] if has_state else []
     return Kind(
         columns=(
             Column("group", lambda group: group.id if not out.is_terminal else group.id[:8]),
             Column(since, lambda group: f"{group.recent or 0:,}", is_right=True),
             Column("1h", lambda group: f"{hour.get(group.id, 0):,}", is_right=True),
             Column("last", lambda group: out.time(group.last_at)),
-            Column("state", lambda group: group.state),
-            Column("type", lambda group: plain(group.type.rpartition(".")[2])),
+            *state,
+            Column("type", lambda group: plain(_short(group.type)), may_shrink=True),
             Column("message", lambda group: plain(group.message), may_shrink=True),
-            Column("names", lambda group: plain(", ".join(filter(None, group.names or ())))),
+            Column("names", lambda group: plain(", ".join(filter(None, group.names or ()))), may_shrink=True),
         ),
         as_json=_json,
         id_of=lambda group: group.id,
         csv=("id", "type", "message", "recent", "total", "first_at", "last_at", "state"),
     )
+
+
+def _short(type: str) -> str:
+    return type.rpartition(".")[2]
 
 
 def _json(group: ErrorGroup) -> dict[str, Any]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Final, Literal
 
-from flowstore import EVER, TaskStats
+from cyclopts import Parameter
+
+from flowstore import EVER, Distribution, TaskStats
 from flowstore._faces.figures import Window, as_json, percentiles, rate, series_of_names, window_of
 from flowstore._faces.moments import moment
 from flowstore._faces.showing import lasting, plain, share, sparkline
@@ -25,7 +29,7 @@ async def stats(
     since: str = "24h",
     until: str | None = None,
     limit: int = 50,
-    watch: bool = False,
+    watch: Annotated[bool, Parameter(alias="-w", show_default=False)] = False,
     common: Common | None = None,
 ) -> None:
     """Count what became of tasks, and how long they took.
@@ -46,6 +50,8 @@ async def stats(
         Show it again every two seconds.
     """
     async with at_desk(common) as desk:
+        if limit < 1:
+            raise usage(f"--limit: expected at least 1, got {limit}")
         if by in ("name", "status") and name is not None:
             raise usage(f"--name: is one row already, got --by {by} as well")
 
@@ -60,11 +66,16 @@ async def stats(
                 names = [row.name for row in rows[:limit]]
                 bars = await series_of_names(desk.backend, names, _coarse(window), now)
             desk.out.items(_kind(desk.out, by, bars), rows[-limit:] if by in _TIMES else rows[:limit])
+            if len(rows) > limit:
+                which = "last" if by in _TIMES else "first"
+                desk.out.note(f"the {which} {limit:,} of {len(rows):,} rows: --limit {len(rows)} has all")
 
         await shown_again(desk.out, show, watch=watch, every=2)
 
 
-_TIMES = ("minute", "hour", "day")
+_TIMES: Final = ("minute", "hour", "day")
+_WIDE: Final = 110
+"""Of a terminal, in cells, from which on it has room for all columns."""
 
 
 async def _rows(
@@ -96,32 +107,55 @@ def _kind(out: Out, by: By, bars: dict[str | None, list[int]]) -> Kind[TaskStats
             return plain(row.name or "all")
         return out.time(row.start) if out.settings.time != "relative" else _clock(row.start, by)
 
+    is_narrow = out.width < _WIDE and by == "name"
+    shown = ("p50", "p95") if is_narrow else ("p50", "p95", "p99")
     columns: list[Column[TaskStats]] = [
         Column("name" if by == "total" else by, first, may_shrink=by == "name"),
         Column("done", lambda row: f"{row.succeeded:,}", is_right=True),
         Column("failed", _failed, is_right=True, style=lambda row: "red" if row.failed else None),
         Column("cancelled", lambda row: f"{row.cancelled:,}", is_right=True),
         Column("retried", lambda row: f"{row.retried:,}", is_right=True),
-        Column("wait p50/p95/p99", lambda row: _times(percentiles(row.wait)), is_right=True),
-        Column("run p50/p95/p99", lambda row: _times(percentiles(row.run)), is_right=True),
-        Column("per min", lambda row: f"{rate(row):,.1f}" if row.start.year > 1 else "", is_right=True),
+        _Times("wait", lambda row: _times(row.wait, shown), is_right=True, shares=shown),
+        _Times("run", lambda row: _times(row.run, shown), is_right=True, shares=shown),
+        Column("per_min", _rate, is_right=True),
     ]
+    if is_narrow:
+        columns = [column for column in columns if column.name not in ("cancelled", "retried")]
     if any(bars.values()):
-        columns.append(Column("over time", lambda row: sparkline(bars.get(row.name, []))))
-    fields = ("name", "status", "start", "end", "submitted", "succeeded", "failed", "cancelled", "retried")
-    return Kind(columns, as_json=_json, csv=fields)
+        columns.append(Column("over_time", lambda row: sparkline(bars.get(row.name, []))))
+    fields = (
+        *("name", "status", "start", "end", "submitted", "succeeded", "failed", "cancelled", "retried"),
+        *("failure_rate", "ended_per_minute"),
+    )
+    return Kind(columns, as_json=as_json, csv=fields)
 
 
-def _json(row: TaskStats) -> dict[str, Any]:
-    return as_json(row)
+@dataclass(frozen=True)
+class _Times(Column[TaskStats]):
+    """Several times in one column, and its head says which."""
+
+    shares: Sequence[str] = ()
+
+    @property
+    def head(self) -> str:
+        return f"{self.name.upper()} {'/'.join(self.shares)}"
 
 
 def _failed(row: TaskStats) -> str:
     return f"{row.failed:,} {share(row.failure_rate):>5}" if row.failed else "0"
 
 
-def _times(shares: dict[str, float | None]) -> str:
-    return " / ".join(lasting(seconds) for seconds in shares.values()) if shares["p50"] is not None else ""
+def _times(times: Distribution, shown: Sequence[str]) -> str:
+    found = percentiles(times)
+    return " / ".join(lasting(found[name]) for name in shown) if found["p50"] is not None else ""
+
+
+def _rate(row: TaskStats) -> str:
+    """Nothing where it is since ever."""
+    found = rate(row)
+    if row.start.year == 1 or not found:
+        return "" if row.start.year == 1 else "0"
+    return f"{found:,.0f}" if found >= 10 else f"{found:.1f}" if found >= 0.1 else "<0.1"
 
 
 def _clock(at: datetime, by: By) -> str:

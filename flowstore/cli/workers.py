@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from flowstore import TaskError, Worker
+from cyclopts import Parameter
+
+from flowstore import TaskError, TaskStatus, Worker
+from flowstore._faces.effects import TYPED_OVER
 from flowstore._faces.moments import duration
-from flowstore._faces.showing import ago, plain
+from flowstore._faces.showing import ago, lasting, plain
 from flowstore.cli._asking import confirm
 from flowstore.cli._desk import Desk, at_desk
 from flowstore.cli._exits import CommandError, Exit, usage
@@ -15,15 +20,19 @@ from flowstore.cli._output import Column, Kind, Out
 from flowstore.cli._settings import Common
 from flowstore.cli._watching import shown_again
 
+_HELD: Final = (TaskStatus.RUNNING, TaskStatus.RETRYING)
+_SILENT: Final = 60.0
+
 
 async def workers(
     action: Literal["requeue", "fail"] | None = None,
+    /,
     *ids: str,
     stale: str | None = None,
     silent_after: str = "1m",
     error: str = "the worker is lost",
-    yes: bool = False,
-    watch: bool = False,
+    yes: Annotated[bool, Parameter(alias="-y", show_default=False)] = False,
+    watch: Annotated[bool, Parameter(alias="-w", show_default=False)] = False,
     common: Common | None = None,
 ) -> int:
     """List the workers; free the tasks of lost ones.
@@ -54,64 +63,112 @@ async def workers(
             found = await desk.backend.workers.all()
             if stale is not None:
                 found = [each for each in found if _silence(each, desk.out.now) > limit]
-            desk.out.items(_kind(desk.out, limit), found)
+            oldest = await _oldest(desk, found) if desk.out.is_for_people else {}
+            desk.out.items(_kind(desk.out, limit, oldest), found)
+            if not found:
+                desk.out.note("no such workers" if stale is not None else "no workers are registered")
 
         await shown_again(desk.out, show, watch=watch, every=2)
     return Exit.OK
 
 
-async def _free(desk: Desk, action: str, ids: tuple[str, ...], error: str, *, yes: bool) -> int:
+async def _free(
+    desk: Desk, action: Literal["requeue", "fail"], ids: Sequence[str], error: str, *, yes: bool
+) -> int:
     if not ids:
         raise usage(f"which workers? expected ids: flowstore workers {action} w1")
+    backend, out = desk.backend, desk.out
+    count = 0
     for worker_id in ids:
-        if await desk.backend.workers.get(worker_id) is None:
-            listed = await desk.backend.facets.workers(worker_id, limit=1)
+        worker = await backend.workers.get(worker_id)
+        if worker is None:
+            listed = await backend.facets.workers(worker_id, limit=1)
             if not any(each.value == worker_id for each in listed):
                 raise CommandError(Exit.UNKNOWN, f"there is no worker {worker_id!r}", "flowstore workers")
-    confirm(f"{action} what {', '.join(map(plain, ids))} ran", yes=yes)
+        elif _silence(worker, out.now) <= _SILENT:
+            out.note(
+                f"{plain(worker_id)} was seen {ago(worker.last_seen, out.now)}: "
+                "what it does for these tasks comes too late"
+            )
+        by_status = await backend.count_by_status(worker_id=worker_id)
+        count += sum(by_status[status] for status in _HELD)
+    what = f"{action} {count:,} {'task' if count == 1 else 'tasks'} of {', '.join(map(plain, ids))}"
+    if count:
+        confirm(what, yes=yes, count=count if count > TYPED_OVER else None)
     done: list[str] = []
     for worker_id in ids:
         if action == "requeue":
-            done += await desk.backend.workers.requeue(worker_id)
+            done += await backend.workers.requeue(worker_id)
         else:
-            reason = TaskError(type="WorkerLost", message=error)
-            done += await desk.backend.workers.fail_lost(worker_id, reason)
-    if desk.out.is_for_people:
-        desk.out.text(f"{len(done):,} tasks {'requeued' if action == 'requeue' else 'failed'}")
-    elif desk.out.format == "ids":
-        desk.out.text("\n".join(map(plain, done)))
+            done += await backend.workers.fail_lost(worker_id, TaskError(type="WorkerLost", message=error))
+    if out.is_for_people:
+        number = f"{len(done):,} {'task' if len(done) == 1 else 'tasks'}"
+        out.text(f"{number} {'requeued' if action == 'requeue' else 'failed'}")
+    elif out.format == "json":
+        out.document({"v": 1, "action": action, "workers": [*ids], "tasks": done})
     else:
-        desk.out.document({"v": 1, "action": action, "workers": [*ids], "tasks": done})
+        out.items(_FREED, done)
+    if done and action == "requeue":
+        out.note("only the records are changed: nothing here puts the tasks back into a queue")
     return Exit.OK
+
+
+_FREED: Final = Kind[str]((), as_json=lambda task_id: {"v": 1, "task_id": task_id}, id_of=str)
 
 
 def _silence(worker: Worker, now: datetime) -> float:
     return (now - worker.last_seen).total_seconds()
 
 
-def _kind(out: Out, limit: float) -> Kind[Worker]:
-    def state(worker: Worker) -> str:
-        if _silence(worker, out.now) > limit:
-            return "SILENT"
-        return "DRAINING" if worker.is_draining else "ALIVE"
+async def _oldest(desk: Desk, workers: Sequence[Worker]) -> dict[str, datetime]:
+    """Since when each of them has been running the task that it began first, of the first hundred."""
+    pages = await asyncio.gather(
+        *(
+            desk.backend.page(
+                "running", worker_id=each.worker_id, limit=100, newest_first=False, load_result=False
+            )
+            for each in workers
+        )
+    )
+    begun = (
+        (worker.worker_id, [task.started_at for task in page.items if task.started_at])
+        for worker, page in zip(workers, pages, strict=True)
+    )
+    return {worker_id: min(times) for worker_id, times in begun if times}
 
+
+def _state(worker: Worker, now: datetime, limit: float) -> str:
+    if _silence(worker, now) > limit:
+        return "silent"
+    return "draining" if worker.is_draining else "alive"
+
+
+def _kind(out: Out, limit: float, oldest: Mapping[str, datetime]) -> Kind[Worker]:
+    def state(worker: Worker) -> str:
+        return _state(worker, out.now, limit)
+
+    def longest(worker: Worker) -> str:
+        since = oldest.get(worker.worker_id)
+        return "" if since is None else lasting((out.now - since).total_seconds())
+
+    def as_json(worker: Worker) -> dict[str, Any]:
+        return {"v": 1, **worker.model_dump(mode="json"), "state": state(worker)}
+
+    styles = {"silent": "bold red", "draining": "yellow", "alive": "green"}
     return Kind(
         columns=(
-            Column(
-                "state",
-                state,
-                style=lambda worker: {"SILENT": "bold red", "DRAINING": "yellow"}.get(state(worker), "green"),
-            ),
-            Column("worker", lambda worker: plain(worker.worker_id)),
-            Column("seen", lambda worker: ago(worker.last_seen, out.now)),
+            Column("state", lambda worker: state(worker).upper(), style=lambda worker: styles[state(worker)]),
+            Column("worker", lambda worker: plain(worker.worker_id), may_shrink=True),
+            Column("seen", lambda worker: out.time(worker.last_seen)),
             Column("since", lambda worker: out.time(worker.started_at)),
             Column("running", _running, is_right=True),
-            Column("host", lambda worker: plain(f"{worker.host}:{worker.pid}")),
+            Column("longest", longest, is_right=True),
+            Column("host", lambda worker: plain(f"{worker.host}:{worker.pid}"), may_shrink=True),
             Column("info", _info, may_shrink=True),
         ),
-        as_json=_json,
+        as_json=as_json,
         id_of=lambda worker: worker.worker_id,
-        csv=("worker_id", "host", "pid", "started_at", "last_seen", "running", "slots"),
+        csv=("worker_id", "state", "host", "pid", "started_at", "last_seen", "running", "slots"),
     )
 
 
@@ -124,7 +181,3 @@ def _running(worker: Worker) -> str:
 def _info(worker: Worker) -> str:
     labels = sorted(worker.labels)
     return plain(" ".join([*labels, *(f"{name}={value}" for name, value in worker.info.items())]))
-
-
-def _json(worker: Worker) -> dict[str, Any]:
-    return {"v": 1, **worker.model_dump(mode="json")}

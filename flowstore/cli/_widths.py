@@ -1,0 +1,32 @@
+"""How wide the columns of a table are, where not all of them have the room that they want."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+GAP: Final = 2
+_LEAST: Final = 6
+
+
+class Wanted(NamedTuple):
+    """Cells that a column would take, those of its head among them, and whether it may have fewer."""
+
+    cells: int
+    head: int
+    may_shrink: bool
+
+
+def widths(columns: Sequence[Wanted], room: int) -> list[int]:
+    """The widest of those that may shrink give first, and none becomes narrower than its head."""
+    found = [min(column.cells, room) if column.may_shrink else column.cells for column in columns]
+    least = [max(column.head, min(column.cells, _LEAST)) for column in columns]
+    excess = sum(found) + GAP * (len(columns) - 1) - room
+    while excess > 0:
+        able = [n for n, column in enumerate(columns) if column.may_shrink and found[n] > least[n]]
+        if not able:
+            break
+        widest = max(able, key=lambda n: found[n])
+        found[widest] -= 1
+        excess -= 1
+    return found
