@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
@@ -119,7 +119,7 @@ async def _list(
     limit: int,
     sieve: _Sieve,
 ) -> None:
-    now = datetime.now(UTC)
+    now = desk.out.now
     first = EVER if since == "ever" else moment("--since", since, now)
     find = partial(desk.backend.errors.groups, state, since=first, order=order or "recent")
     found = await find(limit=limit if sieve.is_open else _MOST)
@@ -143,19 +143,17 @@ async def _decide(
     reason: str | None,
 ) -> None:
     all_errors = desk.backend.errors
+    end = None if until is None else _until(until, desk.out.now)
     calls: dict[str, Callable[[], Awaitable[bool]]] = {
         "resolved": lambda: all_errors.resolve(group.id, by=by, reason=reason),
-        "ignored": lambda: all_errors.ignore(
-            group.id, until=None if until is None else _until(until), more=more, by=by, reason=reason
-        ),
+        "ignored": lambda: all_errors.ignore(group.id, until=end, more=more, by=by, reason=reason),
         "opened again": lambda: all_errors.reopen(group.id, by=by, reason=reason),
     }
     await calls[what]()
     desk.out.note(f"{what}: {group.id} {plain(group.type)}: {plain(group.message)}")
 
 
-def _until(text: str) -> datetime:
-    now = datetime.now(UTC)
+def _until(text: str, now: datetime) -> datetime:
     try:
         return now + duration("--until", text)
     except ValueError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
@@ -56,7 +56,7 @@ async def stats(
             raise usage(f"--name: is one row already, got --by {by} as well")
 
         async def show() -> None:
-            now = datetime.now(UTC)
+            now = desk.out.now
             first = EVER if since == "ever" else moment("--since", since, now)
             last = None if until is None else moment("--until", until, now)
             rows = await _rows(desk, by, name, first, last)
@@ -65,6 +65,9 @@ async def stats(
                 window = window_of(now - first)
                 names = [row.name for row in rows[:limit]]
                 bars = await series_of_names(desk.backend, names, _coarse(window), now)
+            if by == "total" and desk.out.format == "json":
+                desk.out.document(as_json(rows[0]))
+                return
             desk.out.items(_kind(desk.out, by, bars), rows[-limit:] if by in _TIMES else rows[:limit])
             if len(rows) > limit:
                 which = "last" if by in _TIMES else "first"
@@ -125,7 +128,7 @@ def _kind(out: Out, by: By, bars: dict[str | None, list[int]]) -> Kind[TaskStats
         columns.append(Column("over_time", lambda row: sparkline(bars.get(row.name, []))))
     fields = (
         *("name", "status", "start", "end", "submitted", "succeeded", "failed", "cancelled", "retried"),
-        *("failure_rate", "ended_per_minute"),
+        "failure_rate",
     )
     return Kind(columns, as_json=as_json, csv=fields)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from cyclopts import Parameter
 
 from flowstore import TaskError, TaskStatus, Worker
 from flowstore._faces.effects import TYPED_OVER
 from flowstore._faces.moments import duration
-from flowstore._faces.showing import ago, lasting, plain
+from flowstore._faces.showing import ago, counted, lasting, plain
 from flowstore.cli._asking import confirm
 from flowstore.cli._desk import Desk, at_desk
 from flowstore.cli._exits import CommandError, Exit, usage
@@ -54,7 +54,8 @@ async def workers(
     watch
         Show it again every two seconds.
     """
-    limit = duration("--silent-after", silent_after if stale is None else stale).total_seconds()
+    name, given = ("--silent-after", silent_after) if stale is None else ("--stale", stale)
+    limit = duration(name, given).total_seconds()
     async with at_desk(common) as desk:
         if action is not None:
             return await _free(desk, action, ids, error, yes=yes)
@@ -63,8 +64,8 @@ async def workers(
             found = await desk.backend.workers.all()
             if stale is not None:
                 found = [each for each in found if _silence(each, desk.out.now) > limit]
-            oldest = await _oldest(desk, found) if desk.out.is_for_people else {}
-            desk.out.items(_kind(desk.out, limit, oldest), found)
+            loads = await _loads(desk, found) if desk.out.is_for_people else {}
+            desk.out.items(_kind(desk.out, limit, loads), found)
             if not found:
                 desk.out.note("no such workers" if stale is not None else "no workers are registered")
 
@@ -120,21 +121,23 @@ def _silence(worker: Worker, now: datetime) -> float:
     return (now - worker.last_seen).total_seconds()
 
 
-async def _oldest(desk: Desk, workers: Sequence[Worker]) -> dict[str, datetime]:
-    """Since when each of them has been running the task that it began first, of the first hundred."""
-    pages = await asyncio.gather(
-        *(
-            desk.backend.page(
-                "running", worker_id=each.worker_id, limit=100, newest_first=False, load_result=False
-            )
-            for each in workers
+class _Load(NamedTuple):
+    """What a worker has under way, by the records of its tasks; of the first hundred of them."""
+
+    running: str
+    since: datetime | None
+
+
+async def _loads(desk: Desk, workers: Sequence[Worker]) -> dict[str, _Load]:
+    async def load(worker_id: str) -> _Load:
+        page = await desk.backend.page(
+            "running", worker_id=worker_id, limit=100, newest_first=False, load_result=False
         )
-    )
-    begun = (
-        (worker.worker_id, [task.started_at for task in page.items if task.started_at])
-        for worker, page in zip(workers, pages, strict=True)
-    )
-    return {worker_id: min(times) for worker_id, times in begun if times}
+        count = counted(len(page.items), is_exact=page.next_cursor is None)
+        return _Load(count, min((task.started_at for task in page.items if task.started_at), default=None))
+
+    found = await asyncio.gather(*(load(each.worker_id) for each in workers))
+    return {each.worker_id: one for each, one in zip(workers, found, strict=True)}
 
 
 def _state(worker: Worker, now: datetime, limit: float) -> str:
@@ -143,13 +146,17 @@ def _state(worker: Worker, now: datetime, limit: float) -> str:
     return "draining" if worker.is_draining else "alive"
 
 
-def _kind(out: Out, limit: float, oldest: Mapping[str, datetime]) -> Kind[Worker]:
+def _kind(out: Out, limit: float, loads: Mapping[str, _Load]) -> Kind[Worker]:
     def state(worker: Worker) -> str:
         return _state(worker, out.now, limit)
 
     def longest(worker: Worker) -> str:
-        since = oldest.get(worker.worker_id)
+        since = loads[worker.worker_id].since
         return "" if since is None else lasting((out.now - since).total_seconds())
+
+    def running(worker: Worker) -> str:
+        count = loads[worker.worker_id].running if worker.running is None else f"{worker.running:,}"
+        return count + (f"/{worker.slots:,}" if worker.slots is not None else "")
 
     def as_json(worker: Worker) -> dict[str, Any]:
         return {"v": 1, **worker.model_dump(mode="json"), "state": state(worker)}
@@ -161,7 +168,7 @@ def _kind(out: Out, limit: float, oldest: Mapping[str, datetime]) -> Kind[Worker
             Column("worker", lambda worker: plain(worker.worker_id), may_shrink=True),
             Column("seen", lambda worker: out.time(worker.last_seen)),
             Column("since", lambda worker: out.time(worker.started_at)),
-            Column("running", _running, is_right=True),
+            Column("running", running, is_right=True),
             Column("longest", longest, is_right=True),
             Column("host", lambda worker: plain(f"{worker.host}:{worker.pid}"), may_shrink=True),
             Column("info", _info, may_shrink=True),
@@ -170,12 +177,6 @@ def _kind(out: Out, limit: float, oldest: Mapping[str, datetime]) -> Kind[Worker
         id_of=lambda worker: worker.worker_id,
         csv=("worker_id", "state", "host", "pid", "started_at", "last_seen", "running", "slots"),
     )
-
-
-def _running(worker: Worker) -> str:
-    if worker.running is None:
-        return ""
-    return f"{worker.running:,}" + (f"/{worker.slots:,}" if worker.slots is not None else "")
 
 
 def _info(worker: Worker) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blockbuster import BlockBuster
 
+import flowstore
 from tests.cli.support import NOW, seed
 from tests.conftest import KINDS
 
@@ -40,6 +42,17 @@ def own_store(request: pytest.FixtureRequest, tmp_path: Path, empty_database: Ca
 def at_noon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands take NOW for the time it is, for what they print as ``2m ago``; not the store."""
     monkeypatch.setattr("flowstore.cli._output.clock", lambda: NOW)
+
+
+@pytest.fixture
+def all_at_noon(at_noon: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at_noon, and the store as well: what it has counted is of the last two hours."""
+    connect = flowstore.connect
+
+    def at(url: str, **options: Any) -> Any:
+        return connect(url, **{"clock": lambda: round(NOW.timestamp() * 1_000_000), **options})
+
+    monkeypatch.setattr(flowstore, "connect", at)
 
 
 @pytest.fixture(scope="module", autouse=True)
