@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 from cyclopts import Parameter
 
-from flowstore import EVER, BaseResultBackend, ErrorGroup
+from flowstore import BaseResultBackend, ErrorGroup
 from flowstore._faces.moments import duration, moment
 from flowstore._faces.showing import plain
 from flowstore.cli._asking import user
@@ -22,7 +22,9 @@ from flowstore.cli._tasks import tasks
 Groups: TypeAlias = Annotated[tuple[str, ...], Parameter(consume_multiple=True, show_default=False)]
 """The fingerprints behind one option, or the beginnings of them."""
 State = Literal["open", "resolved", "ignored", "all"]
-_MOST = 10_000
+_MOST: Final = 10_000
+_KEPT: Final = timedelta(days=91)
+"""No group has failed before that, as each is kept for 90 days; a longer time would only take longer."""
 
 
 async def errors(
@@ -120,7 +122,8 @@ async def _list(
     sieve: _Sieve,
 ) -> None:
     now = desk.out.now
-    first = EVER if since == "ever" else moment("--since", since, now)
+    kept = now - _KEPT
+    first = kept if since == "ever" else max(kept, moment("--since", since, now))
     find = partial(desk.backend.errors.groups, state, since=first, order=order or "recent")
     found = await find(limit=limit if sieve.is_open else _MOST)
     found = [group for group in found if sieve.lets_through(group)][:limit]
@@ -215,11 +218,14 @@ def _decision(out: Out, group: ErrorGroup) -> str:
 
 
 def _kind(out: Out, since: str, hour: dict[str, int], *, has_state: bool) -> Kind[ErrorGroup]:
+    def recent(group: ErrorGroup) -> str:
+        return f"{group.total if since == 'ever' else group.recent or 0:,}"
+
     state = [Column[ErrorGroup]("state", lambda group: group.state)] if has_state else []
     return Kind(
         columns=(
             Column("group", lambda group: group.id if not out.is_terminal else group.id[:8]),
-            Column(since, lambda group: f"{group.recent or 0:,}", is_right=True),
+            Column(since, recent, is_right=True),
             Column("1h", lambda group: f"{hour.get(group.id, 0):,}", is_right=True),
             Column("last", lambda group: out.time(group.last_at)),
             *state,
