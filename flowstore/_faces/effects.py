@@ -19,10 +19,10 @@ VERBS: Final = {
     "cancel": ("cancel", "cancelled"),
     "fail": ("fail", "failed"),
     "delete": ("remove", "removed"),
-    "expire": ("set the expiry of", "set to expire"),
+    "expire": ("set the expiry of", "given a new expiry"),
     "label": ("label", "labelled"),
 }
-_WORDS: Final = {"deleted": "removed", "ttl set": "set to expire"}
+_WORDS: Final = {"deleted": "removed", "ttl set": "given a new expiry"}
 """Of effects, where people say it differently."""
 _LEFT: Final = "left alone: "
 _MOST_NAME: Final = 40

@@ -69,7 +69,7 @@ async def stats(
                 desk.out.document(as_json(rows[0]))
                 return
             desk.out.items(_kind(desk.out, by, bars), rows[-limit:] if by in _TIMES else rows[:limit])
-            if len(rows) > limit:
+            if len(rows) > limit and not watch:
                 which = "last" if by in _TIMES else "first"
                 desk.out.note(f"the {which} {limit:,} of {len(rows):,} rows: --limit {len(rows)} has all")
 

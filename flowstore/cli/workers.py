@@ -66,7 +66,7 @@ async def workers(
                 found = [each for each in found if _silence(each, desk.out.now) > limit]
             loads = await _loads(desk, found) if desk.out.is_for_people else {}
             desk.out.items(_kind(desk.out, limit, loads), found)
-            if not found:
+            if not found and not watch:
                 desk.out.note("no such workers" if stale is not None else "no workers are registered")
 
         await shown_again(desk.out, show, watch=watch, every=2)

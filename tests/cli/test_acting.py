@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -77,7 +79,7 @@ def test_labels_and_expiry_of_the_changed(own_store: str) -> None:
     assert timedelta(days=7) - asyncio.run(_expiry(own_store)) < timedelta(minutes=1)
     assert invoke("expire", "task-0", "--at", "2100-01-01", "-y", url=own_store).code == 0
     assert asyncio.run(_expiry(own_store)) > timedelta(days=20_000)
-    assert invoke("expire", "task-0", "--never", "-y", url=own_store).out.startswith("1 set to expire")
+    assert invoke("expire", "task-0", "--never", "-y", url=own_store).out.startswith("1 given a new expiry")
 
 
 async def _expiry(url: str) -> timedelta:
@@ -136,6 +138,17 @@ def test_many_ids_from_another_command(own_shop: str) -> None:
 async def _fill(url: str, count: int) -> None:
     async with flowstore.connect(url) as backend:
         await backend.store_many(TaskResult.pending(f"more-{n}") for n in range(count))
+
+
+def test_what_cannot_be_read_is_left_and_named(own_shop: str) -> None:
+    """The others are changed; the exit code says that not all are."""
+    with closing(sqlite3.connect(own_shop.removeprefix("sqlite:///"))) as file, file:
+        file.execute("UPDATE task SET head = '[' WHERE id = 'task-3'")
+    shown = invoke("requeue", "status:failed", "--dry-run", url=own_shop).out
+    assert "1 left alone (cannot be read 1)\n" in shown
+    ran = invoke("requeue", "status:failed", "-y", url=own_shop)
+    assert (ran.code, ran.out) == (5, "1 requeued, 1 could not be changed · operation 1\n")
+    assert "task-3: " in ran.err
 
 
 def test_nobody_answers_where_ids_are_read(own_shop: str) -> None:

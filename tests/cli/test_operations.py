@@ -210,3 +210,14 @@ def test_interrupted(own_shop: str) -> None:
     assert 500 <= stopped["done"] < 6_000
     ran = invoke("operations", "--resume", "1", "-o", "json", url=own_shop)
     assert (ran.code, json.loads(ran.out)["done"]) == (0, 6_000)
+
+
+@pytest.mark.parametrize("command", ["stats", "workers"])
+def test_watched(shop: str, command: str) -> None:
+    """Until Ctrl-C; the terminal is as it was, with the last that was shown."""
+    terminal = Terminal(shop, command, "-w")
+    terminal.expect(" UTC")
+    terminal.type("\x03")
+    assert terminal.end() == 130
+    assert "\x1b[?25h\x1b[?1049l" in terminal.shown
+    assert terminal.shown.rstrip().endswith("flowstore: interrupted")
