@@ -93,6 +93,11 @@ def counted(number: int, *, is_exact: bool = True) -> str:
     return f"{number:,}" if is_exact else f"{number:,}+"
 
 
+def count_of(number: int, noun: str) -> str:
+    """``1 task``, ``1,204 tasks``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def sized(size: int | None) -> str:
     """Bytes: ``512 B``, ``64.0 KiB``, ``1.2 GiB``; None: empty."""
     if size is None:

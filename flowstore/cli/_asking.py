@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
@@ -35,8 +37,22 @@ def confirm(what: str, *, yes: bool, count: int | None = None) -> None:
 
 def asked(question: str) -> str | None:
     """What is answered, on one line; None: nothing. Only where somebody ``can_ask``."""
-    print(question, end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip() or None
+    with _interruptible():
+        print(question, end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip() or None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends a question at once: asyncio would wait for its loop, which waits for the answer."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def user() -> str | None:

@@ -237,7 +237,9 @@ def make_app() -> App:
         help_format="plaintext",
         help_flags=["--help", "-h"],
         group_parameters=Group("Options", sort_key=50),
-        default_parameter=Parameter(negative=(), show_choices=False),
+        default_parameter=Parameter(
+            negative=(), show_choices=False, show_default=lambda value: str(value or "")
+        ),
     )
     for name, command in COMMANDS.items():
         app.command(

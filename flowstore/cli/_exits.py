@@ -36,6 +36,9 @@ class CommandError(Exception):
         self.message = message
         self.hint = hint
 
+    def __str__(self) -> str:
+        return self.message
+
 
 def usage(message: str, hint: str | None = None) -> CommandError:
     """The command makes no sense as it was typed."""

@@ -173,12 +173,16 @@ class Out:
             for n, column in enumerate(columns)
             for head in [len(column.head) if has_head else 0]
         ]
-        for column, width in zip(columns, widths(wanted, self.width), strict=True):
+        shown = widths(wanted, self.width)
+        for column, width in zip(columns, shown, strict=True):
+            if not width:
+                continue
             justify: Literal["left", "right"] = "right" if column.is_right else "left"
             table.add_column(column.head, justify=justify, no_wrap=True, overflow="ellipsis", width=width)
         for item, row in zip(items, rows, strict=True):
             styles = [(column.style and column.style(item)) or "" for column in columns]
-            table.add_row(*map(Text, row, styles))
+            cells = map(Text, row, styles)
+            table.add_row(*(cell for cell, width in zip(cells, shown, strict=True) if width))
         self._write(self._rendered(table))
 
     def flush(self) -> None:
@@ -188,7 +192,7 @@ class Out:
         if not text:
             return
         pager = os.environ.get("PAGER", "less")
-        if text.count("\n") >= self.height and pager not in ("", "cat"):
+        if self.settings.uses_pager and text.count("\n") >= self.height and pager not in ("", "cat"):
             with suppress(FileNotFoundError, BrokenPipeError):
                 environment = {"LESS": "FRX", **os.environ}
                 subprocess.run(shlex.split(pager), input=text.encode(), env=environment, check=False)

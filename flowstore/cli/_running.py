@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import Final
+import threading
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, Final, NoReturn
 
 from flowstore.cli._exits import Exit, Failure, failure_of
 
 _WITH_VALUE: Final = {
     *("--url", "--namespace", "-n", "--profile", "--output", "-o", "--fields", "--time", "--color"),
 }
-_WITHOUT: Final = {"--quiet", "-q"}
+_WITHOUT: Final = {"--quiet", "-q", "--no-pager"}
 """Common options, which may precede the command."""
 
 
@@ -39,22 +41,51 @@ def run(arguments: Sequence[str]) -> int:
             command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
             code = command(*bound.args, **bound.kwargs)
             if inspect.iscoroutine(code):
-                code = asyncio.run(code)
+                code = _awaited(code)
             sys.stdout.flush()
         except CycloptsError as error:
             return _tell(Failure(Exit.USAGE, "usage", str(error), _help_of(tokens)), tokens)
         except KeyboardInterrupt:
             return _tell(Failure(Exit.INTERRUPTED, "interrupted", "interrupted"), tokens)
-        except BrokenPipeError:
+        except SystemExit as end:
+            if isinstance(end.__context__, BrokenPipeError):  # rich ends so, while help is printed
+                return _closed_pipe()
             raise
         except Exception as error:
-            failure = failure_of(_only(error))
+            only = _only(error)
+            if isinstance(only, BrokenPipeError):
+                raise only from None
+            failure = failure_of(only)
             if failure is None:
                 raise
             return _tell(failure, tokens)
     except BrokenPipeError:
         return _closed_pipe()
     return code if isinstance(code, int) else Exit.OK
+
+
+def _awaited(command: Coroutine[Any, Any, object]) -> object:
+    import asyncio
+
+    with _terminated_cleanly():
+        return asyncio.run(command)
+
+
+@contextmanager
+def _terminated_cleanly() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: what is open is closed, and a terminal has its cursor back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def with_command_first(arguments: Sequence[str]) -> list[str]:
@@ -64,7 +95,7 @@ def with_command_first(arguments: Sequence[str]) -> list[str]:
         name, equals, _ = arguments[place].partition("=")
         if name in _WITH_VALUE:
             place += 1 if equals else 2
-        elif name in _WITHOUT:
+        elif name in _WITHOUT or _has_value_attached(name):
             place += 1
         else:
             break
@@ -74,9 +105,14 @@ def with_command_first(arguments: Sequence[str]) -> list[str]:
     )
 
 
+def _has_value_attached(word: str) -> bool:
+    return word[:2] in ("-o", "-n") and len(word) > 2
+
+
 def _help_of(tokens: Sequence[str]) -> str:
-    command = tokens[0] if tokens and not tokens[0].startswith("-") else ""
-    return f"flowstore {command} --help".replace("  ", " ")
+    from flowstore.cli._commands import COMMANDS
+
+    return f"flowstore {tokens[0]} --help" if tokens and tokens[0] in COMMANDS else "flowstore --help"
 
 
 def _only(error: Exception) -> Exception:
@@ -116,6 +152,10 @@ def _is_json(tokens: Sequence[str]) -> bool:
 def _closed_pipe() -> int:
     """Whoever reads has enough, as ``head`` has: nothing to tell, and nothing to flush at exit."""
     devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(devnull, stream.fileno())
     os.close(devnull)
     return Exit.CLOSED_PIPE

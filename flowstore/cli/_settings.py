@@ -23,7 +23,8 @@ Times = Literal["relative", "local", "utc", "epoch"]
 Color = Literal["auto", "always", "never"]
 
 _GROUP: Final = Group("Common options", sort_key=100)
-_PASSWORD: Final = re.compile(r"^[a-z]+://[^/?#]*:[^/?#]+@")
+_LOGIN: Final = re.compile(r"^[^/?#]*://(.*@)", re.DOTALL)
+_SECRET: Final = re.compile(r"(?<=[?&])(password=)[^&]+")
 _SETTINGS: Final = ("url", "url_file", "namespace", "output", "time", "color")
 _DEFAULTS: Final = {"namespace": "default", "output": "table", "time": "relative", "color": "auto"}
 
@@ -47,8 +48,10 @@ class Common:
     "How times are printed: relative, local, utc or epoch."
     color: Color | None = None
     "auto: on a terminal, unless NO_COLOR is set."
-    quiet: Annotated[bool, Parameter(alias="-q", show_default=False)] = False
+    quiet: Annotated[bool, Parameter(alias="-q")] = False
     "No notices and no progress on stderr."
+    no_pager: bool = False
+    "Never print through $PAGER, however long it is."
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Settings:
     time: Times
     color: Color
     quiet: bool
+    uses_pager: bool
 
 
 def settings_of(common: Common, *, needs_url: bool = True) -> Settings:
@@ -87,21 +91,35 @@ def settings_of(common: Common, *, needs_url: bool = True) -> Settings:
         time=chosen["time"],
         color=chosen["color"],
         quiet=common.quiet,
+        uses_pager=not common.no_pager,
     )
 
 
 def url_of(given: str) -> str:
     """What was typed as the URL of a store: itself, a path, or ``@FILE``. A password in it is refused."""
-    if _PASSWORD.match(given):
+    if masked(given) != given:
         raise usage(
             "--url: has a password, which every user of this machine can see among the processes",
             "put the URL into FLOWSTORE_URL, into a profile, or into a file: --url @FILE",
         )
     if given.startswith("@"):
         return _read(Path(given[1:]))
-    if "://" not in given:
-        return "sqlite:///" + given.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
-    return given
+    return given if "://" in given else _of_path(given)
+
+
+def masked(url: str) -> str:
+    """The URL for people to see: with ``***`` for a password, however badly it is written."""
+    if url.startswith("sqlite:"):
+        return url
+    login = _LOGIN.match(url)
+    if login is not None and ":" in login[1]:
+        user = login[1].partition(":")[0]
+        url = f"{url[: login.start(1)]}{user}:***@{url[login.end(1) :]}"
+    return _SECRET.sub(r"\1***", url)
+
+
+def _of_path(path: str) -> str:
+    return "sqlite:///" + path.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
 
 
 def _url(given: str | None, chosen: Mapping[str, str], needs_url: bool) -> str:
@@ -111,7 +129,7 @@ def _url(given: str | None, chosen: Mapping[str, str], needs_url: bool) -> str:
         return _read(Path(chosen["url_file"]).expanduser())
     if "url" in chosen:
         url = chosen["url"]
-        return url_of(url) if "://" not in url else url
+        return url if "://" in url else url_of(url)
     if needs_url:
         raise usage(
             "which store? no URL was given",
@@ -164,20 +182,38 @@ def _tables(path: Path, table: tuple[str, ...]) -> list[tuple[Path, Mapping[str,
 def _profile(name: str | None, files: list[tuple[Path, Mapping[str, Any]]]) -> dict[str, str]:
     """The settings of the nearest file, with those of its profile if one is named."""
     for path, content in files:
-        profiles = content.get("profiles", {})
-        if name is not None and name not in profiles:
+        named = content.get("profiles", {})
+        if name is not None and name not in named:
             continue
-        own = {**{key: value for key, value in content.items() if key != "profiles"}}
+        own = {key: value for key, value in content.items() if key != "profiles"}
         if name is not None:
-            own = _over(own, profiles[name])
+            own = _over(own, named[name])
         for setting, value in own.items():
             if setting not in _SETTINGS or not isinstance(value, str):
                 raise usage(f"{path}: {setting}: expected a text for one of {', '.join(_SETTINGS)}")
-        return own
+        return {setting: _beside(path, setting, value) for setting, value in own.items()}
     if name is not None:
-        known = sorted({profile for _, content in files for profile in content.get("profiles", {})})
-        raise usage(f"--profile: there is no {name!r}; known are: {', '.join(known) or 'none'}")
+        raise usage(f"--profile: there is no {name!r}; known are: {', '.join(profiles()) or 'none'}")
     return {}
+
+
+def _beside(path: Path, setting: str, value: str) -> str:
+    """The files that a file of settings names are relative to it, wherever a command is run."""
+    if setting == "url_file":
+        return str(path.parent / Path(value).expanduser())
+    if setting == "url" and value.startswith("@"):
+        return f"@{path.parent / Path(value[1:]).expanduser()}"
+    if setting == "url" and "://" not in value:
+        return str(path.parent / Path(value).expanduser())
+    bare = value.removeprefix("sqlite:///")
+    if setting == "url" and bare != value and not bare.startswith(("/", ":", "?")):
+        return _of_path(str(path.parent)) + "/" + bare
+    return value
+
+
+def profiles() -> list[str]:
+    """The names of all there are, for a shell that completes them."""
+    return sorted({name for _, content in _files() for name in content.get("profiles", {})})
 
 
 def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

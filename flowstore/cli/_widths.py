@@ -18,7 +18,10 @@ class Wanted(NamedTuple):
 
 
 def widths(columns: Sequence[Wanted], room: int) -> list[int]:
-    """The widest of those that may shrink give first, and none becomes narrower than its head."""
+    """The widest of those that may shrink give first, and none becomes narrower than its head.
+
+    Where that is not enough columns are left out, from the right: their width is 0.
+    """
     found = [min(column.cells, room) if column.may_shrink else column.cells for column in columns]
     least = [max(column.head, min(column.cells, _LEAST)) for column in columns]
     excess = sum(found) + GAP * (len(columns) - 1) - room
@@ -29,4 +32,8 @@ def widths(columns: Sequence[Wanted], room: int) -> list[int]:
         widest = max(able, key=lambda n: found[n])
         found[widest] -= 1
         excess -= 1
+    for n in range(len(columns) - 1, 0, -1):
+        if excess > 0:
+            excess -= found[n] + GAP
+            found[n] = 0
     return found

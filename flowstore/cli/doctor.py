@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Final
 
@@ -13,21 +13,10 @@ from flowstore._faces.showing import lasting, plain, sized
 from flowstore.cli._desk import check_exists, file_of, opened
 from flowstore.cli._exits import CommandError, Exit
 from flowstore.cli._output import Out
-from flowstore.cli._settings import Common, Settings, settings_of
+from flowstore.cli._settings import Common, Settings, masked, settings_of
 
-_USER: Final = re.compile(r"//[^/@]*@")
-_OVER_NETWORK: Final = {
-    "nfs",
-    "nfs4",
-    "cifs",
-    "smbfs",
-    "smb3",
-    "9p",
-    "fuse.sshfs",
-    "afs",
-    "ceph",
-    "glusterfs",
-}
+_SECONDS: Final = 5
+_WIDTH: Final = 79
 _SLOW: Final = 0.05
 
 
@@ -35,7 +24,7 @@ async def doctor(*, common: Common | None = None) -> int:
     """Look for what is wrong with a store, and say what to do. Exits with 1 if something is."""
     settings = settings_of(common or Common())
     out = Out(settings)
-    place = _USER.sub("//***@", settings.url)
+    place = masked(settings.url)
     try:
         facts = await _facts(settings)
     except (FlowstoreError, CommandError, OSError) as error:
@@ -44,7 +33,6 @@ async def doctor(*, common: Common | None = None) -> int:
         out.flush()
         return Exit.UNREACHABLE
     problems = [(each.code, each.problem, each.advice) for each in facts.warnings]
-    problems += _of_file(settings.url)
     if facts.latency > _SLOW:
         problems.append(
             (
@@ -68,47 +56,28 @@ async def doctor(*, common: Common | None = None) -> int:
 
 async def _facts(settings: Settings) -> Facts:
     check_exists(settings.url)
-    async with opened(settings.url, namespace=settings.namespace, op_timeout=5) as backend:
+    async with opened(settings.url, namespace=settings.namespace, op_timeout=_SECONDS) as backend:
         return await backend.facts()
 
 
 def _advice(settings: Settings) -> str:
-    if file_of(settings.url) is not None:
-        return "look at the path: it is relative to the working directory, " + str(Path.cwd())
-    return "is the server up, and does its firewall let this machine in? try: redis-cli ping"
-
-
-def _of_file(url: str) -> list[tuple[str, str, str]]:
-    path = file_of(url)
+    """What was tried, and what may be in its way."""
+    path = file_of(settings.url)
     if path is None:
-        return []
-    problems = []
-    if (kind := _file_system(path)) in _OVER_NETWORK:
-        problems.append(
-            (
-                "network share",
-                f"{path} lies on {kind}, whose locks do not hold between machines",
-                "move it to a local disk; for several machines use Redis or Valkey",
-            )
+        return (
+            f"tried for up to {_SECONDS} s: is the server up, does it listen on that address, and does its "
+            "firewall let this machine in? try: redis-cli ping"
         )
-    if not os.access(path, os.W_OK):
-        problems.append(
-            ("read only", f"{path} cannot be written by this user", "chmod, or look with another user")
-        )
-    return problems
-
-
-def _file_system(path: Path) -> str | None:
-    """Of the mount that the file is on; None where the system does not say."""
-    mounts = Path("/proc/mounts")
-    if not mounts.exists():
-        return None
-    whole, best, kind = str(path.resolve()), "", None
-    for line in mounts.read_text("utf-8", "replace").splitlines():
-        _, where, found, *_ = line.split(" ")
-        if (whole + "/").startswith(where.rstrip("/") + "/") and len(where) >= len(best):
-            best, kind = where, found
-    return kind
+    whole = path.absolute()
+    if not whole.parent.is_dir():
+        return f"tried {whole}: there is no folder {whole.parent}"
+    if not whole.exists():
+        return f"tried {whole}: a relative path is taken from the working directory, {Path.cwd()}"
+    rights = ", ".join(
+        f"{'may' if os.access(whole, right) else 'may not'} {what}"
+        for right, what in ((os.R_OK, "read"), (os.W_OK, "write"))
+    )
+    return f"tried {whole}: this user {rights} it; is it a file of flowstore?"
 
 
 def _tell(out: Out, place: str, facts: Facts | None, problems: list[tuple[str, str, str]]) -> None:
@@ -126,14 +95,30 @@ def _tell(out: Out, place: str, facts: Facts | None, problems: list[tuple[str, s
         return
     for name, value in [("store", place), *(_lines(facts) if facts else [])]:
         if value:
-            out.text(f"{name:12} {plain(value)}")
+            out.text(_wrapped(f"{name:12} {plain(value)}", " " * 13))
     for _, problem, advice in problems:
         out.text("")
-        out.text(f"✕ {plain(problem)}", style="bold red")
-        out.text(f"  {plain(advice)}")
+        out.text(_wrapped(f"✕ {plain(problem)}", "  "), style="bold red")
+        out.text(_wrapped(f"  {plain(advice)}", "  "))
     if not problems:
         out.text("")
         out.text("✓ nothing is wrong", style="green")
+
+
+def _wrapped(text: str, indent: str) -> str:
+    """Paths and URLs stay whole."""
+    return textwrap.fill(
+        text,
+        _WIDTH,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
+
+
+def _said(value: object) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def _lines(facts: Facts) -> list[tuple[str, str]]:
@@ -149,7 +134,11 @@ def _lines(facts: Facts) -> list[tuple[str, str]]:
         ("latency", lasting(facts.latency)),
         ("clock", "" if facts.clock_skew is None else f"{facts.clock_skew:+.3f}s beside the server's"),
         ("size", sized(facts.size)),
+        ("policies", ", ".join(f"{name} {_said(value)}" for name, value in facts.policies.items())),
         ("tasks", counts or "none"),
-        ("oldest", "" if oldest is None else f"{oldest.task_id} is pending since {oldest.submitted_at}"),
-        ("workers", "" if facts.workers is None else f"{facts.workers:,}, {facts.silent_workers:,} silent"),
+        (
+            "oldest",
+            "" if oldest is None else f"{oldest.task_id} is pending since {oldest.submitted_at:%F %T} UTC",
+        ),
+        ("workers", "" if not facts.workers else f"{facts.workers:,}, {facts.silent_workers:,} silent"),
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flowstore import SQLiteBackend
 from flowstore._faces.moments import duration
-from flowstore._faces.showing import sized
+from flowstore._faces.showing import count_of, plain, sized
 from flowstore.cli._acting import Options, act
 from flowstore.cli._asking import progress
 from flowstore.cli._desk import at_desk
@@ -18,6 +18,7 @@ from flowstore.cli._settings import Common
 
 async def purge(
     *query: Words,
+    expired: bool = False,
     older: str | None = None,
     options: Options | None = None,
     common: Common | None = None,
@@ -28,9 +29,13 @@ async def purge(
     ----------
     query
         With --older: which tasks, such as status:success. None: all that are finished.
+    expired
+        Remove what has expired, which is done without --older as well.
     older
         Remove tasks that finished so long ago: 30d. None: only what has expired, whatever it is.
     """
+    if expired and older is not None:
+        raise usage("--expired: either that or --older")
     if older is not None:
         duration("--older", older)
         return await act("delete", (*query, f"finished:>{older}"), options, common)
@@ -45,7 +50,7 @@ async def purge(
                 removed += step
                 bar(removed)
         if desk.out.is_for_people:
-            desk.out.text(f"{removed:,} expired tasks removed")
+            desk.out.text(f"{count_of(removed, 'expired task')} removed")
         else:
             desk.out.document({"v": 1, "removed": removed})
     return Exit.OK
@@ -94,6 +99,6 @@ async def backup(file: Path, /, *, force: bool = False, common: Common | None = 
         if target != file:
             await asyncio.to_thread(target.replace, file)
         if desk.out.is_for_people:
-            desk.out.text(f"{file}: {sized(size)}")
+            desk.out.text(f"{plain(str(file))}: {sized(size)}")
         else:
             desk.out.document({"v": 1, "path": str(file), "bytes": size})

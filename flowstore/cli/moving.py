@@ -7,34 +7,38 @@ import html
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
-from flowstore import BaseResultBackend, Imported, TaskResult
+from flowstore import BaseResultBackend, Imported, TaskQuery, TaskResult
 from flowstore._faces.moments import moment
 from flowstore._faces.records import run_time
-from flowstore._faces.showing import lasting, plain
-from flowstore.cli._asking import progress
+from flowstore._faces.showing import count_of, lasting, plain
+from flowstore.cli._asking import Bar, progress
 from flowstore.cli._desk import Desk, at_desk, check_exists, opened
 from flowstore.cli._exits import CommandError, Exit, usage
-from flowstore.cli._output import Out
+from flowstore.cli._output import Out, clock
 from flowstore.cli._queries import Words, query_in
 from flowstore.cli._settings import Common, settings_of, url_of
 from flowstore.cli.showing import error_text
 
-Kind = Literal["archive", "csv", "parquet", "html"]
+Form = Literal["jsonl", "jsonl.gz", "jsonl.zst", "csv", "parquet", "html"]
 OnConflict = Literal["raise", "keep", "replace"]
+_COMPRESSION: Final[Mapping[Form, Literal["none", "gzip", "zstd"]]] = {
+    "jsonl": "none",
+    "jsonl.gz": "gzip",
+    "jsonl.zst": "zstd",
+}
 
 
 async def export(
     *query: Words,
     to: Annotated[str, Parameter(allow_leading_hyphen=True)],
-    kind: Annotated[Kind | None, Parameter(name="--as")] = None,
+    form: Annotated[Form | None, Parameter(name="--format")] = None,
     overwrite: bool = False,
     resume: bool = False,
     common: Common | None = None,
@@ -46,9 +50,9 @@ async def export(
     query
         Which tasks. None: all.
     to
-        The file; - is stdout. Its name says how: .jsonl, .jsonl.gz, .jsonl.zst, .csv, .parquet, .html.
-    kind
-        archive, csv, parquet or html, whatever the name is.
+        The file; - is stdout. Its name says the format, unless --format does.
+    form
+        jsonl, jsonl.gz or jsonl.zst, which import reads; csv, parquet, or html, a page for people.
     overwrite
         Replace a file that is there.
     resume
@@ -56,82 +60,77 @@ async def export(
     """
     asked = query_in(query)
     async with at_desk(common) as desk:
-        chosen = kind or _kind_of(to)
-        async with _chosen(desk, str(asked) if asked.terms else None) as ids:
-            if to == "-":
-                with tempfile.TemporaryDirectory() as folder:
-                    path = Path(folder) / "out"
-                    await _export(desk, chosen, path, ids, overwrite=True, resume=False, is_compressed=False)
-                    with path.open("rb") as file:
-                        shutil.copyfileobj(file, sys.stdout.buffer)
-                    return Exit.OK
-            return await _export(desk, chosen, Path(to), ids, overwrite=overwrite, resume=resume)
+        chosen = form or _form_of(to)
+        if resume and (to == "-" or not chosen.startswith("jsonl")):
+            raise usage("--resume: only a file of jsonl is carried on")
+        if to != "-":
+            return await _export(desk, chosen, Path(to), asked, overwrite=overwrite, resume=resume)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "export"
+            code = await _export(desk, chosen, path, asked)
+            sys.stdout.flush()
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+            return code
 
 
-def _kind_of(name: str) -> Kind:
-    for kind in ("csv", "parquet", "html"):
-        if name.endswith(f".{kind}"):
-            return kind
-    return "archive"
+def _form_of(name: str) -> Form:
+    known: tuple[Form, ...] = ("jsonl.gz", "jsonl.zst", "csv", "parquet", "html")
+    for form in known:
+        if name.endswith(f".{form}"):
+            return form
+    return "jsonl.gz" if name.endswith(".gz") else "jsonl.zst" if name.endswith(".zst") else "jsonl"
 
 
-@asynccontextmanager
-async def _chosen(desk: Desk, query: str | None) -> AsyncIterator[list[str] | None]:
+async def _ids_of(backend: BaseResultBackend, asked: TaskQuery) -> list[str] | None:
     """The ids of what the query finds; None: all there is, which need not be collected."""
-    if query is None:
-        yield None
-        return
-    yield [task.task_id async for task in desk.backend.iter_search(query)]
+    if not asked.terms:
+        return None
+    return [task.task_id async for task in backend.iter_search(asked)]
 
 
 async def _export(
-    desk: Desk,
-    kind: Kind,
-    path: Path,
-    ids: list[str] | None,
-    *,
-    overwrite: bool,
-    resume: bool,
-    is_compressed: bool = True,
+    desk: Desk, form: Form, path: Path, asked: TaskQuery, *, overwrite: bool = False, resume: bool = False
 ) -> int:
     archive, out = desk.backend.archive, desk.out
     if path.exists() and not overwrite:
         raise CommandError(Exit.REFUSED, f"{path} is there already", "--overwrite replaces it")
     with progress(out, f"export to {path.name}") as bar:
-        if kind == "archive":
-            done = await archive.export(
-                path,
-                task_ids=ids,
-                compress=None if is_compressed else "none",
-                overwrite=overwrite,
-                resume=resume,
-                progress=bar,
-            )
-            count, unreadable = done.records, done.unreadable_count
-            note = f", sha256 {done.digest}"
-        elif kind == "html":
-            count, unreadable = await _page(desk.backend, path, ids), 0
-            note = ""
+        if form == "html":
+            count, unreadable, note = await _page(desk.backend, path, asked, bar), 0, ""
         else:
-            table = await archive.table(path, task_ids=ids, format=kind, overwrite=overwrite, progress=bar)
-            count, unreadable, note = table.rows, len(table.unreadable), ""
-    out.note(f"{count:,} tasks{note}")
+            ids = await _ids_of(desk.backend, asked)
+            if form == "csv" or form == "parquet":
+                table = await archive.table(
+                    path, task_ids=ids, format=form, overwrite=overwrite, progress=bar
+                )
+                count, unreadable, note = table.rows, len(table.unreadable), ""
+            else:
+                done = await archive.export(
+                    path,
+                    task_ids=ids,
+                    compress=_COMPRESSION[form],
+                    overwrite=overwrite,
+                    resume=resume,
+                    progress=bar,
+                )
+                count, unreadable, note = done.records, done.unreadable_count, f", sha256 {done.digest}"
+    out.note(f"{count_of(count, 'task')}{note}")
     if unreadable:
         out.note(f"{unreadable:,} could not be read")
     return Exit.NO if unreadable else Exit.OK
 
 
-async def _page(backend: BaseResultBackend, path: Path, ids: list[str] | None) -> int:
+async def _page(backend: BaseResultBackend, path: Path, asked: TaskQuery, bar: Bar) -> int:
     """One page that needs nothing else, for a note about an incident or the artefact of a build."""
-    wanted = None if ids is None else {*ids}
     rows: list[str] = []
-    now = datetime.now(UTC)
-    async for task in backend.iter_by_status(load_result=False):
-        if wanted is None or task.task_id in wanted:
-            rows += [_row(task, now)]
-    text = _PAGE.format(
-        title=f"{len(rows):,} tasks of {_text(backend.namespace)}", at=now, rows="".join(rows)
-    )
+    now = clock()
+    async for task in backend.iter_search(asked):
+        rows.append(_row(task, now))
+        bar(len(rows))
+    title = f"{count_of(len(rows), 'task')} of {_text(backend.namespace)}"
+    text = _PAGE.format(title=title, at=now, rows="".join(rows))
     await asyncio.to_thread(path.write_text, text, "utf-8")
     return len(rows)
 
@@ -175,6 +174,7 @@ async def import_(
     *,
     conflict: OnConflict = "raise",
     partial: bool = False,
+    dry_run: bool = False,
     common: Common | None = None,
 ) -> int:
     """Read tasks from a file that export has written.
@@ -187,8 +187,10 @@ async def import_(
         Where another record has the id: raise stops before anything is written, keep leaves it, replace.
     partial
         Of a file that was cut off, take what is whole.
+    dry_run
+        Read the file, say what is in it and what of that is there already, and store nothing.
     """
-    async with at_desk(common, creates=True) as desk:
+    async with at_desk(common, creates=not dry_run) as desk:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(file)
             if file == "-":
@@ -196,10 +198,29 @@ async def import_(
                 with path.open("wb") as target:
                     shutil.copyfileobj(sys.stdin.buffer, target)
             with progress(desk.out, f"import {path.name}") as bar:
+                if dry_run:
+                    await _compared(desk, path, Path(folder) / "read.db", bar, partial=partial)
+                    return Exit.OK
                 done = await desk.backend.archive.load(
                     path, on_conflict=conflict, partial=partial, progress=bar
                 )
         return _tell(desk.out, done)
+
+
+async def _compared(desk: Desk, path: Path, aside: Path, bar: Bar, *, partial: bool) -> None:
+    """The file is restored into a store of its own, as nothing else knows all that may be wrong with it."""
+    present = 0
+    async with opened(f"sqlite:///{aside}", creates=True, namespace=desk.settings.namespace) as store:
+        done = await store.archive.load(path, partial=partial, progress=bar)
+        async for task in store.iter_search(""):
+            present += await desk.backend.exists(task.task_id)
+    if desk.out.is_for_people:
+        text = (
+            f"{count_of(done.restored, 'task')} in {path.name}, {present:,} with ids that are there already"
+        )
+        desk.out.text(plain(text))
+    else:
+        desk.out.document({"v": 1, "tasks": done.restored, "present": present, "expired": done.expired})
 
 
 async def copy(
@@ -237,22 +258,20 @@ async def copy(
         raise usage("source and target are the same store")
     check_exists(first)
     asked = query_in(query)
+    if asked.terms and since is not None:
+        raise usage(f"--since: with a query, say it there: since:{since}")
+    start = None if since is None else moment("--since", since, datetime.now(UTC))
     namespace = settings.namespace
     async with (
         opened(first, namespace=namespace) as one,
         opened(second, creates=True, namespace=namespace) as other,
     ):
-        ids = None
-        if asked.terms:
-            ids = [task.task_id async for task in one.iter_search(asked)]
         with progress(out, "copy") as bar:
-            if ids is not None or since is None:
-                if since is not None:
-                    raise usage("--since: say it in the query: submitted:<1d")
-                done = await one.archive.copy_to(other, task_ids=ids, on_conflict=conflict, progress=bar)
-            else:
-                start = moment("--since", since, datetime.now(UTC))
+            if start is not None:
                 done = await one.archive.copy_to(other, since=start, on_conflict=conflict, progress=bar)
+            else:
+                ids = await _ids_of(one, asked)
+                done = await one.archive.copy_to(other, task_ids=ids, on_conflict=conflict, progress=bar)
         code = _tell(out, done)
         if verify and not done.is_verified:
             out.note("not all of it is there as it was read: somebody may write to it")
@@ -263,7 +282,7 @@ async def copy(
 
 def _tell(out: Out, done: Imported) -> int:
     if out.is_for_people:
-        parts = [f"{done.restored:,} tasks"]
+        parts = [count_of(done.restored, "task")]
         for count, what in (
             (done.replaced, "replaced others"),
             (done.unchanged, "were there already"),

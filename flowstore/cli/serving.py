@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from flowstore.cli._desk import check_exists
-from flowstore.cli._exits import usage
+from flowstore.cli._exits import Exit, usage
 from flowstore.cli._settings import Common, settings_of
 
 
@@ -66,8 +66,10 @@ def serve(
     return run(serving)
 
 
-async def metrics(*, names: int = 200, common: Common | None = None) -> None:
+async def metrics(*, names: int = 200, common: Common | None = None) -> int:
     """Print the metrics of the store for Prometheus, as one scrape of docs/prometheus.md.
+
+    Of a store that cannot be reached they say so, and the exit code is 4.
 
     Parameters
     ----------
@@ -77,7 +79,7 @@ async def metrics(*, names: int = 200, common: Common | None = None) -> None:
     from flowstore.integrations.prometheus import StoreMetrics
 
     settings = settings_of(common or Common())
-    if settings.output != "table":
+    if common is not None and common.output not in (None, "table"):
         raise usage("-o: metrics have one format only, that of Prometheus")
     check_exists(settings.url)
     store = StoreMetrics(settings.url, names=names, namespace=settings.namespace, purge_interval=None)
@@ -86,3 +88,7 @@ async def metrics(*, names: int = 200, common: Common | None = None) -> None:
     finally:
         await store.close()
     sys.stdout.write(text.decode())
+    is_up = any(
+        line.startswith(b"flowstore_store_up{") and line.endswith(b" 1.0") for line in text.splitlines()
+    )
+    return Exit.OK if is_up else Exit.UNREACHABLE

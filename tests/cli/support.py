@@ -20,7 +20,7 @@ from flowstore.cli import run
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 """When the store is looked at."""
 GOLDEN = Path(__file__).parent / "golden"
-_WRITES = os.environ.get("FLOWSTORE_GOLDEN") == "write"
+WRITES = os.environ.get("FLOWSTORE_GOLDEN") == "write"
 
 
 class Ran(NamedTuple):
@@ -56,29 +56,29 @@ def golden(name: str, ran: Ran, replace: Mapping[str, str] | None = None) -> Non
     for changing, constant in (replace or {}).items():
         text = text.replace(changing, constant)
     path = GOLDEN / f"{name}.txt"
-    if _WRITES:
+    if WRITES:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
     assert path.is_file(), f"{path} is missing: FLOWSTORE_GOLDEN=write makes it"
     assert text == path.read_text("utf-8")
 
 
-def seed(url: str, namespace: str = "default") -> None:
-    """Tasks of a small shop, stored at fixed times in the two hours before NOW."""
-    asyncio.run(_seed(url, namespace))
+def seed(url: str, namespace: str = "default", now: datetime = NOW) -> None:
+    """Tasks of a small shop, stored in the two hours before ``now``."""
+    asyncio.run(_seed(url, namespace, now))
 
 
-async def _seed(url: str, namespace: str) -> None:
-    clock = Clock()
+async def _seed(url: str, namespace: str, now: datetime) -> None:
+    clock = Clock(now)
     async with flowstore.connect(url, namespace=namespace, clock=clock) as backend:
 
         async def put(task: TaskResult, minutes: float) -> TaskResult:
-            clock.at = NOW - timedelta(minutes=minutes)
+            clock.at = now - timedelta(minutes=minutes)
             await backend.store(task.task_id, task)
             return task
 
         def ago(minutes: float) -> datetime:
-            return NOW - timedelta(minutes=minutes)
+            return now - timedelta(minutes=minutes)
 
         root = await put(TaskResult.pending("nightly", task_name="nightly", at=ago(119)), 119)
         root = await put(TaskResult.running(root, worker_id="w1", at=ago(118)), 118)
@@ -119,8 +119,8 @@ async def _seed(url: str, namespace: str) -> None:
 class Clock:
     """Says what time it is for a backend; ``at`` is set by whoever stores."""
 
-    def __init__(self) -> None:
-        self.at = NOW
+    def __init__(self, at: datetime) -> None:
+        self.at = at
 
     def __call__(self) -> int:
         return round(self.at.timestamp() * 1_000_000)

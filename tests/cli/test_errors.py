@@ -27,7 +27,7 @@ def fail(url: str, **errors: Exception) -> None:
 
 
 async def _fail(url: str, errors: dict[str, Exception]) -> None:
-    clock = Clock()
+    clock = Clock(NOW)
     clock.at = at = NOW - timedelta(minutes=30)
     async with flowstore.connect(url, clock=clock) as backend:
         await backend.store_many(

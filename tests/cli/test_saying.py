@@ -149,6 +149,6 @@ def test_widths() -> None:
     found = widths(columns, 60)
     assert sum(found) + 2 * GAP == 60
     assert found[0] == 10
-    assert widths(columns, 10) == [10, 7, 6]
+    assert widths(columns, 10) == [10, 0, 0]
     assert widths([Wanted(10**6, 4, True)], 80) == [80]
     assert widths([], 80) == []

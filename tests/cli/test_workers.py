@@ -20,7 +20,7 @@ def register(url: str) -> None:
 
 
 async def _register(url: str) -> None:
-    clock = Clock()
+    clock = Clock(NOW)
     async with flowstore.connect(url, clock=clock) as backend:
         clock.at = NOW - timedelta(hours=2)
         await backend.workers.register("w2", host="mill", pid=4712, labels=["gpu"], info={"version": "1.4"})
