@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import SequenceMatcher
 from typing import Literal, NamedTuple
@@ -17,7 +17,8 @@ _ENDS = (TaskStatus.RETRYING, TaskStatus.SUCCESS, TaskStatus.FAILED, TaskStatus.
 class Attempt:
     """One attempt, numbered from 1. Times are those of the stores; None: the history does not say.
 
-    ``status``: the last one in it. ``error``: cut to 1 KiB, as histories keep it.
+    ``status``: the last one in it. ``error``: cut to 1 KiB, as histories keep it. ``ended_at``: of one that
+    has no end of its own, as its worker was lost, the time at which the next one was made.
     """
 
     number: int
@@ -42,12 +43,17 @@ class Attempt:
 def attempts_of(history: Iterable[Transition]) -> list[Attempt]:
     """In order, from transitions in the order of writing; events are passed over."""
     found: dict[int, Attempt] = {}
+    current: int | None = None
     before: datetime | None = None
     for step in history:
         if step.event is not None:
             continue
-        last = found.get(step.retries) or Attempt(step.retries + 1, step.status, submitted_at=before)
-        found[step.retries] = _after(last, step)
+        if current is not None and current != step.retries and found[current].ended_at is None:
+            found[current] = replace(found[current], ended_at=step.at)
+            before = step.at
+        current = step.retries
+        last = found.get(current) or Attempt(current + 1, step.status, submitted_at=before)
+        found[current] = _after(last, step)
         if step.status in _ENDS:
             before = step.at
     return [found[number] for number in sorted(found)]

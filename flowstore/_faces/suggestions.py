@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from flowstore import BaseResultBackend, TaskStatus
+from flowstore._faces.terms import TERMS
 from flowstore._faces.terms import term as term_of
+from flowstore.statuses import TaskStatus
 
-TERMS: Final = (
-    *("status", "name", "label", "worker", "parent", "root", "error", "id", "submitted", "started"),
-    *("finished", "updated", "since", "until", "run", "wait", "tries", "is", "sort"),
-)
+if TYPE_CHECKING:  # a shell asks for this between two keys: what it need not load is not loaded
+    from flowstore import BaseResultBackend
+
 FIXED: Final = {
     "status": tuple(TaskStatus),
     "is": ("root", "child"),
@@ -20,6 +20,8 @@ FIXED: Final = {
     "tries": (">1",),
 }
 """Values of terms that are the same for every store; of times some that are asked for."""
+STORED: Final = ("name", "label", "worker", "error")
+"""Terms whose values a store knows."""
 _SIMPLE: Final = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:@/+-")
 
 

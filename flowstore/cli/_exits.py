@@ -66,6 +66,7 @@ def failure_of(error: Exception) -> Failure | None:
         ((errors.WaitTimeout,), Exit.TIMEOUT, None),
         ((errors.UnknownTask, errors.UnknownRun, errors.UnknownWorker), Exit.UNKNOWN, None),
         ((errors.UnknownOperation, errors.UnknownDataset, errors.ResultGone), Exit.UNKNOWN, None),
+        ((errors.UnreadableRecord, errors.UnreadableRecords), Exit.NO, "flowstore verify finds all of them"),
         ((errors.StorageFull,), Exit.REFUSED, "nothing was written; free some space"),
         ((errors.StorageUnavailable, errors.StorageTimeout), Exit.UNREACHABLE, _REACH),
         ((errors.StorageError,), Exit.UNREACHABLE, None),

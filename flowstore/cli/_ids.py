@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from flowstore import BaseResultBackend
 from flowstore.cli._exits import CommandError, Exit, usage
+from flowstore.cli._options import no_option
 
 Id: TypeAlias = Annotated[str, Parameter(allow_leading_hyphen=True)]
 """An argument that may be ``-``, for stdin, or an id that begins like an option."""
@@ -39,6 +40,8 @@ async def _resolved(backend: BaseResultBackend, word: str) -> str:
         found = [task.task_id for task in search.items] + [each.task_id for each in search.unreadable]
     if len(found) == 1:
         return found[0]
+    if not found and word.startswith("--"):
+        raise no_option(word)
     if not found:
         raise CommandError(Exit.UNKNOWN, f"there is no task {word!r}")
     shown = ", ".join(found[:MOST_CANDIDATES]) + (" and others" if len(found) > MOST_CANDIDATES else "")

@@ -63,13 +63,15 @@ class Column(Generic[T]):
 class Kind(Generic[T]):
     """How items of one kind are printed. ``as_json``: all of one, as JSON. ``id_of``: what ``-o ids`` prints.
 
-    ``csv``: the fields of that JSON which CSV has if no ``--fields`` were given.
+    ``csv``: the fields of that JSON which CSV has if no ``--fields`` were given. ``as_row``: the same JSON,
+    with one text for what CSV has no form for; None: there is nothing such in it.
     """
 
     columns: Sequence[Column[T]]
     as_json: Callable[[T], dict[str, Any]]
     id_of: Callable[[T], str] | None = None
     csv: Sequence[str] = ()
+    as_row: Callable[[T], dict[str, Any]] | None = None
 
 
 def clock() -> datetime:
@@ -273,8 +275,10 @@ class Printer(Generic[T]):
             yield from (plain(id_of(item)) + "\n" for item in items)
             return
         fields = self._out.settings.fields
-        documents = [_only(self._kind.as_json(item), fields) for item in items]
-        if self._out.format == "csv":
+        is_csv = self._out.format == "csv"
+        as_json = self._kind.as_row if is_csv and self._kind.as_row else self._kind.as_json
+        documents = [_only(as_json(item), fields) for item in items]
+        if is_csv:
             names = fields or self._kind.csv or tuple(documents[0])
             yield _csv(names, documents, has_head=not self._count)
             return

@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 from cyclopts import Parameter
 
 from flowstore import TaskQuery, parse_query
-from flowstore.cli._exits import usage
+from flowstore.cli._options import no_option
 
 Words: TypeAlias = Annotated[str, Parameter(allow_leading_hyphen=True)]
 """Of a query: one that is negated, such as ``-label:x``, begins with a hyphen."""
@@ -22,7 +22,7 @@ def query_in(words: Sequence[str]) -> TaskQuery:
     """
     for word in words:
         if word.startswith("--"):
-            raise usage(f"{word}: no such option", "--help lists them")
+            raise no_option(word)
     return parse_query(" ".join(map(_quoted, words)))
 
 

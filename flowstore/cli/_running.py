@@ -30,6 +30,7 @@ def run(arguments: Sequence[str]) -> int:
         with needed("the command line", "cli", "cyclopts"):
             from cyclopts import CycloptsError
 
+            from flowstore.cli import _options
             from flowstore.cli._commands import make_app
     except ImportError as error:
         print(f"flowstore: {error}", file=sys.stderr)
@@ -38,6 +39,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         try:
             app = make_app()
+            _options.command.set(tokens[0] if tokens else "")
             command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
             code = command(*bound.args, **bound.kwargs)
             if inspect.iscoroutine(code):

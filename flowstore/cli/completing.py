@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from flowstore._faces.suggestions import STORED, suggestions
 from flowstore.cli._commands import COMMANDS
+from flowstore.cli._options import options_of
 from flowstore.cli._queries import Words
 from flowstore.cli._settings import Common, profiles, settings_of
 
@@ -18,16 +20,6 @@ if TYPE_CHECKING:
 
 Shell = Literal["bash", "zsh", "fish"]
 _SECONDS = 0.3
-_TERMS = (
-    *("status", "name", "label", "worker", "parent", "root", "error", "id", "submitted", "started"),
-    *("finished", "updated", "since", "until", "run", "wait", "tries", "is", "sort"),
-)
-_FIXED = {
-    "status": ("pending", "running", "retrying", "success", "failed", "cancelled"),
-    "is": ("root", "child"),
-    "sort": ("submitted", "-submitted", "finished", "-finished"),
-    "since": ("10m", "1h", "today", "1d", "7d"),
-}
 _OPTIONS = {
     "--output": ("table", "json", "jsonl", "csv", "ids"),
     "-o": ("table", "json", "jsonl", "csv", "ids"),
@@ -73,14 +65,19 @@ async def _candidates(words: list[str]) -> list[str]:
         return _beginning(current, _options_of(commands))
     if not commands:
         return _beginning(current, COMMANDS)
-    name, colon, value = current.partition(":")
-    if not colon:
-        return _beginning(current, [f"{term}:" for term in _TERMS])
-    sign = "-" if name.startswith("-") else ""
-    values = _FIXED.get(name.removeprefix("-")) or await _live(
-        _typed(words[:-1]), name.removeprefix("-"), value
-    )
-    return [f"{sign}{name.removeprefix('-')}:{each}" for each in _beginning(value, values)]
+    if (found := await suggestions(None, current)) or not _is_stored(current):
+        return _typable(found)
+    async with _store(_typed(words[:-1])) as backend:
+        return _typable(await suggestions(backend, current, 50))
+
+
+def _is_stored(word: str) -> bool:
+    return word.removeprefix("-").partition(":")[0] in STORED
+
+
+def _typable(words: Iterable[str]) -> list[str]:
+    """Without those that a shell would have to be told in quotes."""
+    return [word for word in words if not any(each.isspace() or each in "\"'\\`$<>|&;()" for each in word)]
 
 
 def _beginning(prefix: str, words: Iterable[str]) -> list[str]:
@@ -88,13 +85,7 @@ def _beginning(prefix: str, words: Iterable[str]) -> list[str]:
 
 
 def _options_of(commands: list[str]) -> list[str]:
-    from flowstore.cli._commands import make_app
-
-    app = make_app()
-    if not commands:
-        return ["--help", "--version"]
-    arguments = app[commands[-1]].assemble_argument_collection(default_parameter=app.default_parameter)
-    return [name for argument in arguments for name in argument.names if name.startswith("-")]
+    return options_of(commands[-1] if commands else "")
 
 
 def _typed(words: list[str]) -> Common:
@@ -123,23 +114,6 @@ async def _store(common: Common, namespace: str | None = None) -> AsyncIterator[
         opened(settings.url, namespace=namespace or settings.namespace) as backend,
     ):
         yield backend
-
-
-async def _live(common: Common, term: str, prefix: str) -> list[str]:
-    """Names, labels and workers that begin so, within a third of a second."""
-    if term not in ("name", "label", "worker", "error"):
-        return []
-    async with _store(common) as backend:
-        if term == "error":
-            groups = await backend.errors.groups(limit=100)
-            return [group.id for group in groups if group.id.startswith(prefix)]
-        facets = {
-            "name": backend.facets.names,
-            "label": backend.facets.labels,
-            "worker": backend.facets.workers,
-        }
-        found = await facets[term](prefix, limit=50, at_most=1)
-        return [each.value for each in found if not any(c.isspace() or c in "\"'\\`$" for c in each.value)]
 
 
 _SCRIPTS = {

@@ -7,20 +7,19 @@ from typing import Any, NamedTuple
 
 from flowstore import TaskResult, TaskStatus
 from flowstore._faces.records import as_json, run_time
-from flowstore._faces.showing import lasting, plain, short_id
-from flowstore._faces.trees import Row, branch, rows_of
+from flowstore._faces.showing import lasting, plain
 from flowstore.cli._desk import Desk, at_desk
 from flowstore.cli._exits import CommandError, Exit
-from flowstore.cli._ids import resolved
+from flowstore.cli._family import MOST_MEMBERS, show_family
+from flowstore.cli._ids import Id, resolved
 from flowstore.cli._output import STYLES, Column, Kind, Out
 from flowstore.cli._queries import Words, query_in
 from flowstore.cli._settings import Common
-
-_MOST_MEMBERS = 2_000
+from flowstore.cli._tasks import as_row, id_shown, tell_unreadable
 
 
 async def tree(
-    id: str, /, *, mermaid: bool = False, limit: int = _MOST_MEMBERS, common: Common | None = None
+    id: Id, /, *, mermaid: bool = False, limit: int = MOST_MEMBERS, common: Common | None = None
 ) -> None:
     """Show the family of a task as a tree.
 
@@ -38,62 +37,7 @@ async def tree(
         task = await desk.backend.get(task_id, load_result=False)
         if task is None:
             raise CommandError(Exit.UNKNOWN, f"there is no task {task_id!r}")
-        picture = await desk.backend.families.picture(task.root_id or task_id, limit=limit, steps=1)
-        rows = rows_of(picture)
-        if mermaid:
-            _mermaid(desk.out, rows)
-        elif desk.out.is_for_people:
-            desk.out.table(_lines(desk.out), rows)
-        else:
-            desk.out.items(_members(), [row.task for row in rows if row.task is not None])
-        for status, count in picture.left_out.items():
-            desk.out.note(f"{count:,} others are {status}")
-
-
-def _lines(out: Out) -> list[Column[Row]]:
-    def name(row: Row) -> str:
-        if row.task is None:
-            folded = ", ".join(f"{count:,} {status}" for status, count in (row.counts or {}).items())
-            return branch(row) + f"+ {folded}"
-        return branch(row) + plain(row.task.task_name or row.task.task_id)
-
-    def style(row: Row) -> str | None:
-        return None if row.task is None else STYLES[row.task.status]
-
-    return [
-        Column("task", name, may_shrink=True),
-        Column("status", lambda row: row.task.status.upper() if row.task else "", style=style),
-        Column("id", lambda row: _id(out, row.task)),
-        Column(
-            "time", lambda row: out.time(row.task.started_at or row.task.submitted_at) if row.task else ""
-        ),
-        Column("run", lambda row: lasting(run_time(row.task, out.now)) if row.task else "", is_right=True),
-    ]
-
-
-def _id(out: Out, task: TaskResult[Any] | None) -> str:
-    if task is None:
-        return ""
-    return short_id(task.task_id) if out.is_terminal else plain(task.task_id)
-
-
-def _members() -> Kind[TaskResult[Any]]:
-    fields = ("task_id", "parent_id", "status", "task_name", "started_at", "finished_at")
-    return Kind((), as_json=as_json, id_of=lambda task: task.task_id, csv=fields)
-
-
-def _mermaid(out: Out, rows: list[Row]) -> None:
-    """Names in quotes, in which only a quote has a meaning."""
-    out.text("flowchart TD")
-    numbers = {row.task.task_id: number for number, row in enumerate(rows) if row.task is not None}
-    for number, row in enumerate(rows):
-        if row.task is None:
-            continue
-        name = plain(row.task.task_name or row.task.task_id).replace('"', "#quot;")
-        took = lasting(run_time(row.task, out.now))
-        out.text(f'  t{number}["{name}<br>{row.task.status} {took}"]:::{row.task.status}')
-        if row.task.parent_id in numbers and row.depth:
-            out.text(f"  t{numbers[row.task.parent_id]} --> t{number}")
+        await show_family(desk, task, limit=limit, is_mermaid=mermaid)
 
 
 class _Run(NamedTuple):
@@ -120,6 +64,7 @@ async def runs(
         found = await desk.backend.search(asked, limit=limit, cursor=cursor, seconds=2)
         counts = await asyncio.gather(*(_counted(desk, root) for root in found.items))
         desk.out.items(_kind(desk.out), [_Run(*each) for each in zip(found.items, counts, strict=True)])
+        tell_unreadable(desk.out, found.unreadable)
         if found.next_cursor is not None:
             desk.out.note(f"{len(found.items)} shown · next: --cursor {found.next_cursor}")
 
@@ -142,11 +87,12 @@ def _kind(out: Out) -> Kind[_Run]:
             Column("status", lambda run: run.root.status.upper(), style=lambda run: STYLES[run.root.status]),
             Column("time", lambda run: out.time(run.root.started_at or run.root.submitted_at)),
             Column("name", lambda run: plain(run.root.task_name or "")),
-            Column("id", lambda run: _id(out, run.root)),
+            Column("id", lambda run: id_shown(out, run.root)),
             Column("run", lambda run: lasting(run_time(run.root, out.now)), is_right=True),
             Column("tasks", counts, may_shrink=True),
         ),
         as_json=lambda run: {**as_json(run.root), "counts": {**run.counts}},
         id_of=lambda run: run.root.task_id,
         csv=("task_id", "status", "task_name", "submitted_at", "started_at", "finished_at", "counts"),
+        as_row=lambda run: {**as_row(run.root), "counts": counts(run)},
     )

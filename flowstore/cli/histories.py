@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowstore import Transition
 from flowstore._faces.attempts import Attempt, Differences, attempts_of, differences
-from flowstore._faces.showing import error_line, lasting, plain
+from flowstore._faces.showing import lasting, plain
 from flowstore.cli._desk import at_desk
 from flowstore.cli._exits import CommandError, Exit, usage
-from flowstore.cli._ids import resolved
-from flowstore.cli._output import STYLES, Column, Kind, Out
+from flowstore.cli._histories import attempt_json, run_of, transitions
+from flowstore.cli._ids import Id, resolved
+from flowstore.cli._output import Out
 from flowstore.cli._settings import Common
-from flowstore.cli.showing import attempt_json
 
 
-async def history(id: str, /, *, common: Common | None = None) -> None:
+async def history(id: Id, /, *, common: Common | None = None) -> None:
     """List the changes of a task.
 
     Parameters
@@ -28,40 +27,8 @@ async def history(id: str, /, *, common: Common | None = None) -> None:
         desk.out.items(transitions(desk.out), await desk.backend.history.of(task_id))
 
 
-def transitions(out: Out) -> Kind[Transition]:
-    """How changes are printed."""
-    return Kind(
-        columns=(
-            Column("time", lambda step: out.time(step.at)),
-            Column(
-                "what", lambda step: plain(step.event) if step.event else step.status.upper(), style=_style
-            ),
-            Column("try", lambda step: str(step.retries + 1), is_right=True),
-            Column("worker", lambda step: plain(step.worker_id or "")),
-            Column("detail", _detail, may_shrink=True),
-        ),
-        as_json=_json,
-        id_of=lambda step: step.task_id,
-        csv=("task_id", "at", "status", "retries", "worker_id", "event"),
-    )
-
-
-def _style(step: Transition) -> str | None:
-    return None if step.event else STYLES[step.status]
-
-
-def _detail(step: Transition) -> str:
-    if step.error is not None:
-        return error_line(step.error)
-    return plain(" ".join(f"{name}={value}" for name, value in step.detail.items()))
-
-
-def _json(step: Transition) -> dict[str, Any]:
-    return {"v": 1, **step.model_dump(mode="json")}
-
-
 async def diff(
-    id: str, first: int | None = None, second: int | None = None, /, *, common: Common | None = None
+    id: Id, first: int | None = None, second: int | None = None, /, *, common: Common | None = None
 ) -> int:
     """Compare two attempts at a task.
 
@@ -105,7 +72,7 @@ def _show(out: Out, found: Differences) -> None:
         ("status", one.status.upper(), other.status.upper()),
         ("started", out.time(one.started_at), out.time(other.started_at)),
         ("wait", lasting(one.wait), lasting(other.wait)),
-        ("run", lasting(one.run), lasting(other.run)),
+        ("run", lasting(run_of(one, out.now)), lasting(run_of(other, out.now))),
         ("worker", plain(one.worker_id or ""), plain(other.worker_id or "")),
         ("error", plain(found.types[0] or ""), plain(found.types[1] or "")),
     )

@@ -24,7 +24,7 @@ from flowstore.cli._exits import CommandError, Exit, usage
 from flowstore.cli._output import Out, clock
 from flowstore.cli._queries import Words, query_in
 from flowstore.cli._settings import Common, settings_of, url_of
-from flowstore.cli.showing import error_text
+from flowstore.cli._whole import error_text
 
 Form = Literal["jsonl", "jsonl.gz", "jsonl.zst", "csv", "parquet", "html"]
 OnConflict = Literal["raise", "keep", "replace"]

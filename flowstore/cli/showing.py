@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any, Literal
+from contextlib import aclosing
+from typing import Any, Final, Literal
 
-from flowstore import Excerpt, TaskError, TaskResult, UnreadableRecord, to_jsonable
-from flowstore._faces.attempts import Attempt, attempts_of
+from flowstore import TaskResult, UnreadableRecord, to_jsonable
+from flowstore._faces.attempts import attempts_of
 from flowstore._faces.moments import size as size_of
-from flowstore._faces.records import as_json, run_time, wait_time
-from flowstore._faces.showing import lasting, plain, sized
+from flowstore._faces.records import as_json
+from flowstore._faces.showing import plain
+from flowstore.cli import _histories
 from flowstore.cli._desk import Desk, at_desk
 from flowstore.cli._exits import CommandError, Exit, usage
+from flowstore.cli._family import show_family
 from flowstore.cli._ids import Id, ids_of, resolved
-from flowstore.cli._output import STYLES, Column, Kind, Out
+from flowstore.cli._output import Kind
 from flowstore.cli._settings import Common
+from flowstore.cli._watching import Watch, shown_again, told_of
+from flowstore.cli._whole import error_text, show_unreadable, show_whole, value_text
 
-Part = Literal["all", "result", "error", "args", "tries", "data", "raw"]
+Part = Literal["all", "result", "error", "args", "tries", "tree", "history", "data", "raw"]
+
+_MOST_SHOWN: Final = "64KiB"
+_RECORDS: Final = Kind[TaskResult[Any]]((), as_json=as_json, id_of=lambda task: task.task_id)
 
 
-async def show(*ids: Id, part: Part = "all", max_value: str = "64KiB", common: Common | None = None) -> int:
+async def show(
+    *ids: Id,
+    part: Part = "all",
+    max_value: str | None = None,
+    watch: Watch = False,
+    common: Common | None = None,
+) -> int:
     """Show all that is known of a task.
 
     Parameters
@@ -28,178 +42,137 @@ async def show(*ids: Id, part: Part = "all", max_value: str = "64KiB", common: C
     ids
         Tasks, by their ids or the beginnings of these; - reads ids from stdin.
     part
-        all, result, error, args, tries, data or raw.
+        all, result, error, args, tries, tree, history, data or raw.
     max_value
-        Show so much of a result or an argument at most.
+        Show so much of values at most; none: 64KiB for people, else all.
+    watch
+        Keep it up to date until the task is finished; on a pipe, print each state of it as a line.
     """
-    most = size_of("--max-value", max_value)
-    code = Exit.OK
     async with at_desk(common) as desk:
-        for number, task_id in enumerate(await ids_of(desk.backend, ids)):
+        is_cut = desk.out.is_terminal or (part == "all" and desk.out.is_for_people)
+        size = max_value or (_MOST_SHOWN if is_cut and part != "raw" else None)
+        most = None if size is None else max(1, size_of("--max-value", size))
+        wanted = await ids_of(desk.backend, ids)
+        if watch:
+            if len(wanted) != 1:
+                raise usage(f"--watch: expected one task, got {len(wanted)}")
+            return await _watch(desk, wanted[0], part, most)
+        if not desk.out.is_for_people and part in ("all", "raw") and len(wanted) > 1:
+            return await _records(desk, wanted, most)
+        code = Exit.OK
+        for number, task_id in enumerate(wanted):
             if number and desk.out.is_for_people:
                 desk.out.text("")
-            try:
-                task = await desk.backend.get(task_id, max_value=max(1, most))
-            except UnreadableRecord as error:
-                desk.out.note(f"flowstore: {error}")
-                code = Exit.NO
-                continue
-            if task is None:
-                raise CommandError(Exit.UNKNOWN, f"there is no task {task_id!r}")
-            await _show(desk, task, part)
+            code = max(code, await _show(desk, task_id, part, most))
     return code
 
 
-async def _show(desk: Desk, task: TaskResult[Any], part: Part) -> None:
+async def _records(desk: Desk, wanted: list[str], most: int | None) -> Exit:
+    """Of several tasks, for programs: in JSON one array."""
+    code = Exit.OK
+    printer = desk.out.printer(_RECORDS)
+    for task_id in wanted:
+        try:
+            printer.add([await _found(desk, task_id, most)])
+        except UnreadableRecord as error:
+            desk.out.note(f"flowstore: {plain(str(error))}")
+            code = Exit.NO
+    printer.end()
+    return code
+
+
+async def _found(desk: Desk, task_id: str, most: int | None) -> TaskResult[Any]:
+    task: TaskResult[Any] | None = await desk.backend.get(task_id, max_value=most)
+    if task is None:
+        raise CommandError(Exit.UNKNOWN, f"there is no task {task_id!r}")
+    return task
+
+
+async def _show(desk: Desk, task_id: str, part: Part, most: int | None) -> Exit:
+    try:
+        task = await _found(desk, task_id, most)
+    except UnreadableRecord as error:
+        desk.out.note(f"flowstore: {plain(str(error))}")
+        await show_unreadable(desk, error)
+        return Exit.NO
+    await _part(desk, task, part, most)
+    return Exit.OK
+
+
+async def _part(desk: Desk, task: TaskResult[Any], part: Part, most: int | None) -> None:
     out, backend = desk.out, desk.backend
-    if out.format == "ids":
+    if part == "tree":
+        await show_family(desk, task)
+    elif part == "history":
+        out.items(_histories.transitions(out), await backend.history.of(task.task_id))
+    elif out.format == "ids":
         out.text(plain(task.task_id))
-    elif part in ("result", "args") or part == "error":
-        _value(out, task, part)
-    elif part == "raw" or (part == "all" and not out.is_for_people):
-        out.document(as_json(task))
-    elif part == "data":
-        data = {key: to_jsonable(value) for key, value in (await backend.data.all(task.task_id)).items()}
-        out.document(data) if not out.is_for_people else out.text(_json(data))
     elif part == "tries":
-        out.items(_attempts(out), attempts_of(await backend.history.of(task.task_id)))
+        out.items(_histories.attempts(out), attempts_of(await backend.history.of(task.task_id)))
+    elif part in ("result", "args"):
+        _value(desk, task.result if part == "result" else {"args": task.args, "kwargs": task.kwargs}, most)
+    elif part == "data":
+        _value(desk, await backend.data.all(task.task_id), most)
+    elif part == "error":
+        _error(desk, task)
+    elif part == "all" and out.is_for_people:
+        await show_whole(desk, task, most or sys.maxsize)
+    elif out.format == "csv":
+        out.items(_RECORDS, [task])
     else:
-        await _whole(desk, task)
+        out.document(as_json(task)) if not out.is_for_people else out.text(_indented(as_json(task)))
 
 
-def _value(out: Out, task: TaskResult[Any], part: str) -> None:
-    if part == "error":
-        if not out.is_for_people:
-            out.document({"error": task.error and task.error.model_dump(mode="json")})
-        elif task.error is not None:
-            out.text(plain(error_text(task.error), keep="\n\t"))
-        return
-    value = task.result if part == "result" else {"args": task.args, "kwargs": task.kwargs}
-    out.text(plain(_json(to_jsonable(value)), keep="\n"))
+def _value(desk: Desk, value: object, most: int | None) -> None:
+    """As JSON in every format; how much of it is not there stands on stderr."""
+    text, left_out = value_text(value, most if desk.out.is_for_people else None)
+    if desk.out.format == "jsonl" and text:
+        text = json.dumps(json.loads(text), ensure_ascii=False)
+    desk.out.text(plain(text, keep="\n"))
+    if left_out:
+        desk.out.note(left_out)
 
 
-async def _whole(desk: Desk, task: TaskResult[Any]) -> None:
-    out, backend = desk.out, desk.backend
-    history = await backend.history.of(task.task_id)
-    data = await backend.data.all(task.task_id)
-    out.text(f"{task.status.upper()}  {plain(task.task_name or '')}", style=STYLES[task.status])
-    for name, value in _facts(out, task):
-        if value:
-            out.text(f"{name:12}{value}")
-    attempts = attempts_of(history)
-    if len(attempts) > 1:
-        out.text("")
-        out.table(_attempts(out).columns, attempts)
-    for title, part in (("args", task.args), ("kwargs", task.kwargs)):
-        if part:
-            _section(out, title, part)
-    if task.is_success:
-        _section(out, "result", task.result)
-    if task.error is not None:
-        out.text("\nerror", style="bold")
-        out.text(plain(error_text(task.error), keep="\n\t"))
-    if data:
-        _section(out, "data", data)
+def _error(desk: Desk, task: TaskResult[Any]) -> None:
+    out, error = desk.out, task.error
+    if not out.is_for_people:
+        out.document({"error": error and error.model_dump(mode="json")})
+    elif error is not None:
+        out.text(plain(error_text(error), keep="\n\t"))
+    else:
+        out.note(f"{plain(task.task_id)} has no error: it is {task.status}")
 
 
-def _facts(out: Out, task: TaskResult[Any]) -> list[tuple[str, str]]:
-    took = lasting(run_time(task, out.now))
-    waited = lasting(wait_time(task, out.now))
-    request = task.cancel_request
-    progress = task.progress
-    done = (
-        ""
-        if progress is None
-        else f"{progress.done:g}" + (f" of {progress.total:g}" if progress.total else "")
-    )
-    return [
-        ("id", plain(task.task_id)),
-        ("try", str(task.retries + 1)),
-        ("submitted", out.time(task.submitted_at)),
-        ("started", out.time(task.started_at) + (f", after {waited}" if task.started_at and waited else "")),
-        ("finished", out.time(task.finished_at) + (f", after {took}" if task.finished_at and took else "")),
-        ("running for", took if task.status == "running" else ""),
-        ("due", out.time(task.due_at)),
-        ("worker", plain(task.worker_id or "")),
-        ("parent", plain(task.parent_id or "")),
-        ("root", plain(task.root_id or "") if task.root_id != task.task_id else ""),
-        ("labels", plain(", ".join(sorted(task.labels)))),
-        ("meta", plain(", ".join(f"{name}={value}" for name, value in task.meta.items()))),
-        (
-            "progress",
-            plain(f"{done} {progress.note or ''}".strip()) if progress and not task.is_finished else "",
-        ),
-        ("cancel", f"asked for {out.time(request.at)}: {plain(request.reason or '')}" if request else ""),
-        ("expires", out.time(task.expires_at)),
-    ]
+def _indented(document: dict[str, Any]) -> str:
+    return plain(json.dumps(document, indent=2, ensure_ascii=False), keep="\n")
 
 
-def _section(out: Out, title: str, value: object) -> None:
-    cut = f"  (the first part of {sized(value.size)})" if isinstance(value, Excerpt) else ""
-    out.text(f"\n{title}{cut}", style="bold")
-    out.text(plain(_json(to_jsonable(value)), keep="\n"))
+async def _watch(desk: Desk, task_id: str, part: Part, most: int | None) -> Exit:
+    out = desk.out
+    if not (out.is_terminal and out.is_for_people):
+        if out.is_for_people:
+            out.format = "jsonl"
+        out.live()
+        printer = out.printer(_RECORDS)
+        async with aclosing(desk.backend.watch(task_id)) as states:
+            async for state in states:
+                printer.add([state])
+        printer.end()
+        return Exit.OK
+    code, is_finished = Exit.OK, False
+
+    async def show() -> None:
+        nonlocal code, is_finished
+        task = await desk.backend.get(task_id, load_result=False)
+        is_finished = task is None or task.is_finished
+        code = await _show(desk, task_id, part, most)
+
+    async with told_of(desk.backend, task_id) as changed:
+        await shown_again(out, show, watch=True, every=0.25, changed=changed, ended=lambda: is_finished)
+    return code
 
 
-def _json(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 100 else json.dumps(value, ensure_ascii=False, indent=2)
-
-
-def error_text(error: TaskError) -> str:
-    """Type, message, notes and traceback; then what it was raised from, and the errors of a group."""
-    lines = [error.traceback.rstrip()] if error.traceback else [f"{error.type}: {error.message}"]
-    lines += error.notes if not error.traceback else ()
-    for number, inner in enumerate(error.exceptions, 1):
-        lines.append(f"\n{number} of {len(error.exceptions) + error.exceptions_left_out}:")
-        lines.append(error_text(inner))
-    if error.cause is not None:
-        lines.append("\nraised from")
-        lines.append(error_text(error.cause))
-    return "\n".join(lines)
-
-
-def _attempts(out: Out) -> Kind[Attempt]:
-    return Kind(
-        columns=(
-            Column("try", lambda attempt: str(attempt.number), is_right=True),
-            Column(
-                "status", lambda attempt: attempt.status.upper(), style=lambda attempt: STYLES[attempt.status]
-            ),
-            Column("started", lambda attempt: out.time(attempt.started_at)),
-            Column("wait", lambda attempt: lasting(attempt.wait), is_right=True),
-            Column("run", lambda attempt: lasting(attempt.run), is_right=True),
-            Column("worker", lambda attempt: plain(attempt.worker_id or "")),
-            Column("error", _error, may_shrink=True),
-        ),
-        as_json=attempt_json,
-    )
-
-
-def _error(attempt: Attempt) -> str:
-    return plain(f"{attempt.error.type}: {attempt.error.message}") if attempt.error else ""
-
-
-def attempt_json(attempt: Attempt) -> dict[str, Any]:
-    """One attempt, for programs."""
-
-    def iso(at: Any) -> str | None:
-        return None if at is None else at.isoformat().replace("+00:00", "Z")
-
-    return {
-        "v": 1,
-        "number": attempt.number,
-        "status": attempt.status,
-        "submitted_at": iso(attempt.submitted_at),
-        "started_at": iso(attempt.started_at),
-        "ended_at": iso(attempt.ended_at),
-        "wait": attempt.wait,
-        "run": attempt.run,
-        "worker_id": attempt.worker_id,
-        "error": attempt.error and attempt.error.model_dump(mode="json"),
-    }
-
-
-async def get(id: str, key: str | None = None, /, *, common: Common | None = None) -> None:
+async def get(id: Id, key: Id | None = None, /, *, text: bool = False, common: Common | None = None) -> None:
     """Print the data of a task.
 
     Parameters
@@ -208,6 +181,8 @@ async def get(id: str, key: str | None = None, /, *, common: Common | None = Non
         The task.
     key
         The entry; none: all of them.
+    text
+        Print a text as it is, and not as JSON.
     """
     async with at_desk(common) as desk:
         [task_id] = await resolved(desk.backend, [id])
@@ -217,13 +192,17 @@ async def get(id: str, key: str | None = None, /, *, common: Common | None = Non
         else:
             entry = await desk.backend.data.entry(task_id, key)
             if entry is None:
-                raise CommandError(Exit.UNKNOWN, f"{task_id}: has no data {key!r}")
+                known = ", ".join(await desk.backend.data.all(task_id)) or "none"
+                raise CommandError(Exit.UNKNOWN, f"{task_id}: has no data {key!r}; there is: {known}")
             shown = to_jsonable(entry.value)
+            if text and isinstance(shown, str):
+                desk.out.text(plain(shown, keep="\n\t"))
+                return
         indent = None if desk.out.format in ("jsonl", "csv") else 2
         desk.out.text(plain(json.dumps(shown, ensure_ascii=False, indent=indent), keep="\n"))
 
 
-async def set_(id: str, key: str, value: Id, /, *, text: bool = False, common: Common | None = None) -> None:
+async def set_(id: Id, key: Id, value: Id, /, *, text: bool = False, common: Common | None = None) -> None:
     """Store data of a task.
 
     Parameters

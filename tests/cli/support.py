@@ -6,8 +6,9 @@ import asyncio
 import io
 import os
 import re
+import sqlite3
 from collections.abc import Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -114,6 +115,13 @@ async def _seed(url: str, namespace: str, now: datetime) -> None:
                     TaskResult.success(task, {"rows": n, "pages": (1, 2)}, at=ago(begun - 2)), begun - 2
                 )
         await backend.data.set("nightly", "page", 3)
+
+
+def damage(url: str, task_id: str) -> None:
+    """Change a record of a SQLite file so that it can no longer be read."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as raw, raw:
+        changed = raw.execute("UPDATE task SET head = '{\"error\":[' WHERE id = ?", (task_id,))
+        assert changed.rowcount == 1
 
 
 class Clock:
