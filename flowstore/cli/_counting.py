@@ -28,6 +28,8 @@ class Count(NamedTuple):
 async def counted(backend: BaseResultBackend, query: TaskQuery, at_most: int | None = None) -> Count:
     """Without ``at_most`` all of them, however many records must be looked at for that.
 
+    With it more are counted where that costs nothing.
+
     Raises UnreadableRecords if the query may want records that cannot be read, and all are looked at.
     """
     known = await known_count(backend, query, at_most)
@@ -60,7 +62,4 @@ async def known_count(
             return None  # the beginning of one
         selection[_SELECTS[term.name]] = value  # type: ignore[literal-required]
     found = await backend.count_by_status(query.statuses, at_most=at_most, **selection)
-    number = sum(found.values())
-    if at_most is None or number <= at_most:
-        return Count(number, found.is_exact)
-    return Count(at_most, is_exact=False)
+    return Count(sum(found.values()), found.is_exact)

@@ -25,5 +25,6 @@ def options_of(name: str) -> list[str]:
 
     if name not in COMMANDS:
         return ["--help", "--version"]
-    arguments = make_app()[name].assemble_argument_collection()
+    app = make_app()
+    arguments = app[name].assemble_argument_collection(default_parameter=app.default_parameter)
     return [each for argument in arguments for each in argument.names if each.startswith("-")]

@@ -17,6 +17,7 @@ from flowstore.cli._tasks import tasks, tell_unreadable
 from flowstore.cli._watching import Watch, follow, shown_again, told_of
 
 _LIMIT: Final = 50
+_VALUES: Final = frozenset(("args", "kwargs", "result"))
 _BATCH: Final = 100
 _SECONDS: Final = 2.0
 _MOST_COUNTED: Final = 10_000
@@ -66,6 +67,7 @@ async def ls(
     if at_most is not None and (not count or at_most < 1):
         raise usage(f"--at-most: expected a number from 1 on, with --count, got {at_most}")
     async with at_desk(common) as desk:
+        values = values or not _VALUES.isdisjoint(desk.settings.fields or ())
         if count:
             await _count(desk, asked, at_most)
         elif exists:

@@ -22,30 +22,28 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
     return url
 
 
-@pytest.fixture(params=["sqlite", *KINDS])
-def store(request: pytest.FixtureRequest, empty_database: Callable[[str], str]) -> str:
-    """The URL of a SQLite file, and of a server of Redis, with the tasks of ``seed``, only to be read."""
-    if request.param == "sqlite":
-        return str(request.getfixturevalue("shop"))
-    url = empty_database(request.param)
-    seed(url)
-    return url
-
-
-@pytest.fixture(params=["sqlite", *KINDS])
-def own_store(request: pytest.FixtureRequest, empty_database: Callable[[str], str]) -> str:
-    """The same, to be changed."""
-    if request.param == "sqlite":
-        return str(request.getfixturevalue("own_shop"))
-    url = empty_database(request.param)
-    seed(url)
-    return url
-
-
 @pytest.fixture
 def own_shop(tmp_path: Path) -> str:
     """One to be changed."""
     url = f"sqlite:///{tmp_path / 'shop.db'}"
+    seed(url)
+    return url
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def own_store(request: pytest.FixtureRequest, tmp_path: Path, empty_database: Callable[[str], str]) -> str:
+    """One of each storage, to be changed."""
+    url = f"sqlite:///{tmp_path / 'shop.db'}" if request.param == "sqlite" else empty_database(KINDS[0])
+    seed(url)
+    return url
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def store(request: pytest.FixtureRequest, empty_database: Callable[[str], str]) -> str:
+    """One of each storage, only to be read."""
+    if request.param == "sqlite":
+        return str(request.getfixturevalue("shop"))
+    url = empty_database(KINDS[0])
     seed(url)
     return url
 

@@ -113,6 +113,8 @@ def test_values(store: str) -> None:
     assert task["result"] == {"rows": 2, "pages": {"$tuple": [1, 2]}}
     assert '[2] {"to": "user2@example.org"}' in invoke("ls", "--values", "id:task-2", url=store).out
     assert "user2" not in invoke("ls", "id:task-2", "-o", "json", url=store).out
+    ran = invoke("ls", "id:task-2", "-o", "jsonl", "--fields", "task_id,args", url=store)
+    assert json.loads(ran.out) == {"task_id": "task-2", "args": [2]}
 
 
 @pytest.mark.parametrize(

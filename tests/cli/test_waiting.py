@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -179,3 +183,37 @@ def test_mistakes_about_changes(shop: str, arguments: tuple[str, ...], message: 
     ran = invoke("tail", *arguments, url=shop)
     assert (ran.code, ran.out) == (2, "")
     assert message in ran.err
+
+
+@pytest.mark.parametrize("output", ["table", "jsonl", "json"])
+def test_a_closed_pipe_is_quiet(shop: str, output: str) -> None:
+    """Whoever has read enough ends it, and hears nothing more."""
+    read, write = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-m", "flowstore", "tail", "--since", "2026-02-01", "-o", output],
+        env={**os.environ, "FLOWSTORE_URL": shop},
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.close(write)
+        os.close(read)  # before the first line
+        _, told = process.communicate(timeout=30)
+    assert told == ""
+    assert process.returncode == 141
+
+
+def test_ctrl_c(shop: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "flowstore", "tail", "--since", "2026-02-01", "-o", "ids", "-q"],
+        env={**os.environ, "FLOWSTORE_URL": shop},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "nightly\n"
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert told == "flowstore: interrupted\n"
+    assert process.returncode == 130
