@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Unpack
 
-from starlette.types import ASGIApp
-
 from flowstore import BaseResultBackend, ConnectOptions
 from flowstore.web.access import AccessRule, check_rule
 from flowstore.web.guard import Guard
@@ -22,7 +20,7 @@ def create_app(
     public_url: str | None = None,
     hosts: Collection[str] | None = None,
     **options: Unpack[ConnectOptions],
-) -> ASGIApp:
+) -> Guard:
     """The page of an operator, to be served by itself or mounted under any prefix of another application.
 
     ``backend``: one that its owner opens and closes, or a URL for ``flowstore.connect``, with ``options``;
@@ -33,6 +31,9 @@ def create_app(
 
     ``public_url``: where browsers reach it, such as ``https://ops.example.org/flow/``, if a proxy stands
     before it that changes the host. ``hosts``: names under which it answers; None: any. ``title``: of pages.
+
+    It is an ASGI application. One that is mounted is not told when the server ends: where it has a URL, and
+    so a store of its own, call ``await app.close()`` in the lifespan of the application around it.
     """
     site = Site(Stores(backend, options), check_rule(access), title, public_url)
-    return Guard(site.application(), hosts)
+    return Guard(site.application(), hosts, site.close)

@@ -17,8 +17,8 @@ from flowstore._faces.showing import lasting
 
 WIDTH: Final = 640
 HEIGHT: Final = 160
-LEFT: Final = 52
-TOP, BOTTOM, RIGHT = 8, 26, 8
+LEFT: Final = 72
+TOP, BOTTOM, RIGHT = 14, 28, 8
 _MOST_TICKS: Final = 6
 _STEPS: Final = (
     *(60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200),

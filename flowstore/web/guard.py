@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -36,12 +36,23 @@ class Guard:
 
     ``hosts``: the names under which it may be asked for, without ports; None: any, as whoever mounts it has
     checked that. A page on loopback that answered to any name could be read by every site that lets its own
-    name point there (DNS rebinding).
+    name point there (DNS rebinding). ``close`` is what ``close`` calls.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str] | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: Collection[str] | None,
+        close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._app = app
+        self._close = close
         self._hosts = None if hosts is None else {host.lower() for host in hosts}
+
+    async def close(self) -> None:
+        """Close what the page has opened: for who mounts it, as nobody tells a mounted one that it ends."""
+        if self._close is not None:
+            await self._close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

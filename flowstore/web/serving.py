@@ -28,6 +28,7 @@ with needed("flowstore.web", "web", "uvicorn"):
     import uvicorn
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+SECRET: Final = "FLOWSTORE_WEB_SECRET"
 _SECONDS_TO_STOP: Final = 5
 _LEAST_SECRET: Final = 32
 
@@ -41,7 +42,8 @@ class Serving:
     ``auth``, ``trusted_proxies``: see ``door_of``. ``public_url``: where browsers reach it, if a proxy stands
     before it. ``allowed_hosts``: names by which it may be asked for; none: on this machine those of loopback
     and of ``public_url``, elsewhere any. ``secret``: what cookies are signed with, if several processes are
-    to accept each other's; empty: one of its own.
+    to accept each other's, or those from before a restart; by default that of FLOWSTORE_WEB_SECRET, else
+    one that ends with the process.
     """
 
     url: str
@@ -56,7 +58,7 @@ class Serving:
     is_open_to_all: bool = False
     title: str = "flowstore"
     opens_browser: bool = False
-    secret: str = field(default="", repr=False)
+    secret: str = field(default_factory=lambda: os.environ.get(SECRET, ""), repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
@@ -205,7 +207,7 @@ _ENVIRONMENT: Final = {
     "is_read_only": "FLOWSTORE_WEB_READ_ONLY",
     "is_open_to_all": "FLOWSTORE_WEB_NO_AUTH_I_AM_BEHIND_A_PROXY",
     "title": "FLOWSTORE_WEB_TITLE",
-    "secret": "FLOWSTORE_WEB_SECRET",
+    "secret": SECRET,
 }
 _TRUTHS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 

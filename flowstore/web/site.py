@@ -26,6 +26,7 @@ from flowstore import (
     StorageError,
     UnreadableRecord,
 )
+from flowstore._faces.showing import plain
 from flowstore.web.access import Access, AccessRule, access_of
 from flowstore.web.asked import BadRequest
 from flowstore.web.guard import is_from_here
@@ -88,6 +89,10 @@ class Site:
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         await self.load()
         yield
+        await self.close()
+
+    async def close(self) -> None:
+        """End what is under way, and close the stores that were made here. Idempotent."""
         await self.work.close()
         await self.stores.close()
 
@@ -134,8 +139,15 @@ class Site:
             return self._told(view, request, access, 503, error)
         self.last_seen = datetime.now(UTC)
         if route.method != "GET":
-            audit.info("%s by %s: %s", route.name, access.user, request.url.path)
+            self._note(route, request, access, response)
         return response
+
+    def _note(self, route: Route, request: Request, access: Access, response: Response) -> None:
+        """What was asked to be changed, by whom, and from where. The details are in the store."""
+        who, where = plain(access.user or "somebody"), request.client.host if request.client else "nowhere"
+        audit.info(
+            "%s %s by %s from %s: %s", route.name, plain(path_in(request)), who, where, response.status_code
+        )
 
     def _refused(self, route: Route, request: Request, access: Access) -> Response | None:
         """Who has not the right to look finds nothing; who may only look is told that nothing changes."""

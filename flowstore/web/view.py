@@ -101,8 +101,14 @@ class View:
         return self.access.is_narrowed
 
     def narrowed(self, query: TaskQuery | str) -> TaskQuery:
-        """The query, of what the reader may see. Raises InvalidQuery."""
+        """The query, of what the reader may see. Raises InvalidQuery, and BadRequest where it asks too much.
+
+        Text is looked for in values as well, so whoever may not see them could find out what is in them.
+        """
         asked = parse_query(query) if isinstance(query, str) else query
+        if asked.has_text and not self.may("values"):
+            text = next(str(each) for each in asked.terms if each.name == "text")
+            raise BadRequest("q", text, "no text to look for, as that is for readers who may see values")
         if not self.is_narrowed:
             return asked
         return parse_query(f"{self.access.filters} {format_query(asked)}")

@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Message
 
 from flowstore import BaseResultBackend, TaskResult
 from flowstore.web.addresses import segment
+from flowstore.web.guard import Guard
 from flowstore.web.routes import ROUTES, Route
-from flowstore.web.site import Site
 
 HERE: Final = "http://testserver"
 FROM_HERE: Final = {"sec-fetch-site": "same-origin"}
@@ -141,12 +141,13 @@ async def living(app: ASGIApp) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def closing(site: Site) -> AsyncIterator[None]:
-    """What the server does for a page that has a store of its own when it stops."""
+async def closing(app: Guard) -> AsyncIterator[None]:
+    """What who mounts a page that has a store of its own does in the end."""
     try:
         yield
     finally:
-        await site.stores.close()
+        await app.close()
+        await app.close()
 
 
 class Page(HTMLParser):

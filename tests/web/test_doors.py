@@ -272,3 +272,10 @@ def test_environment() -> None:
             from_environment({**variables, name: value})
     with pytest.raises(ValueError, match="FLOWSTORE_URL"):
         from_environment({})
+
+
+def test_the_secret_is_from_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arguments are seen by all users of a machine, so `flowstore serve` has none for it."""
+    assert Serving("memory://").secret == ""
+    monkeypatch.setenv("FLOWSTORE_WEB_SECRET", "s" * 40)
+    assert Serving("memory://").secret == "s" * 40

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ import flowstore.web
 from flowstore import BaseResultBackend, TaskResult
 from flowstore.web import ANYONE_DANGEROUS, Access
 from flowstore.web.addresses import segment
+from flowstore.web.pages import tasks
 from flowstore.web.routes import ROUTES
 from tests.web.conftest import Made
 from tests.web.support import FORMS, FROM_HERE, HERE, PAGES, Page, World, asking
@@ -225,3 +227,21 @@ async def test_columns_of_a_narrowed_reader(made: Made, world: World) -> None:
             answer = await client.get(world.path(route))
             assert answer.status_code in ((404,) if route.is_whole else (200, 303)), route
             check(answer)
+
+
+async def test_a_long_search_goes_on(
+    client: httpx.AsyncClient, backend: BaseResultBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search for text stops soon and says how far it has looked; who goes on is given more time."""
+    monkeypatch.setattr(tasks, "_SECONDS", 0.000_001)
+    await backend.store_many([TaskResult.success(f"s{n:04}", f"value {n}") for n in range(2_000)])
+    answer = await client.get("/tasks", params={"q": '"value 7" status:success'})
+    onwards = re.compile(r'href="([^"]+longer=1[^"]*)">go on<')
+    seen: set[str] = set()
+    steps = 0
+    while found := onwards.search(answer.text):
+        answer = await client.get("/" + unescape(found[1]))
+        seen |= {link for link in Page(answer).links if "/tasks/s" in link}
+        steps += 1
+    assert 1 <= steps < 5
+    assert "/tasks/s0007" in seen

@@ -11,8 +11,6 @@ import flowstore
 from flowstore import BaseResultBackend, InMemoryBackend
 from flowstore.web import ANYONE_DANGEROUS, READ_ONLY, RIGHTS, Access, create_app
 from flowstore.web.routes import BY_NAME, NAVIGATION, ROUTES, Route
-from flowstore.web.site import Site
-from flowstore.web.stores import Stores
 from tests.web.conftest import Made
 from tests.web.support import FORMS, FROM_HERE, Page, World, asking, closing, fill
 
@@ -142,6 +140,34 @@ async def test_values_are_a_right_of_their_own(made: Made, world: World) -> None
         assert "secret of acme" in (await client.get("/tasks/acme-failed")).text
 
 
+@pytest.mark.parametrize("q", ['"secret of acme"', '-"secret of acme"', "status:failed secret", "nothing"])
+async def test_values_are_not_guessed(q: str, made: Made, world: World) -> None:
+    """Nor is it told, by any address, whether a text is among them: found or not, the answer is the same."""
+    async with asking(made(Access("x", RIGHTS - {"values"}, namespaces=None))) as client:
+        for path in ("/tasks", "/runs", "/api/v1/tasks", "/api/v1/counts"):
+            answer = await client.get(path, params={"q": q})
+            assert answer.status_code == 400, path
+            assert "acme-failed" not in answer.text
+        for action in ("/bulk", "/bulk/start"):
+            form = {"action": "label", "add": "x", "which": "all", "q": q}
+            answer = await client.post(action, data=form, headers=FROM_HERE)
+            assert answer.status_code == 400, action
+        told = (await client.get("/events", params={"q": "limit:"})).status_code
+        assert told == 400  # an odd query is refused here, too; text in one is passed over: test_live.py
+    async with asking(made(Access("x", RIGHTS, filters="name:acme.mail"))) as client:
+        assert (await client.get("/tasks", params={"q": q})).status_code == 200
+
+
+async def test_an_operation_is_resumed_by_who_could_begin_it(
+    made: Made, world: World, backend: BaseResultBackend
+) -> None:
+    """The right to act on many is not enough: the action itself asks for its own."""
+    path = f"/operations/{world.operation}/resume"
+    for can, status in ((RIGHTS - {"label"}, 404), (frozenset({"read", "bulk", "label"}), 303)):
+        async with asking(made(Access("x", can, namespaces=None))) as client:
+            assert (await client.post(path, headers=FROM_HERE)).status_code == status
+
+
 async def test_namespaces_are_allowed_by_name(tmp_path: Path) -> None:
     """Other namespaces of the storage are only for those whose access names them."""
     file = f"sqlite:///{tmp_path}/n.db"
@@ -150,8 +176,8 @@ async def test_namespaces_are_allowed_by_name(tmp_path: Path) -> None:
         await fill(other)
     expected = {frozenset[str](): 404, frozenset({"other"}): 200, None: 200}
     for allowed, status in expected.items():
-        site = Site(Stores(file, {}), Access("x", RIGHTS, namespaces=allowed), "x", None)
-        async with asking(site.application()) as client, closing(site):
+        app = create_app(file, access=Access("x", RIGHTS, namespaces=allowed))
+        async with asking(app) as client, closing(app):
             assert (await client.get("/tasks?namespace=other")).status_code == status
             assert (await client.get("/tasks?namespace=nowhere")).status_code == 404
             assert ("namespace=other" in (await client.get("/system")).text) == (status == 200)

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from flowstore import Operation, UnknownOperation
 from flowstore._faces import effects
+from flowstore.web.pages.acting import RIGHTS_OF
 from flowstore.web.view import NotThere, View
 
 _MOST: Final = 50
@@ -39,6 +40,7 @@ async def operation(view: View) -> Response:
         outcome=effects.outcome(found),
         left_alone=effects.left_alone(found.effects),
         is_under_way=found.state == "running",
+        may_resume=_may_resume(view, found),
         is_abandoned=found.state == "running" and view.now - found.updated_at > _ABANDONED,
     )
 
@@ -61,7 +63,13 @@ async def abort(view: View) -> Response:
 
 
 async def resume(view: View) -> Response:
-    """Go on with one that has stopped, in the background of this process."""
+    """Go on with one that has stopped, in the background of this process: for who could have begun it."""
     found = await _known(view)
+    if not _may_resume(view, found):
+        raise NotThere
     view.carry_out(found.id)
     return view.see(f"operations/{found.id}")
+
+
+def _may_resume(view: View, operation: Operation) -> bool:
+    return view.can("resume") and view.may(RIGHTS_OF[operation.action.name])

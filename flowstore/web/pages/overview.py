@@ -10,7 +10,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from flowstore import Counts, ErrorGroup, TaskResult, TaskStats, TaskStatus, Worker
+from flowstore import Counts, ErrorGroup, Facts, TaskResult, TaskStats, TaskStatus, Worker
 from flowstore._faces.figures import SHARES, WINDOWS, Window
 from flowstore._faces.records import run_time, wait_time
 from flowstore._faces.showing import share
@@ -20,6 +20,7 @@ from flowstore.web.pages.tasks import counts_of
 from flowstore.web.view import View
 
 SILENT_AFTER: Final = timedelta(seconds=60)
+FACTS_FOR: Final = timedelta(seconds=60)
 _DAY: Final = WINDOWS["24h"]
 _MOST: Final = 5
 _SECONDS: Final = 0.02
@@ -44,6 +45,7 @@ async def overview(view: View) -> Response:
         pending = group.create_task(_oldest(view, "pending"))
         running = group.create_task(_oldest(view, "running"))
         whole = None if view.is_narrowed else group.create_task(_whole(view, window))
+        facts = None if view.is_narrowed else group.create_task(_facts(view))
     stats, day, errors, workers = ([], [], [], []) if whole is None else whole.result()
     silent = [each for each in workers if each.last_seen < view.now - SILENT_AFTER]
     return view.render(
@@ -51,6 +53,7 @@ async def overview(view: View) -> Response:
         tiles=_tiles(counts.result(), day),
         window=window.name,
         windows=tuple(WINDOWS),
+        facts=None if facts is None else facts.result(),
         charts=_charts(stats, window) if whole is not None else [],
         total=_summed(stats),
         errors=errors,
@@ -67,6 +70,15 @@ async def _oldest(view: View, status: str) -> list[TaskResult]:
     """Of those in a status the ones that were submitted first."""
     query = view.narrowed(f"status:{status} sort:submitted")
     return (await view.backend.search(query, limit=_MOST, seconds=_SECONDS)).items
+
+
+async def _facts(view: View) -> Facts:
+    """As they were at most FACTS_FOR ago: they take more trips than all the rest, and change slowly."""
+    kept = view.stores.beside(view.backend)
+    known: Facts | None = kept.get("facts")
+    if known is None or view.now - known.at > FACTS_FOR:
+        known = kept["facts"] = await view.backend.facts(silent_after=SILENT_AFTER)
+    return known
 
 
 async def _whole(

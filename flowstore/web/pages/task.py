@@ -141,12 +141,16 @@ async def value(view: View) -> Response:
         raise NotThere from None
     if found is None:
         raise NotThere
-    text = json.dumps(_part_of(found, part), ensure_ascii=False, indent=2)
+    text = await asyncio.to_thread(_written, found, part)  # it may be large
     return Response(
         text,
         media_type="application/json",
         headers={"content-disposition": f'attachment; filename="{part}.json"', "cache-control": "no-store"},
     )
+
+
+def _written(found: TaskResult[Any], part: str) -> str:
+    return json.dumps(_part_of(found, part), ensure_ascii=False, indent=2)
 
 
 def _part_of(found: TaskResult[Any], part: str) -> Any:

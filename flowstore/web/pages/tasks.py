@@ -18,6 +18,8 @@ MOST_COUNTED: Final = 10_000
 _MOST_FACETS: Final = 12
 _SECONDS: Final = 0.04
 """A search takes about so long at most, and then says how far it has looked."""
+_LONGER: Final = 1.0
+"""And so long for who has seen that, and goes on."""
 _VERBS: Final = {
     "requeue": "make pending again",
     "cancel": "cancel",
@@ -41,7 +43,12 @@ async def tasks(view: View) -> Response:
     limit = view.asked.limit
     columns = view.asked.columns
     found, counts, facets = await asyncio.gather(
-        view.backend.search(query, limit=limit, cursor=view.asked.cursor, seconds=_SECONDS),
+        view.backend.search(
+            query,
+            limit=limit,
+            cursor=view.asked.cursor,
+            seconds=_LONGER if view.asked.flag("longer") else _SECONDS,
+        ),
         counts_of(view, query),
         _facets(view),
     )

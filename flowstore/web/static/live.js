@@ -9,10 +9,11 @@
   const news = new Set();
   let stream = null, polling = null, last = "", due = null, isBusy = false, pause = 0, ended = 0, cutOff = null, dirty = new Set(), isMany = false;
 
-  const state = (how) => { root.dataset.live = how; const shown = one("[data-live-state]"); if (shown) { shown.hidden = false; shown.textContent = how === "on" ? "live" : how === "poll" ? "every 5 s" : "paused"; } };
+  const state = (how) => { root.dataset.live = how; const shown = one("[data-live-state]"); if (shown) { shown.hidden = false; shown.textContent = how === "on" ? "live" : how === "poll" ? "every 5 s" : how === "out" ? "signed out" : "paused"; } };
   const rowOf = (id) => one(`#list tr[data-task="${CSS.escape(id)}"]`);
   const get = async (address) => {
     const answer = await fetch(address, { headers: { accept: "text/html" }, cache: "no-store" });
+    if (answer.status === 401) { close(); state("out"); } // until somebody signs in again
     if (!answer.ok) throw new Error("status " + answer.status);
     return new DOMParser().parseFromString(await answer.text(), "text/html");
   };
@@ -89,7 +90,7 @@
     try {
       if (isRows && !isAll && !isMany) { await rows(); told(); } else { dirty = new Set(); await everything(); }
     } catch (_) { // the store or the network is away; what is shown stays, and it is tried again
-      if (!polling) soon();
+      if (!polling && root.dataset.live !== "out") soon();
     } finally { isBusy = false; ended = Date.now(); }
   }
   // Where changes never stop, the pauses between two looks grow, so that many open pages are no burden
@@ -104,7 +105,7 @@
   function poll() {
     if (polling) return;
     state("poll");
-    polling = setInterval(() => { work(true); if (!stream && Math.random() < 0.2) open(); }, EVERY);
+    polling = setInterval(() => { work(true); if (!stream) open(); }, EVERY);
   }
   function open() {
     const address = new URL(root.dataset.events, location.href);
@@ -112,7 +113,8 @@
     const opened = stream = new EventSource(address);
     opened.addEventListener("open", () => {
       clearInterval(polling);
-      polling = null;
+      clearTimeout(cutOff);
+      polling = cutOff = null;
       state("on");
     });
     opened.addEventListener("changes", (event) => {
@@ -125,14 +127,14 @@
     opened.addEventListener("error", () => {
       if (opened.readyState === EventSource.CLOSED) { stream = null; poll(); return; }
       if (!polling) state("off");
-      clearTimeout(cutOff); // the browser tries again, and may do so for ever
-      cutOff = setTimeout(() => { if (stream === opened && opened.readyState !== EventSource.OPEN) poll(); }, 8000);
+      if (cutOff === null) cutOff = setTimeout(poll, 8000); // the browser tries again, and may do so for ever
     });
   }
   function close() {
     if (stream) stream.close();
     clearInterval(polling);
-    stream = polling = null;
+    clearTimeout(cutOff);
+    stream = polling = cutOff = null;
     state("off");
   }
   document.addEventListener("visibilitychange", () => {
