@@ -18,7 +18,13 @@ from tests.browser.serving import ROOT, Served, chromium_binary
 from tests.browser.sites import DESKTOP, PHONE, Site
 from tests.browser.watching import FLAGS
 
-DRAWN: Final = ("overview", "tasks", "task", "errors")
+DRAWN: Final = {
+    "overview": "",
+    "tasks": "tasks?q=status%3Afailed",
+    "task": PAGES["task"],
+    "errors": "errors",
+}
+"""What the documents show, by the names of the files."""
 MOST_BYTES: Final = 150_000
 
 
@@ -40,20 +46,19 @@ def main() -> None:
 
 
 def _draw(site: Site, folder: Path, *, is_all: bool) -> None:
-    for name in PAGES if is_all else DRAWN:
+    drawn = (
+        {name.replace(",", "").replace(" ", "-"): path for name, path in PAGES.items()} if is_all else DRAWN
+    )
+    for name, path in drawn.items():
         for theme in ("light", "dark"):
-            picture(site, name, folder / f"{file_of(name)}-{theme}.png", color_scheme=theme, viewport=DESKTOP)
-    for name in PAGES if is_all else ("tasks",):
-        picture(site, name, folder / f"{file_of(name)}-phone.png", viewport=PHONE, is_mobile=True)
+            picture(site, path, folder / f"{name}-{theme}.png", color_scheme=theme, viewport=DESKTOP)
+    for name in drawn if is_all else ("tasks",):
+        picture(site, drawn[name], folder / f"{name}-phone.png", viewport=PHONE, is_mobile=True)
 
 
-def file_of(page: str) -> str:
-    return page.replace(",", "").replace(" ", "-")
-
-
-def picture(site: Site, name: str, path: Path, **options: Any) -> None:
+def picture(site: Site, address: str, path: Path, **options: Any) -> None:
     """Draw one page; of few colours, as a page has few, so that it is small."""
-    with site.page(PAGES[name], **options) as page:
+    with site.page(address, **options) as page:
         drawn = Image.open(BytesIO(page.screenshot()))
     drawn.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     size = path.stat().st_size

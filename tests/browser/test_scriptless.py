@@ -64,7 +64,7 @@ def test_outage(browser: Browser, tmp_path: Path) -> None:
             with site.page("tasks", allowed=allowed, java_script_enabled=False) as page:
                 assert rows(page)
                 server.pause()
-                page.reload()
+                page.reload(timeout=30_000)  # a call waits for ten seconds, which is the default op_timeout
                 expect(page.get_by_role("heading", level=1)).to_contain_text(re.compile("store", re.I))
                 expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
                 server.resume()
