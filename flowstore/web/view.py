@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Final
+from time import monotonic
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import FormData
@@ -29,6 +31,13 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 class NotThere(Exception):
     """The answer is 404: there is no such thing, or it is not for this reader; nobody learns which."""
+
+
+T = TypeVar("T")
+
+
+def _is_good(made: asyncio.Future[Any]) -> bool:
+    return not made.cancelled() and made.exception() is None
 
 
 def path_in(request: Request) -> str:
@@ -136,6 +145,18 @@ class View:
         allowed = self.access.namespaces
         found = await self.stores.main.app.namespaces()
         return [name for name in found if allowed is None or name in allowed or name == own]
+
+    async def kept(self, key: str, seconds: float, make: Callable[[], Awaitable[T]]) -> T:
+        """What ``make`` has made of this store at most so many ``seconds`` ago, for whatever reader.
+
+        For what costs much and changes little, such as statistics of a day. Whoever comes while it is made
+        waits for it, so a hundred readers cost what one does.
+        """
+        kept: dict[str, Any] = self.stores.beside(self.backend)
+        made: tuple[float, asyncio.Future[T]] | None = kept.get(key)
+        if made is None or monotonic() - made[0] > seconds or (made[1].done() and not _is_good(made[1])):
+            made = kept[key] = monotonic(), asyncio.ensure_future(make())
+        return await asyncio.shield(made[1])
 
     # The answer
 

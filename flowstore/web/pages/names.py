@@ -15,6 +15,7 @@ from flowstore._faces.showing import lasting
 from flowstore._faces.terms import term
 from flowstore.web.asked import SPANS
 from flowstore.web.charts import Chart, bars, lines
+from flowstore.web.pages.overview import COUNTED_FOR
 from flowstore.web.view import View
 
 _MOST: Final = 200
@@ -24,7 +25,11 @@ _NEWEST: Final = 10
 async def names(view: View) -> Response:
     """``window``: the time that is counted."""
     window = view.asked.window
-    rows = await view.backend.stats.by("name", since=view.now - SPANS[window])
+
+    async def by_name() -> list[TaskStats]:
+        return await view.backend.stats.by("name", since=view.now - SPANS[window])
+
+    rows = await view.kept(f"names {window}", COUNTED_FOR, by_name)
     return view.render(
         "names.html",
         rows=rows[:_MOST],
