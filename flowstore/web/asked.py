@@ -21,6 +21,7 @@ SPANS: Final = {
 }
 MOST_CURSOR: Final = 2_048
 MOST_TEXT: Final = 4_096
+MOST_BYTES: Final = 512
 
 
 class BadRequest(Exception):
@@ -51,6 +52,13 @@ class Asked:
         value = value.strip()
         if len(value) > most:
             raise BadRequest(name, value, f"at most {most:,} characters")
+        return value
+
+    def brief(self, name: str) -> str:
+        """Text that is kept as a name is: at most MOST_BYTES in UTF-8."""
+        value = self.text(name)
+        if len(value.encode("utf-8", "surrogatepass")) > MOST_BYTES:
+            raise BadRequest(name, value, f"at most {MOST_BYTES} bytes")
         return value
 
     def one_of(self, name: str, known: tuple[str, ...], default: str) -> str:

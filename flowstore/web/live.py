@@ -22,7 +22,7 @@ from flowstore import (
     BackendClosed,
     BaseResultBackend,
     ChangesMissed,
-    StorageError,
+    FlowstoreError,
     TaskChange,
     TaskQuery,
     WaitsEnded,
@@ -203,7 +203,7 @@ class Feed:
                     self._note(change)
         except (BackendClosed, WaitsEnded):
             logger.debug("the store was closed, and its streams of changes have ended")
-        except StorageError as error:
+        except FlowstoreError as error:
             logger.warning("a stream of changes has ended: %s", error)
         finally:
             for mailbox in self.mailboxes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from flowstore import BaseResultBackend, InMemoryBackend
 from flowstore.web import ANYONE_DANGEROUS, RIGHTS, Access, create_app
 from flowstore.web.guard import MOST_BODY
+from flowstore.web.routes import ROUTES, Route
 from tests.web.conftest import Made
 from tests.web.support import FROM_HERE, PAGES, World, asking
 
@@ -203,6 +206,37 @@ async def test_bounds(name: str, value: str, client: httpx.AsyncClient) -> None:
         assert len(answer.text) < 10_000
 
 
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("errors/{group}/decide", {"what": "resolve", "reason": "x" * 513}),
+        ("errors/{group}/decide", {"what": "ignore", "more": "0"}),
+        ("errors/{group}/decide", {"what": "ignore", "more": "-1"}),
+        ("errors/{group}/decide", {"what": "ignore", "until": "0"}),
+        ("errors/{group}/decide", {"what": "ignore", "until": "soon"}),
+        ("errors/{group}/decide", {"what": "burn"}),
+        ("tasks/acme-failed/label", {"add": "x" * 513}),
+        ("tasks/acme-failed/label", {}),
+        ("tasks/acme-failed/cancel", {"reason": "x" * 1_001}),
+        ("workers/host:1/free", {"what": "requeue", "reason": "x" * 5_000, "id": "\u202e" * 2_000, "x": "1"}),
+        ("workers/host:1/free", {"what": ""}),
+        ("bulk", {"action": "expire", "ttl": "soon", "which": "all", "q": "status:failed"}),
+        ("bulk", {"action": "fail", "error": "x" * 5_000, "which": "all", "q": "status:failed"}),
+        ("bulk", {"action": "burn", "which": "all"}),
+        ("bulk", {"action": "delete", "which": "chosen"}),
+    ],
+)
+async def test_forms_have_bounds(
+    path: str, form: dict[str, str], client: httpx.AsyncClient, world: World, backend: BaseResultBackend
+) -> None:
+    """What is out of them is refused before anything is done."""
+    before = [task async for task in backend.iter_search("")]
+    answer = await client.post("/" + path.format(group=world.group), data=form, headers=FROM_HERE)
+    assert answer.status_code == (303 if form.get("what") == "requeue" else 400), answer.text[-800:]
+    if answer.status_code == 400:
+        assert [task async for task in backend.iter_search("")] == before
+
+
 async def test_text_of_a_parameter_is_text(client: httpx.AsyncClient) -> None:
     """What is refused is shown, and not obeyed."""
     evil = '"><script>alert(1)</script>'
@@ -210,3 +244,25 @@ async def test_text_of_a_parameter_is_text(client: httpx.AsyncClient) -> None:
         for route in PAGES:
             answer = await client.get(route.path if "{" not in route.path else "/tasks", params={name: evil})
             assert "<script>alert" not in answer.text
+
+
+BOUNDED: Final = [route for route in ROUTES if route.method == "GET" and route.name != "events"]
+ODD: Final = ("", "\x00", "-1", "99999999999", "\u202e'\"<é", "since:99999999d -run:>9d", "id:" + "a" * 600)
+NAMES: Final = (
+    *("q", "cursor", "limit", "window", "namespace", "state", "order", "a", "b", "said", "columns", "facets"),
+    *("single", "longer", "when", "selects", "id", "last", "name"),
+)
+
+
+@pytest.mark.parametrize("route", BOUNDED, ids=lambda each: each.name)
+async def test_odd_parameters(route: Route, client: httpx.AsyncClient, world: World) -> None:
+    """Whatever is asked, and of whatever page: it is answered, or refused, and no error of the server."""
+    path = world.path(route)
+    for name in NAMES:
+        for value in ODD:
+            address = f"{path}{'&' if '?' in path else '?'}{urlencode({name: value})}"
+            assert (await client.get(address)).status_code < 500, (name, value)
+    for part in ("~", "~!", "%2e%2e", "%00", "%ff", "x" * 800):
+        odd = re.sub(r"\{[a-z]+\}", part, route.path)
+        if odd != route.path:
+            assert (await client.get(odd)).status_code in (400, 404), part

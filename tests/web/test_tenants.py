@@ -138,6 +138,15 @@ async def test_the_stream_of_others(
         assert "rival" not in await streamed(tenant_app, f"q={q}", change, until=lambda text: False)
 
 
+async def test_a_tenant_by_text(made: Made, world: World) -> None:
+    """One who is known by a text in their values sees their own, and is told so by asking again."""
+    async with asking(made(Access("x", RIGHTS, filters='"secret of acme"'))) as client:
+        text = (await client.get("/tasks")).text
+        assert "acme-failed" in text
+        assert "rival" not in text
+        assert (await client.get("/events")).status_code == 400
+
+
 async def test_another_tenant_is_the_same(made: Made, world: World) -> None:
     """By name, and by several terms at once."""
     for filters, seen in (("name:rival.mail", "rival"), ("label:acme name:acme.mail", "acme")):

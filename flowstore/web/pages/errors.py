@@ -51,10 +51,11 @@ async def error(view: View) -> Response:
     group_id = view.part("group")
     if not _is_fingerprint(group_id):
         raise NotThere
+    cursor = view.asked.cursor
     group, day, page = await asyncio.gather(
         view.backend.errors.get(group_id),
         view.backend.errors.groups(since=view.now - timedelta(days=1), limit=1_000),
-        view.backend.errors.occurrences(group_id, limit=_OCCURRENCES, cursor=view.asked.cursor),
+        view.backend.errors.occurrences(group_id, limit=_OCCURRENCES, cursor=cursor),
     )
     if group is None:
         raise NotThere
@@ -81,7 +82,7 @@ async def decide(view: View) -> Response:
         raise NotThere
     form = await view.form()
     what = form.one_of("what", ("resolve", "ignore", "reopen"), "")
-    by, reason = view.access.user, form.text("reason", 1_000) or None
+    by, reason = view.access.user, form.brief("reason") or None
     backend = view.backend.errors
     if what == "resolve":
         known = await backend.resolve(group_id, by=by, reason=reason)
@@ -95,9 +96,12 @@ async def decide(view: View) -> Response:
             at = view.now + duration("until", until) if until else None
         except (ValueError, OverflowError):
             raise BadRequest("until", until, "a time such as 7d") from None
-        known = await backend.ignore(
-            group_id, until=at, more=int(more) if more else None, by=by, reason=reason
-        )
+        try:
+            known = await backend.ignore(
+                group_id, until=at, more=int(more) if more else None, by=by, reason=reason
+            )
+        except ValueError as error:  # a time that is over, or no more failures at all
+            raise BadRequest("until" if until else "more", until or more, str(error)) from None
     if not known:
         raise NotThere
     return view.see(f"errors/{group_id}")

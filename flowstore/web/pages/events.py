@@ -10,7 +10,7 @@ import anyio
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.responses import Response
 
-from flowstore import TaskQuery, TaskResult
+from flowstore import TaskQuery, TaskResult, format_query
 from flowstore._faces.records import run_time, wait_time
 from flowstore._faces.terms import term
 from flowstore.web.addresses import text_of
@@ -31,8 +31,11 @@ async def events(view: View) -> Response:
     view.hub.check_room()
     asked = view.asked.query
     staying = TaskQuery(tuple(term for term in asked.terms if term.name in _STAYING))
+    query = view.narrowed(staying)
+    if query.has_text:  # changes come without values; the page asks every few seconds instead
+        raise BadRequest("q", format_query(query), "no text to look for")
     leaving = anyio.Event()
-    changes = view.hub.stream(view.backend, view.narrowed(staying), _last(view), leaving)
+    changes = view.hub.stream(view.backend, query, _last(view), leaving)
     return EventSourceResponse(
         _written(changes),
         ping=PING_EVERY,
