@@ -37,6 +37,8 @@ async def tasks(view: View) -> Response:
         "looked_at": found.looked_at,
         "looked_back_to": found.model_dump(mode="json", include={"looked_back_to"})["looked_back_to"],
     }
+    if view.is_narrowed:  # among those that were looked at are some of others
+        document |= {"unreadable": [], "looked_at": len(found.items), "looked_back_to": None}
     return JSONResponse(document)
 
 

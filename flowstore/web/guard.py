@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from flowstore.web.access import Access
 
 MOST_BODY: Final = 65_536
+_MOST_DIGITS: Final = 20
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -87,7 +88,8 @@ def host_of(headers: Headers) -> str:
 
 def _is_small(headers: Headers) -> bool:
     length = headers.get("content-length", "0")
-    return length.isascii() and length.isdecimal() and int(length) <= MOST_BODY
+    is_number = length.isascii() and length.isdecimal() and len(length) <= _MOST_DIGITS
+    return is_number and int(length) <= MOST_BODY
 
 
 def _bounded(receive: Receive) -> Receive:

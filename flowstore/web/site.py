@@ -13,7 +13,7 @@ from typing import Final
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as Path
 
@@ -29,7 +29,7 @@ from flowstore import (
 from flowstore._faces.showing import plain
 from flowstore.web.access import Access, AccessRule, access_of
 from flowstore.web.asked import BadRequest
-from flowstore.web.guard import is_from_here
+from flowstore.web.guard import MOST_BODY, is_from_here
 from flowstore.web.live import Hub, TooManyStreams
 from flowstore.web.looks import Looks, asset_bytes, asset_hash, asset_names, asset_path
 from flowstore.web.routes import ROUTES, Route
@@ -128,6 +128,8 @@ class Site:
             response = await _carried_out(handler, view)
         except NotThere:
             return self._closed(request, 404)
+        except ClientDisconnect:  # it has left, or the guard has read as much as there may be
+            return PlainTextResponse(f"expected at most {MOST_BODY} bytes\n", 413, {"connection": "close"})
         except TooManyStreams:
             return PlainTextResponse("too many streams are open\n", 503, {"retry-after": "5"})
         except (BadRequest, InvalidQuery, InvalidCursor) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import timedelta
 from typing import Any, Final
 
 from starlette.datastructures import FormData
@@ -14,7 +15,7 @@ from flowstore._faces import effects
 from flowstore._faces.moments import duration
 from flowstore._faces.terms import term
 from flowstore.web.access import Right
-from flowstore.web.addresses import text_of
+from flowstore.web.addresses import MOST_BYTES, text_of
 from flowstore.web.asked import Asked, BadRequest
 from flowstore.web.view import NotThere, View
 
@@ -31,6 +32,7 @@ _FIELDS: Final = ("add", "remove", "error", "ttl", "include_running")
 """Of the actions, in forms."""
 _IDS_AT_ONCE: Final = 40
 _MOST_QUERY: Final = 1_900
+_LONGEST: Final = timedelta(days=36_500)
 
 
 async def requeue(view: View) -> Response:
@@ -76,7 +78,11 @@ def _options(action: str, form: Asked) -> dict[str, Any]:
         add, remove = form.text("add", 512), form.text("remove", 512)
         if not add and not remove:
             raise BadRequest("add", "", "a label to add, or one to remove")
-        return {name: [text] for name, text in (("add", add), ("remove", remove)) if text}
+        given = {name: text for name, text in (("add", add), ("remove", remove)) if text}
+        for name, text in given.items():
+            if len(text.encode()) > MOST_BYTES:
+                raise BadRequest(name, text, f"a label of at most {MOST_BYTES} bytes in UTF-8")
+        return {name: [text] for name, text in given.items()}
     if action == "fail":
         return {"error": form.text("error", 1_000) or _missing("error", "what the tasks are to fail with")}
     if action == "expire":
@@ -84,9 +90,12 @@ def _options(action: str, form: Asked) -> dict[str, Any]:
         if text == "never":
             return {"ttl": None}
         try:
-            return {"ttl": duration("ttl", text)}
-        except ValueError:
+            ttl = duration("ttl", text)
+        except (ValueError, OverflowError):
             raise BadRequest("ttl", text, "a time such as 7d, or never") from None
+        if not timedelta(0) < ttl <= _LONGEST:
+            raise BadRequest("ttl", text, "a time above 0 and of at most 100 years, or never")
+        return {"ttl": ttl}
     if action in ("requeue", "delete") and form.flag("include_running"):
         return {"include_running": True}
     return {}
@@ -114,7 +123,10 @@ class _Bulk:
     def queries(self, view: View) -> list[Any]:
         """All of them together find what is meant, and nothing that the reader may not see."""
         if not self.ids:
-            return [view.narrowed(self.query)]
+            query = view.narrowed(self.query)
+            if all(each.name == "sort" for each in query.terms):  # a form that was sent empty
+                raise BadRequest("q", self.query, "a term that selects tasks, such as status:failed")
+            return [query]
         queries: list[Any] = []
         chosen: list[str] = []
         for task_id in self.ids:

@@ -48,10 +48,11 @@ async def name(view: View) -> Response:
     since = view.now - window.span
     stats = view.backend.stats
     query = term("name", task_name)
+    narrowed = view.narrowed(query)
     total, series, newest = await asyncio.gather(
         stats.total(task_name, since=since),
         stats.series(task_name, since=since, every=window.every),
-        view.backend.search(view.narrowed(query), limit=_NEWEST, seconds=0.2),
+        view.backend.search(narrowed, limit=_NEWEST, seconds=0.2),
     )
     p95 = percentiles(total.run)["p95"]
     slow = f"run:>{int(p95 * 1_000)}ms" if p95 else ""

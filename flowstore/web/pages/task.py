@@ -37,7 +37,7 @@ async def task(view: View) -> Response:
     may_see = view.may("values")
     try:
         found, history, data, picture = await asyncio.gather(
-            view.backend.get(task_id, max_value=MOST_VALUE, load_result=may_see),
+            view.backend.get(task_id, load_result=may_see, max_value=MOST_VALUE if may_see else None),
             view.backend.history.of(task_id),
             _data(view, task_id) if may_see else _nothing(),
             _family(view, head),

@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from flowstore import Counts, FacetValue, Found, Selection, TaskQuery, format_query
+from flowstore import Counts, FacetValue, Found, Selection, TaskQuery, format_query, parse_query
 from flowstore._faces.records import run_time, wait_time
 from flowstore.web.asked import COLUMNS, LIMITS
 from flowstore.web.looks import STATUSES
@@ -124,6 +124,9 @@ async def counts_of(view: View, query: TaskQuery) -> Counts | None:
 
     None: only a search would know.
     """
+    filters = parse_query(view.access.filters).terms
+    if any(term.name == "status" for term in filters):  # the others are not for the reader
+        return None
     selection: Selection = {}
     for term in query.terms:
         if term.name in ("status", "sort") and not term.is_negated:

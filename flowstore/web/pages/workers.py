@@ -54,10 +54,11 @@ async def worker(view: View) -> Response:
     """One worker, also one that is not registered any more, by what it runs."""
     worker_id = view.part("worker")
     query = term("worker", worker_id)
+    narrowed, of_running = view.narrowed(query), view.narrowed(f"{query} status:running")
     known, running, newest = await asyncio.gather(
         view.backend.workers.get(worker_id),
-        view.backend.search(view.narrowed(f"{query} status:running"), limit=_RUNNING, seconds=0.2),
-        view.backend.search(view.narrowed(query), limit=10, seconds=0.2),
+        view.backend.search(of_running, limit=_RUNNING, seconds=0.2),
+        view.backend.search(narrowed, limit=10, seconds=0.2),
     )
     if known is None and not running.items and not newest.items:
         raise NotThere
