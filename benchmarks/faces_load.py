@@ -22,7 +22,11 @@ from flowstore import TaskResult
 
 TABS: Final = 100
 RATE: Final = 1_000
-NAMESPACE: Final = "default"
+OPENING: Final = 10.0
+"""Seconds in which all tabs are opened, one after the other."""
+SETTLED: Final = 75.0
+"""Seconds after which the pauses of tabs have grown as far as they do."""
+_NOTHING: Final = (b'data: {"ids":{}}', b'data: {"ids": {}}')
 WRITERS: Final = 20
 TURNS: Final = 5
 TURN: Final = 5.0
@@ -60,28 +64,58 @@ def writing(url: str, seconds: float, rate: float) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+class Refused(Exception):
+    """The page did not come."""
+
+
 class Tab:
-    """One live tab, which reads what comes and counts it."""
+    """One live tab, which reads what comes, and looks again at its page as the script of the page does.
 
-    def __init__(self, port: int, path: str) -> None:
-        self._port, self._path = port, path
-        self.events = self.bytes = 0
+    A list looks again when too many have changed to be told one by one, an overview after any change; where
+    changes never stop, the pauses between two looks grow from one second to thirty.
+    """
 
-    async def read(self) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        request = (
-            f"GET {self._path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nAccept: text/event-stream\r\n\r\n"
-        )
-        writer.write(request.encode())
-        status = await reader.readline()
-        if b" 200 " not in status:
-            raise RuntimeError(f"{self._path}: {status.decode()}")
+    def __init__(self, port: int, page: str) -> None:
+        self._port, self._page = port, page
+        self._pause, self._due = 1.0, 0.0
+        self.events = self.looks = self.refused = 0
+
+    async def read(self, after: float = 0.0) -> None:
+        """Open it after so many seconds."""
+        await asyncio.sleep(after)
+        reader, writer = await self._ask("events?q=", "text/event-stream")
         try:
             while line := await reader.readline():
-                self.bytes += len(line)
-                self.events += line.startswith(b"data:")
+                if line.startswith(b"data:"):
+                    self.events += 1
+                    await self._told(line)
         finally:
             writer.close()
+
+    async def _told(self, line: bytes) -> None:
+        is_due = b'"many"' in line or (self._page == "" and line.strip() not in _NOTHING)
+        if not is_due or time.monotonic() < self._due:
+            return
+        try:
+            reader, writer = await self._ask(self._page, "text/html", "Connection: close")
+            await reader.read()
+            writer.close()
+            self.looks += 1
+        except Refused:
+            self.refused += 1
+        self._pause = min(30.0, 1.5 * self._pause)
+        self._due = time.monotonic() + self._pause
+
+    async def _ask(
+        self, path: str, kind: str, *headers: str
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        lines = [f"GET /{path} HTTP/1.1", f"Host: 127.0.0.1:{self._port}", f"Accept: {kind}", *headers]
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+        status = await reader.readline()
+        if b" 200 " not in status:
+            raise Refused(f"/{path}: {status.decode()}")
+        return reader, writer
 
 
 def cpu(pid: int) -> float:
@@ -91,30 +125,47 @@ def cpu(pid: int) -> float:
 
 
 async def tabs_cost(url: str, port: int, pid: int, seconds: float) -> dict[str, tuple[str, str]]:
-    """What the server uses for live tabs, beside what it uses with the same changes and no tab."""
+    """What the server uses for live tabs, half lists and half overviews, at first and after a while.
+
+    And what it uses with the same changes and no tab.
+    """
     found: dict[str, tuple[str, str]] = {}
-    for number in (0, TABS):
-        tabs = [Tab(port, "/events?q=") for _ in range(number)]
-        reading = [asyncio.create_task(tab.read()) for tab in tabs]
-        process = await asyncio.to_thread(writing, url, seconds + 4, RATE)
-        await asyncio.sleep(3)
-        before, begun, got = cpu(pid), time.perf_counter(), sum(tab.events for tab in tabs)
-        await asyncio.sleep(seconds)
-        share = (cpu(pid) - before) / (time.perf_counter() - begun)
-        events = (sum(tab.events for tab in tabs) - got) / seconds / (number or 1)
+    for number, spans in ((0, {"": 0.0}), (TABS, {", at first": OPENING, ", after a while": SETTLED})):
+        lasting = 4 + len(spans) * seconds + sum(spans.values())
+        process = await asyncio.to_thread(writing, url, lasting, RATE)
+        await asyncio.sleep(2)
+        tabs = [Tab(port, ("tasks", "")[each % 2]) for each in range(number)]
+        reading = [asyncio.create_task(tab.read(OPENING * each / TABS)) for each, tab in enumerate(tabs)]
+        for name, pause in spans.items():
+            await asyncio.sleep(pause)
+            before, begun, events, looks = cpu(pid), time.perf_counter(), *_seen(tabs)
+            await asyncio.sleep(seconds)
+            passed = time.perf_counter() - begun
+            told = f"{(cpu(pid) - before) / passed:.1%} of a core"
+            if number:
+                events, looks = _seen(tabs)[0] - events, _seen(tabs)[1] - looks
+                told += f"; {events / passed / number:.1f} events/s each, {looks / passed:.1f} pages/s of all"
+                told += f", {sum(tab.refused for tab in tabs)} refused so far"
+            found[f"{number} live tabs{name}"] = (told, "20 %" if number else "")
+        await _closed(reading)
         out, _ = await asyncio.to_thread(process.communicate)
-        changes = int(out) / (seconds + 4)
-        for task in reading:
-            if task.done():
-                task.result()
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-        told = f"{share:.1%} of a core at {changes:,.0f} changes/s" + (
-            f", {events:.1f} events/s each" if number else ""
-        )
-        found[f"{number} live tabs"] = (told, "20 %" if number else "")
+        found[f"changes/s, {number} tabs"] = (f"{int(out) / lasting:,.0f}", f"{RATE:,}")
     return found
+
+
+def _seen(tabs: list[Tab]) -> tuple[int, int]:
+    """Events and pages of all."""
+    return sum(tab.events for tab in tabs), sum(tab.looks for tab in tabs)
+
+
+async def _closed(reading: list[asyncio.Task[None]]) -> None:
+    """Raises what a tab has ended with."""
+    for task in reading:
+        if task.done():
+            task.result()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def look(port: int) -> subprocess.Popen[str]:
@@ -124,7 +175,7 @@ def look(port: int) -> subprocess.Popen[str]:
 
 async def looking(port: int) -> None:
     """An operator: ten live tabs, and a page a second, until the process is ended."""
-    tabs = [asyncio.create_task(Tab(port, "/events?q=").read()) for _ in range(10)]
+    tabs = [asyncio.create_task(Tab(port, ("tasks", "")[each % 2]).read()) for each in range(10)]
     number = 0
     while True:
         await asyncio.sleep(PAUSE)
