@@ -24,7 +24,7 @@ from typing import Any, Final, Generic, Literal, TextIO, TypeVar
 from flowstore._faces.showing import ago, plain
 from flowstore.cli._exits import usage
 from flowstore.cli._settings import Settings
-from flowstore.cli._widths import GAP, Wanted, widths
+from flowstore.cli._widths import GAP, Place, Wanted, aligned, widths
 
 T = TypeVar("T")
 
@@ -163,18 +163,26 @@ class Out:
     def table(self, columns: Sequence[Column[T]], items: Sequence[T], *, has_head: bool = True) -> None:
         """A table for people, whatever the format is."""
         from rich.cells import cell_len
-        from rich.table import Table
-        from rich.text import Text
 
-        table = Table(
-            box=None, pad_edge=False, show_header=has_head, header_style="bold", padding=(0, GAP, 0, 0)
-        )
         rows = [[column.show(item) for column in columns] for item in items]
         wanted = [
             Wanted(max([head, *(cell_len(row[n]) for row in rows)]), head, column.may_shrink)
             for n, column in enumerate(columns)
             for head in [len(column.head) if has_head else 0]
         ]
+        if not self.is_terminal and not self.is_coloured:
+            heads = [[column.head for column in columns]] if has_head else []
+            places = [
+                Place(each.cells, column.is_right) for each, column in zip(wanted, columns, strict=True)
+            ]
+            self._write(aligned([*heads, *rows], places, cell_len))
+            return
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(
+            box=None, pad_edge=False, show_header=has_head, header_style="bold", padding=(0, GAP, 0, 0)
+        )
         shown = widths(wanted, self.width)
         for column, width in zip(columns, shown, strict=True):
             if not width:

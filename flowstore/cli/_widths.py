@@ -1,8 +1,8 @@
-"""How wide the columns of a table are, where not all of them have the room that they want."""
+"""How wide the columns of a table are, and one that is drawn without more ado."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 GAP: Final = 2
@@ -37,3 +37,25 @@ def widths(columns: Sequence[Wanted], room: int) -> list[int]:
             excess -= found[n] + GAP
             found[n] = 0
     return found
+
+
+class Place(NamedTuple):
+    """How many cells a column takes, and on which side its text stands."""
+
+    cells: int
+    is_right: bool
+
+
+def aligned(rows: Iterable[Sequence[str]], places: Sequence[Place], length: Callable[[str], int]) -> str:
+    """A table without colours that is never cut, which rich takes twenty times as long for.
+
+    ``length``: of a text, in cells.
+    """
+    lines = []
+    for row in rows:
+        parts = []
+        for text, place in zip(row, places, strict=True):
+            blanks = " " * (place.cells - length(text))
+            parts.append(blanks + text if place.is_right else text + blanks)
+        lines.append((" " * GAP).join(parts).rstrip())
+    return "\n".join([*lines, ""])
