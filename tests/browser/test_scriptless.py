@@ -18,6 +18,8 @@ from tests.servers import start_server
 
 
 def rows(page: Page) -> list[str]:
+    """Of a page that is there to its end: it is read while it comes, and a click only begins that."""
+    page.wait_for_load_state()
     return page.locator("main tbody tr").all_inner_texts()
 
 
