@@ -360,7 +360,7 @@ CASES: Final[dict[str, Case]] = {
     ),
     "iter_by_status, 100": Case(lambda f, _: first(f.backend.iter_by_status("success"), 100)),
     "iter_ids, 100": Case(lambda f, _: first(f.backend.iter_ids("success"), 100)),
-    "search, 50": Case(lambda f, _: f.backend.search("status:failed name:report")),
+    "search, 50": Case(lambda f, _: f.backend.search("status:failed name:report", seconds=60)),
     "search, 500 looked at": Case(lambda f, _: f.backend.search("tries:>9", budget=500, seconds=60)),
     "search, 100 looked at for text": Case(
         lambda f, _: f.backend.search("nothing like it", budget=100, seconds=60)
