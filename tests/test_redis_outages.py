@@ -121,7 +121,8 @@ async def test_what_was_acknowledged_survives_a_kill(server: Server) -> None:
         writers = [asyncio.ensure_future(write(backend, worker)) for worker in range(20)]
         await asyncio.gather(*writers)
         await asyncio.to_thread(server.restart)
-        assert len(acknowledged) >= 1_000
+    assert len(acknowledged) >= 1_000
+    async with RedisBackend(server.url) as backend:  # a server that syncs each write may be slow to answer
         assert len(await backend.get_many(acknowledged)) == len(acknowledged)
         listed = [item.task_id async for item in backend.iter_by_status(TaskStatus.SUCCESS, batch_size=500)]
         assert len(listed) == len(set(listed)) == (await backend.count_by_status())[TaskStatus.SUCCESS]
