@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import aclosing
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from flowstore import BaseResultBackend, Selection, TaskQuery
-
-_SELECTS: Final = {
-    "name": "name",
-    "label": "label",
-    "worker": "worker_id",
-    "parent": "parent_id",
-    "error": "error",
-}
-_FINGERPRINT: Final = re.compile("[0-9a-f]{16}")
+from flowstore import BaseResultBackend, TaskQuery
+from flowstore._faces.selecting import selection_of
 
 
 class Count(NamedTuple):
@@ -51,15 +42,8 @@ async def known_count(
 
     None: only a search would know.
     """
-    selection: Selection = {}
-    for term in query.terms:
-        if term.name == "status" or (term.name == "sort" and not query.is_by_finish):
-            continue
-        if term.name not in _SELECTS or term.is_negated or len(term.values) > 1 or selection:
-            return None
-        value = str(term.values[0])
-        if term.name == "error" and not _FINGERPRINT.fullmatch(value):
-            return None  # the beginning of one
-        selection[_SELECTS[term.name]] = value  # type: ignore[literal-required]
+    selection = None if query.is_by_finish else selection_of(query)
+    if selection is None:
+        return None
     found = await backend.count_by_status(query.statuses, at_most=at_most, **selection)
     return Count(sum(found.values()), found.is_exact)

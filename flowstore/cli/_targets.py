@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from flowstore import BaseResultBackend, format_query
+from flowstore._faces.selecting import in_parts
 from flowstore._faces.terms import TERMS, term
 from flowstore.cli._exits import CommandError, Exit, usage
 from flowstore.cli._ids import BATCH, from_stdin, resolved
 from flowstore.cli._queries import query_in
-
-_MOST_QUERY: Final = 1_900
 
 
 class Part(NamedTuple):
@@ -89,12 +88,5 @@ async def _resolved(backend: BaseResultBackend, words: Sequence[str]) -> list[st
 
 
 def _of_ids(ids: Iterable[str]) -> Iterator[Part]:
-    chosen: list[str] = []
-    for task_id in ids:
-        longer = term("id", *chosen, task_id)
-        if chosen and (len(longer.encode()) > _MOST_QUERY or len(chosen) == BATCH):
-            yield Part(term("id", *chosen), len(chosen))
-            chosen = []
-        chosen.append(task_id)
-    if chosen:
-        yield Part(term("id", *chosen), len(chosen))
+    for part in in_parts(ids, BATCH):
+        yield Part(term("id", *part), len(part))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httpx
 
+from flowstore import BaseResultBackend
 from flowstore.web import Access
 from tests.web.conftest import Made
 from tests.web.support import World, asking
@@ -41,3 +42,12 @@ async def test_the_side_bar(client: httpx.AsyncClient, world: World) -> None:
     page = (await client.get("/tasks", params={"q": "status:failed", "facets": "1"})).text
     assert "status%3Afailed+name%3A%22acme.mail%22" in page
     assert "rival" in page
+
+
+async def test_the_beginning_of_a_fingerprint(client: httpx.AsyncClient, backend: BaseResultBackend) -> None:
+    """It is searched for, and no index counts it: the list comes without figures."""
+    [group, *_] = await backend.errors.groups()
+    page = await client.get("/tasks", params={"q": f"error:{group.id[:4]}"})
+    assert page.status_code == 200
+    assert group.example_id in page.text
+    assert 'class="count"' not in page.text

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from flowstore import Operation, Preview
 from flowstore._faces import effects
 from flowstore._faces.moments import duration
+from flowstore._faces.selecting import in_parts
 from flowstore._faces.terms import term
 from flowstore.web.access import Right
 from flowstore.web.addresses import MOST_BYTES, text_of
@@ -31,7 +32,6 @@ MOST_CHOSEN: Final = 200
 _FIELDS: Final = ("add", "remove", "error", "ttl", "include_running")
 """Of the actions, in forms."""
 _IDS_AT_ONCE: Final = 40
-_MOST_QUERY: Final = 1_900
 _LONGEST: Final = timedelta(days=36_500)
 
 
@@ -127,15 +127,7 @@ class _Bulk:
             if all(each.name == "sort" for each in query.terms):  # a form that was sent empty
                 raise BadRequest("q", self.query, "a term that selects tasks, such as status:failed")
             return [query]
-        queries: list[Any] = []
-        chosen: list[str] = []
-        for task_id in self.ids:
-            longer = term("id", *chosen, task_id)
-            if chosen and (len(chosen) == _IDS_AT_ONCE or len(longer.encode()) > _MOST_QUERY):
-                queries.append(view.narrowed(term("id", *chosen)))
-                chosen = []
-            chosen.append(task_id)
-        return [*queries, view.narrowed(term("id", *chosen))]
+        return [view.narrowed(term("id", *part)) for part in in_parts(self.ids, _IDS_AT_ONCE)]
 
 
 async def _bulk(view: View) -> tuple[_Bulk, Asked]:

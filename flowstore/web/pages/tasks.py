@@ -7,8 +7,9 @@ from typing import Final
 
 from starlette.responses import Response
 
-from flowstore import Counts, FacetValue, Found, Selection, TaskQuery, format_query, parse_query
+from flowstore import Counts, FacetValue, Found, TaskQuery, format_query, parse_query
 from flowstore._faces.records import run_time, wait_time
+from flowstore._faces.selecting import selection_of
 from flowstore.web.asked import COLUMNS, LIMITS
 from flowstore.web.looks import STATUSES
 from flowstore.web.pages.acting import RIGHTS_OF
@@ -33,7 +34,6 @@ _SAID: Final = {
     "done": "It is done.",
     "started": "It is being done.",
 }
-_SELECTS: Final = {"name": "name", "label": "label", "worker": "worker_id", "error": "error"}
 
 
 async def tasks(view: View) -> Response:
@@ -120,18 +120,14 @@ def _tabs(query: TaskQuery) -> list[tuple[str, str, bool]]:
 
 
 async def counts_of(view: View, query: TaskQuery) -> Counts | None:
-    """By status, where an index has them: of all tasks, or of those with one name, label, worker or error.
+    """By status, where an index has them: of all tasks, or of those that ``selection_of`` knows.
 
     None: only a search would know.
     """
     filters = parse_query(view.access.filters).terms
     if any(term.name == "status" for term in filters):  # the others are not for the reader
         return None
-    selection: Selection = {}
-    for term in query.terms:
-        if term.name in ("status", "sort") and not term.is_negated:
-            continue
-        if term.name not in _SELECTS or term.is_negated or len(term.values) > 1 or selection:
-            return None
-        selection[_SELECTS[term.name]] = str(term.values[0])  # type: ignore[literal-required]
+    selection = selection_of(query)
+    if selection is None or any(term.name == "status" and term.is_negated for term in query.terms):
+        return None
     return await view.backend.count_by_status(None, at_most=MOST_COUNTED, **selection)
