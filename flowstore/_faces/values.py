@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 MOST_NODES: Final = 1_000
@@ -78,10 +77,3 @@ def _shown(value: Any) -> str:
     if len(text) <= MOST_TEXT:
         return text
     return f"{text[:MOST_TEXT]}… ({len(text) - MOST_TEXT:,} characters more)"
-
-
-def walk(node: Node) -> Iterator[Node]:
-    """The node and all below it."""
-    yield node
-    for child in node.children:
-        yield from walk(child)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Unpack
-from urllib.parse import unquote
 
 import flowstore
 from flowstore import BaseResultBackend, ConnectOptions
+from flowstore._faces.places import missing_file
 from flowstore._faces.showing import plain
 from flowstore.cli._exits import CommandError, Exit
 from flowstore.cli._output import Out
@@ -68,17 +67,10 @@ async def opened(
 
 def check_exists(url: str) -> None:
     """Raises CommandError for a file of SQLite that is not there."""
-    path = file_of(url)
-    if path is not None and not path.exists():
+    path = missing_file(url)
+    if path is not None:
         raise CommandError(
             Exit.UNREACHABLE,
             f"{path}: there is no such file",
             "a store is made by the programs that store in it",
         )
-
-
-def file_of(url: str) -> Path | None:
-    """The file of a URL of SQLite; None: it is none."""
-    if not url.startswith("sqlite:///"):
-        return None
-    return Path(unquote(url.removeprefix("sqlite:///").partition("?")[0]))

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from flowstore import Facts, FlowstoreError
+from flowstore._faces.places import file_of
 from flowstore._faces.showing import lasting, plain, sized
-from flowstore.cli._desk import check_exists, file_of, opened
+from flowstore.cli._desk import check_exists, opened
 from flowstore.cli._exits import CommandError, Exit
 from flowstore.cli._output import Out
 from flowstore.cli._settings import Common, Settings, masked, settings_of

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+from flowstore import Transition
 from flowstore._faces.showing import lasting
 from flowstore.web.charts import BOTTOM, RIGHT, TOP, WIDTH, Chart, Label, Rect, short, time_ticks
 
@@ -18,6 +19,18 @@ class Span(NamedTuple):
     end: datetime
     kind: str
     title: str
+
+
+def spans_of(steps: Sequence[Transition], now: datetime, *, is_finished: bool) -> list[Span]:
+    """The states of a task, of its transitions; the last one goes on up to now unless it is finished."""
+    changes = [step for step in steps if step.event is None]
+    spans = []
+    for step, following in zip(changes, [*changes[1:], None], strict=True):
+        open_end = step.at if is_finished else max(now, step.at)
+        end = open_end if following is None else following.at
+        if end > step.at:
+            spans.append(Span(step.at, end, step.status, f"{step.status}, try {step.retries + 1}"))
+    return spans
 
 
 class Row(NamedTuple):

@@ -17,12 +17,13 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
 
+from flowstore._faces.places import missing_file
 from flowstore._packages import needed
 from flowstore.web.access import ANYONE_DANGEROUS, READ_ONLY, Access, AccessRule
 from flowstore.web.doors import Entrance, OneTimeLink, door_of
 from flowstore.web.guard import Guard
 from flowstore.web.site import Site
-from flowstore.web.stores import Stores, missing_file
+from flowstore.web.stores import Stores
 
 with needed("flowstore.web", "web", "uvicorn"):
     import uvicorn

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote
 
 import flowstore
 from flowstore import BaseResultBackend, ConnectOptions
 
 _MOST: Final = 50
 """Namespaces that are held open at once."""
-
-
-def missing_file(url: str) -> Path | None:
-    """The file of SQLite that a URL names, if it is not there: it would be made out of a wrong name."""
-    if not url.startswith("sqlite:///"):
-        return None
-    path = Path(unquote(url.removeprefix("sqlite:///").partition("?")[0]))
-    return None if path.exists() else path
 
 
 class Stores:
@@ -62,17 +52,7 @@ class Stores:
         """What pages keep as long as the backend is open, such as what was read of it a moment ago."""
         return self._beside.setdefault(backend.namespace, {})
 
-    async def open(self) -> None:
-        if self.can_switch:
-            await self.main.open()
-
     async def close(self) -> None:
         if self.can_switch:
             for backend in [*self._others.values(), self.main]:
                 await backend.close()
-
-    def end_waits(self) -> None:
-        """What waits for a change ends: the process is about to stop."""
-        if self.can_switch:
-            for backend in [*self._others.values(), self.main]:
-                backend.end_waits()

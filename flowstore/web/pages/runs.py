@@ -13,7 +13,7 @@ from flowstore._faces.showing import short_id
 from flowstore._faces.terms import term
 from flowstore._faces.trees import critical_path, rows_of
 from flowstore.web.addresses import segment
-from flowstore.web.gantt import Row, Span, gantt
+from flowstore.web.gantt import Row, gantt, spans_of
 from flowstore.web.view import View
 
 _AT_ONCE: Final = 50
@@ -90,15 +90,7 @@ async def run(view: View) -> Response:
 
 def _bars(view: View, member: FamilyMember, parents: set[str | None]) -> Row:
     task = member.task
-    steps = [step for step in member.steps if step.event is None]
-    spans = []
-    for step, following in zip(steps, [*steps[1:], None], strict=True):
-        if following is not None:
-            end = following.at
-        else:
-            end = step.at if task.is_finished else max(view.now, step.at)
-        if end > step.at:
-            spans.append(Span(step.at, end, step.status, f"{step.status}, try {step.retries + 1}"))
+    spans = spans_of(member.steps, view.now, is_finished=task.is_finished)
     name = f"{task.task_name} {short_id(task.task_id)}" if task.task_name else task.task_id
     address = view.href(f"tasks/{segment(task.task_id)}")
     return Row(name, address, spans, is_waiting=task.task_id in parents)

@@ -12,7 +12,6 @@ from flowstore import (
     Excerpt,
     FamilyPicture,
     TaskResult,
-    Transition,
     UnreadableRecord,
     to_jsonable,
 )
@@ -21,7 +20,7 @@ from flowstore._faces.records import as_json, run_time, wait_time
 from flowstore._faces.trees import rows_of
 from flowstore._faces.values import Node, tree_of
 from flowstore.web.asked import BadRequest
-from flowstore.web.gantt import Row, Span, gantt
+from flowstore.web.gantt import Row, gantt, spans_of
 from flowstore.web.view import NotThere, View
 
 MOST_VALUE: Final = 65_536
@@ -47,6 +46,7 @@ async def task(view: View) -> Response:
     if found is None:  # it has gone in between
         raise NotThere
     attempts = attempts_of(history)
+    spans = spans_of(history, view.now, is_finished=found.is_finished)[-_MOST_STEPS:]
     return view.render(
         "task.html",
         task=found,
@@ -56,7 +56,7 @@ async def task(view: View) -> Response:
         compared=_compared(view, attempts),
         history=history[-_MOST_STEPS:],
         hidden_steps=max(0, len(history) - _MOST_STEPS),
-        bars=gantt("Timeline", [_bar(view, found, history)]) if history else None,
+        bars=gantt("Timeline", [Row("", "", spans)]) if spans else None,
         family=rows_of(picture) if picture is not None and len(picture.members) > 1 else [],
         left_out=sum(picture.left_out.values()) if picture is not None else 0,
         run_time=run_time,
@@ -102,17 +102,6 @@ def _compared(view: View, attempts: list[Attempt]) -> Any:
     second = view.asked.one_of("b", tuple(numbers), numbers[-1])
     by_number = {str(attempt.number): attempt for attempt in attempts}
     return differences(by_number[first], by_number[second])
-
-
-def _bar(view: View, found: TaskResult[Any], history: list[Transition]) -> Row:
-    """Its states as spans of time; the last one goes on unless it is finished."""
-    steps = [step for step in history if step.event is None][-_MOST_STEPS:]
-    spans = []
-    for step, following in zip(steps, [*steps[1:], None], strict=True):
-        end = following.at if following else step.at if found.is_finished else max(view.now, step.at)
-        if end > step.at:
-            spans.append(Span(step.at, end, step.status, f"{step.status}, try {step.retries + 1}"))
-    return Row("", "", spans)
 
 
 _SAID: Final = {
