@@ -51,6 +51,15 @@ def rate(stats: TaskStats) -> float:
     return stats.ended / minutes if minutes > 0 else 0.0
 
 
+def ended_by_status(series: Sequence[TaskStats]) -> dict[str, list[int]]:
+    """How many tasks ended in each status, in each of the periods."""
+    return {
+        "success": [each.succeeded for each in series],
+        "failed": [each.failed for each in series],
+        "cancelled": [each.cancelled for each in series],
+    }
+
+
 def percentiles(times: Distribution) -> dict[str, float | None]:
     """p50, p95 and p99, in seconds; None where nothing was counted."""
     return {f"p{share * 100:g}": times.percentile(share) for share in SHARES}

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlencode
 
-MOST_BYTES: Final = 512
-"""Of an id or a name in UTF-8: no store has a longer one."""
+from flowstore.text import MAX_ID_BYTES
+
 _LONGEST: Final = 700
 """Characters of an id of 512 bytes, in base64 and with some to spare."""
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@=+,-]{0,127}")
@@ -37,7 +37,7 @@ def text_of(part: str) -> str | None:
         text = urlsafe_b64decode(part[1:] + "=" * (-len(part[1:]) % 4)).decode()
     except (binascii.Error, ValueError):
         return None
-    return text if 0 < len(text.encode()) <= MOST_BYTES and segment(text) == part else None
+    return text if 0 < len(text.encode()) <= MAX_ID_BYTES and segment(text) == part else None
 
 
 def depth_of(path: str) -> int:

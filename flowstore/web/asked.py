@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Final
 
 from starlette.datastructures import FormData, QueryParams
 
 from flowstore import TaskQuery, parse_query
+from flowstore._faces.figures import WINDOWS
+from flowstore.text import MAX_ID_BYTES
 
 LIMITS: Final = (50, 100, 200)
 COLUMNS: Final = ("when", "try", "wait", "run", "worker", "labels")
-WINDOWS: Final = ("1h", "6h", "24h", "7d", "90d")
-SPANS: Final = {
-    "1h": timedelta(hours=1),
-    "6h": timedelta(hours=6),
-    "24h": timedelta(days=1),
-    "7d": timedelta(days=7),
-    "90d": timedelta(days=90),
-}
+SPANS: Final = {name: window.span for name, window in WINDOWS.items()}
 MOST_CURSOR: Final = 2_048
 MOST_TEXT: Final = 4_096
-MOST_BYTES: Final = 512
 
 
 class BadRequest(Exception):
@@ -55,10 +48,10 @@ class Asked:
         return value
 
     def brief(self, name: str) -> str:
-        """Text that is kept as a name is: at most MOST_BYTES in UTF-8."""
+        """Text that is kept as a name is: at most MAX_ID_BYTES in UTF-8."""
         value = self.text(name)
-        if len(value.encode("utf-8", "surrogatepass")) > MOST_BYTES:
-            raise BadRequest(name, value, f"at most {MOST_BYTES} bytes")
+        if len(value.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
+            raise BadRequest(name, value, f"at most {MAX_ID_BYTES} bytes")
         return value
 
     def one_of(self, name: str, known: tuple[str, ...], default: str) -> str:
@@ -103,4 +96,4 @@ class Asked:
     @property
     def window(self) -> str:
         """One of WINDOWS; SPANS has how long each is."""
-        return self.one_of("window", WINDOWS, "24h")
+        return self.one_of("window", tuple(WINDOWS), "24h")

@@ -14,11 +14,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
+from flowstore import TaskStatus
 from flowstore._faces import showing
 from flowstore._faces.terms import term
 from flowstore.web.addresses import segment
 
-STATUSES: Final = ("pending", "running", "retrying", "success", "failed", "cancelled")
+STATUSES: Final = tuple(map(str, TaskStatus))
 SIGNS: Final = {
     "pending": "○",
     "running": "◐",

@@ -173,8 +173,8 @@ class View:
         return relative(depth_of(self._path), target, {**self._namespace, **query})
 
     def address(self, target: str) -> str:
-        """Of what is the same for all namespaces, such as a style sheet."""
-        return relative(depth_of(self._path), target)
+        """As ``address``, from this page."""
+        return address(self.request, target)
 
     def address_in(self, namespace: str) -> str:
         """Of the first page of another namespace."""
@@ -194,11 +194,7 @@ class View:
     def render(self, template: str, status: int = 200, /, **context: Any) -> Response:
         """A page. Whatever the context has is shown as text."""
         navigation = [
-            (address, label, name, keys)
-            for address, label, name, keys in NAVIGATION
-            if (route := BY_NAME.get(name))
-            and self.may(route.right)
-            and not (route.is_whole and self.is_narrowed)
+            (address, label, name, keys) for address, label, name, keys in NAVIGATION if self.can(name)
         ]
         return self._looks.page(
             template,

@@ -15,8 +15,9 @@ from flowstore._faces import effects
 from flowstore._faces.moments import duration
 from flowstore._faces.selecting import in_parts
 from flowstore._faces.terms import term
+from flowstore.text import MAX_ID_BYTES
 from flowstore.web.access import Right
-from flowstore.web.addresses import MOST_BYTES, text_of
+from flowstore.web.addresses import text_of
 from flowstore.web.asked import Asked, BadRequest
 from flowstore.web.view import NotThere, View
 
@@ -80,8 +81,8 @@ def _options(action: str, form: Asked) -> dict[str, Any]:
             raise BadRequest("add", "", "a label to add, or one to remove")
         given = {name: text for name, text in (("add", add), ("remove", remove)) if text}
         for name, text in given.items():
-            if len(text.encode()) > MOST_BYTES:
-                raise BadRequest(name, text, f"a label of at most {MOST_BYTES} bytes in UTF-8")
+            if len(text.encode()) > MAX_ID_BYTES:
+                raise BadRequest(name, text, f"a label of at most {MAX_ID_BYTES} bytes in UTF-8")
         return {name: [text] for name, text in given.items()}
     if action == "fail":
         return {"error": form.text("error", 1_000) or _missing("error", "what the tasks are to fail with")}

@@ -9,7 +9,7 @@ from typing import Final
 from starlette.responses import Response
 
 from flowstore import Distribution, TaskStats
-from flowstore._faces.figures import WINDOWS, percentiles, rate
+from flowstore._faces.figures import WINDOWS, ended_by_status, percentiles, rate
 from flowstore._faces.records import run_time, wait_time
 from flowstore._faces.showing import lasting
 from flowstore._faces.terms import term
@@ -79,17 +79,12 @@ async def name(view: View) -> Response:
 
 def _charts(series: list[TaskStats], every: timedelta) -> list[Chart]:
     starts = [each.start for each in series]
-    ended = {
-        "success": [each.succeeded for each in series],
-        "failed": [each.failed for each in series],
-        "cancelled": [each.cancelled for each in series],
-    }
     times = {
         "first": [percentiles(each.run)["p50"] for each in series],
         "second": [percentiles(each.run)["p95"] for each in series],
     }
     return [
-        bars("Ended tasks", starts, every, ended),
+        bars("Ended tasks", starts, every, ended_by_status(series)),
         lines("Run time", starts, every, times, {"first": "p50", "second": "p95"}),
     ]
 

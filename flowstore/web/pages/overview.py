@@ -11,7 +11,7 @@ from typing import Final
 from starlette.responses import Response
 
 from flowstore import Counts, ErrorGroup, Facts, InvalidQuery, TaskResult, TaskStats, TaskStatus, Worker
-from flowstore._faces.figures import SHARES, WINDOWS, Window
+from flowstore._faces.figures import SHARES, WINDOWS, Window, ended_by_status
 from flowstore._faces.records import run_time, wait_time
 from flowstore._faces.showing import share
 from flowstore.web.charts import Chart, bars, lines, sparkline
@@ -22,7 +22,7 @@ from flowstore.web.view import View
 SILENT_AFTER: Final = timedelta(seconds=60)
 COUNTED_FOR: Final = 10.0
 """Seconds for which statistics of the whole store are shown to whoever comes."""
-FACTS_FOR: Final = timedelta(seconds=60)
+FACTS_FOR: Final = 60.0
 _DAY: Final = WINDOWS["24h"]
 _MOST: Final = 5
 _SECONDS: Final = 0.02
@@ -78,12 +78,8 @@ async def _oldest(view: View, status: str) -> list[TaskResult]:
 
 
 async def _facts(view: View) -> Facts:
-    """As they were at most FACTS_FOR ago: they take more trips than all the rest, and change slowly."""
-    kept = view.stores.beside(view.backend)
-    known: Facts | None = kept.get("facts")
-    if known is None or view.now - known.at > FACTS_FOR:
-        known = kept["facts"] = await view.backend.facts(silent_after=SILENT_AFTER)
-    return known
+    """Kept longer: they take more trips than all the rest, and change slowly."""
+    return await view.kept("facts", FACTS_FOR, lambda: view.backend.facts(silent_after=SILENT_AFTER))
 
 
 async def _whole(
@@ -130,17 +126,12 @@ def _tiles(counts: Counts | None, day: Sequence[TaskStats]) -> list[Tile]:
 
 def _charts(stats: Sequence[TaskStats], window: Window) -> list[Chart]:
     starts = [each.start for each in stats]
-    ended = {
-        "success": [each.succeeded for each in stats],
-        "failed": [each.failed for each in stats],
-        "cancelled": [each.cancelled for each in stats],
-    }
     rates = {"third": [each.failure_rate for each in stats]}
     names = {kind: f"p{of * 100:g}" for kind, of in _LINES.items()}
     waits = {kind: [each.wait.percentile(of) for each in stats] for kind, of in _LINES.items()}
     runs = {kind: [each.run.percentile(of) for each in stats] for kind, of in _LINES.items()}
     return [
-        bars("Ended", starts, window.every, ended),
+        bars("Ended", starts, window.every, ended_by_status(stats)),
         lines("Failure rate", starts, window.every, rates, {"third": "failed"}, shown=share),
         lines("Wait for a start", starts, window.every, waits, names),
         lines("Run time", starts, window.every, runs, names),

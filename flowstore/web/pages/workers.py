@@ -11,31 +11,31 @@ from flowstore import TaskError, Worker
 from flowstore._faces.records import run_time, wait_time
 from flowstore._faces.terms import term
 from flowstore.web.addresses import segment
+from flowstore.web.pages.overview import SILENT_AFTER
 from flowstore.web.view import NotThere, View
 
-SILENT_AFTER: Final = 60.0
 _MOST: Final = 500
 _RUNNING: Final = 50
 _COUNTED: Final = 50
 
 
-def silence(view: View, worker: Worker) -> float:
-    """The seconds since its last heartbeat."""
-    return (view.now - worker.last_seen).total_seconds()
+def is_silent(view: View, worker: Worker) -> bool:
+    """Whether it has sent no heartbeat for SILENT_AFTER."""
+    return view.now - worker.last_seen > SILENT_AFTER
 
 
 async def workers(view: View) -> Response:
     """All that are registered, those that are silent first."""
     found = await view.backend.workers.all()
-    found.sort(key=lambda worker: (silence(view, worker) <= SILENT_AFTER, worker.worker_id))
+    found.sort(key=lambda worker: (not is_silent(view, worker), worker.worker_id))
     shown = found[:_MOST]
     return view.render(
         "workers.html",
         workers=shown,
         running=await _running(view, shown),
         left_out=max(0, len(found) - _MOST),
-        is_silent=lambda worker: silence(view, worker) > SILENT_AFTER,
-        silent=sum(silence(view, worker) > SILENT_AFTER for worker in found),
+        is_silent=lambda worker: is_silent(view, worker),
+        silent=sum(is_silent(view, worker) for worker in found),
         total=len(found),
     )
 
@@ -66,7 +66,7 @@ async def worker(view: View) -> Response:
         "worker.html",
         worker_id=worker_id,
         worker=known,
-        is_silent=known is None or silence(view, known) > SILENT_AFTER,
+        is_silent=known is None or is_silent(view, known),
         running=running.items,
         newest=newest.items,
         query=query,
