@@ -210,7 +210,7 @@ def memory_growth() -> Iterator[Callable[[], int]]:
 
 def _time_out(backend: RedisBackend, address: str) -> None:
     """What the kernel says of the connection from ``address`` after a black hole, when keepalive gives up."""
-    pool: Any = storage_of(backend)._client.connection_pool
+    pool: Any = storage_of(backend)._link._client.connection_pool
     for connection in pool._in_use_connections:
         transport = connection._writer.transport
         if "{}:{}".format(*transport.get_extra_info("sockname")) == address:

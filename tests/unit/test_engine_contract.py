@@ -10,6 +10,7 @@ import pytest
 from flowstore.backends.memory.engine import MemoryEngine
 from flowstore.backends.redis.client import client_from
 from flowstore.backends.redis.engine import RedisEngine
+from flowstore.backends.redis.link import ClientLink
 from flowstore.backends.sqlite.engine import SQLiteEngine
 from flowstore.engine import Engine, Polling
 from flowstore.testing.engine_contract import (
@@ -71,9 +72,7 @@ class TestRedisEngine(EngineContract, ResentContract, TallyingContract, ResentTa
     def make_engine(self, redis_url: str) -> MakeEngine:
         def make(namespace: str = "default") -> Engine:
             client, _ = client_from(redis_url, TIMEOUT, "engine")
-            engine = RedisEngine(client, namespace, TIMEOUT, RECHECK_INTERVAL)
-            engine.calls.owns_client = True
-            return engine
+            return RedisEngine(ClientLink(client, is_owned=True), namespace, TIMEOUT, RECHECK_INTERVAL)
 
         return make
 

@@ -11,6 +11,7 @@ from flowstore._core.options import BackendOptions, op_timeout, recheck_interval
 from flowstore._trips.shared import SharedTrips
 from flowstore.backends.redis.client import check_client, client_from
 from flowstore.backends.redis.engine import RedisEngine
+from flowstore.backends.redis.link import ClientLink
 from flowstore.backends.redis.namespaces import client_name_of
 from flowstore.base import BaseResultBackend
 from flowstore.text import check_text
@@ -42,8 +43,7 @@ class RedisBackend(BaseResultBackend):
             self._shown = repr(where)
         client = check_client(client)
         _check_pool(client.connection_pool)
-        engine = RedisEngine(client, namespace, timeout, recheck)
-        engine.calls.owns_client = url is not None
+        engine = RedisEngine(ClientLink(client, is_owned=url is not None), namespace, timeout, recheck)
         super().__init__(SharedTrips(engine, timeout, write_lanes=2), **options)
 
     def _beside(self, options: BackendOptions) -> RedisBackend:

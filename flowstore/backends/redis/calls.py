@@ -19,52 +19,45 @@ from importlib.resources import files
 from itertools import count
 from typing import Any, Final
 
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from flowstore._trips.lanes import copy_of
 from flowstore.backends.redis.client import storage_error
-from flowstore.backends.redis.driver import OwnConnection, text_of
+from flowstore.backends.redis.driver import text_of
 from flowstore.backends.redis.format import Value, after
+from flowstore.backends.redis.link import Link, Way
 from flowstore.errors import StorageError
 
-_MAX_CONNECTIONS: Final = 10
+_MOST_LINES: Final = 10
 _LEAST_MEMORY: Final = 60.0
 _MOST_BODY_BYTES: Final = 2**30  # longer than any that a server keeps
 _TOO_LATE: Final = "comes too late"
 
 
 class Line:
-    """What carries one call at a time, a connection or the shared client; and the key of its answers."""
+    """A way that carries one call at a time, and the key of its answers."""
 
-    __slots__ = ("call", "close", "key", "numbers", "sever")
+    __slots__ = ("call", "key", "numbers", "way")
 
-    def __init__(self, client: Redis, key: str, *, is_own: bool) -> None:
-        own = OwnConnection(client.connection_pool) if is_own else None
-        self.call: Callable[..., Awaitable[Any]] = client.execute_command if own is None else own.call
-        self.close = None if own is None else own.close
-        self.sever = None if own is None else own.sever
+    def __init__(self, way: Way, key: str) -> None:
+        self.way = way
+        self.call = way.call
         self.key = key
         self.numbers = count(1)
 
 
 class Calls:
-    """Calls of ``client``. With ``owns_client`` each line keeps a connection, which saves a third of a call.
+    """Calls on ``link``. ``timeout``: after how many seconds a caller ends a call, and so all retries."""
 
-    ``timeout``: after how many seconds the caller ends a call, and with it the driver's retries.
-    """
-
-    owns_client = False
     refusal: StorageError | None = None
     """What every write raises, where this program may only read."""
 
-    def __init__(self, client: Redis, prefix: str, timeout: float) -> None:
-        self._client = client
+    def __init__(self, link: Link, prefix: str, timeout: float) -> None:
+        self._link = link
         self._prefix = prefix
         self._timeout = timeout
         self._remembered_ms = round(max(_LEAST_MEMORY, 2 * timeout) * 1_000)
-        most = client.connection_pool.max_connections - 1  # one listens
-        self._slots = asyncio.Semaphore(min(_MAX_CONNECTIONS, most))
+        self._slots = asyncio.Semaphore(min(_MOST_LINES, link.most_ways))
         self._idle: list[Line] = []
         self._lines: list[Line] = []
         """All of them, idle or not."""
@@ -73,11 +66,9 @@ class Calls:
 
     async def close(self) -> None:
         """Close its connections. What is called later opens them again."""
-        if self.owns_client:
-            for line in self._idle:
-                if line.close is not None:
-                    await line.close()
-            await self._client.aclose()
+        for line in self._idle:
+            await line.way.close()
+        await self._link.close()
 
     def abandoned(self) -> Calls:
         """Calls that may follow in another loop, as that of these is closed.
@@ -85,12 +76,10 @@ class Calls:
         What was in flight there has no caller left, but may still arrive: it is fenced off like a write that
         was given up.
         """
-        heirs = Calls(self._client, self._prefix, self._timeout)
-        heirs.owns_client = self.owns_client
+        heirs = Calls(self._link, self._prefix, self._timeout)
         heirs._unfenced.update(self._unfenced)
         for line in self._lines:
-            if line.sever is not None:
-                line.sever()
+            line.way.sever()
             if line not in self._idle:
                 heirs._unfenced[line.key] = next(line.numbers)
         return heirs
@@ -181,7 +170,7 @@ class Calls:
             return await line.call("EVAL", source, len(keys), *keys, *arguments)
 
     def _new_line(self) -> Line:
-        line = Line(self._client, self._new_key(), is_own=self.owns_client)
+        line = Line(self._link.way(), self._new_key())
         self._lines.append(line)
         return line
 

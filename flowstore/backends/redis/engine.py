@@ -6,23 +6,22 @@ import secrets
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Final, TypeVar
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from flowstore.backends.redis import format as stored
 from flowstore.backends.redis.audit import Auditing
 from flowstore.backends.redis.calls import Calls
-from flowstore.backends.redis.client import place_of, storage_error
+from flowstore.backends.redis.client import storage_error
 from flowstore.backends.redis.commits import outcome_of, packed
 from flowstore.backends.redis.counting import counted
 from flowstore.backends.redis.expiries import change, expiry_of, guard, renewal
 from flowstore.backends.redis.facts import facts
 from flowstore.backends.redis.format import PER_CALL, entry_of, history_of
 from flowstore.backends.redis.items import item_of, put_arguments, put_outcome
-from flowstore.backends.redis.listener import Listener
+from flowstore.backends.redis.link import Ear, Link
 from flowstore.backends.redis.listing import Listing
 from flowstore.backends.redis.namespaces import Namespace, pattern_of
-from flowstore.backends.redis.orphans import check_idle, forget, sever_all, with_the_loop
+from flowstore.backends.redis.orphans import with_the_loop
 from flowstore.backends.redis.statistics import days_over, groups, series, tallies, totals
 from flowstore.engine import (
     ANY_STAGE,
@@ -66,24 +65,23 @@ class RedisEngine(Engine):
 
     counts_writes = True
 
-    def __init__(self, client: Redis, namespace: str, timeout: float, recheck_interval: float) -> None:
+    def __init__(self, link: Link, namespace: str, timeout: float, recheck_interval: float) -> None:
         self._namespace = Namespace(namespace)
         self._prefix = self._namespace.prefix
         # Registrations expire, so that a process that died leaves none behind. They outlast the recheck that
         # renews them, even if one is missed.
         self._registered_ms = round(max(60.0, 3 * recheck_interval) * 1_000)
-        self._client = client
-        self.place = place_of(client)
+        self._link = link
+        self.place = link.place
         self._inbox: str
-        self._listener: Listener | None = None
+        self._ear: Ear | None = None
         self._ending: AsyncGenerator[None, None]
-        self.calls = Calls(client, self._prefix, timeout)
+        self.calls = Calls(link, self._prefix, timeout)
 
     async def open(self, hints: Hints) -> None:
-        forget(self._client, sever_all(self._client))
-        check_idle(self._client)
+        self._link.open()
         self._inbox = f"{self._prefix}inbox:{secrets.token_hex(8)}"
-        self._listener = Listener(self._client, self._inbox, hints)
+        self._ear = self._link.ear(self._inbox, hints)
         calls = self.calls
         self._ending = with_the_loop(calls.close)
         await anext(self._ending)
@@ -98,16 +96,15 @@ class RedisEngine(Engine):
         calls.refusal = await self._namespace.open(calls)
 
     async def close(self) -> None:
-        assert self._listener is not None
-        await self._listener.close()
+        assert self._ear is not None
+        await self._ear.close()
         await self._ending.aclose()
 
     def abandon(self) -> None:
-        severed = sever_all(self._client)
-        self.calls = self.calls.abandoned()
-        if self._listener is not None:
-            self._listener.abandon()  # only now, as it gives its connection back
-        forget(self._client, severed)
+        with self._link.abandoned():
+            self.calls = self.calls.abandoned()
+            if self._ear is not None:
+                self._ear.abandon()  # only now, as it gives its connection back
 
     async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
         if not self._namespace.is_founded:
@@ -133,9 +130,9 @@ class RedisEngine(Engine):
         if self.calls.refusal is not None:  # nobody may be registered there: the re-check has to do
             return await self.read(ids)
         # Subscribed first, registered second: a message to an inbox that nobody reads is lost.
-        assert self._listener is not None
+        assert self._ear is not None
         try:
-            await self._listener.ready()
+            await self._ear.ready()
         except RedisError as error:
             raise storage_error(error, self._prefix) from error
         entries: list[Entry | None] = []

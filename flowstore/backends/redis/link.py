@@ -1,0 +1,106 @@
+"""How an engine reaches its server: what its calls travel on, and what hears its messages."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
+
+from redis.asyncio import Redis
+
+from flowstore.backends.redis.client import place_of
+from flowstore.backends.redis.driver import OwnConnection
+from flowstore.backends.redis.listener import Listener
+from flowstore.backends.redis.orphans import check_idle, forget, sever_all
+from flowstore.engine import Hints
+from flowstore.observing import Place
+
+
+class Way(Protocol):
+    """What carries one call at a time. A call whose answer was lost is sent again."""
+
+    @property
+    def call(self) -> Callable[..., Awaitable[Any]]:
+        """Takes the parts of a command, and returns its answer or raises an error of the driver."""
+
+    async def close(self) -> None: ...
+
+    def sever(self) -> None:
+        """Close what belongs to a loop that is closed."""
+
+
+class Ear(Protocol):
+    """What hears the messages to one inbox, and gives them to the hints that it was made with."""
+
+    async def ready(self) -> None:
+        """Return once nothing that is published from now on can be missed unnoticed."""
+
+    async def close(self) -> None: ...
+
+    def abandon(self) -> None:
+        """As ``Engine.abandon``."""
+
+
+class Link(Protocol):
+    """The way from an engine to where its keys are. It outlives the event loop."""
+
+    @property
+    def place(self) -> Place: ...
+
+    @property
+    def most_ways(self) -> int:
+        """How many there may be at once."""
+
+    def open(self) -> None:
+        """Make it usable in the running loop. Raises WrongLoop where it is in use in another one."""
+
+    def way(self) -> Way: ...
+
+    def ear(self, inbox: str, hints: Hints) -> Ear: ...
+
+    async def close(self) -> None:
+        """Close what it has made but for its ways."""
+
+    def abandoned(self) -> AbstractContextManager[None]:
+        """Let go of the loop that is closed, around the end of all that was made there."""
+
+
+class ClientLink:
+    """A client of redis-py. If ``is_owned`` each way keeps a connection, which saves a third of a call."""
+
+    def __init__(self, client: Redis, *, is_owned: bool = False) -> None:
+        self._client = client
+        self._is_owned = is_owned
+        self.place = place_of(client)
+        self.most_ways: int = client.connection_pool.max_connections - 1  # one listens
+
+    def open(self) -> None:
+        forget(self._client, sever_all(self._client))
+        check_idle(self._client)
+
+    def way(self) -> Way:
+        return OwnConnection(self._client.connection_pool) if self._is_owned else _Shared(self._client)
+
+    def ear(self, inbox: str, hints: Hints) -> Ear:
+        return Listener(self._client, inbox, hints)
+
+    async def close(self) -> None:
+        if self._is_owned:
+            await self._client.aclose()
+
+    @contextmanager
+    def abandoned(self) -> Iterator[None]:
+        severed = sever_all(self._client)
+        yield
+        forget(self._client, severed)
+
+
+class _Shared:
+    """The client of a caller, with its pool: nothing of it is ours to close."""
+
+    def __init__(self, client: Redis) -> None:
+        self.call: Callable[..., Awaitable[Any]] = client.execute_command
+
+    async def close(self) -> None: ...
+
+    def sever(self) -> None: ...
