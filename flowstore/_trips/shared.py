@@ -29,6 +29,7 @@ from flowstore.engine import (
     Group,
     Hints,
     Item,
+    Listed,
     Outcome,
     Purged,
     Put,
@@ -50,6 +51,8 @@ class SharedTrips(EngineWrapper):
 
     ``timeout``: seconds, or a timedelta. ``write_lanes``: how many trips of writes may be in flight at once,
     for a storage that can work on one while the next is packed. An id always takes the same lane.
+    ``has_families``: whether the writes of a trip join their families in it; False where parents may be in
+    another engine.
 
     A trip carries one call, or several of up to 500 items and about 4 MiB. One that fails, other than for
     an unreachable storage, is bisected: a bad item fails its own call only, while a full disk is not asked
@@ -58,8 +61,10 @@ class SharedTrips(EngineWrapper):
     later write. ``room`` holds writes back while 32 MiB are queued in a lane.
     """
 
-    def __init__(self, engine: Engine, timeout: Seconds, *, write_lanes: int = 1) -> None:
-        super().__init__(with_families(engine))
+    def __init__(
+        self, engine: Engine, timeout: Seconds, *, write_lanes: int = 1, has_families: bool = True
+    ) -> None:
+        super().__init__(with_families(engine) if has_families else engine)
         self._timeout = check_duration("timeout", timeout)
         self._write_lanes = write_lanes
         self._begin()
@@ -154,6 +159,12 @@ class SharedTrips(EngineWrapper):
 
     async def scan(self, query: Query, now: int) -> list[Entry]:
         return await in_time(self.inner.scan(query, now), self._timeout)
+
+    async def places(self, query: Query, now: int) -> list[Listed]:
+        return await in_time(self.inner.places(query, now), self._timeout)
+
+    async def at_places(self, query: Query, places: Sequence[Listed], now: int) -> list[Entry | None]:
+        return await in_time(self.inner.at_places(query, places, now), self._timeout)
 
     async def facets(self, prefix: str, limit: int | None = None, after: str | None = None) -> list[str]:
         return await in_time(self.inner.facets(prefix, limit, after), self._timeout)

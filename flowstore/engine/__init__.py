@@ -2,6 +2,7 @@
 
 from flowstore.engine.audits import WHOLE_STORE, Audited, AuditedRecord, Flaw, FlawKind
 from flowstore.engine.facts import Fact, StorageFacts
+from flowstore.engine.hints import ANY_ID, Change, Hints
 from flowstore.engine.items import NAMESPACE, OWNED, Asked, Expiry, Item, Put, Report, Section, Span, Stamp
 from flowstore.engine.orphans import let_go
 from flowstore.engine.polling import Polling
@@ -17,6 +18,7 @@ from flowstore.engine.rows import (
     UNSORTED,
     Counted,
     Entry,
+    Listed,
     Logged,
     Outcome,
     Owner,
@@ -40,7 +42,7 @@ from flowstore.engine.tallies import (
     Tallied,
     Tier,
 )
-from flowstore.engine.verbs import ANY_ID, Change, Engine, Hints, TellBatch
+from flowstore.engine.verbs import Engine, TellBatch
 from flowstore.engine.wrapper import EngineWrapper
 
 __all__ = [
@@ -76,6 +78,7 @@ __all__ = [
     "Group",
     "Hints",
     "Item",
+    "Listed",
     "Logged",
     "Mark",
     "Noted",

@@ -15,9 +15,10 @@ from datetime import timedelta
 from itertools import islice
 from typing import Final
 
+from flowstore.engine.hints import ANY_ID, Change, Hints
 from flowstore.engine.orphans import let_go
 from flowstore.engine.rows import FINAL, STATUSES, Entry
-from flowstore.engine.verbs import ANY_ID, Change, Engine, Hints
+from flowstore.engine.verbs import Engine
 from flowstore.engine.wrapper import EngineWrapper
 from flowstore.errors import StorageError
 

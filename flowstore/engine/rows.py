@@ -240,12 +240,32 @@ class Query:
         """Whether it is about all records in its statuses."""
         return not self.groups and self.within is None and self.after is None and self.has_fixed is None
 
+    def holds(self, entry: Entry, place: Position, now: int) -> bool:
+        """Whether a record that was listed at ``place`` still belongs there, under whichever status.
+
+        One that cannot be read does: only the listing says where it belongs.
+        """
+        if not entry.status:
+            return True
+        is_there = entry.status in self.statuses and entry.position_in(self.first[0]) == place
+        return is_there and not entry.is_expired(now) and self._has_first(entry) and self.admits(entry)
+
+    def _has_first(self, entry: Entry) -> bool:
+        return not self.groups or not {*entry.fixed, *entry.facets}.isdisjoint(self.groups[0])
+
     def admits(self, entry: Entry) -> bool:
         """Whether the record passes what is tested on the way."""
         if self.has_fixed is not None and bool(entry.fixed) is not self.has_fixed:
             return False
         facets = {*entry.fixed, *entry.facets}
         return not any(facets.isdisjoint(group) for group in self.groups[1:])
+
+
+class Listed(NamedTuple):
+    """An entry of a listing: where it is, and what its engine wants to know again. See ``Engine.places``."""
+
+    position: Position
+    mark: object = None
 
 
 def every(*groups: tuple[str, ...]) -> Query:

@@ -45,16 +45,17 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import replace
-from enum import StrEnum
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from flowstore.engine.audits import Audited, AuditedRecord
 from flowstore.engine.facts import StorageFacts
+from flowstore.engine.hints import Hints
 from flowstore.engine.items import NAMESPACE, OF_NAMESPACE, Asked, Expiry, Item, Put, Report, Span
 from flowstore.engine.rows import (
     STATUSES,
     Counted,
     Entry,
+    Listed,
     Outcome,
     Position,
     Purged,
@@ -66,54 +67,7 @@ from flowstore.engine.rows import (
 from flowstore.engine.tallies import Cell, Group, Tallied
 from flowstore.observing import NOWHERE, Place
 
-
-class Change(StrEnum):
-    """What happened to an id: it was stored in a status, its progress was reported, or it was removed.
-
-    EXPIRED: it was removed as it had expired, or will expire at another time than before.
-    """
-
-    PENDING = "pending"
-    RUNNING = "running"
-    RETRYING = "retrying"
-    SUCCESS = "success"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    REPORTED = "p"
-    DELETED = "d"
-    EXPIRED = "e"
-
-
 _STEP: Final = 1_000
-
-ANY_ID: Final = ""
-"""To watch this id is to watch all ids: every store in a status is reported, each once."""
-
-
-class Hints(Protocol):
-    """Where an engine reports changes of watched ids, in the event loop that opened it.
-
-    Hints may be lost, late or (but for ANY_ID) doubled, and never invented. Changes of ids that nobody
-    watches may be reported as well. After a break in which hints may have been lost: ``look_again``.
-    """
-
-    def changed(self, ids: Collection[str], change: Change, at: int | None = None) -> None:
-        """``at``: the ``now`` of the call that made the change; None if it cannot have been long ago.
-
-        Where a hint may arrive long after the call that made the change has returned, it has to be given: a
-        wait that begins in between is not concerned.
-        """
-
-    def interrupted(self, error: Exception) -> None:
-        """Hints cannot come, for the time being: for those who observe it. ``look_again`` follows."""
-
-    def look_again(self) -> None:
-        """Changes may have been missed: all watched ids must be read again."""
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether anyone waits. While False, an engine need not listen."""
-
 
 TellBatch = Callable[[str, int, int, float, BaseException | None], None]
 """Takes fields of a BatchEnded: the verb, items, queued, seconds and error."""
@@ -172,6 +126,26 @@ class Engine(ABC):
     async def scan(self, query: Query, now: int) -> list[Entry]:
         """The live records of a range, in order; fewer than ``limit`` only at the end of the listing."""
 
+    async def places(self, query: Query, now: int) -> list[Listed]:
+        """Where the records are that ``scan`` would return, for who merges listings before it reads.
+
+        Some of them may turn out not to belong there, of which ``at_places`` tells. Fewer than ``limit`` only
+        at the end. The default looks at the records without their bodies.
+        """
+        entries = await self.scan(replace(query, with_body=False, max_body=None), now)
+        return [Listed(entry.position_in(query.first[0]), entry) for entry in entries]
+
+    async def at_places(self, query: Query, places: Sequence[Listed], now: int) -> list[Entry | None]:
+        """The records at some of these places, as ``scan`` would return them; None for those gone since."""
+        if not query.with_body:
+            return [cast("Entry", place.mark) for place in places]
+        ids = [place.position.id for place in places]
+        entries = await self.read(ids, max_body=query.max_body) if ids else []
+        return [
+            entry if entry is not None and query.holds(entry, place.position, now) else None
+            for entry, place in zip(entries, places, strict=True)
+        ]
+
     async def count(self, queries: Sequence[Query]) -> list[Counted]:
         """How many records of each query there are, without looking into any.
 
@@ -180,7 +154,7 @@ class Engine(ABC):
         then what ``is_everything`` should cost the same however many there are. The default goes through the
         listings.
         """
-        return [await self._counted(query) for query in queries]
+        return [await self.counted(query) for query in queries]
 
     async def facets(self, prefix: str, limit: int | None = None, after: str | None = None) -> list[str]:
         """The facets of all records that begin with ``prefix``, by code point; not the fixed ones.
@@ -193,7 +167,8 @@ class Engine(ABC):
         listed = sorted(facet for facet in found if facet.startswith(prefix) and facet > (after or ""))
         return listed if limit is None else listed[:limit]
 
-    async def _counted(self, query: Query) -> Counted:
+    async def counted(self, query: Query) -> Counted:
+        """``count`` by a walk through the listing, whatever it costs."""
         walked = replace(query, groups=query.groups[:1], has_fixed=None, newest_first=True)
         walked = replace(walked, limit=min(query.limit, _STEP), with_body=False, max_body=None)
         counts, last, looked_at = Counter[str](), None, 0

@@ -6,10 +6,11 @@ from collections.abc import Collection, Sequence
 
 from flowstore.engine.audits import Audited
 from flowstore.engine.facts import StorageFacts
+from flowstore.engine.hints import Hints
 from flowstore.engine.items import Asked, Expiry, Item, Put, Report, Span
-from flowstore.engine.rows import Counted, Entry, Outcome, Purged, Query, Standing, Write
+from flowstore.engine.rows import Counted, Entry, Listed, Outcome, Purged, Query, Standing, Write
 from flowstore.engine.tallies import Cell, Group, Tallied
-from flowstore.engine.verbs import Engine, Hints, TellBatch
+from flowstore.engine.verbs import Engine, TellBatch
 from flowstore.observing import Place
 
 
@@ -55,6 +56,12 @@ class EngineWrapper(Engine):
 
     async def scan(self, query: Query, now: int) -> list[Entry]:
         return await self.inner.scan(query, now)
+
+    async def places(self, query: Query, now: int) -> list[Listed]:
+        return await self.inner.places(query, now)
+
+    async def at_places(self, query: Query, places: Sequence[Listed], now: int) -> list[Entry | None]:
+        return await self.inner.at_places(query, places, now)
 
     async def count(self, queries: Sequence[Query]) -> list[Counted]:
         return await self.inner.count(queries)

@@ -38,6 +38,7 @@ from flowstore.engine import (
     Group,
     Hints,
     Item,
+    Listed,
     Outcome,
     Purged,
     Put,
@@ -143,6 +144,16 @@ class RedisEngine(Engine):
 
     async def scan(self, query: Query, now: int) -> list[Entry]:
         return await Listing(self.calls, query, now).entries()
+
+    async def places(self, query: Query, now: int) -> list[Listed]:
+        if query.is_filtered:
+            return await super().places(query, now)
+        return await Listing(self.calls, query, now).places()
+
+    async def at_places(self, query: Query, places: Sequence[Listed], now: int) -> list[Entry | None]:
+        if query.is_filtered:
+            return await super().at_places(query, places, now)
+        return await Listing(self.calls, query, now).at_places(places)
 
     async def count(self, queries: Sequence[Query]) -> list[Counted]:
         return await counted(self.calls, queries)

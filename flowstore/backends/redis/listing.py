@@ -9,11 +9,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.format import PER_CALL, listed_entry, position_of, sort_bounds
-from flowstore.engine import Entry, Position, Query
+from flowstore.engine import Entry, Listed, Position, Query
 
 _SPARE: Final = 8  # of the entries that a filter looks at for each that it finds, at first
 
@@ -50,6 +50,23 @@ class Listing:
                 break
         return found[:limit]
 
+    async def places(self) -> list[Listed]:
+        """All entries of the range, in order, without a look at any record."""
+        listed: list[Listed] = []
+        is_end = not self._indexes
+        while len(listed) < self._query.limit and not is_end:
+            found, is_end = await self._next(min(PER_CALL, self._query.limit - len(listed)))
+            listed += [Listed(at, one) for one in found if (at := position_of(one.entry)) is not None]
+        return listed
+
+    async def at_places(self, places: Sequence[Listed]) -> list[Entry | None]:
+        """The records at some of these places."""
+        found: list[Entry | None] = []
+        for start in range(0, len(places), PER_CALL):
+            step = places[start : start + PER_CALL]
+            found += await self._read([(cast("_Found", one.mark), one.position) for one in step])
+        return found
+
     async def _next(self, most: int) -> tuple[list[_Found], bool]:
         """At most so many entries in order, and whether these are the last ones."""
         forward = self._query.newest_first
@@ -70,10 +87,18 @@ class Listing:
     async def _live(self, listed: Sequence[_Found], wanted: int) -> list[Entry]:
         """The records of these entries that belong to the listing."""
         places = [(one, place) for one in listed if (place := position_of(one.entry)) is not None]
+        if not places:
+            return []
+        found = await self._read(places)
+        chosen = [(entry, *at) for entry, at in zip(found, places, strict=True) if entry is not None]
+        if self._query.with_body and self._query.is_filtered:
+            return await self._with_bodies(chosen, wanted)
+        return [entry for entry, _, _ in chosen]
+
+    async def _read(self, places: Sequence[tuple[_Found, Position]]) -> list[Entry | None]:
+        """The record at each place, None where none belongs there. Entries of none are dropped."""
         ids = [place.id for _, place in places]
         is_filtered, with_body = self._query.is_filtered, self._query.with_body
-        if not ids:
-            return []
         # With several filters most are left out again, so that their bodies would be read in vain.
         stored = await self._calls.records(
             ids, with_body=with_body and not is_filtered, max_body=self._query.max_body
@@ -87,32 +112,17 @@ class Listing:
                 continue
             if entry is None or not _is_there(entry, one, place):
                 doubtful.append((len(found), one, place))
-            if entry is not None and self._belongs(entry, one, place) and place.id not in self._seen:
+            if (
+                entry is not None
+                and self._query.holds(entry, place, self._now)
+                and place.id not in self._seen
+            ):
                 self._seen.add(place.id)
                 found.append(entry)
             else:
                 found.append(None)
         await self._forget(doubtful, found)
-        chosen = [(entry, *at) for entry, at in zip(found, places, strict=True) if entry is not None]
-        if with_body and is_filtered:
-            return await self._with_bodies(chosen, wanted)
-        return [entry for entry, _, _ in chosen]
-
-    def _belongs(self, entry: Entry, one: _Found, place: Position) -> bool:
-        """Whether the record is one of those asked for, under whichever status it was found.
-
-        One that cannot be read is: only the index says where it belongs.
-        """
-        if not entry.status:
-            return True
-        if entry.status not in self._query.statuses or entry.position_in(one.facet) != place:
-            return False
-        if self._query.has_fixed is not None and bool(entry.fixed) is not self._query.has_fixed:
-            return False
-        if not self._query.groups:
-            return True
-        facets = {*entry.facets, *entry.fixed}
-        return all(not facets.isdisjoint(group) for group in self._query.groups)
+        return found
 
     async def _forget(self, doubtful: list[tuple[int, _Found, Position]], found: list[Entry | None]) -> None:
         """Drop what lists no record any more. Records of another type are named where they are listed."""
@@ -143,9 +153,7 @@ class Listing:
                     again = listed_entry(one.facet, place, value, with_body=True) if value else None
                 else:
                     again = entry
-                if again is None or (again.status and again.is_expired(self._now)):
-                    continue
-                if self._belongs(again, one, place):
+                if again is not None and self._query.holds(again, place, self._now):
                     found.append(again)
         return found
 

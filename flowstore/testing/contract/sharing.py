@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from contextvars import ContextVar
 from typing import Any
 
 from flowstore import BackendClosed, BaseResultBackend, Progress, TaskResult, TaskStatus
@@ -35,20 +34,21 @@ def count_trips(backend: BaseResultBackend) -> Counter[str]:
     """Count, from now on, the calls of each verb that reach the storage, not those that it makes itself."""
     engine = storage_of(backend)
     trips: Counter[str] = Counter()
-    is_inside = ContextVar("is_inside", default=False)
+    inside: set[asyncio.Task[Any] | None] = set()
 
     def counted(verb: str) -> Any:
         plain = getattr(engine, verb)
 
         async def call(*args: Any, **options: Any) -> Any:
-            if is_inside.get():
+            task = asyncio.current_task()
+            if task in inside:
                 return await plain(*args, **options)
             trips[verb] += 1
-            token = is_inside.set(True)
+            inside.add(task)
             try:
                 return await plain(*args, **options)
             finally:
-                is_inside.reset(token)
+                inside.remove(task)
 
         return call
 

@@ -37,11 +37,14 @@ class EngineContractBase:
     False, and the tests of what the other one sees run on a single engine.
 
     ``patience``: how many seconds a hint may take.
+
+    ``shards``: into how many parts the ids are divided, so that a write tidies up in its own part only.
     """
 
     pytestmark = pytest.mark.asyncio
     is_shared = True
     patience = 5.0
+    shards = 1
 
     @pytest.fixture
     def make_engine(self) -> MakeEngine:

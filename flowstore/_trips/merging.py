@@ -1,0 +1,73 @@
+"""Sorted listings of several places as one: each is read in portions, just as far as the merged one goes."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+Fetch = Callable[[T | None, int], Awaitable[Sequence[T]]]
+"""Takes the last one before, None for the beginning, and how many there may be. Fewer: the end."""
+
+
+class _Stream(Generic[T]):
+    def __init__(self, fetch: Fetch[T]) -> None:
+        self._fetch = fetch
+        self.last: T | None = None
+        self.is_over = False
+
+    async def next(self, most: int) -> Sequence[T]:
+        found = await self._fetch(self.last, most)
+        self.is_over = len(found) < most
+        if found:
+            self.last = found[-1]
+        return found
+
+
+class Merged(Generic[T]):
+    """The listings as one, sorted by ``key``, the least first unless ``is_descending``. No two are equal.
+
+    What is evenly spread takes one portion of each: its size is what a listing is likely to have among those
+    that are wanted, three standard deviations and one.
+    """
+
+    def __init__(
+        self, fetches: Sequence[Fetch[T]], key: Callable[[T], Any], *, is_descending: bool = False
+    ) -> None:
+        self._streams = [_Stream(fetch) for fetch in fetches]
+        self._key = key
+        self._is_descending = is_descending
+        self._waiting: list[T] = []
+        """What has been read and not been taken, in order."""
+
+    async def take(self, wanted: int) -> list[T]:
+        """The next ones; fewer only at the end."""
+        while behind := self._behind(wanted):
+            share = _share(wanted, len(self._streams))
+            for found in await asyncio.gather(*(stream.next(share) for stream in behind)):
+                self._waiting += found
+            self._waiting.sort(key=self._key, reverse=self._is_descending)
+        taken, self._waiting = self._waiting[:wanted], self._waiting[wanted:]
+        return taken
+
+    def _behind(self, wanted: int) -> list[_Stream[T]]:
+        """The listings that have to be read on before as many as are wanted are known."""
+        going_on = [stream for stream in self._streams if not stream.is_over]
+        if len(self._waiting) < wanted:
+            return going_on
+        furthest = self._key(self._waiting[wanted - 1])
+        return [stream for stream in going_on if self._is_before(stream.last, furthest)]
+
+    def _is_before(self, last: T | None, furthest: Any) -> bool:
+        if last is None:
+            return True
+        place = self._key(last)
+        return bool(place > furthest if self._is_descending else place < furthest)
+
+
+def _share(wanted: int, places: int) -> int:
+    mean = wanted / places
+    return math.ceil(mean + (3 * math.sqrt(mean) if places > 1 else 0)) + (places > 1)

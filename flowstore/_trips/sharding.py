@@ -1,0 +1,266 @@
+"""One namespace over several engines, the shards, each with the records whose ids have their place there.
+
+All of a record is in one shard: its history, its items, its entries in indexes, those who wait for it. So a
+write is decided by one engine as ever, and a shard that cannot be reached delays nobody else's calls. What
+is asked of all records is asked of all shards: listings are merged, counts and statistics added up, each as
+right as its shard is, though not all of one instant.
+
+Listings have one order, the same in all shards, so a place in the merged one is a place in each of them, and
+a cursor needs to know nothing of shards. A page takes two trips: each shard is asked for its share of the
+entries and a few more, and then for the records of those that made it to the page.
+
+A write whose owner is in another shard cannot be decided at once: the owner is looked at first, and may
+change before the write arrives. Whoever needs both decided together gives them ids with one place.
+"""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
+
+from flowstore._trips.adding import added_cells, added_groups, added_totals
+from flowstore._trips.families import in_order
+from flowstore._trips.merging import Merged
+from flowstore._trips.owners import write_step
+from flowstore._trips.sharded_counts import ShardedCount
+from flowstore._trips.shards import Shards, raised
+from flowstore.engine import (
+    ANY_ID,
+    Asked,
+    Audited,
+    Cell,
+    Counted,
+    Engine,
+    Entry,
+    Expiry,
+    Group,
+    Hints,
+    Item,
+    Listed,
+    Outcome,
+    Purged,
+    Put,
+    Query,
+    Report,
+    Span,
+    Standing,
+    StorageFacts,
+    Tallied,
+    TellBatch,
+    Write,
+)
+from flowstore.observing import Place
+
+
+class ShardedEngine(Engine):
+    """The engines as one. ``place``: from an id, or NAMESPACE, to the number of its shard.
+
+    Each shard sees to its own deadlines and trips. They have the same namespace and nothing in common.
+    """
+
+    def __init__(self, shards: Sequence[Engine], place: Callable[[str], int]) -> None:
+        self._shards = Shards(shards, place)
+        self._counts = ShardedCount(self._shards, self.counted)
+        self._turn = 0
+        """The shard that a purge begins with."""
+        self.counts_writes = all(shard.counts_writes for shard in shards)
+
+    @property
+    def place(self) -> Place:  # type: ignore[override]
+        return self._shards.engines[0].place
+
+    def tell_batches(self, tell: TellBatch) -> frozenset[str]:
+        return frozenset[str]().union(*(shard.tell_batches(tell) for shard in self._shards.engines))
+
+    async def open(self, hints: Hints) -> None:
+        opened: list[Engine] = []
+
+        async def open_one(shard: Engine) -> None:
+            await shard.open(hints)
+            opened.append(shard)
+
+        try:
+            await self._shards.everywhere(open_one)
+        except (Exception, CancelledError):
+            await self._shards.settled(shard.close() for shard in opened)
+            raise
+
+    async def close(self) -> None:
+        raised(await self._shards.settled(shard.close() for shard in self._shards.engines))
+
+    def abandon(self) -> None:
+        self._shards.abandon()
+
+    async def room(self) -> None:
+        for shard in self._shards.engines:
+            await shard.room()
+
+    async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
+        if len(writes) == 1 and writes[0].owner is None:
+            return await self._shards.of(writes[0].entry.id).write(writes, now)
+        outcomes: list[Outcome] = []
+        for step in in_order(writes):
+            outcomes += await write_step(self._shards, step, now)
+        return outcomes
+
+    async def read(
+        self, ids: Sequence[str], *, with_body: bool = True, max_body: int | None = None
+    ) -> list[Entry | None]:
+        if len(ids) == 1:
+            return await self._shards.of(ids[0]).read(ids, with_body=with_body, max_body=max_body)
+        return await self._shards.divided(
+            ids, ids, lambda shard, some: shard.read(some, with_body=with_body, max_body=max_body)
+        )
+
+    async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
+        if ANY_ID in ids:
+            raised(await self._shards.settled(shard.watch([ANY_ID], until) for shard in self._shards.engines))
+        ids_alone = [one for one in ids if one != ANY_ID]
+        found = iter(
+            await self._shards.divided(ids_alone, ids_alone, lambda shard, some: shard.watch(some, until))
+        )
+        return [None if one == ANY_ID else next(found) for one in ids]
+
+    async def scan(self, query: Query, now: int) -> list[Entry]:
+        merged = Merged(
+            [self._entries_in(shard, query, now) for shard in range(len(self._shards.engines))],
+            key=lambda one: one[1].position,
+            is_descending=not query.newest_first,
+        )
+        found: dict[str, Entry] = {}
+        while len(found) < query.limit:
+            listed = await merged.take(query.limit - len(found))
+            if not listed:
+                break
+            for entry in await self._at_places(query, listed, now):
+                if entry is not None:
+                    found.setdefault(entry.id, entry)
+        return list(found.values())
+
+    async def count(self, queries: Sequence[Query]) -> list[Counted]:
+        return await self._counts.of(queries)
+
+    async def facets(self, prefix: str, limit: int | None = None, after: str | None = None) -> list[str]:
+        found = await self._shards.everywhere(lambda shard: shard.facets(prefix, limit, after))
+        listed = sorted({facet for of_shard in found for facet in of_shard})
+        return listed if limit is None else listed[:limit]
+
+    async def remove(
+        self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
+    ) -> list[bool]:
+        if standing is None:
+            return await self._shards.divided(ids, ids, lambda shard, some: shard.remove(some, now))
+        pairs = list(zip(ids, standing, strict=True))
+        return await self._shards.divided(
+            pairs,
+            ids,
+            lambda shard, some: shard.remove([one for one, _ in some], now, [each for _, each in some]),
+        )
+
+    async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
+        live = expired = 0
+        engines = self._shards.engines
+        left = [*engines[self._turn :], *engines[: self._turn]]
+        while left and live + expired < limit:
+            some = left[: limit - live - expired]
+            share = (limit - live - expired) // len(some)
+            steps = raised(
+                await self._shards.settled(shard.purge(share, now, everything=everything) for shard in some)
+            )
+            live += sum(step.live for step in steps)
+            expired += sum(step.expired for step in steps)
+            done = {shard for shard, step in zip(some, steps, strict=True) if step.is_done}
+            left = [shard for shard in left if shard not in done]
+            if not done and not any(step.live + step.expired for step in steps):
+                break  # what is left to do takes calls of its own
+        self._turn = (self._turn + 1) % len(engines)
+        return Purged(live, expired, not left)
+
+    async def vacuum(self, *, full: bool = False) -> int:
+        return sum(await self._shards.everywhere(lambda shard: shard.vacuum(full=full)))
+
+    async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
+        ids = [report.id for report in reports]
+        return await self._shards.divided(reports, ids, lambda shard, some: shard.report(some, now))
+
+    async def expire(self, expiries: Sequence[Expiry], now: int) -> list[bool]:
+        ids = [expiry.id for expiry in expiries]
+        return await self._shards.divided(expiries, ids, lambda shard, some: shard.expire(some, now))
+
+    async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
+        owners = [put.owner for put in puts]
+        return await self._shards.divided(puts, owners, lambda shard, some: shard.put(some, now))
+
+    async def items(self, asked: Sequence[Asked], now: int) -> list[list[Item]]:
+        owners = [one.owner for one in asked]
+        return await self._shards.divided(asked, owners, lambda shard, some: shard.items(some, now))
+
+    async def timeline(self, span: Span, now: int) -> list[Item]:
+        def of(shard: Engine) -> Callable[[Item | None, int], Awaitable[list[Item]]]:
+            return lambda last, most: shard.timeline(replace(span, limit=most, after=last or span.after), now)
+
+        fetches = [of(shard) for shard in self._shards.engines]
+        merged = Merged(fetches, key=_moment, is_descending=span.newest_first)
+        return await merged.take(span.limit)
+
+    async def series(self, prefix: str) -> list[str]:
+        found = await self._shards.everywhere(lambda shard: shard.series(prefix))
+        return list(dict.fromkeys(one for of_shard in found for one in of_shard))
+
+    async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
+        found = await self._shards.everywhere(lambda shard: shard.tallies(asked))
+        return [added_cells(of_one) for of_one in zip(*found, strict=True)]
+
+    async def totals(self, series: Sequence[str], now: int) -> list[dict[str, int]]:
+        found = await self._shards.everywhere(lambda shard: shard.totals(series, now))
+        return [added_totals(of_one) for of_one in zip(*found, strict=True)]
+
+    async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
+        return added_groups(await self._shards.everywhere(lambda shard: shard.groups(ids)))
+
+    async def namespaces(self) -> list[str]:
+        found = await self._shards.everywhere(lambda shard: shard.namespaces())
+        return list(dict.fromkeys(name for of_shard in found for name in of_shard))
+
+    async def drop_namespace(self, limit: int, now: int) -> bool:
+        for shard in self._shards.engines:
+            if not await shard.drop_namespace(limit, now):
+                return False
+        return True
+
+    async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
+        number, place = after if isinstance(after, tuple) else (0, None)
+        engines = self._shards.engines
+        step = await engines[number].audit(prefix, place, limit, repair=repair)
+        if step.next is not None:
+            return replace(step, next=(number, step.next))
+        return replace(step, next=(number + 1, None) if number + 1 < len(engines) else None)
+
+    async def facts(self) -> StorageFacts:
+        found = await self._shards.everywhere(lambda shard: shard.facts())
+        sizes = [facts.size for facts in found]
+        size = None if None in sizes else sum(filter(None, sizes))
+        is_writable = None if found[0].is_writable is None else all(facts.is_writable for facts in found)
+        return replace(found[0], size=size, is_writable=is_writable)
+
+    def _entries_in(
+        self, number: int, query: Query, now: int
+    ) -> Callable[[tuple[int, Listed] | None, int], Awaitable[list[tuple[int, Listed]]]]:
+        async def fetch(last: tuple[int, Listed] | None, most: int) -> list[tuple[int, Listed]]:
+            after = query.after if last is None else last[1].position
+            listed = await self._shards.engines[number].places(replace(query, after=after, limit=most), now)
+            return [(number, one) for one in listed]
+
+        return fetch
+
+    async def _at_places(
+        self, query: Query, listed: Sequence[tuple[int, Listed]], now: int
+    ) -> list[Entry | None]:
+        places = [place for _, place in listed]
+        ids = [place.position.id for place in places]
+        return await self._shards.divided(places, ids, lambda shard, some: shard.at_places(query, some, now))
+
+
+def _moment(item: Item) -> tuple[int, str, str]:
+    return item.at, item.key, item.owner
