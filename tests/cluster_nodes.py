@@ -29,10 +29,9 @@ class Seen:
 
 
 class Node(Server):
-    """A server of a cluster. ``is_up`` is False from ``kill`` to ``restart``, ``pause`` to ``resume``."""
+    """A server of a cluster."""
 
     id: str
-    is_up = True
 
     def _choose_port(self) -> int:
         while True:
@@ -44,32 +43,6 @@ class Node(Server):
                 except (OSError, OverflowError):  # taken, or over 65535
                     continue
                 return port
-
-    def kill(self) -> None:
-        self.is_up = False
-        super().kill()
-
-    def restart(self) -> None:
-        super().restart()
-        self.is_up = True
-
-    def pause(self) -> None:
-        self.is_up = False
-        super().pause()
-
-    def resume(self) -> None:
-        super().resume()
-        self.is_up = True
-
-    @property
-    def role(self) -> str:
-        """What it takes itself for: "master" or "slave"."""
-        return str(self.call("INFO", "replication")["role"])
-
-    @property
-    def is_synced(self) -> bool:
-        """Whether this replica has its data from its master, and follows."""
-        return bool(self.call("INFO", "replication").get("master_link_status") == "up")
 
     @property
     def state(self) -> str:

@@ -132,8 +132,11 @@ class Cluster:
         return (
             all(view == roles[0] for view in roles)
             and all(node.state == "ok" for node in self.up)
-            and all(node.is_synced for node in self.up if roles[0][node.id] is not None)
+            and all(self._is_synced(node, roles[0][node.id]) for node in self.up)
         )
+
+    def _is_synced(self, node: Node, master_id: str | None) -> bool:
+        return master_id is None or node.is_synced_with(self.node(master_id).port)
 
     def wait_for_master(self, replica: Node) -> None:
         """Return once ``replica`` is a master in the eyes of all nodes that are up, and the cluster is ok."""
@@ -191,15 +194,16 @@ class Cluster:
 
     def delete_slots(self, *slots: int) -> None:
         """Let nobody own them: the cluster is down for want of them, if it needs them all."""
-        until(lambda: sum(self._forget_slots(node, slots) for node in self.up) == 0, "nobody owns the slots")
+        for _ in range(3):  # what an owner said before may still be on its way to the others
+            until(lambda: not self._is_owned(slots), "nobody owns the slots")
 
-    @staticmethod
-    def _forget_slots(node: Node, slots: tuple[int, ...]) -> bool:
-        """Whether it knew an owner of one: what an owner said before may come after it was forgotten."""
-        known = [slot for slot in slots if node.owner_of(slot)]
-        if known:
-            node.call("CLUSTER", "DELSLOTS", *known)
-        return bool(known)
+    def _is_owned(self, slots: tuple[int, ...]) -> bool:
+        """Whether a node knew an owner of one. It does not any more."""
+        known = {node: [slot for slot in slots if node.owner_of(slot)] for node in self.up}
+        for node, owned in known.items():
+            if owned:
+                node.call("CLUSTER", "DELSLOTS", *owned)
+        return any(known.values())
 
     @property
     def is_as_formed(self) -> bool:
@@ -231,9 +235,11 @@ class Cluster:
         self.wait_until_ok()
 
     def _give_back(self, slot: int, owner: Node) -> None:
-        try:
-            self.move_slot_key_by_key(slot, owner)
-        except LookupError:
-            owner.call("CLUSTER", "ADDSLOTS", slot)
-            for node in self.masters:
+        masters = self.masters
+        holder = next((master for master in masters if slot in slots_of(master.slots)), None)
+        if holder is not None:
+            SlotMove(slot, holder, owner, masters).run(count=100, pause=0)
+        else:
+            for node in masters:
                 node.call("CLUSTER", "SETSLOT", slot, "NODE", owner.id)
+        self.wait_until_owner(slot, owner)

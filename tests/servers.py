@@ -45,8 +45,10 @@ class Server:
     """A Redis or Valkey server with a data folder of its own, which also holds its log.
 
     ``arguments`` are added to its command line, as in ``Server(binary, "--appendonly", "yes")``.
-    A start that fails leaves neither process nor folder behind.
+    A start that fails leaves neither process nor folder behind. ``is_up``: neither dead nor paused.
     """
+
+    is_up = False
 
     def __init__(self, binary: Path, *arguments: str) -> None:
         for ports_left in (2, 1, 0):  # another process may take the free port first
@@ -91,9 +93,11 @@ class Server:
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
         self._wait_until_ready()
+        self.is_up = True
 
     def kill(self) -> None:
         """As a power cut does to the process: no time to say or save anything."""
+        self.is_up = False
         self._process.kill()
         self._process.wait()
 
@@ -103,10 +107,22 @@ class Server:
 
     def pause(self) -> None:
         """Its connections stay open, and nothing comes any more."""
+        self.is_up = False
         self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self._process.send_signal(signal.SIGCONT)
+        self.is_up = True
+
+    @property
+    def role(self) -> str:
+        """What it takes itself for: "master" or "slave"."""
+        return str(self.call("INFO", "replication")["role"])
+
+    def is_synced_with(self, master_port: int) -> bool:
+        """Whether it has the data of that master, and follows it."""
+        facts = self.call("INFO", "replication")
+        return bool(facts.get("master_port") == master_port and facts["master_link_status"] == "up")
 
     @property
     def _log(self) -> Path:
@@ -127,12 +143,13 @@ class Server:
         with _client(self.port, 1) as client:
             try:
                 client.ping()
-                return Path(client.config_get("dir")["dir"]).resolve() == self._folder
+                return bool(client.info("server")["process_id"] == self._process.pid)
             except redis.RedisError:
                 return False
 
     def stop(self) -> None:
         self._running.close()
+        self.is_up = False
 
     def _end_process(self) -> None:
         self.resume()  # one that is paused does not end
