@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from tests.servers import Server
@@ -29,9 +30,22 @@ class Seen:
 
 
 class Node(Server):
-    """A server of a cluster."""
+    """A server of a cluster.
 
-    id: str
+    Others reach it on ``public_port``; ``call`` goes to ``port``, past any gate, and also when it is cut off.
+    """
+
+    is_cut_off = False
+
+    def __init__(self, binary: Path, *arguments: str) -> None:
+        super().__init__(binary, *arguments)
+        self.public_port = self.port
+        self.public_bus_port = self.bus_port
+        self.id: str = self.call("CLUSTER", "MYID").decode()
+
+    @property
+    def bus_port(self) -> int:
+        return self.port + _BUS
 
     def _choose_port(self) -> int:
         while True:

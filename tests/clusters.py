@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Literal
 
 from tests.cluster_nodes import Node, slots_of
+from tests.partitions import Network
 from tests.servers import binary_of, until
 from tests.slot_moves import SlotMove, move_atomically
 
@@ -30,10 +30,12 @@ class Cluster:
         *,
         node_timeout: int = 2_000,
         needs_all_slots: bool = True,
+        can_be_cut: bool = False,
         options: tuple[str, ...] = (),
     ) -> None:
         self.kind = kind
         self.nodes: list[Node] = []
+        self._network = Network() if can_be_cut else None
         full = "yes" if needs_all_slots else "no"
         self._options = (
             *f"--cluster-enabled yes --cluster-node-timeout {node_timeout}".split(),
@@ -46,8 +48,7 @@ class Cluster:
             undo.pop_all()
 
     def _form(self, masters: int, replicas: int) -> None:
-        binary = binary_of(self.kind)
-        nodes = [self._start_node(binary) for _ in range(masters * (1 + replicas))]
+        nodes = [self._start_node() for _ in range(masters * (1 + replicas))]
         for number, node in enumerate(nodes[:masters]):
             low, high = SLOTS * number // masters, SLOTS * (number + 1) // masters
             node.call("CLUSTER", "ADDSLOTS", *range(low, high))
@@ -59,16 +60,17 @@ class Cluster:
         self._slots = {node.id: node.slots for node in nodes}
         self._roles = self._seen_roles()
 
-    def _start_node(self, binary: Path) -> Node:
-        node = Node(binary, *self._options)
+    def _start_node(self) -> Node:
+        start = Node if self._network is None else self._network.start_node
+        node = start(binary_of(self.kind), *self._options)
         self.nodes.append(node)
-        node.id = node.call("CLUSTER", "MYID").decode()
         return node
 
     def _introduce(self, *strangers: Node) -> None:
         """Return once all know all."""
+        first = self.nodes[0]
         for node in strangers:
-            node.call("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port)
+            node.call("CLUSTER", "MEET", "127.0.0.1", first.public_port, first.public_bus_port)
         ids = {node.id for node in self.nodes}
         until(lambda: all(node.sees().keys() == ids for node in self.nodes), "all nodes know each other")
 
@@ -78,15 +80,17 @@ class Cluster:
     def stop(self) -> None:
         for node in self.nodes:
             node.stop()
+        if self._network is not None:
+            self._network.stop()
 
     @property
     def url(self) -> str:
-        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.public_port}" for node in self.nodes)
 
     @property
     def up(self) -> list[Node]:
-        """The nodes that run and answer."""
-        return [node for node in self.nodes if node.is_up]
+        """The nodes that run, answer and can be reached."""
+        return [node for node in self.nodes if node.is_up and not node.is_cut_off]
 
     @property
     def masters(self) -> list[Node]:
@@ -136,7 +140,7 @@ class Cluster:
         )
 
     def _is_synced(self, node: Node, master_id: str | None) -> bool:
-        return master_id is None or node.is_synced_with(self.node(master_id).port)
+        return master_id is None or node.is_synced_with(self.node(master_id).public_port)
 
     def wait_for_master(self, replica: Node) -> None:
         """Return once ``replica`` is a master in the eyes of all nodes that are up, and the cluster is ok."""
@@ -155,9 +159,29 @@ class Cluster:
         replica.call("CLUSTER", "FAILOVER", *filter(None, [how]))
         self.wait_for_master(replica)
 
+    def cut_off(self, node: Node, *, is_silent: bool = False, keeps_clients: bool = False) -> None:
+        """Others and clients do not reach it, nor it them, though it runs: of a cluster that ``can_be_cut``.
+
+        Connections break, and new ones break as soon as something is sent on them. ``is_silent``: they stay
+        open, and nothing comes any more. ``keeps_clients``: clients still reach it.
+        """
+        assert self._network is not None, "this cluster has no network that could be cut"
+        self._network.cut_off(node.id, is_silent=is_silent, keeps_clients=keeps_clients)
+        node.is_cut_off = True
+
+    def heal(self, node: Node) -> None:
+        """What was on its way when the silence began is lost; connections on which nothing was still work."""
+        assert self._network is not None, "this cluster has no network that could be cut"
+        self._network.heal(node.id)
+        node.is_cut_off = False
+
+    def wait_until_failed(self, node: Node) -> None:
+        """Return once all nodes that are up take it for failed."""
+        until(lambda: all("fail" in up.sees()[node.id].flags for up in self.up), "the node counts as failed")
+
     def add_node(self, replica_of: Node | None = None) -> Node:
         """A master without slots, which all the others know; or a replica."""
-        node = self._start_node(binary_of(self.kind))
+        node = self._start_node()
         self._introduce(node)
         if replica_of is not None:
             self._follow(node, replica_of)

@@ -78,10 +78,16 @@ def _keep_one_server_of_each_test(config: pytest.Config, items: list[pytest.Item
         item
         for name, alike in kinds.items()
         for number, item in enumerate(alike)
-        if number != crc32(name.encode()) % len(alike)
+        if number != crc32(_deciding_name(item, name).encode()) % len(alike)
     }
     config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     items[:] = [item for item in items if item not in left_out]
+
+
+def _deciding_name(item: pytest.Item, name: str) -> str:
+    """The tests of one module share one cluster, as it takes two seconds to start."""
+    has_cluster = isinstance(item, pytest.Function) and "empty_cluster" in item.fixturenames
+    return item.path.name if has_cluster else name
 
 
 if LOOP != "asyncio":  # the lowest pytest-asyncio does not know the hook, and needs none for asyncio's
