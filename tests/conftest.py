@@ -24,7 +24,8 @@ pytest.register_assert_rewrite("tests.support")
 
 # Imported late (E402): pytest rewrites the asserts of a module only if told before its import.
 from flowstore.testing.support import IS_STRESS  # noqa: E402
-from tests.servers import SERVER_KINDS, Server, start_server  # noqa: E402
+from tests.clusters import Cluster  # noqa: E402
+from tests.servers import CLUSTER_KINDS, SERVER_KINDS, Server, start_server  # noqa: E402
 from tests.support.loops import LOOP, LOOPS  # noqa: E402
 
 EXTERNAL = os.environ.get("FLOWSTORE_TEST_REDIS_URL")
@@ -67,19 +68,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _keep_one_server_of_each_test(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of tests that could run on each kind of server: on the one that their name decides."""
+    named = {*KINDS, *CLUSTER_KINDS}
     kinds: defaultdict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
         parts = re.split(r"([\[\]-])", item.nodeid)
-        if sum(part in KINDS for part in parts) == 1:
-            kinds["".join("*" if part in KINDS else part for part in parts)].append(item)
+        if sum(part in named for part in parts) == 1:
+            kinds["".join("*" if part in named else part for part in parts)].append(item)
     left_out = {
         item
         for name, alike in kinds.items()
         for number, item in enumerate(alike)
-        if number != crc32(name.encode()) % len(alike)
+        if number != crc32(_deciding_name(item, name).encode()) % len(alike)
     }
     config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     items[:] = [item for item in items if item not in left_out]
+
+
+def _deciding_name(item: pytest.Item, name: str) -> str:
+    """The tests of one module share one cluster, as it takes two seconds to start."""
+    has_cluster = isinstance(item, pytest.Function) and "empty_cluster" in item.fixturenames
+    return item.path.name if has_cluster else name
 
 
 if LOOP != "asyncio":  # the lowest pytest-asyncio does not know the hook, and needs none for asyncio's
@@ -109,6 +117,36 @@ def empty_database() -> Iterator[Callable[[str], str]]:
     yield empty
     for server in servers.values():
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def empty_cluster() -> Iterator[Callable[..., Cluster]]:
+    """From one of CLUSTER_KINDS, and a number of replicas of each master, to a cluster without keys.
+
+    It is started when first asked for, in some two seconds, and anew where a test left it with other nodes or
+    other roles; slots go back to where they were. A test that breaks nodes makes a cluster of its own.
+    """
+    clusters: dict[tuple[str, int], Cluster] = {}
+
+    def empty(kind: str, replicas: int = 0) -> Cluster:
+        cluster = clusters.get((kind, replicas))
+        if cluster is not None and not cluster.is_as_formed:
+            clusters.pop((kind, replicas)).stop()
+            cluster = None
+        if cluster is None:
+            cluster = clusters[kind, replicas] = Cluster(kind, replicas=replicas)
+        cluster.empty()
+        return cluster
+
+    yield empty
+    for cluster in clusters.values():
+        cluster.stop()
+
+
+@pytest.fixture(params=CLUSTER_KINDS)
+def cluster(request: pytest.FixtureRequest, empty_cluster: Callable[..., Cluster]) -> Cluster:
+    """Three masters of each kind of server, without keys, which tests share."""
+    return empty_cluster(request.param)
 
 
 @pytest.fixture(params=STORAGES)
