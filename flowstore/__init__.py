@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from flowstore._values.cache_keys import cache_key
     from flowstore._values.tallying import OTHER_NAMES
     from flowstore._waiting.changes import ChangesMissed, TaskChange
+    from flowstore.backends.cluster import RedisClusterBackend as RedisClusterBackend
     from flowstore.backends.memory import InMemoryBackend
     from flowstore.backends.redis import RedisBackend as RedisBackend
     from flowstore.backends.sqlite import SQLiteBackend
@@ -145,7 +146,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVER",
-    # without RedisBackend, as a star import would need its driver
+    # without RedisBackend and RedisClusterBackend, as a star import would need its driver
     "NOT_LOADED",
     "OTHER_NAMES",
     "PINNED",
@@ -320,6 +321,7 @@ _MODULES = table(
         "flowstore._waiting.changes": "ChangesMissed TaskChange",
         "flowstore.backends.memory": "InMemoryBackend",
         "flowstore.backends.redis": "RedisBackend",
+        "flowstore.backends.cluster": "RedisClusterBackend",
         "flowstore.backends.sqlite": "SQLiteBackend",
         "flowstore.base": "BaseResultBackend",
         "flowstore.connecting": "ConnectOptions connect discover_apps",

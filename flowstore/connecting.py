@@ -18,19 +18,22 @@ ENVIRONMENT: Final = "FLOWSTORE_URL"
 
 _FORMS: Final = (
     "memory://, sqlite:///file.db, redis://host:port/db, rediss://..., valkey://..., valkeys://..., "
-    "unix:///path/to.sock"
+    "unix:///path/to.sock, redis+cluster://host:port,host:port, rediss+cluster://..., valkey+cluster://..., "
+    "valkeys+cluster://..."
 )
-_SCHEME: Final = re.compile(r"[a-z]{1,20}")  # anything else may be part of a password
+_SCHEME: Final = re.compile(r"[a-z+]{1,20}")  # anything else may be part of a password
 _SERVERS: Final = ("redis", "rediss", "valkey", "valkeys", "unix")
+_CLUSTERS: Final = ("redis+cluster", "rediss+cluster", "valkey+cluster", "valkeys+cluster")
 _WORDS: Final = {"true": True, "false": False}
 
 
 class ConnectOptions(BackendOptions, total=False):
-    """Those of every backend, ``durability`` and ``mode`` of SQLiteBackend, ``max_results`` of memory."""
+    """Those of every backend, and of some: see SQLiteBackend, RedisClusterBackend and InMemoryBackend."""
 
     durability: Literal["full", "normal"]
     mode: int | None
     max_results: int | None
+    buckets: int | None
 
 
 def connect(url: str | None = None, **options: Unpack[ConnectOptions]) -> BaseResultBackend:
@@ -56,6 +59,11 @@ def connect(url: str | None = None, **options: Unpack[ConnectOptions]) -> BaseRe
 
         own, others = _divided(query)
         return RedisBackend(f"{place}?{others}" if others else place, **_joined(own, options))
+    if separator and scheme in _CLUSTERS:
+        from flowstore.backends.cluster import RedisClusterBackend
+
+        own, others = _divided(query)
+        return RedisClusterBackend(f"{place}?{others}" if others else place, **_joined(own, options))
     if scheme == "sqlite" and re.match("/[^?#]", rest):
         if "#" in rest:
             raise ValueError(f"url: '#' in {url!r} has no meaning; in the name of a file write %23")
@@ -127,6 +135,7 @@ PLAIN_OPTIONS: Final[Mapping[str, Callable[[str], object]]] = {
     "durability": str,
     "mode": _octal,
     "max_results": int,
+    "buckets": int,
 }
 """The options that may be given in a URL, and the functions that parse them."""
 _EXPECTED: Final[Mapping[Callable[[str], object], str]] = {
@@ -137,7 +146,7 @@ _EXPECTED: Final[Mapping[Callable[[str], object], str]] = {
 _TAKE_NONE: Final = frozenset(
     {
         *("ttl", "failure_ttl", "unfinished_ttl", "purge_interval"),
-        *("history_limit", "compress_over", "stats", "mode", "max_results"),
+        *("history_limit", "compress_over", "stats", "mode", "max_results", "buckets"),
     }
 )
 

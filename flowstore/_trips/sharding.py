@@ -67,6 +67,10 @@ class ShardedEngine(Engine):
         self.counts_writes = all(shard.counts_writes for shard in shards)
 
     @property
+    def shards(self) -> Sequence[Engine]:
+        return self._shards.engines
+
+    @property
     def place(self) -> Place:  # type: ignore[override]
         return self._shards.engines[0].place
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, get_type_hints
 import pytest
 
 import flowstore
-from flowstore import BackendOptions, ConnectOptions, InMemoryBackend, SQLiteBackend
+from flowstore import BackendOptions, ConnectOptions, InMemoryBackend, RedisClusterBackend, SQLiteBackend
 from flowstore._core.options import kept_transitions, op_timeout, purge_interval, recheck_interval
 from flowstore.connecting import PLAIN_OPTIONS
 
@@ -22,7 +22,9 @@ MODULES = re.compile(
 OPTIONAL = re.compile(r"^Optional\[(.*)\]$")
 UNION = re.compile(r"Union\[(type\[Any\]), (StoredType\[Any\])\]")
 """As Python 3.13 and older show it."""
-OWN = {"SQLite": SQLiteBackend, "memory": InMemoryBackend}
+OWN = {"SQLite": SQLiteBackend, "memory": InMemoryBackend, "cluster": RedisClusterBackend}
+URLS = {"SQLite": "sqlite:///x.db", "cluster": "redis+cluster://h"}
+NEEDED = {"SQLite": {"path": "x.db"}, "cluster": {"url": "redis+cluster://h"}}
 
 
 class Option(NamedTuple):
@@ -69,9 +71,7 @@ def test_options_in_urls() -> None:
     assert examples.keys() == PLAIN_OPTIONS.keys()
     for name, example in examples.items():
         assert example.startswith(f"{name}=")
-        flowstore.connect(
-            f"{'sqlite:///x.db' if OPTIONS[name].backend == 'SQLite' else 'memory://'}?{example}"
-        )
+        flowstore.connect(f"{URLS.get(OPTIONS[name].backend, 'memory://')}?{example}")
 
 
 @pytest.mark.parametrize("name", [name for name in OPTIONS if name not in ("failure_ttl", "clock")])
@@ -80,8 +80,7 @@ def test_defaults(name: str) -> None:
     option = OPTIONS[name]
     default = ast.literal_eval(option.default)
     cls = OWN.get(option.backend, InMemoryBackend)
-    given = {name: default} if cls is InMemoryBackend else {name: default, "path": "x.db"}
-    cls(**given)
+    cls(**{name: default, **NEEDED.get(option.backend, {})})
     asked = {
         "op_timeout": op_timeout({}),
         "recheck_interval": recheck_interval({}),

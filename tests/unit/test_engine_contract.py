@@ -11,6 +11,7 @@ from flowstore.backends.memory.engine import MemoryEngine
 from flowstore.backends.redis.client import client_from
 from flowstore.backends.redis.engine import RedisEngine
 from flowstore.backends.redis.link import ClientLink
+from flowstore.backends.redis.namespaces import Namespace
 from flowstore.backends.sqlite.engine import SQLiteEngine
 from flowstore.engine import Engine, Polling
 from flowstore.testing.engine_contract import (
@@ -72,7 +73,8 @@ class TestRedisEngine(EngineContract, ResentContract, TallyingContract, ResentTa
     def make_engine(self, redis_url: str) -> MakeEngine:
         def make(namespace: str = "default") -> Engine:
             client, _ = client_from(redis_url, TIMEOUT, "engine")
-            return RedisEngine(ClientLink(client, is_owned=True), namespace, TIMEOUT, RECHECK_INTERVAL)
+            link = ClientLink(client, is_owned=True)
+            return RedisEngine(link, Namespace(namespace), TIMEOUT, RECHECK_INTERVAL)
 
         return make
 

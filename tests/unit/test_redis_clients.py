@@ -30,8 +30,11 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "a pool": (redis.asyncio.ConnectionPool, "ConnectionPool; .*connection_pool="),
     "a blocking pool": (redis.asyncio.BlockingConnectionPool, "ConnectionPool; .*connection_pool="),
     "a synchronous pool": (redis.ConnectionPool, "ConnectionPool; .*connection_pool="),
-    "a cluster": (lambda: RedisCluster(host="h"), "RedisCluster; .*one server"),
-    "a synchronous cluster": (lambda: object.__new__(redis.RedisCluster), "RedisCluster; .*one server"),
+    "a cluster": (lambda: RedisCluster(host="h"), "RedisCluster; use RedisClusterBackend"),
+    "a synchronous cluster": (
+        lambda: object.__new__(redis.RedisCluster),
+        "RedisCluster; use RedisClusterBackend",
+    ),
     "sentinels": (lambda: SENTINEL([("h", 1)]), r"Sentinel; .*master_for\(\)"),
     "synchronous sentinels": (lambda: SYNCHRONOUS_SENTINEL([("h", 1)]), r"Sentinel; .*master_for\(\)"),
     "a pipeline": (lambda: redis.asyncio.Redis().pipeline(), "Pipeline; pass the client"),

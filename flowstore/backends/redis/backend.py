@@ -12,7 +12,7 @@ from flowstore._trips.shared import SharedTrips
 from flowstore.backends.redis.client import check_client, client_from
 from flowstore.backends.redis.engine import RedisEngine
 from flowstore.backends.redis.link import ClientLink
-from flowstore.backends.redis.namespaces import client_name_of
+from flowstore.backends.redis.namespaces import Namespace, client_name_of
 from flowstore.base import BaseResultBackend
 from flowstore.text import check_text
 
@@ -43,7 +43,8 @@ class RedisBackend(BaseResultBackend):
             self._shown = repr(where)
         client = check_client(client)
         _check_pool(client.connection_pool)
-        engine = RedisEngine(ClientLink(client, is_owned=url is not None), namespace, timeout, recheck)
+        link = ClientLink(client, is_owned=url is not None)
+        engine = RedisEngine(link, Namespace(namespace), timeout, recheck)
         super().__init__(SharedTrips(engine, timeout, write_lanes=2), **options)
 
     def _beside(self, options: BackendOptions) -> RedisBackend:

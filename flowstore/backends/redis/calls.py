@@ -163,7 +163,7 @@ class Calls:
                 del self._unfenced[key]
 
     async def _run(self, line: Line, script: str, keys: tuple[str, ...], arguments: tuple[Any, ...]) -> Any:
-        digest, source = _SCRIPTS[script]
+        digest, source = _SCRIPTS[self._link.publishes][script]
         try:
             return await line.call("EVALSHA", digest, len(keys), *keys, *arguments)
         except NoScriptError:  # not SCRIPT LOAD and a retry: it could be flushed again in between
@@ -199,14 +199,21 @@ _PARTS: Final = {
 """The files that each script consists of, in the folder lua: as each call pays for all that it has."""
 
 
-def _scripts() -> dict[str, tuple[str, str]]:
-    """By name, the digest to call a script by and the source to load it from."""
+def _scripts() -> dict[str, dict[str, tuple[str, str]]]:
+    """By the command that tells others, and by name: the digest to call a script by, and its source."""
     folder = files(__package__) / "lua"
     texts = {
         name: "".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in parts)
         for name, parts in _PARTS.items()
     }
-    return {name: (_digest(source), source) for name, source in texts.items()}
+    return {
+        command: {name: _script(text.replace("'PUBLISH'", f"'{command}'")) for name, text in texts.items()}
+        for command in ("PUBLISH", "SPUBLISH")
+    }
+
+
+def _script(source: str) -> tuple[str, str]:
+    return _digest(source), source
 
 
 def _digest(source: str) -> str:

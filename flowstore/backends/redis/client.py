@@ -119,7 +119,7 @@ def check_client(client: object) -> Redis:
 
 _ADVICE: Final = (
     ("Pipeline", "pass the client that it was made of"),
-    ("RedisCluster", "a namespace lives on one server: pass a client of that server"),
+    ("RedisCluster", "use RedisClusterBackend, which has connections of its own"),
     ("Sentinel", "pass what its master_for() returns"),
     ("ConnectionPool", "pass redis.asyncio.Redis(connection_pool=...), with a pool of redis.asyncio"),
     ("Redis", "it is synchronous: make one of redis.asyncio with the same arguments"),

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import redis
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -105,16 +105,16 @@ class OwnConnection:
         self._loop = asyncio.get_running_loop()
 
     async def call(self, *command: str | bytes | int) -> Any:
-        packed, connection = _packed(command), self._connection
+        data, connection = packed(command), self._connection
         try:
-            return await self._call(packed)
+            return await self._call(data)
         except (ConnectionError, TimeoutError, OSError) as error:
             # The driver makes these of whatever happens while it connects, even where a call that died with
             # its loop is finalised, in another one or none. It must not connect there.
             if asyncio._get_running_loop() is not self._loop:
                 raise GeneratorExit from error
             await connection.disconnect(nowait=True)
-        return await connection.retry.call_with_retry(lambda: self._call(packed), self._give_up)
+        return await connection.retry.call_with_retry(lambda: self._call(data), self._give_up)
 
     async def _call(self, packed: bytes) -> Any:
         await self._connection.send_packed_command(packed, check_health=self._is_checked)
@@ -131,7 +131,42 @@ class OwnConnection:
         sever(self._connection)
 
 
-def _packed(command: Sequence[str | bytes | int]) -> bytes:
+class NodeConnection:
+    """A connection on which commands are sent without waiting for the answers of those before.
+
+    ``options``: those of the driver's connection that are other than in ``pool``. It is opened once.
+    """
+
+    def __init__(self, pool: ConnectionPool, **options: Any) -> None:
+        never_again = {"retry": Retry(NoBackoff(), 0), "retry_on_error": []}
+        self._connection: Any = pool.connection_class(**pool.connection_kwargs | never_again | options)
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._connection.is_connected)
+
+    async def open(self) -> None:
+        await self._connection.connect()
+
+    def send(self, packed: Sequence[bytes]) -> None:
+        """Nothing is raised where the connection is lost: the next answer does that."""
+        if self._connection.is_connected:
+            self._connection._writer.writelines(packed)
+
+    async def receive(self) -> Any:
+        """The next answer. Raises it if it is an error, and ConnectionError if there is none."""
+        return await self._connection.read_response()
+
+    async def close(self) -> None:
+        await self._connection.disconnect(nowait=True)
+
+    def sever(self) -> None:
+        """Close what belongs to a loop that is closed."""
+        sever(self._connection)
+
+
+def packed(command: Sequence[str | bytes | int]) -> bytes:
+    """A command as it is sent."""
     parts = [b"*%d\r\n" % len(command)]
     for part in command:
         data = part if isinstance(part, bytes) else str(part).encode()

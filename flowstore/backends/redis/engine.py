@@ -66,9 +66,9 @@ class RedisEngine(Engine):
 
     counts_writes = True
 
-    def __init__(self, link: Link, namespace: str, timeout: float, recheck_interval: float) -> None:
-        self._namespace = Namespace(namespace)
-        self._prefix = self._namespace.prefix
+    def __init__(self, link: Link, namespace: Namespace, timeout: float, recheck_interval: float) -> None:
+        self._namespace = namespace
+        self._prefix = namespace.prefix
         # Registrations expire, so that a process that died leaves none behind. They outlast the recheck that
         # renews them, even if one is missed.
         self._registered_ms = round(max(60.0, 3 * recheck_interval) * 1_000)

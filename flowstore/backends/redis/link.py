@@ -51,6 +51,10 @@ class Link(Protocol):
     def most_ways(self) -> int:
         """How many there may be at once."""
 
+    @property
+    def publishes(self) -> str:
+        """The command by which scripts tell those who wait."""
+
     def open(self) -> None:
         """Make it usable in the running loop. Raises WrongLoop where it is in use in another one."""
 
@@ -67,6 +71,8 @@ class Link(Protocol):
 
 class ClientLink:
     """A client of redis-py. If ``is_owned`` each way keeps a connection, which saves a third of a call."""
+
+    publishes = "PUBLISH"
 
     def __init__(self, client: Redis, *, is_owned: bool = False) -> None:
         self._client = client

@@ -134,12 +134,17 @@ class Listener:
                 self._hints.look_again()
             self._has_gap, self._is_lost = True, False
         elif message["type"] == "message":
-            changes: dict[tuple[str, int | None], list[str]] = {}
-            for change, task_id, *rest in json.loads(message["data"]):
-                at = int(rest[0]) if rest else None  # as text: a number of Lua has no 16 digits in JSON
-                changes.setdefault((change, at), []).append(task_id)
-            for (change, at), ids in changes.items():
-                self._hints.changed(ids, Change(change), at)
+            tell(self._hints, message["data"])
+
+
+def tell(hints: Hints, message: bytes | str) -> None:
+    """The changes that a message is of, see telling.lua."""
+    changes: dict[tuple[str, int | None], list[str]] = {}
+    for change, task_id, *rest in json.loads(message):
+        at = int(rest[0]) if rest else None  # as text: a number of Lua has no 16 digits in JSON
+        changes.setdefault((change, at), []).append(task_id)
+    for (change, at), ids in changes.items():
+        hints.changed(ids, Change(change), at)
 
 
 @contextmanager

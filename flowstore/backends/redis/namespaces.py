@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from string import ascii_letters, digits, punctuation
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from flowstore.backends.redis.calls import Calls
@@ -15,20 +16,27 @@ from flowstore.errors import CorruptStore, SchemaTooNew, StorageError, StorageFu
 REGISTER: Final = "flowstore::namespaces"
 """A set of all namespaces; outside of each of them, so that it may be forbidden to the user."""
 
-_IS_WHOLE: Final = ""
+IS_WHOLE: Final = ""
 """In the register when all namespaces are that were there before it."""
 _KEYS_PER_SCAN: Final = 5_000
-_IS_FORMAT_KEY: Final = re.compile(rb"flowstore:\{[^{}]*\}:format").fullmatch
-"""Stricter than the pattern of SCAN: the key of a record may end like that as well, if its id does."""
+_IS_FORMAT_KEY: Final = re.compile(rb"flowstore:\{(?:[^{}%]|%[0-9A-F]{2})*\}:format").fullmatch
+"""Stricter than the pattern of SCAN: the key of a record may end like that as well, if its id does. Nor is it
+that of a bucket, whose name has another ``%``.
+"""
 _FORMATS: Final = re.compile(rb"(\d{1,9})(?: (\d{1,9}) (\d{1,9}))?")
+_DIVIDED: Final = re.compile(rb"\d{1,9} (\d{1,9})")
 OLDEST: Final = 2
 _PLAIN: Final = (ascii_letters + digits + punctuation).replace("%", "")
 
 
+def escaped(namespace: str) -> str:
+    """As it stands in a hash tag."""
+    return namespace.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
+
+
 def prefix_of(namespace: str) -> str:
     """The prefix of all keys of a namespace, which share a hash tag."""
-    escaped = namespace.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
-    return f"flowstore:{{{escaped}}}:"
+    return f"flowstore:{{{escaped(namespace)}}}:"
 
 
 def client_name_of(namespace: str) -> str:
@@ -42,11 +50,11 @@ def pattern_of(prefix: str) -> str:
 
 
 class Namespace:
-    """A namespace, its prefix, and the key that says its format."""
+    """A namespace, its prefix, and the key that says its format. ``prefix``: if its keys have another one."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, prefix: str | None = None) -> None:
         self.name = name
-        self.prefix = prefix_of(name)
+        self.prefix = prefix or prefix_of(name)
         self.is_founded = False
         """Whether it is there. Once it was dropped, the next write founds it anew."""
         self._key = f"{self.prefix}format"
@@ -91,24 +99,25 @@ class Namespace:
         """As the register says, once it is whole; before, and where it is forbidden, as keys show."""
         with suppress(StorageError, UnicodeDecodeError):
             names: set[str] = {name.decode() for name in await calls.command("SMEMBERS", REGISTER)}
-            if _IS_WHOLE in names:
-                return sorted({self.name, *names} - {_IS_WHOLE})
-        names = await self._scanned(calls)
+            if IS_WHOLE in names:
+                return sorted({self.name, *names} - {IS_WHOLE})
+        names = await scanned(calls.command)
         if calls.refusal is None:
             with suppress(StorageError):
-                await calls.command("SADD", REGISTER, *names, _IS_WHOLE)
+                await calls.command("SADD", REGISTER, *names, IS_WHOLE)
         return sorted({self.name, *names})
 
-    async def _scanned(self, calls: Calls) -> set[str]:
-        """As the keys of the database show, in bounded trips."""
-        names: set[str] = set()
-        cursor = 0
-        while True:
-            options = ("MATCH", "flowstore:{*}:format", "COUNT", _KEYS_PER_SCAN)
-            cursor, keys = await calls.command("SCAN", cursor, *options)
-            names.update(map(_namespace_of, filter(_IS_FORMAT_KEY, keys)))
-            if not int(cursor):
-                return names
+
+async def scanned(command: Callable[..., Awaitable[Any]]) -> set[str]:
+    """The namespaces whose keys are on one server, found in bounded trips."""
+    names: set[str] = set()
+    cursor = 0
+    while True:
+        options = ("MATCH", "flowstore:{*}:format", "COUNT", _KEYS_PER_SCAN)
+        cursor, keys = await command("SCAN", cursor, *options)
+        names.update(map(_namespace_of, filter(_IS_FORMAT_KEY, keys)))
+        if not int(cursor):
+            return names
 
 
 def refusal(where: str, found: bytes | None) -> SchemaTooNew | None:
@@ -118,6 +127,9 @@ def refusal(where: str, found: bytes | None) -> SchemaTooNew | None:
     write and read it. Raises SchemaTooNew where it may not even be read, CorruptStore for anything else.
     """
     numbers = _FORMATS.fullmatch(found or b"")
+    if numbers is None and (divided := _DIVIDED.fullmatch(found or b"")):
+        buckets = int(divided[1])
+        raise CorruptStore(f"{where} is of a namespace in {buckets} buckets: open it with redis+cluster://")
     if numbers is None:
         raise CorruptStore(f"{where} holds {found!r}, expected the number of a format")
     number = int(numbers[1])

@@ -27,9 +27,13 @@ NO_RECHECK: Final = 600.0
 
 
 class Contract:
-    """The base of each part of the contract."""
+    """The base of each part of the contract.
+
+    ``shards``: into how many parts the ids are divided, so that a store tidies up in its own part only.
+    """
 
     pytestmark = pytest.mark.asyncio
+    shards = 1
 
     @pytest.fixture
     def make_backend(self) -> MakeBackend:

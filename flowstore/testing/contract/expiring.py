@@ -185,7 +185,7 @@ class ExpiringContract(Contract):
         async with make_backend(clock=clock) as backend:
             await backend.store_many((failed(f"gone{n}") for n in range(20)), ttl=10)
             clock.advance(11)
-            for n in range(20):
+            for n in range(20 if self.shards == 1 else 20 * self.shards):
                 await backend.store(f"new{n}", TaskResult.pending(f"new{n}"))
             assert (await backend.count_by_status())[TaskStatus.FAILED] == 0
             assert await backend.purge_expired() == 0

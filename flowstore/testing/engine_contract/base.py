@@ -39,12 +39,14 @@ class EngineContractBase:
     ``patience``: how many seconds a hint may take.
 
     ``shards``: into how many parts the ids are divided, so that a write tidies up in its own part only.
+    ``separator``: what divides the id of an owner from the rest of ids that have their place with it.
     """
 
     pytestmark = pytest.mark.asyncio
     is_shared = True
     patience = 5.0
     shards = 1
+    separator = " "
 
     @pytest.fixture
     def make_engine(self) -> MakeEngine:

@@ -168,13 +168,16 @@ class OwnedContract(EngineContractBase):
 
         async def finished(run: str) -> list[Entry | None]:
             await stored(other, sample_write(run, "success"))
-            return await other.read([f"{run} a", f"{run} b"])
+            return await other.read(ids_of(run))
+
+        def ids_of(run: str) -> list[str]:
+            return [f"{run}{self.separator}{name}" for name in "ab"]
 
         for n in range(20):
             run = f"run{n}"
             await store(engine, run)
-            writes = [owned(f"{run} {name}", Owner(run, is_open=True)) for name in "ab"]
+            writes = [owned(each, Owner(run, is_open=True)) for each in ids_of(run)]
             outcomes, seen = await asyncio.gather(engine.write(writes, NOW), finished(run))
             assert [each is not None for each in seen] == [each.is_applied for each in outcomes]
-            assert await engine.read([f"{run} a", f"{run} b"]) == seen
+            assert await engine.read(ids_of(run)) == seen
             assert await write_one(engine, owned("late", Owner(run, is_open=True))) == ownerless(2)

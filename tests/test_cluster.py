@@ -1,0 +1,67 @@
+"""One namespace over a cluster of three masters: the contracts, and what only a cluster shows."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from flowstore import RedisClusterBackend
+from flowstore.backends.cluster.engine import ClusterEngine
+from flowstore.backends.cluster.urls import nodes_from
+from flowstore.engine import Engine
+from flowstore.testing.contract import (
+    BackendContract,
+    CountedNamesContract,
+    ErrorGroupsContract,
+    MakeBackend,
+    StatisticsContract,
+)
+from flowstore.testing.engine_contract import (
+    EngineContract,
+    MakeEngine,
+    ResentContract,
+    ResentTallyingContract,
+    TallyingContract,
+)
+from tests.clusters import Cluster
+from tests.support.limits import Limits
+
+BUCKETS = 16
+TIMEOUT = 10.0
+RECHECK_INTERVAL = 15.0
+
+
+class OnCluster:
+    shards = BUCKETS
+
+    @pytest.fixture
+    def make_backend(self, cluster: Cluster) -> MakeBackend:
+        numbers = itertools.count()
+
+        def make(**options: Any) -> RedisClusterBackend:
+            namespace = f"test {next(numbers)}"
+            return RedisClusterBackend(cluster.url, buckets=BUCKETS, **{"namespace": namespace, **options})
+
+        return make
+
+
+class TestCluster(
+    OnCluster, BackendContract, StatisticsContract, CountedNamesContract, ErrorGroupsContract, Limits
+):
+    """The contract, on clusters of both kinds of servers."""
+
+
+class TestClusterEngine(EngineContract, ResentContract, TallyingContract, ResentTallyingContract):
+    shards = BUCKETS
+    separator = "\x1f"
+
+    @pytest.fixture
+    def make_engine(self, cluster: Cluster) -> MakeEngine:
+        def make(namespace: str = "default") -> Engine:
+            nodes = nodes_from(cluster.url, TIMEOUT, "engine", None)
+            where = nodes.seeds, nodes.connect, namespace
+            return ClusterEngine(*where, TIMEOUT, RECHECK_INTERVAL, BUCKETS)
+
+        return make
