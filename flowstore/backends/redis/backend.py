@@ -7,7 +7,7 @@ from typing import Unpack
 
 from redis.asyncio import ConnectionPool, Redis
 
-from flowstore._core.options import BackendOptions, op_timeout, recheck_interval
+from flowstore._core.options import BackendOptions, is_read_only, op_timeout, recheck_interval
 from flowstore._trips.shared import SharedTrips
 from flowstore.backends.redis.client import check_client, client_from
 from flowstore.backends.redis.engine import RedisEngine
@@ -42,7 +42,7 @@ class RedisBackend(BaseResultBackend):
             self._shown = repr(where)
         client = check_client(client)
         _check_pool(client.connection_pool)
-        engine = RedisEngine(client, namespace, timeout, recheck)
+        engine = RedisEngine(client, namespace, timeout, recheck, read_only=is_read_only(options))
         engine.calls.owns_client = url is not None
         super().__init__(SharedTrips(engine, timeout, write_lanes=2), **options)
 
