@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import NoReturn
 
 from flowstore.engine import (
@@ -15,6 +16,7 @@ from flowstore.engine import (
     Put,
     Report,
     Standing,
+    StorageFacts,
     Write,
 )
 from flowstore.errors import AccessDenied
@@ -72,3 +74,6 @@ class ReadOnly(EngineWrapper):
         if repair:
             raise read_only_refusal()
         return await self.inner.audit(prefix, after, limit)
+
+    async def facts(self) -> StorageFacts:
+        return replace(await self.inner.facts(), is_writable=False)
