@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -32,6 +33,7 @@ from flowstore.testing.contract import MakeNeighbour, ReadOnlyContract, StoredBy
 from flowstore.testing.contract.reading_only import READS
 from flowstore.testing.support import failed, ids
 from tests.formats.make import load
+from tests.test_sqlite_outages import on_a_mount
 
 FORMATS = Path(__file__).parent / "formats"
 
@@ -154,6 +156,15 @@ async def test_a_reader_makes_no_doorbell_and_leaves_a_file_that_is_in_use(tmp_p
         assert (await wait).result == 1
     async with SQLiteBackend(tmp_path / "copy.db", read_only=True) as copy:
         assert await copy.exists("t")
+
+
+def test_a_file_on_a_mount_that_is_read_only(tmp_path: Path) -> None:
+    """It is read while a writer has it open elsewhere, and otherwise the error says what is missing."""
+    mounts = "mkdir $0/rw $0/ro && mount -t tmpfs flowstore $0/rw && mount --bind $0/rw $0/ro"
+    script = f"{mounts} && mount -o remount,ro,bind $0/ro && exec $1 -m tests.sqlite_jobs look_at_mounts $0"
+    first, second = on_a_mount(tmp_path, "size=1m,mode=700", script).splitlines()
+    assert first == "1"
+    assert re.fullmatch("AccessDenied: .*/ro/x.db: its -wal and -shm files are not there, .*", second)
 
 
 @pytest.mark.parametrize("fixture", ["sqlite-2.db", "sqlite-3.db"])

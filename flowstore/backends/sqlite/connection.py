@@ -240,12 +240,27 @@ def _connect(path: Path, timeout: float, setup: tuple[str, ...]) -> sqlite3.Conn
 
 
 def _connect_reader(path: Path, timeout: float, setup: tuple[str, ...]) -> sqlite3.Connection:
-    """The file and its WAL stay as they are. SQLite may have to make the WAL's index, to lock it."""
+    """The file stays as it is, and so does what is in its WAL. SQLite makes an empty one, with its index."""
+    _check_beside(path)
     with _connected(path, "ro", timeout) as raw:
         for statement in setup:
             raw.execute(statement)
         raw.execute("SELECT 1 FROM sqlite_schema").fetchall()
     return raw
+
+
+def _check_beside(path: Path) -> None:
+    """Raise AccessDenied where a reader could not make what SQLite needs beside the file, or should not.
+
+    Whoever may not write the file would make files that those who may cannot use.
+    """
+    is_there = all(os.path.exists(f"{path}{end}") for end in BESIDE)
+    may_make = _may(str(path), os.W_OK) and _may(str(path.parent), os.W_OK | os.X_OK)
+    if not is_there and not may_make and _may(str(path), os.R_OK):
+        raise AccessDenied(
+            f"{path}: its -wal and -shm files are not there, and this user may not make them; "
+            "they are there while a program that may write has the file open"
+        )
 
 
 @contextmanager
