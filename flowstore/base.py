@@ -179,6 +179,11 @@ class BaseResultBackend:
         return storing.refusal(self._core, value)
 
     @property
+    def is_read_only(self) -> bool:
+        """Whether it was made with ``read_only``: what would write raises AccessDenied."""
+        return self._core.is_read_only
+
+    @property
     def waiting(self) -> int:
         """How many ids are waited for or watched in this backend, or listened to by tracked blocks."""
         return len(self._core.waiters)

@@ -132,6 +132,7 @@ PLAIN_OPTIONS: Final[Mapping[str, Callable[[str], object]]] = {
     "history_limit": int,
     "stats": str,
     "error_groups": _truth,
+    "read_only": _truth,
     "durability": str,
     "mode": _octal,
     "max_results": int,

@@ -292,6 +292,23 @@ async def store_one(path: Path) -> None:
         print(None)
 
 
+async def look_only(path: Path) -> None:
+    """Print how many records there are, or the error."""
+    try:
+        async with SQLiteBackend(path, read_only=True) as backend:
+            print((await backend.count_by_status()).total)
+    except StorageError as error:
+        print(f"{type(error).__name__}: {error}")
+
+
+async def look_at_mounts(folder: Path) -> None:
+    """Of a file, seen at ``ro`` where nothing may be written: while it is open at ``rw``, and later."""
+    async with SQLiteBackend(folder / "rw" / "x.db") as backend:
+        await backend.store("t", TaskResult.success("t"))
+        await look_only(folder / "ro" / "x.db")
+    await look_only(folder / "ro" / "x.db")
+
+
 async def back_up_to_disk(target: Path) -> None:
     """A file beside the small disk, on which there is no room for it; print what comes of it."""
     async with SQLiteBackend(target.parent.with_name("x.db")) as backend:
@@ -337,6 +354,7 @@ if __name__ == "__main__":
         lose_loop(Path(where), is_open=job == "lose_loop_storing")
     else:
         programs = {
-            program.__name__: program for program in (fill_disk, empty_disk, back_up_to_disk, store_one)
+            program.__name__: program
+            for program in (fill_disk, empty_disk, back_up_to_disk, store_one, look_at_mounts)
         }
         asyncio.run(programs[job](Path(where)))

@@ -61,6 +61,7 @@ class _HookRaised(Exception):
 async def resume(
     core: Core, hooks: Mapping[str, Hook], operation_id: str, progress: OnProgress | None
 ) -> Operation:
+    core.check_writable()
     kept, _ = await Ledger(core).read(operation_id)
     if kept.operation.state.is_over:
         return kept.operation
@@ -68,6 +69,7 @@ async def resume(
 
 
 async def abort(core: Core, operation_id: str) -> Operation:
+    core.check_writable()
     ledger = Ledger(core)
     while True:
         kept, version = await ledger.read(operation_id)

@@ -14,6 +14,7 @@ from flowstore._core.options import (
     check_known,
     compress_over,
     counts,
+    is_read_only,
     kept_facets,
     kept_transitions,
     observers,
@@ -27,6 +28,7 @@ from flowstore._observing.observers import Observers
 from flowstore._trips.counting import Counting
 from flowstore._trips.families import with_families
 from flowstore._trips.lifecycle import Lifecycle
+from flowstore._trips.read_only import ReadOnly, read_only_refusal
 from flowstore._trips.reporting import Reports
 from flowstore._values.arguments import check_bool, check_callable, check_int, check_ttl
 from flowstore._values.codec import Codec
@@ -63,6 +65,9 @@ class Core:
         if self.observers.is_active:
             shared = self.engine.tell_batches(self._tell_batch)
             self.engine = ObservedCalls(self.engine, self.observers, shared)
+        self.is_read_only = is_read_only(options)
+        if self.is_read_only:
+            self.engine = ReadOnly(self.engine)
         self.clock = check_callable("clock", options.get("clock", _wall_clock))
         self.kept_transitions = kept_transitions(options)
         redact = options.get("redact")
@@ -84,7 +89,8 @@ class Core:
         )
         self.op_timeout = op_timeout(options)
         self._recheck_interval = recheck_interval(options)
-        self._purge_interval = purge_interval(options)
+        interval = purge_interval(options)
+        self._purge_interval = None if self.is_read_only else interval
         self._beginning = Lock()
         self._is_shutting_down = False
         self._begin()
@@ -154,6 +160,7 @@ class Core:
             "recheck_interval": self._recheck_interval,
             "op_timeout": self.op_timeout,
             "purge_interval": self._purge_interval,
+            "read_only": self.is_read_only,
         }
 
     def end_waits(self) -> None:
@@ -192,6 +199,11 @@ class Core:
                 self.engine.abandon()
                 self._begin()
                 self._life.is_closed = orphan.is_closed  # the loop was closed in the midst of it
+
+    def check_writable(self) -> None:
+        """Raise AccessDenied where nothing may be written: for what writes only some of the time."""
+        if self.is_read_only:
+            raise read_only_refusal()
 
     def check_listed(self, facet: str) -> None:
         """Raise ValueError if this backend keeps no index of that."""

@@ -11,6 +11,7 @@ from flowstore.text import check_text
 async def expire(core: Core, task_id: str, ttl: Ttl) -> bool:
     check_text("task_id", task_id)
     micros = check_ttl("ttl", ttl)
+    core.check_writable()
     async with core.life:
         # Compare-and-set: the checksum covers the expiry and what was read here. After a write in between
         # there is another record to read.

@@ -118,8 +118,13 @@ async def facts(core: Core, silent_after: Seconds) -> Facts:
         silent_workers=silent,
         options=core.options_in_effect,
         policies=stored.policies,
-        warnings=tuple(warnings_of(stored, skew)),
+        warnings=tuple(each for each in warnings_of(stored, skew) if not _is_meant(core, each)),
     )
+
+
+def _is_meant(core: Core, warning: StorageWarning) -> bool:
+    """Whether this backend was made for what it warns of."""
+    return core.is_read_only and warning.code in ("read-only", "redis-replica")
 
 
 _Found = tuple[Mapping[str, int], OldestTask | None, OldestTask | None, list[int] | None]

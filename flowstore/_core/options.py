@@ -48,7 +48,9 @@ class BackendOptions(TypedDict, total=False):
     to count by minute and hour what becomes of tasks, in the commit of each store (see ``stats`` of the
     backend), or None, to count nothing. ``error_groups``: whether failed and retrying tasks are grouped by
     their errors (see ``errors`` of the backend). ``observers``: who is told of events, in this order (see
-    flowstore.observing); none by default.
+    flowstore.observing); none by default. ``read_only``: whether nothing is written, not even to open the
+    store (False): what would write raises AccessDenied, waits go by ``recheck_interval`` alone, and a replica
+    will do.
     """
 
     namespace: str
@@ -70,6 +72,7 @@ class BackendOptions(TypedDict, total=False):
     stats: Literal["minute"] | None
     error_groups: bool
     observers: Iterable[Observer]
+    read_only: bool
 
 
 def check_known(options: Mapping[str, object]) -> None:
@@ -122,6 +125,10 @@ def purge_interval(options: BackendOptions) -> float | None:
     """Seconds; None: never."""
     interval = options.get("purge_interval", 60.0)
     return None if interval is None else check_duration("purge_interval", interval)
+
+
+def is_read_only(options: BackendOptions) -> bool:
+    return check_bool("read_only", options.get("read_only", False))
 
 
 def compress_over(options: BackendOptions) -> int | None:

@@ -24,6 +24,7 @@ _CHILDREN: Final = 100
 async def delete(core: Core, task_id: str, descendants: bool) -> bool:
     check_text("task_id", task_id)
     if check_bool("descendants", descendants):
+        core.check_writable()
         await _delete_descendants(core, task_id)
     return await delete_many(core, [task_id]) == 1
 
@@ -68,6 +69,7 @@ async def delete_many(core: Core, task_ids: Iterable[str]) -> int:
 
 async def take(core: Core, task_id: str, view: View) -> TaskResult | None:
     ids = [check_text("task_id", task_id)]
+    core.check_writable()
     async with core.life:
         # What was read is removed, or nothing: a record that is stored in between is read in its turn.
         while True:
@@ -86,6 +88,7 @@ async def take(core: Core, task_id: str, view: View) -> TaskResult | None:
 
 async def clear(core: Core, statuses: Statuses, selection: Selection) -> int:
     wanted = selected(core, statuses, selection, STEP, newest_first=False, load_result=False)
+    core.check_writable()
     if wanted != selected(core, None, {}, STEP, newest_first=False, load_result=False):
         return await _clear_selected(core, wanted)
     cleared = 0

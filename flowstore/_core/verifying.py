@@ -76,6 +76,8 @@ class Verifier:
         self._prefix = prefix
         self._is_meant = is_meant
         self._is_repairing = repair
+        if repair:
+            core.check_writable()
         self._progress = progress
         self._portions = Portions()
         self._keeping = {section: Keeping(core, section) for section in Section}

@@ -57,6 +57,7 @@ async def restore(core: Core, batch: Sequence[Dumped], on_conflict: OnConflict, 
     With "raise" RestoreConflict names the first conflict, and nothing of the batch has been written. Raises
     PayloadTooLarge for values that this backend would refuse to read.
     """
+    core.check_writable()
     tally.unread.note(batch)
     wanted = [each for each in batch if each.entry is not None]
     for each in wanted:

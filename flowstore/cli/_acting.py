@@ -51,8 +51,8 @@ async def act(
     name: Name, words: Sequence[str], options: Options | None, common: Common | None, **given: Any
 ) -> int:
     """``given``: the arguments of the action itself."""
-    async with at_desk(common) as desk:
-        chosen = options or Options()
+    chosen = options or Options()
+    async with at_desk(common, read_only=chosen.dry_run) as desk:
         targets = await targets_in(desk.backend, words, chosen.id)
         return await _Action(desk, name, chosen, given, targets).carried_out()
 

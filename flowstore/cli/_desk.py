@@ -26,20 +26,28 @@ class Desk:
 
 
 @asynccontextmanager
-async def at_desk(common: Common | None, *, creates: bool = False) -> AsyncIterator[Desk]:
-    """``creates``: whether a file that does not exist is made, and not taken for a wrong name."""
+async def at_desk(
+    common: Common | None, *, creates: bool = False, read_only: bool = False
+) -> AsyncIterator[Desk]:
+    """``creates``: whether a file that does not exist is made, and not taken for a wrong name.
+
+    ``read_only``: for a command that only reads, and does not wait to be told of changes.
+    """
     settings = settings_of(common or Common())
     out = Out(settings)
     if settings.namespace != "default" and not creates:
         await _check_namespace(settings)
-    async with opened(settings.url, creates=creates, namespace=settings.namespace) as backend:
+    options: ConnectOptions = {"namespace": settings.namespace}
+    if read_only:  # else as the URL says
+        options["read_only"] = True
+    async with opened(settings.url, creates=creates, **options) as backend:
         yield Desk(backend, out, settings)
     out.flush()
 
 
 async def _check_namespace(settings: Settings) -> None:
-    """A backend enters its namespace into the storage: a wrong name would be there from then on."""
-    async with opened(settings.url) as backend:
+    """A wrong name would look like an empty store, and a backend that writes would enter it for good."""
+    async with opened(settings.url, read_only=True) as backend:
         names = await backend.app.namespaces()
     if settings.namespace not in names:
         known = ", ".join(map(plain, names[:20])) + (", ..." if len(names) > 20 else "")

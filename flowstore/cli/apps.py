@@ -23,8 +23,8 @@ async def apps(*, common: Common | None = None) -> None:
     out = Out(settings)
     check_exists(settings.url)
     found = []
-    for info in await discover_apps(settings.url, raw=True, purge_interval=None):
-        async with opened(settings.url, namespace=info.namespace) as backend:
+    for info in await discover_apps(settings.url, raw=True, read_only=True):
+        async with opened(settings.url, read_only=True, namespace=info.namespace) as backend:
             found.append(_App(info, await backend.count_by_status()))
     out.items(_kind(out), found)
     out.flush()

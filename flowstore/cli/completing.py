@@ -111,7 +111,7 @@ async def _store(common: Common, namespace: str | None = None) -> AsyncIterator[
     check_exists(settings.url)
     async with (
         asyncio.timeout(_SECONDS),
-        opened(settings.url, namespace=namespace or settings.namespace) as backend,
+        opened(settings.url, read_only=True, namespace=namespace or settings.namespace) as backend,
     ):
         yield backend
 

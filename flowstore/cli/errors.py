@@ -79,7 +79,7 @@ async def errors(
     by
         Who; by default the user of this machine.
     """
-    async with at_desk(common) as desk:
+    async with at_desk(common, read_only=not (resolve or ignore or reopen)) as desk:
         decided = [("resolved", one) for one in resolve] + [("ignored", one) for one in ignore]
         decided += [("opened again", one) for one in reopen]
         if (until or more is not None) and not ignore:

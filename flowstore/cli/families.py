@@ -32,7 +32,7 @@ async def tree(
     limit
         How many members at most, the newest of them.
     """
-    async with at_desk(common) as desk:
+    async with at_desk(common, read_only=True) as desk:
         [task_id] = await resolved(desk.backend, [id])
         task = await desk.backend.get(task_id, load_result=False)
         if task is None:
@@ -60,7 +60,7 @@ async def runs(
         Go on where an earlier page has ended.
     """
     asked = f"{query_in(query)} {term_of_roots(query)}".strip()
-    async with at_desk(common) as desk:
+    async with at_desk(common, read_only=True) as desk:
         found = await desk.backend.search(asked, limit=limit, cursor=cursor, seconds=2)
         counts = await asyncio.gather(*(_counted(desk, root) for root in found.items))
         desk.out.items(_kind(desk.out), [_Run(*each) for each in zip(found.items, counts, strict=True)])

@@ -49,7 +49,7 @@ async def stats(
     watch
         Show it again every two seconds.
     """
-    async with at_desk(common) as desk:
+    async with at_desk(common, read_only=True) as desk:
         if limit < 1:
             raise usage(f"--limit: expected at least 1, got {limit}")
         if by in ("name", "status") and name is not None:

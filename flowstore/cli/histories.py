@@ -22,7 +22,7 @@ async def history(id: Id, /, *, common: Common | None = None) -> None:
     id
         The task.
     """
-    async with at_desk(common) as desk:
+    async with at_desk(common, read_only=True) as desk:
         [task_id] = await resolved(desk.backend, [id])
         desk.out.items(transitions(desk.out), await desk.backend.history.of(task_id))
 
@@ -41,7 +41,7 @@ async def diff(
     second
         The number of another one; none: the last.
     """
-    async with at_desk(common) as desk:
+    async with at_desk(common, read_only=True) as desk:
         [task_id] = await resolved(desk.backend, [id])
         attempts = attempts_of(await desk.backend.history.of(task_id))
         if first is None and len(attempts) < 2:

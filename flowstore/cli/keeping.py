@@ -83,7 +83,7 @@ async def backup(file: Path, /, *, force: bool = False, common: Common | None = 
     force
         Replace a file that is there, once the copy is whole.
     """
-    async with at_desk(common) as desk:
+    async with at_desk(common, read_only=True) as desk:
         if not isinstance(desk.backend, SQLiteBackend):
             raise CommandError(
                 Exit.REFUSED,

@@ -66,7 +66,7 @@ async def ls(
     )
     if at_most is not None and (not count or at_most < 1):
         raise usage(f"--at-most: expected a number from 1 on, with --count, got {at_most}")
-    async with at_desk(common) as desk:
+    async with at_desk(common, read_only=not watch) as desk:
         values = values or not _VALUES.isdisjoint(desk.settings.fields or ())
         if count:
             await _count(desk, asked, at_most)

@@ -59,7 +59,7 @@ async def export(
         Go on with an export that was interrupted.
     """
     asked = query_in(query)
-    async with at_desk(common) as desk:
+    async with at_desk(common, read_only=True) as desk:
         chosen = form or _form_of(to)
         if resume and (to == "-" or not chosen.startswith("jsonl")):
             raise usage("--resume: only a file of jsonl is carried on")
@@ -190,7 +190,7 @@ async def import_(
     dry_run
         Read the file, say what is in it and what of that is there already, and store nothing.
     """
-    async with at_desk(common, creates=not dry_run) as desk:
+    async with at_desk(common, creates=not dry_run, read_only=dry_run) as desk:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(file)
             if file == "-":
@@ -263,7 +263,7 @@ async def copy(
     start = None if since is None else moment("--since", since, datetime.now(UTC))
     namespace = settings.namespace
     async with (
-        opened(first, namespace=namespace) as one,
+        opened(first, read_only=True, namespace=namespace) as one,
         opened(second, creates=True, namespace=namespace) as other,
     ):
         with progress(out, "copy") as bar:

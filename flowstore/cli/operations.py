@@ -38,7 +38,7 @@ async def operations(
     """
     if sum(each is not None for each in (id, abort, resume)) > 1:
         raise usage("expected one of an id, --abort and --resume")
-    async with at_desk(common) as desk:
+    async with at_desk(common, read_only=abort is None and resume is None) as desk:
         actions = desk.backend.actions
         if abort is not None:
             _show(desk, await actions.abort(abort))

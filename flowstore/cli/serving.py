@@ -38,7 +38,7 @@ def serve(
     public_url
         Where browsers reach it, if a proxy stands before it: https://ops.example.org/flow/
     read_only
-        Nothing can be changed.
+        Nothing can be changed, and nothing is written: it may be a replica that it looks at.
     no_auth_i_am_behind_a_proxy
         Whoever can reach it may do everything.
     title
@@ -82,7 +82,7 @@ async def metrics(*, names: int = 200, common: Common | None = None) -> int:
     if common is not None and common.output not in (None, "table"):
         raise usage("-o: metrics have one format only, that of Prometheus")
     check_exists(settings.url)
-    store = StoreMetrics(settings.url, names=names, namespace=settings.namespace, purge_interval=None)
+    store = StoreMetrics(settings.url, names=names, namespace=settings.namespace, read_only=True)
     try:
         text, _ = await store.text()
     finally:

@@ -48,7 +48,7 @@ async def show(
     watch
         Keep it up to date until the task is finished; on a pipe, print each state of it as a line.
     """
-    async with at_desk(common) as desk:
+    async with at_desk(common, read_only=not watch) as desk:
         is_cut = desk.out.is_terminal or (part == "all" and desk.out.is_for_people)
         size = max_value or (_MOST_SHOWN if is_cut and part != "raw" else None)
         most = None if size is None else max(1, size_of("--max-value", size))
@@ -184,7 +184,7 @@ async def get(id: Id, key: Id | None = None, /, *, text: bool = False, common: C
     text
         Print a text as it is, and not as JSON.
     """
-    async with at_desk(common) as desk:
+    async with at_desk(common, read_only=True) as desk:
         [task_id] = await resolved(desk.backend, [id])
         if key is None:
             found = await desk.backend.data.all(task_id)

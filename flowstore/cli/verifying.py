@@ -42,7 +42,7 @@ async def verify(
         raise usage("--fast: with another store only; all of one store is read, or none of it is checked")
     if repair and other is not None:
         raise usage("--repair: of one store only", "flowstore copy brings another one up to date")
-    async with at_desk(common) as desk:
+    async with at_desk(common, read_only=not repair) as desk:
         if other is not None:
             return await (_compare_counts if fast else _compare)(desk, url_of(other))
         if repair:
@@ -59,7 +59,7 @@ async def verify(
 
 
 async def _compare(desk: Desk, url: str) -> int:
-    async with opened(url, namespace=desk.settings.namespace) as other:
+    async with opened(url, read_only=True, namespace=desk.settings.namespace) as other:
         with progress(desk.out, "read the first") as bar:
             first = await desk.backend.archive.digest(progress=bar)
         with progress(desk.out, "read the second") as bar:
@@ -76,7 +76,7 @@ async def _compare(desk: Desk, url: str) -> int:
 
 
 async def _compare_counts(desk: Desk, url: str) -> int:
-    async with opened(url, namespace=desk.settings.namespace) as other:
+    async with opened(url, read_only=True, namespace=desk.settings.namespace) as other:
         counts = [await each.count_by_status() for each in (desk.backend, other)]
     same = counts[0] == counts[1]
     if not desk.out.is_for_people:

@@ -56,7 +56,7 @@ async def workers(
     """
     name, given = ("--silent-after", silent_after) if stale is None else ("--stale", stale)
     limit = duration(name, given).total_seconds()
-    async with at_desk(common) as desk:
+    async with at_desk(common, read_only=action is None) as desk:
         if action is not None:
             return await _free(desk, action, ids, error, yes=yes)
 

@@ -218,6 +218,7 @@ class Actions:
         return await self._ledger.newest(limit, None if before is None else _number("before", before))
 
     async def _start(self, action: Action, query: TaskQuery, limit: int | None, by: str | None) -> Operation:
+        self._core.check_writable()
         started = self._core.clock()
         judge = await judge_of(self._core, query, Deed(self._core, action), started)
         text = str(parse_query(str(judge.query)))  # whole fingerprints may be too long, or contradict

@@ -150,6 +150,7 @@ class Errors:
         for name, text in (("by", by), ("reason", reason)):
             if text is not None:
                 check_text(name, text)
+        self._core.check_writable()
         # Read before it is decided: a failure that comes in between is one more than were decided about.
         known = await self._known(group)
         if known is None:

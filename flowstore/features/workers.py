@@ -192,12 +192,14 @@ class Workers:
         """
         given = rules(silent_after, silent, lost, overdue_after, overdue, pending_after, pending, max_retries)
         self._core.check_listed("worker_id")
+        self._core.check_writable()
         return await Sweep(self._core, given).run()
 
     async def _step_all(
         self, worker_id: str, wanted: TaskStatus, step: Step, *, with_body: bool = True
     ) -> list[str]:
         """The ids of those that are ``wanted`` now. ``with_body``: see ``stepped``."""
+        self._core.check_writable()
         held = replace(self._tasks(worker_id, *HELD), with_body=with_body)
         changed: dict[str, str] = {}
         unreadable: list[UnreadableRecord] = []

@@ -241,6 +241,7 @@ async def remove(belongings: Belongings, run_id: str, name: str) -> bool:
     check_run(run_id)
     check_key(name, "name")
     belongings.core.life.check()  # before there is a task, which needs a loop
+    belongings.core.check_writable()
     # To its end: without its manifest nobody would find what is left
     return await to_its_end(_remove(belongings, run_id, name))
 

@@ -43,7 +43,9 @@ async def remove_run(
 
     ``check`` raises for a run, as it stands, that is to stay after all.
     """
-    if not await _mark(belongings, check_run(run_id), force, check):
+    check_run(run_id)
+    belongings.core.check_writable()
+    if not await _mark(belongings, run_id, force, check):
         return False
     [entry] = await belongings.read([run_id], with_body=False)
     if entry is None or not _REMOVING[0] <= entry.stage <= _REMOVING[1]:

@@ -1967,6 +1967,11 @@ class ResultBackend(Store):
         return self._its.refusal(value)
 
     @property
+    def is_read_only(self) -> bool:
+        """Whether it was made with ``read_only``: what would write raises AccessDenied."""
+        return self._its.is_read_only
+
+    @property
     def waiting(self) -> int:
         """How many ids are waited for or watched in this backend, or listened to by tracked blocks."""
         return self._its.waiting

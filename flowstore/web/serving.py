@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
 
+from flowstore import ConnectOptions
 from flowstore._faces.places import missing_file
 from flowstore._packages import needed
 from flowstore.web.access import ANYONE_DANGEROUS, READ_ONLY, Access, AccessRule
@@ -32,6 +33,7 @@ LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 SECRET: Final = "FLOWSTORE_WEB_SECRET"
 _SECONDS_TO_STOP: Final = 5
 _LEAST_SECRET: Final = 32
+_RECHECKED_EVERY: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,13 @@ class Serving:
         return frozenset(named) if self.allowed_hosts else None
 
     @property
+    def options(self) -> ConnectOptions:
+        """Of the backend. One that writes nothing is told of no change, so it looks more often."""
+        if self.is_read_only:
+            return {"namespace": self.namespace, "read_only": True, "recheck_interval": _RECHECKED_EVERY}
+        return {"namespace": self.namespace}
+
+    @property
     def granted(self) -> Access:
         """What those may do who are let in."""
         return READ_ONLY if self.is_read_only else replace(ANYONE_DANGEROUS, user=None)
@@ -114,7 +123,7 @@ def application(serving: Serving, port: int, tell: Callable[[str], None]) -> ASG
             cookie=f"flowstore_{port}",
             is_https=urlsplit(serving.public_url or "").scheme == "https",
         )
-    stores = Stores(serving.url, {"namespace": serving.namespace})
+    stores = Stores(serving.url, serving.options)
     app: ASGIApp = Site(stores, rule, serving.title, serving.public_url).application()
     return Guard(app if link is None else Entrance(app, link), serving.hosts)
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import Final
@@ -117,7 +118,7 @@ class Site:
         return Path(route.path, endpoint, methods=[route.method], name=f"{route.method} {route.name}")
 
     async def _answer(self, route: Route, handler: Handler, request: Request) -> Response:
-        access = await access_of(self._rule, request)
+        access = await self._access(request)
         if access is None:
             return self._closed(request, 401)
         if (refused := self._refused(route, request, access)) is not None:
@@ -143,6 +144,13 @@ class Site:
         if route.method != "GET":
             self._note(route, request, access, response)
         return response
+
+    async def _access(self, request: Request) -> Access | None:
+        """What the rule says; of a store that is only read, nobody may change anything."""
+        access = await access_of(self._rule, request)
+        if access is None or not self.stores.main.is_read_only:
+            return access
+        return replace(access, can=access.can & _LOOKING)
 
     def _note(self, route: Route, request: Request, access: Access, response: Response) -> None:
         """What was asked to be changed, by whom, and from where. The details are in the store."""

@@ -117,6 +117,9 @@ async def test_rebinding(url: str) -> None:
 
 
 async def test_read_only(url: str) -> None:
+    """Nothing can be changed, and the backend is one that writes nothing itself."""
+    assert Serving(url, is_read_only=True).options.get("read_only") is True
+    assert "read_only" not in Serving(url).options, "as the URL says"
     links: list[str] = []
     async with entered(Serving(url, is_read_only=True), links) as client:
         await client.get(f"/{links[0]}")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import httpx
 import pytest
 
 import flowstore
-from flowstore import BaseResultBackend, InMemoryBackend
+from flowstore import BaseResultBackend, InMemoryBackend, SQLiteBackend
 from flowstore.web import ANYONE_DANGEROUS, READ_ONLY, RIGHTS, Access, create_app
 from flowstore.web.routes import BY_NAME, NAVIGATION, ROUTES, Route
 from tests.web.conftest import Made
-from tests.web.support import FORMS, FROM_HERE, Page, World, asking, closing, fill
+from tests.web.support import FORMS, FROM_HERE, PAGES, Page, World, asking, closing, fill
 
 BOUNDED = [route for route in ROUTES if route.name != "events"]
 """All but the stream, which does not end: test_live.py."""
@@ -181,3 +182,23 @@ async def test_namespaces_are_allowed_by_name(tmp_path: Path) -> None:
             assert (await client.get("/tasks?namespace=other")).status_code == status
             assert (await client.get("/tasks?namespace=nowhere")).status_code == 404
             assert ("namespace=other" in (await client.get("/system")).text) == (status == 200)
+
+
+async def test_a_store_that_is_only_read(tmp_path: Path) -> None:
+    """Whatever the rule grants, nothing can be changed, and no page has a form that would."""
+    path = tmp_path / "shop.db"
+    async with SQLiteBackend(path) as writer:
+        world = await fill(writer)
+    before = await asyncio.to_thread(path.read_bytes)
+    async with (
+        SQLiteBackend(path, raw=True, read_only=True) as reader,
+        asking(create_app(reader, access=ANYONE_DANGEROUS)) as client,
+    ):
+        for route in BOUNDED:
+            answer = await asked(client, route, world)
+            if route.method == "POST":
+                assert answer.status_code == 405, route.name
+            elif route in PAGES:
+                assert answer.status_code == 200, route.name
+                assert 'method="post"' not in answer.text, route.name
+    assert await asyncio.to_thread(path.read_bytes) == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Unpack
 
-from flowstore._core.options import BackendOptions, op_timeout, recheck_interval
+from flowstore._core.options import BackendOptions, is_read_only, op_timeout, recheck_interval
 from flowstore._values.arguments import check_int
 from flowstore.backends.cluster.engine import ClusterEngine
 from flowstore.backends.cluster.namespaces import LEAST_BUCKETS, MOST_BUCKETS
@@ -42,7 +42,8 @@ class RedisClusterBackend(BaseResultBackend):
                 raise ValueError(f"buckets: expected at most {MOST_BUCKETS}, got {buckets}")
         nodes = nodes_from(url, timeout, client_name_of(namespace), connection)
         self._url, self._buckets, self._connection, self._shown = url, buckets, connection, nodes.shown
-        engine = ClusterEngine(nodes.seeds, nodes.connect, namespace, timeout, recheck, buckets)
+        where = nodes.seeds, nodes.connect, namespace
+        engine = ClusterEngine(*where, timeout, recheck, buckets, read_only=is_read_only(options))
         super().__init__(engine, **options)
 
     def _beside(self, options: BackendOptions) -> RedisClusterBackend:

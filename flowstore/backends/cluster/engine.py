@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
+from asyncio import CancelledError, Lock
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Final
@@ -15,7 +15,8 @@ from flowstore._trips.sharding import ShardedEngine
 from flowstore._trips.shared import SharedTrips
 from flowstore.backends.cluster.ears import Ears
 from flowstore.backends.cluster.link import Slot
-from flowstore.backends.cluster.namespaces import Bucket, DividedNamespace
+from flowstore.backends.cluster.looking import Looking
+from flowstore.backends.cluster.namespaces import DEFAULT_BUCKETS, Bucket, DividedNamespace
 from flowstore.backends.cluster.router import Address, Router
 from flowstore.backends.cluster.slots import placing, prefixes
 from flowstore.backends.redis.client import storage_error
@@ -36,7 +37,7 @@ class ClusterEngine(EngineWrapper):
     ``connect``: makes an unopened connection to a node. ``buckets``: see DividedNamespace.
     """
 
-    inner: ShardedEngine
+    inner: Engine
 
     def __init__(
         self,
@@ -46,15 +47,21 @@ class ClusterEngine(EngineWrapper):
         timeout: float,
         recheck_interval: float,
         buckets: int | None,
+        *,
+        read_only: bool = False,
     ) -> None:
         super().__init__(ShardedEngine([], placing(1)))
+        self._is_read_only = read_only
         self._timeout = timeout
         self._recheck_interval = recheck_interval
         self._place = Place("redis", *seeds[0])
         # A little earlier than the caller gives up, so that it is told why
         self._router = Router(seeds, connect, 0.9 * timeout)
         self._ears = Ears(self._router)
-        self._namespace = DividedNamespace(self._router, namespace, buckets)
+        self._namespace = DividedNamespace(self._router, namespace, buckets, read_only=read_only)
+        self._sharded = ShardedEngine([], placing(1))
+        self._hints: Hints
+        self._dividing = Lock()
         self._buckets: list[Bucket] = []
         self._slots: list[int] = []
         self._tell: TellBatch | None = None
@@ -83,12 +90,13 @@ class ClusterEngine(EngineWrapper):
 
     async def close(self) -> None:
         try:
-            await self.inner.close()
+            await self._sharded.close()
         finally:
             await self._ending.aclose()
 
     def abandon(self) -> None:
-        self.inner.abandon()
+        self._sharded.abandon()
+        self._dividing = Lock()
         self._ears.abandon()
         self._router.abandon()
 
@@ -104,7 +112,8 @@ class ClusterEngine(EngineWrapper):
 
     async def facts(self) -> StorageFacts:
         facts = await self.inner.facts()
-        nodes = await self._facts_of_nodes()
+        owners = {self._router.owner(slot): number for number, slot in enumerate(self._slots)}
+        nodes = [await self._sharded.shards[number].facts() for number in owners.values()]
         sizes = {
             name: sum(node.sizes[name] for node in nodes)
             for name in _SUMMED
@@ -113,20 +122,37 @@ class ClusterEngine(EngineWrapper):
         policies = {**facts.policies, "nodes": len(nodes), "buckets": len(self._buckets)}
         return replace(facts, sizes={**facts.sizes, **sizes}, policies=policies)
 
-    async def _facts_of_nodes(self) -> list[StorageFacts]:
-        """As one bucket of each node tells them."""
-        owners = {self._router.owner(slot): number for number, slot in enumerate(self._slots)}
-        return [await self.inner.shards[number].facts() for number in owners.values()]
-
     async def _open(self, hints: Hints) -> None:
+        self._hints = hints
         try:
             await self._router.open()
         except (RedisError, OSError) as error:
             raise storage_error(error, prefix_of(self._namespace.name)) from error
-        buckets = await self._namespace.open()
+        if not self._is_read_only:
+            await self._divide(await self._namespace.open())
+            self.inner = self._sharded
+        elif (buckets := await self._namespace.look()) is not None:
+            await self._divide(buckets)
+            self.inner = self._sharded
+        else:
+            await self._divide(DEFAULT_BUCKETS)
+            self.inner = Looking(self._look)
+
+    async def _look(self) -> Engine:
+        """What a reader has of a namespace that was not there when it was opened."""
+        if self.inner is not self._sharded and (buckets := await self._namespace.look()) is not None:
+            async with self._dividing:
+                if self.inner is not self._sharded:
+                    await self._divide(buckets)
+                    self.inner = self._sharded
+        return self._sharded
+
+    async def _divide(self, buckets: int) -> None:
         if len(self._buckets) != buckets:
-            self.inner = self._divided(buckets)
-        await self.inner.open(hints)
+            if self._buckets:
+                await self._sharded.close()
+            self._sharded = self._divided(buckets)
+        await self._sharded.open(self._hints)
 
     async def _end(self) -> None:
         await self._ears.close()
@@ -138,7 +164,11 @@ class ClusterEngine(EngineWrapper):
         links = [Slot(self._router, self._ears, bucket.prefix, self._place) for bucket in self._buckets]
         self._slots = [link.slot for link in links]
         shards = [
-            self._trips(RedisEngine(link, bucket, self._timeout, self._recheck_interval))
+            self._trips(
+                RedisEngine(
+                    *(link, bucket, self._timeout, self._recheck_interval), read_only=self._is_read_only
+                )
+            )
             for link, bucket in zip(links, self._buckets, strict=True)
         ]
         return ShardedEngine(shards, placing(buckets))

@@ -30,10 +30,11 @@ class DividedNamespace:
     ``wanted``: in how many it is made; None: in as many as it has, or DEFAULT_BUCKETS.
     """
 
-    def __init__(self, router: Router, name: str, wanted: int | None) -> None:
+    def __init__(self, router: Router, name: str, wanted: int | None, *, read_only: bool = False) -> None:
         self.name = name
         self._router = router
         self._wanted = wanted
+        self._is_read_only = read_only
         self._prefix = prefix_of(name)
         self._key = f"{self._prefix}format"
         self.is_founded = False
@@ -57,6 +58,11 @@ class DividedNamespace:
             await self._register()
         self.is_founded = True
         return buckets
+
+    async def look(self) -> int | None:
+        """In how many buckets it is; None if nobody has founded it. Raises what ``open`` raises."""
+        found = await self._call("GET", self._key)
+        return None if found is None else self._buckets(found)
 
     async def found(self) -> None:
         """Found it anew if it was dropped."""
@@ -83,8 +89,9 @@ class DividedNamespace:
         names = {self.name}
         for address in self._router.owners:
             names |= await self._translated(scanned(partial(self._router.call_at, address)))
-        with suppress(StorageError):
-            await self._call("SADD", REGISTER, *names, IS_WHOLE)
+        if not self._is_read_only:
+            with suppress(StorageError):
+                await self._call("SADD", REGISTER, *names, IS_WHOLE)
         return sorted(names)
 
     async def _register(self) -> None:

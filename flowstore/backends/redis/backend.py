@@ -7,7 +7,7 @@ from typing import Unpack
 
 from redis.asyncio import ConnectionPool, Redis
 
-from flowstore._core.options import BackendOptions, op_timeout, recheck_interval
+from flowstore._core.options import BackendOptions, is_read_only, op_timeout, recheck_interval
 from flowstore._trips.shared import SharedTrips
 from flowstore.backends.redis.client import check_client, client_from
 from flowstore.backends.redis.engine import RedisEngine
@@ -44,7 +44,8 @@ class RedisBackend(BaseResultBackend):
         client = check_client(client)
         _check_pool(client.connection_pool)
         link = ClientLink(client, is_owned=url is not None)
-        engine = RedisEngine(link, Namespace(namespace), timeout, recheck)
+        how = timeout, recheck
+        engine = RedisEngine(link, Namespace(namespace), *how, read_only=is_read_only(options))
         super().__init__(SharedTrips(engine, timeout, write_lanes=2), **options)
 
     def _beside(self, options: BackendOptions) -> RedisBackend:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Final, TypeVar
 
 from redis.exceptions import RedisError
@@ -17,7 +17,7 @@ from flowstore.backends.redis.counting import counted
 from flowstore.backends.redis.expiries import change, expiry_of, guard, renewal
 from flowstore.backends.redis.facts import facts
 from flowstore.backends.redis.format import PER_CALL, entry_of, history_of
-from flowstore.backends.redis.items import item_of, put_arguments, put_outcome
+from flowstore.backends.redis.items import item_of, put_arguments, put_outcome, ranges
 from flowstore.backends.redis.link import Ear, Link
 from flowstore.backends.redis.listing import Listing
 from flowstore.backends.redis.namespaces import Namespace, pattern_of
@@ -58,7 +58,6 @@ T = TypeVar("T")
 _REMOVED_PER_CALL: Final = 1_000
 _MENDED_PER_CALL: Final = 250
 _FACETS_PER_CALL: Final = 1_000
-_BRIDGED: Final = 8
 
 
 class RedisEngine(Engine):
@@ -66,8 +65,17 @@ class RedisEngine(Engine):
 
     counts_writes = True
 
-    def __init__(self, link: Link, namespace: Namespace, timeout: float, recheck_interval: float) -> None:
+    def __init__(
+        self,
+        link: Link,
+        namespace: Namespace,
+        timeout: float,
+        recheck_interval: float,
+        *,
+        read_only: bool = False,
+    ) -> None:
         self._namespace = namespace
+        self._is_read_only = read_only
         self._prefix = namespace.prefix
         # Registrations expire, so that a process that died leaves none behind. They outlast the recheck that
         # renews them, even if one is missed.
@@ -94,7 +102,7 @@ class RedisEngine(Engine):
             raise
 
     async def _found(self, calls: Calls) -> None:
-        calls.refusal = await self._namespace.open(calls)
+        calls.refusal = await self._namespace.open(calls, read_only=self._is_read_only)
 
     async def close(self) -> None:
         assert self._ear is not None
@@ -259,7 +267,7 @@ class RedisEngine(Engine):
                 owners.setdefault(place[0], []).append(int(place[1]))
         if not owners:
             return []
-        found = await self.calls.read("moves", *_ranges(owners))
+        found = await self.calls.read("moves", *ranges(owners))
         known = {
             (item.owner, item.key, item.at): item
             for owner, history in zip(owners, found, strict=True)
@@ -270,8 +278,8 @@ class RedisEngine(Engine):
         for entry, place in zip(entries, places, strict=True):
             if place is not None and place[0] in gone:
                 ghosts += ("t", entry, place[0])
-        if ghosts:
-            await self.calls.read("forget", *ghosts)
+        if ghosts and self.calls.refusal is None:
+            await self.calls.read("forget", "1", *ghosts)
         return [known[place] for place in places if place in known]
 
     async def audit(self, prefix: str, after: object, limit: int, *, repair: Collection[str] = ()) -> Audited:
@@ -308,19 +316,6 @@ def _watched(task_id: str, value: bytes | None) -> Entry | None:
     entry = entry_of(task_id, value)
     is_whole = entry is None or entry.status in FINAL or not entry.status
     return entry if is_whole or entry is None else entry._replace(body=None)
-
-
-def _ranges(owners: Mapping[str, Sequence[int]]) -> list[str | int]:
-    """The arguments of moves.lua for these versions. Ranges bridge small gaps between them."""
-    flat: list[str | int] = []
-    for owner, versions in owners.items():
-        ranges: list[int] = []
-        for version in sorted(versions):
-            if not ranges or version > ranges[-1] + _BRIDGED:
-                ranges += (version, version)
-            ranges[-1] = version
-        flat += (owner, len(ranges) // 2, *ranges)
-    return flat
 
 
 def _asked(one: Asked) -> tuple[str | int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from struct import Struct, error, pack
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from flowstore.backends.redis.format import OFFSET
 from flowstore.engine import Item, Outcome, Put, Section, Verdict
 
 _VALUE: Final = Struct(">QQq")
+_BRIDGED: Final = 8
 
 
 def put_arguments(put: Put) -> tuple[Any, ...]:
@@ -38,3 +40,16 @@ def item_of(section: Section, owner: str, key: bytes, value: bytes) -> Item:
     except error as wrong:
         raise ValueError(f"{section} {key!r:.80} holds {value!r:.80}") from wrong
     return Item(owner, key.decode(), version, at - OFFSET, check, value[_VALUE.size :])
+
+
+def ranges(owners: Mapping[str, Sequence[int]]) -> list[str | int]:
+    """The arguments of moves.lua for these versions. Ranges bridge small gaps between them."""
+    flat: list[str | int] = []
+    for owner, versions in owners.items():
+        found: list[int] = []
+        for version in sorted(versions):
+            if not found or version > found[-1] + _BRIDGED:
+                found += (version, version)
+            found[-1] = version
+        flat += (owner, len(found) // 2, *found)
+    return flat

@@ -131,7 +131,7 @@ class Listing:
             flat += (one.name, one.entry, place.id)
         if not flat:
             return
-        replies = await self._calls.read("forget", *flat)
+        replies = await self._calls.read("forget", "1" if self._calls.refusal is None else "", *flat)
         for (at, one, place), is_foreign in zip(doubtful, replies, strict=True):
             if is_foreign and place.id not in self._seen:
                 self._seen.add(place.id)

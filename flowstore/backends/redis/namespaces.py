@@ -9,6 +9,7 @@ from string import ascii_letters, digits, punctuation
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
+from flowstore._trips.read_only import read_only_refusal, too_old
 from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.format import FORMAT
 from flowstore.errors import CorruptStore, SchemaTooNew, StorageError, StorageFull, StorageUnavailable
@@ -59,8 +60,14 @@ class Namespace:
         """Whether it is there. Once it was dropped, the next write founds it anew."""
         self._key = f"{self.prefix}format"
 
-    async def open(self, calls: Calls) -> StorageError | None:
-        """Found or check the namespace; returns what every write shall raise, if it may only be read."""
+    async def open(self, calls: Calls, *, read_only: bool = False) -> StorageError | None:
+        """Found or check the namespace; returns what every write shall raise, if it may only be read.
+
+        ``read_only``: look at it and write nothing; where nobody has founded it, it is empty. Raises
+        AccessDenied if it would have to be migrated.
+        """
+        if read_only:
+            return await self._look(calls)
         full = None
         try:
             await calls.command("SET", self._key, FORMAT, "NX")
@@ -78,6 +85,16 @@ class Namespace:
             await self._register(calls)
         self.is_founded = True
         return reason
+
+    async def _look(self, calls: Calls) -> StorageError:
+        found = await calls.command("GET", self._key)
+        if found is None:
+            return read_only_refusal()
+        reason = refusal(self._key, found)
+        if (number := int(found.split()[0])) < FORMAT:
+            raise too_old(self._key, number, FORMAT)
+        self.is_founded = True
+        return reason or read_only_refusal()
 
     async def leave(self, calls: Calls) -> None:
         """Take a namespace that was dropped out of the register."""

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
-from flowstore._core.options import BackendOptions, op_timeout
+from flowstore._core.options import BackendOptions, is_read_only, op_timeout
 from flowstore._trips.shared import SharedTrips
 from flowstore.backends.sqlite.engine import SQLiteEngine
+from flowstore.backends.sqlite.reader import SQLiteReader
 from flowstore.backends.sqlite.rights import check_mode
 from flowstore.base import BaseResultBackend
 
@@ -20,6 +21,8 @@ class _MadeWith(TypedDict):
 
 class SQLiteBackend(BaseResultBackend):
     """Results in the file at ``path``. A missing file is created, a missing folder is an error.
+
+    With ``read_only`` a missing file is an error as well: StorageUnavailable.
 
     ``durability``: with "full" a store that has returned survives kill -9 and power loss; with "normal" it
     survives kill -9, and a power loss may undo the last ones. Neither corrupts the file.
@@ -41,7 +44,8 @@ class SQLiteBackend(BaseResultBackend):
         self.path = _check_path(path)
         timeout = op_timeout(options)
         namespace = options.get("namespace", "default")
-        self._file = SQLiteEngine(self.path, durability, namespace, timeout, check_mode(mode))
+        engine = SQLiteReader if is_read_only(options) else SQLiteEngine
+        self._file = engine(self.path, durability, namespace, timeout, check_mode(mode))
         self._made_with: _MadeWith = {"durability": durability, "mode": mode}
         super().__init__(SharedTrips(self._file, timeout), **options)
 

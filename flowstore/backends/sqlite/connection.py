@@ -127,8 +127,11 @@ class Connection(aiosqlite.Connection):
     the event loop but does not keep the interpreter from exiting; a file that disappeared is an error.
     """
 
-    def __init__(self, path: Path, mode: int | None, timeout: float, *setup: str) -> None:
+    def __init__(
+        self, path: Path, mode: int | None, timeout: float, *setup: str, read_only: bool = False
+    ) -> None:
         super().__init__(lambda: self._open(mode, timeout, setup), iter_chunk_size=64)
+        self._is_read_only = read_only
         self._thread = Thread(target=_serve, args=(self._tx,), name=f"flowstore {path.name}", daemon=True)
         self._path = path
         self.file: Path
@@ -138,7 +141,7 @@ class Connection(aiosqlite.Connection):
 
     def another(self, timeout: float, *setup: str) -> Connection:
         """One to the same file, or none. It creates nothing."""
-        made = Connection(self._path, None, timeout, *setup)
+        made = Connection(self._path, None, timeout, *setup, read_only=self._is_read_only)
         made._identity = self._identity
         return made
 
@@ -155,12 +158,18 @@ class Connection(aiosqlite.Connection):
         with translated(self._path):
             self.file = Path(os.path.realpath(self._path))
             if self._identity is None:
-                create(self.file, mode)
+                self._create(mode)
                 found = os.stat(self.file)
                 self._identity = found.st_dev, found.st_ino
             self._check_there()
-            self._opened = _connect(self.file, timeout, setup)
+            self._opened = (_connect_reader if self._is_read_only else _connect)(self.file, timeout, setup)
             return self._opened
+
+    def _create(self, mode: int | None) -> None:
+        if not self._is_read_only:
+            create(self.file, mode)
+        elif not os.path.lexists(self.file):
+            raise StorageUnavailable(f"{self._path}: there is no such file, and read_only=True makes none")
 
     def stop(self) -> asyncio.Future[Any] | None:
         """As aiosqlite's, and close a connection that was opened for a caller who had been cancelled.
@@ -221,22 +230,53 @@ def _serve(calls: SimpleQueue[tuple[asyncio.Future[Any] | None, Callable[[], Any
 
 
 def _connect(path: Path, timeout: float, setup: tuple[str, ...]) -> sqlite3.Connection:
-    prepare(path)
-    raw = sqlite3.connect(
-        f"{path.as_uri()}?mode=rw", uri=True, timeout=timeout, isolation_level=None, cached_statements=256
-    )
-    try:
+    with _connected(path, "rw", timeout) as raw:
         if not path.stat().st_size:  # only a file without a single page can be made so
             _run_until_unlocked(raw, "PRAGMA auto_vacuum = INCREMENTAL", timeout)
         _run_until_unlocked(raw, "PRAGMA journal_mode = WAL", timeout)
         for statement in setup:
             raw.execute(statement)
+    return raw
+
+
+def _connect_reader(path: Path, timeout: float, setup: tuple[str, ...]) -> sqlite3.Connection:
+    """The file stays as it is, and so does what is in its WAL. SQLite makes an empty one, with its index."""
+    _check_beside(path)
+    with _connected(path, "ro", timeout) as raw:
+        for statement in setup:
+            raw.execute(statement)
+        raw.execute("SELECT 1 FROM sqlite_schema").fetchall()
+    return raw
+
+
+def _check_beside(path: Path) -> None:
+    """Raise AccessDenied where a reader could not make what SQLite needs beside the file, or should not.
+
+    Whoever may not write the file would make files that those who may cannot use.
+    """
+    is_there = all(os.path.exists(f"{path}{end}") for end in BESIDE)
+    may_make = _may(str(path), os.W_OK) and _may(str(path.parent), os.W_OK | os.X_OK)
+    if not is_there and not may_make and _may(str(path), os.R_OK):
+        raise AccessDenied(
+            f"{path}: its -wal and -shm files are not there, and this user may not make them; "
+            "they are there while a program that may write has the file open"
+        )
+
+
+@contextmanager
+def _connected(path: Path, mode: str, timeout: float) -> Iterator[sqlite3.Connection]:
+    """A connection that is set up in the block. What lies beside the file has its rights afterwards."""
+    prepare(path)
+    raw = sqlite3.connect(
+        f"{path.as_uri()}?mode={mode}", uri=True, timeout=timeout, isolation_level=None, cached_statements=256
+    )
+    try:
+        yield raw
         for name in BESIDE:  # made by SQLite, or before the file had the rights that it has now
             follow(f"{path}{name}", os.stat(path))
     except BaseException:
         raw.close()
         raise
-    return raw
 
 
 def _run_until_unlocked(raw: sqlite3.Connection, statement: str, timeout: float) -> None:

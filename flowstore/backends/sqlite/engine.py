@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -74,6 +75,7 @@ class SQLiteEngine(Engine):
 
     counts_writes = True
     place = Place("sqlite")
+    is_read_only = False
 
     def __init__(
         self, path: Path, durability: str, namespace: str, timeout: float, mode: int | None = None
@@ -307,7 +309,8 @@ class SQLiteEngine(Engine):
         if connections:
             connection = connections[0].another(self._timeout, *setup)
         else:
-            connection = Connection(self._path, self._mode, self._timeout, *setup)
+            make = partial(Connection, read_only=self.is_read_only)
+            connection = make(self._path, self._mode, self._timeout, *setup)
         connections.append(connection)  # before it connects: the loop may be closed meanwhile
         try:
             await connection

@@ -11,6 +11,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from flowstore._trips.read_only import read_only_refusal, too_old
 from flowstore.backends.sqlite.connection import is_of_readers, transaction
 from flowstore.backends.sqlite.migrations import MIGRATIONS, run_script
 from flowstore.backends.sqlite.statements import SCHEMA, SQL
@@ -50,6 +51,20 @@ def open_namespace(raw: sqlite3.Connection, path: Path, name: str) -> Opened:
             refusal = AccessDenied(f"{path}: {error}")
             refusal.__cause__ = error
     return Opened(namespace_number(raw, name), refusal)
+
+
+def look_into(raw: sqlite3.Connection, path: Path, name: str) -> Opened:
+    """Find the namespace, for a program that writes nothing.
+
+    Raises as ``open_namespace``, and AccessDenied for a file of an older format, or without any.
+    """
+    found = _user_version(raw)
+    if found < FORMAT and not raw.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall():
+        raise AccessDenied(f"{path}: is empty, and read_only=True makes no store of it")
+    _check_application(raw, path)
+    if found < FORMAT:
+        raise too_old(str(path), found, FORMAT)
+    return Opened(namespace_number(raw, name), _refusal(raw, path) or read_only_refusal())
 
 
 def namespace_number(raw: sqlite3.Connection, name: str) -> int:

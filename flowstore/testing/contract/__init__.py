@@ -11,8 +11,9 @@ Subclass ``BackendContract`` in a test module and give it one fixture, ``make_ba
 return an unopened backend on an empty storage of its own, which no other backend shares.
 
 If concurrent calls share trips, ``SharedTripsContract`` applies as well. If several namespaces share a
-storage, ``NamespacesContract`` does, with the fixture ``make_neighbour``. If the engine ``counts_writes``,
-``StatisticsContract``, ``CountedNamesContract`` and ``ErrorGroupsContract`` do.
+storage, ``NamespacesContract`` does, with the fixture ``make_neighbour``, and with ``stored_bytes`` besides
+``ReadOnlyContract``. If the engine ``counts_writes``, ``StatisticsContract``, ``CountedNamesContract`` and
+``ErrorGroupsContract`` do.
 
 It needs the extra ``flowstore[testing]``: pytest, pytest-asyncio and hypothesis.
 """
@@ -29,6 +30,7 @@ from flowstore.testing.contract.base import MakeBackend  # noqa: E402
 from flowstore.testing.contract.counted_names import CountedNamesContract  # noqa: E402
 from flowstore.testing.contract.error_groups import ErrorGroupsContract  # noqa: E402
 from flowstore.testing.contract.neighbours import MakeNeighbour, NamespacesContract  # noqa: E402
+from flowstore.testing.contract.reading_only import ReadOnlyContract, StoredBytes  # noqa: E402
 from flowstore.testing.contract.sharing import SharedTripsContract  # noqa: E402
 from flowstore.testing.contract.statistics import StatisticsContract  # noqa: E402
 
@@ -39,6 +41,8 @@ __all__ = [
     "MakeBackend",
     "MakeNeighbour",
     "NamespacesContract",
+    "ReadOnlyContract",
     "SharedTripsContract",
     "StatisticsContract",
+    "StoredBytes",
 ]
