@@ -1,0 +1,81 @@
+"""Connections with TLS, and Unix sockets: what keeps one from being made, in words that one can act on.
+
+redis-py has those of the operating system and of OpenSSL, which name no option: "No such file or directory".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from redis.asyncio import SSLConnection
+from redis.exceptions import ConnectionError, RedisError
+
+_FILES: Final = {"ssl_ca_certs": "ca_certs", "ssl_certfile": "certfile", "ssl_keyfile": "keyfile"}
+_SHORTEST: Final = 1.0  # seconds
+_UNANSWERED: Final = re.compile("Error while reading|closed by server")
+_WHOM: Final = {
+    False: "expects TLS: then the URL begins with rediss://",
+    True: "wants a client certificate of a CA that it trusts: ssl_certfile and ssl_keyfile",
+}
+"""Who closes a connection, with TLS or without, instead of answering the first command."""
+_ADVICE: Final = (
+    (re.compile("self.signed certificate|local issuer"), "ssl_ca_certs names a file with its CA"),
+    (re.compile("PEM lib"), "a certificate or a key is missing there, or ssl_password is another one"),
+    (re.compile("Timeout connecting"), "a port without TLS does not answer rediss://"),
+)
+
+
+def longest_handshake(timeout: float) -> float:
+    """In seconds, of the ``timeout`` for a call.
+
+    A port without TLS waits for more of what it takes for a command, so it never answers. That has to be told
+    before the time for the call is over, also when it is tried twice.
+    """
+    return min(timeout, max(_SHORTEST, timeout / 3))
+
+
+class TlsConnection(SSLConnection):
+    """Which names the options whose files it cannot use, and never asks for a password at the terminal."""
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        context: Any = self.ssl_context
+        if getattr(context, "password", "") is None:  # redis-py before 5.1 has none
+            context.password = ""  # for None OpenSSL asks at the terminal, and waits
+        try:
+            return super()._connection_arguments()
+        except OSError as error:  # those of ssl among them
+            reason = error.strerror or error.args[0]
+            # ValueError: what the driver does not know, it does not try again while it connects.
+            raise ValueError(f"{', '.join(_meant(context))}: {reason}") from error
+
+
+def _meant(context: Any) -> list[str]:
+    """The options with files that cannot be read, or all that may be at fault."""
+    given = {option: path for option, name in _FILES.items() if (path := getattr(context, name))}
+    unreadable = [option for option, path in given.items() if not os.access(path, os.R_OK)]
+    return unreadable or [*given, *(["ssl_ciphers"] if getattr(context, "ciphers", None) else [])] or ["TLS"]
+
+
+def unanswered(connection: object, error: ConnectionError) -> ConnectionError:
+    """What to raise for ``error``, which the first command of a new ``connection`` has met."""
+    if type(error) is not ConnectionError or not _UNANSWERED.search(str(error)):
+        return error
+    whom = _WHOM[isinstance(connection, SSLConnection)]
+    return ConnectionError(f"{error}; a new connection is closed like this by a server that {whom}")
+
+
+def told(error: Exception) -> Exception:
+    """What the server has said, where the driver says that it could not connect.
+
+    On Unix sockets the driver introduces itself while it connects, and wraps whatever it meets there.
+    """
+    cause = error.__cause__
+    return cause if type(error) is ConnectionError and isinstance(cause, RedisError) else error
+
+
+def advice(text: str) -> str:
+    """What to do about an error, behind its own words; "" where these suffice."""
+    return next((f"; {then}" for found, then in _ADVICE if found.search(text)), "")
