@@ -41,7 +41,7 @@ class Server:
         with ExitStack() as undo:
             folder = undo.enter_context(TemporaryDirectory(prefix="flowstore-server-"))
             self._folder = Path(folder).resolve()
-            self.port = _free_port()
+            self.port = free_port()
             self.url = f"redis://127.0.0.1:{self.port}/0"
             options = f"--port {self.port} --bind 127.0.0.1 --appendonly no --daemonize no".split()
             self._command = [str(binary), *options, "--save", "", "--dir", folder, *arguments]
@@ -71,6 +71,11 @@ class Server:
 
     def resume(self) -> None:
         self._process.send_signal(signal.SIGCONT)
+
+    @property
+    def folder(self) -> Path:
+        """In which it works: a Unix socket without a folder in its name is there."""
+        return self._folder
 
     @property
     def _log(self) -> Path:
@@ -109,7 +114,7 @@ class Server:
             self._process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

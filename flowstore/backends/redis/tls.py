@@ -5,16 +5,15 @@ redis-py has those of the operating system and of OpenSSL, which name no option:
 
 from __future__ import annotations
 
-import os
 import re
+import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 
 from redis.asyncio import SSLConnection
 from redis.exceptions import ConnectionError, RedisError
 
-_FILES: Final = {"ssl_ca_certs": "ca_certs", "ssl_certfile": "certfile", "ssl_keyfile": "keyfile"}
-_SHORTEST: Final = 1.0  # seconds
+_SHORTEST: Final = 0.5  # seconds
 _UNANSWERED: Final = re.compile("Error while reading|closed by server")
 _WHOM: Final = {
     False: "expects TLS: then the URL begins with rediss://",
@@ -49,14 +48,17 @@ class TlsConnection(SSLConnection):
         except OSError as error:  # those of ssl among them
             reason = error.strerror or error.args[0]
             # ValueError: what the driver does not know, it does not try again while it connects.
-            raise ValueError(f"{', '.join(_meant(context))}: {reason}") from error
+            raise ValueError(f"{', '.join(_meant(context)) or 'TLS'}: {reason}") from error
 
 
 def _meant(context: Any) -> list[str]:
-    """The options with files that cannot be read, or all that may be at fault."""
-    given = {option: path for option, name in _FILES.items() if (path := getattr(context, name))}
-    unreadable = [option for option, path in given.items() if not os.access(path, os.R_OK)]
-    return unreadable or [*given, *(["ssl_ciphers"] if getattr(context, "ciphers", None) else [])] or ["TLS"]
+    """The options that may be at fault."""
+    try:
+        if context.ca_certs:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(context.ca_certs)
+    except OSError:
+        return ["ssl_ca_certs"]
+    return [f"ssl_{name}" for name in ("certfile", "keyfile", "ciphers") if getattr(context, name, None)]
 
 
 def unanswered(connection: object, error: ConnectionError) -> ConnectionError:
