@@ -10,8 +10,8 @@ from redis import exceptions
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import Pipeline
 
+from flowstore.backends.redis.connections import advice, told
 from flowstore.backends.redis.driver import new_client, text_of
-from flowstore.backends.redis.tls import advice, told
 from flowstore.backends.redis.url_options import fault_in, in_the_drivers_words
 from flowstore.errors import (
     AccessDenied,

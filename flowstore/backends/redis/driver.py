@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 import redis
-from redis.asyncio import ConnectionPool, Redis, SSLConnection
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import (
@@ -31,8 +31,8 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from flowstore.backends.redis.connections import OURS, longest_handshake, unanswered
 from flowstore.backends.redis.orphans import sever
-from flowstore.backends.redis.tls import TlsConnection, longest_handshake, unanswered
 
 _RETRIES: Final = 3
 _CODES: Final[tuple[tuple[type[Exception], str, str], ...]] = (
@@ -75,8 +75,7 @@ def new_client(url: str, timeout: float, client_name: str) -> Redis:
         **OWN_NAME,
         **_verified(url),
     )
-    if pool.connection_class is SSLConnection:
-        pool.connection_class = TlsConnection
+    pool.connection_class = OURS.get(pool.connection_class, pool.connection_class)
     return _Client.from_pool(pool)
 
 
@@ -89,12 +88,12 @@ def _introduced(client_name: str | None) -> Callable[[Any], Awaitable[None]]:
     async def introduce(connection: Any) -> None:
         try:
             await connection.on_connect()
+            if client_name is not None:
+                await connection.send_command("CLIENT", "SETNAME", client_name)
+                with suppress(ResponseError):
+                    await connection.read_response()
         except ConnectionError as error:
             raise unanswered(connection, error) from error.__cause__
-        if client_name is not None:
-            await connection.send_command("CLIENT", "SETNAME", client_name)
-            with suppress(ResponseError):
-                await connection.read_response()
 
     return introduce
 

@@ -25,7 +25,7 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from flowstore._trips.background import in_background
-from flowstore.backends.redis.tls import told
+from flowstore.backends.redis.connections import told
 from flowstore.engine import Change, Hints, let_go
 
 _QUIET: Final = 2.5

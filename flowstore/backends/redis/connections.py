@@ -1,20 +1,21 @@
-"""Connections with TLS, and Unix sockets: what keeps one from being made, in words that one can act on.
+"""Connections with TLS and over Unix sockets: what keeps one from being made, in words that one can act on.
 
 redis-py has those of the operating system and of OpenSSL, which name no option: "No such file or directory".
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 
-from redis.asyncio import SSLConnection
+from redis.asyncio import SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import ConnectionError, RedisError
 
 _SHORTEST: Final = 0.5  # seconds
-_UNANSWERED: Final = re.compile("Error while reading|closed by server")
+_UNANSWERED: Final = re.compile("while (reading|writing)|closed by server", re.IGNORECASE)
 _WHOM: Final = {
     False: "expects TLS: then the URL begins with rediss://",
     True: "wants a client certificate of a CA that it trusts: ssl_certfile and ssl_keyfile",
@@ -37,18 +38,43 @@ def longest_handshake(timeout: float) -> float:
 
 
 class TlsConnection(SSLConnection):
-    """Which names the options whose files it cannot use, and never asks for a password at the terminal."""
+    """Which says why there is no TLS, and never asks for a password at the terminal.
+
+    It raises ValueErrors: what the driver does not know, it does not try again while it connects, and it
+    keeps their text in its own error.
+    """
+
+    async def _connect(self) -> None:
+        try:
+            await super()._connect()  # type: ignore[no-untyped-call]  # the driver's
+        except ssl.SSLError as error:  # of which older drivers say no more than "Error 1"
+            raise ValueError(f"no TLS with {self.host}:{self.port}: {error}") from error
 
     def _connection_arguments(self) -> Mapping[str, Any]:
         context: Any = self.ssl_context
-        if getattr(context, "password", "") is None:  # redis-py before 5.1 has none
+        if getattr(context, "password", "") is None:  # redis-py before 7.2 has none
             context.password = ""  # for None OpenSSL asks at the terminal, and waits
         try:
             return super()._connection_arguments()
         except OSError as error:  # those of ssl among them
             reason = error.strerror or error.args[0]
-            # ValueError: what the driver does not know, it does not try again while it connects.
             raise ValueError(f"{', '.join(_meant(context)) or 'TLS'}: {reason}") from error
+
+
+class UnixConnection(UnixDomainSocketConnection):
+    """Which introduces itself once it is connected, as others do.
+
+    The driver's does while it connects as well. A password that is refused there looks like a server that
+    cannot be reached, and is sent 16 times.
+    """
+
+    async def _connect(self) -> None:
+        async with asyncio.timeout(self.socket_connect_timeout):
+            self._reader, self._writer = await asyncio.open_unix_connection(path=self.path)
+
+
+OURS: Final[dict[type, type]] = {SSLConnection: TlsConnection, UnixDomainSocketConnection: UnixConnection}
+"""By the driver's class of connections, what takes its place."""
 
 
 def _meant(context: Any) -> list[str]:
@@ -63,7 +89,8 @@ def _meant(context: Any) -> list[str]:
 
 def unanswered(connection: object, error: ConnectionError) -> ConnectionError:
     """What to raise for ``error``, which the first command of a new ``connection`` has met."""
-    if type(error) is not ConnectionError or not _UNANSWERED.search(str(error)):
+    is_unanswered = type(error) is ConnectionError and _UNANSWERED.search(str(error))
+    if not is_unanswered or isinstance(connection, UnixDomainSocketConnection):
         return error
     whom = _WHOM[isinstance(connection, SSLConnection)]
     return ConnectionError(f"{error}; a new connection is closed like this by a server that {whom}")
@@ -72,7 +99,7 @@ def unanswered(connection: object, error: ConnectionError) -> ConnectionError:
 def told(error: Exception) -> Exception:
     """What the server has said, where the driver says that it could not connect.
 
-    On Unix sockets the driver introduces itself while it connects, and wraps whatever it meets there.
+    On Unix sockets a client that was given introduces itself while it connects, and wraps what it meets.
     """
     cause = error.__cause__
     return cause if type(error) is ConnectionError and isinstance(cause, RedisError) else error
