@@ -73,7 +73,7 @@ class Server:
             self._running = undo.pop_all()
 
     def _choose_port(self) -> int:
-        return _free_port()
+        return free_port()
 
     def _configured(self) -> list[str]:
         """What comes first on the command line: the file that it keeps its configuration in, if any."""
@@ -125,6 +125,11 @@ class Server:
         return bool(facts.get("master_port") == master_port and facts["master_link_status"] == "up")
 
     @property
+    def folder(self) -> Path:
+        """In which it works: a Unix socket without a folder in its name is there."""
+        return self._folder
+
+    @property
     def _log(self) -> Path:
         return self._folder / "log"
 
@@ -169,7 +174,7 @@ def _client(port: int, timeout: float) -> redis.Redis:
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

@@ -53,8 +53,8 @@ def test_arguments(server: Server) -> None:
 
 def test_port_that_was_taken(server: Server, binary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server of another process on the port is not accepted: the start is tried on another port."""
-    ports = iter([server.port, servers._free_port()])
-    monkeypatch.setattr(servers, "_free_port", lambda: next(ports))
+    ports = iter([server.port, servers.free_port()])
+    monkeypatch.setattr(servers, "free_port", lambda: next(ports))
     other = Server(binary)
     other.stop()
     assert other.port != server.port

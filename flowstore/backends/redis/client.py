@@ -10,6 +10,7 @@ from redis import exceptions
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import Pipeline
 
+from flowstore.backends.redis.connections import advice, told
 from flowstore.backends.redis.driver import new_client, text_of
 from flowstore.backends.redis.url_options import fault_in, in_the_drivers_words
 from flowstore.errors import (
@@ -145,10 +146,12 @@ def _kind_and_advice(client: object) -> str:
 
 def storage_error(error: Exception, prefix: str) -> StorageError:
     """The flowstore error for the driver's. ``prefix``: of the keys, for the advice on ACL rules."""
+    error = told(error)
     if isinstance(error, (exceptions.TimeoutError, TimeoutError)):
-        return StorageTimeout(f"Redis did not answer in time: {error}")
+        return StorageTimeout(f"Redis did not answer in time: {error}{advice(str(error))}")
     kind = _kind(error)
     text = f"Redis: {text_of(error)}"
+    text += advice(text)
     if kind is AccessDenied:
         # Without resetchannels Redis 6.2 refuses the channel: there a new user has all of them.
         rules = f"~{prefix}* resetchannels &{prefix}inbox:* +@read +@write +@scripting +@pubsub +@connection"

@@ -25,11 +25,13 @@ from redis.exceptions import (
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisError,
     ResponseError,
     TimeoutError,
     TryAgainError,
 )
 
+from flowstore.backends.redis.connections import OURS, longest_handshake, unanswered
 from flowstore.backends.redis.orphans import sever
 
 _RETRIES: Final = 3
@@ -60,30 +62,38 @@ def new_client(url: str, timeout: float, client_name: str) -> Redis:
 
     ``client_name``: of its connections, unless ``url`` has another one.
     """
+    has_tls = urlsplit(url).scheme == "rediss"
+    # before 6.0 none is sent again unless it stands here
+    retried: tuple[type[RedisError], ...] = (ConnectionError,) if has_tls else (ConnectionError, TimeoutError)
     pool = ConnectionPool.from_url(
         url,
         socket_timeout=None,
-        socket_connect_timeout=timeout,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), _RETRIES),
-        retry_on_error=[ConnectionError, TimeoutError],  # before 6.0 none is sent again unless it stands here
-        redis_connect_func=None if "client_name" in _options(url) else _named(client_name),
+        socket_connect_timeout=longest_handshake(timeout) if has_tls else timeout,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), _RETRIES, retried),
+        retry_on_error=list(retried),
+        redis_connect_func=_introduced(None if "client_name" in _options(url) else client_name),
         **OWN_NAME,
         **_verified(url),
     )
+    pool.connection_class = OURS.get(pool.connection_class, pool.connection_class)
     return _Client.from_pool(pool)
 
 
-def _named(client_name: str) -> Callable[[Any], Awaitable[None]]:
+def _introduced(client_name: str | None) -> Callable[[Any], Awaitable[None]]:
     """What the driver does with a new connection, and names it for those who list the server's clients.
 
     A user without the right to do that needs no name. The driver's own option would not let him connect.
     """
 
     async def introduce(connection: Any) -> None:
-        await connection.on_connect()
-        await connection.send_command("CLIENT", "SETNAME", client_name)
-        with suppress(ResponseError):
-            await connection.read_response()
+        try:
+            await connection.on_connect()
+            if client_name is not None:
+                await connection.send_command("CLIENT", "SETNAME", client_name)
+                with suppress(ResponseError):
+                    await connection.read_response()
+        except ConnectionError as error:
+            raise unanswered(connection, error) from error.__cause__
 
     return introduce
 

@@ -25,6 +25,7 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from flowstore._trips.background import in_background
+from flowstore.backends.redis.connections import told
 from flowstore.engine import Change, Hints, let_go
 
 _QUIET: Final = 2.5
@@ -83,11 +84,12 @@ class Listener:
                     with _unchecked(pubsub.connection):
                         await self._hear(pubsub)
                 self._lose(ConnectionError("the connection that listens has died"))
-            except (AuthenticationError, NoPermissionError) as error:
-                self._refusal = error
-                self._subscribed.set()
-            except (RedisError, OSError) as error:  # reconnects below
-                self._lose(error)
+            except (RedisError, OSError) as error:
+                if isinstance(refusal := told(error), (AuthenticationError, NoPermissionError)):
+                    self._refusal = refusal
+                    self._subscribed.set()
+                else:  # reconnects below
+                    self._lose(error)
             except Exception as error:
                 context = {
                     "message": "flowstore's Redis listener failed and starts again",
