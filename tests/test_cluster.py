@@ -16,7 +16,10 @@ from flowstore.testing.contract import (
     CountedNamesContract,
     ErrorGroupsContract,
     MakeBackend,
+    MakeNeighbour,
+    ReadOnlyContract,
     StatisticsContract,
+    StoredBytes,
 )
 from flowstore.testing.engine_contract import (
     EngineContract,
@@ -27,6 +30,7 @@ from flowstore.testing.engine_contract import (
 )
 from tests.clusters import Cluster
 from tests.support.limits import Limits
+from tests.test_read_only import dumped
 
 BUCKETS = 16
 TIMEOUT = 10.0
@@ -65,3 +69,16 @@ class TestClusterEngine(EngineContract, ResentContract, TallyingContract, Resent
             return ClusterEngine(*where, TIMEOUT, RECHECK_INTERVAL, BUCKETS)
 
         return make
+
+
+class TestReaders(ReadOnlyContract):
+    @pytest.fixture
+    def make_neighbour(self, cluster: Cluster) -> MakeNeighbour:
+        def make(namespace: str, **options: Any) -> RedisClusterBackend:
+            return RedisClusterBackend(cluster.url, namespace=namespace, **options)
+
+        return make
+
+    @pytest.fixture
+    def stored_bytes(self, cluster: Cluster) -> StoredBytes:
+        return lambda: [dumped(f"redis://127.0.0.1:{node.port}") for node in cluster.masters]
