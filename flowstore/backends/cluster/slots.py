@@ -12,12 +12,17 @@ from __future__ import annotations
 
 from binascii import crc_hqx
 from collections.abc import Callable
+from functools import cache
 from hashlib import blake2b
+from itertools import product
+from string import ascii_lowercase, digits
 from typing import Final
 
 from flowstore.backends.redis.namespaces import escaped
 
 SLOTS: Final = 16_384
+_ALPHABET: Final = (digits + ascii_lowercase)[:32]
+_DIGITS: Final = 3
 _APART: Final = "\x1f"
 """What divides the id of a run from the rest in ids of what belongs to it (flowstore/runs/ids.py)."""
 
@@ -38,14 +43,33 @@ def prefixes(namespace: str, buckets: int) -> list[str]:
 
 
 def _tag(name: str, bucket: int, buckets: int) -> str:
-    """The first one in the bucket's own stretch of the slots."""
+    """One whose slot is in the bucket's own stretch of all slots, as near to the middle of it as can be."""
+    start = f"{name}%.{bucket}."
     low, high = SLOTS * bucket // buckets, SLOTS * (bucket + 1) // buckets
-    number = 0
-    while True:
-        tag = f"{name}%.{bucket}.{number}"
-        if low <= crc_hqx(tag.encode(), 0) % SLOTS < high:
-            return tag
-        number += 1
+    middle = (low + high) // 2
+    behind = crc_hqx(bytes(_DIGITS), crc_hqx(start.encode(), 0))
+    for slot in sorted(range(low, high), key=lambda slot: (abs(slot - middle), slot)):
+        # The CRC of two texts is the XOR of theirs, each with zeros in the place of the other
+        end = _endings().get((slot ^ behind) % SLOTS)
+        if end is not None:
+            return start + end
+    return start + _searched(start, low, high)
+
+
+@cache
+def _endings() -> dict[int, str]:
+    """From what an ending contributes to the slot to the first one of those. For most slots there is one."""
+    found: dict[int, str] = {}
+    for chosen in product(_ALPHABET, repeat=_DIGITS):
+        end = "".join(chosen)
+        found.setdefault(crc_hqx(end.encode(), 0) % SLOTS, end)
+    return found
+
+
+def _searched(start: str, low: int, high: int) -> str:
+    """For a stretch of very few slots, of which by chance none has an ending: a longer one."""
+    ends = ("".join(chosen) for chosen in product(_ALPHABET, repeat=_DIGITS + 1))
+    return next(end for end in ends if low <= crc_hqx(f"{start}{end}".encode(), 0) % SLOTS < high)
 
 
 def placing(buckets: int) -> Callable[[str], int]:
