@@ -18,13 +18,14 @@ from __future__ import annotations
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
+from typing import Final
 
 from flowstore._trips.adding import added_cells, added_groups, added_totals
 from flowstore._trips.families import in_order
 from flowstore._trips.merging import Merged
 from flowstore._trips.owners import write_step
 from flowstore._trips.sharded_counts import ShardedCount
-from flowstore._trips.shards import Shards, raised
+from flowstore._trips.shards import Shards
 from flowstore.engine import (
     ANY_ID,
     Asked,
@@ -51,6 +52,9 @@ from flowstore.engine import (
     Write,
 )
 from flowstore.observing import Place
+
+_MOST_IN_VAIN: Final = 64
+"""How many places may be looked at when fewer records are wanted, since those before had none."""
 
 
 class ShardedEngine(Engine):
@@ -87,7 +91,7 @@ class ShardedEngine(Engine):
             raise
 
     async def close(self) -> None:
-        raised(await self._shards.settled(shard.close() for shard in self._shards.engines))
+        await self._shards.everywhere(lambda shard: shard.close())
 
     def abandon(self) -> None:
         self._shards.abandon()
@@ -115,7 +119,7 @@ class ShardedEngine(Engine):
 
     async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
         if ANY_ID in ids:
-            raised(await self._shards.settled(shard.watch([ANY_ID], until) for shard in self._shards.engines))
+            await self._shards.everywhere(lambda shard: shard.watch([ANY_ID], until))
         ids_alone = [one for one in ids if one != ANY_ID]
         found = iter(
             await self._shards.divided(ids_alone, ids_alone, lambda shard, some: shard.watch(some, until))
@@ -126,17 +130,20 @@ class ShardedEngine(Engine):
         merged = Merged(
             [self._entries_in(shard, query, now) for shard in range(len(self._shards.engines))],
             key=lambda one: one[1].position,
+            together=self._shards.together,
             is_descending=not query.newest_first,
         )
         found: dict[str, Entry] = {}
-        while len(found) < query.limit:
-            listed = await merged.take(query.limit - len(found))
-            if not listed:
-                break
+        wanted = query.limit
+        while len(found) < query.limit and (listed := await merged.take(wanted)):
+            before = len(found)
             for entry in await self._at_places(query, listed, now):
                 if entry is not None:
                     found.setdefault(entry.id, entry)
-        return list(found.values())
+            missing = query.limit - len(found)
+            # Where nothing was left of a step, the next ones may be as old, and many.
+            wanted = missing if len(found) > before else max(missing, min(2 * wanted, _MOST_IN_VAIN))
+        return list(found.values())[: query.limit]
 
     async def count(self, queries: Sequence[Query]) -> list[Counted]:
         return await self._counts.of(queries)
@@ -165,8 +172,8 @@ class ShardedEngine(Engine):
         while left and live + expired < limit:
             some = left[: limit - live - expired]
             share = (limit - live - expired) // len(some)
-            steps = raised(
-                await self._shards.settled(shard.purge(share, now, everything=everything) for shard in some)
+            steps = await self._shards.together(
+                shard.purge(share, now, everything=everything) for shard in some
             )
             live += sum(step.live for step in steps)
             expired += sum(step.expired for step in steps)
@@ -201,7 +208,7 @@ class ShardedEngine(Engine):
             return lambda last, most: shard.timeline(replace(span, limit=most, after=last or span.after), now)
 
         fetches = [of(shard) for shard in self._shards.engines]
-        merged = Merged(fetches, key=_moment, is_descending=span.newest_first)
+        merged = Merged(fetches, _moment, self._shards.together, is_descending=span.newest_first)
         return await merged.take(span.limit)
 
     async def series(self, prefix: str) -> list[str]:
