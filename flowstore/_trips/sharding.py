@@ -21,11 +21,12 @@ from dataclasses import replace
 from typing import Final
 
 from flowstore._trips.adding import added_cells, added_groups, added_totals
-from flowstore._trips.families import in_order
+from flowstore._trips.families import in_order, with_families
 from flowstore._trips.merging import Merged
 from flowstore._trips.owners import write_step
 from flowstore._trips.sharded_counts import ShardedCount
 from flowstore._trips.shards import Shards
+from flowstore._trips.turns import InTurn
 from flowstore.engine import (
     ANY_ID,
     Asked,
@@ -96,13 +97,16 @@ class ShardedEngine(Engine):
     def abandon(self) -> None:
         self._shards.abandon()
 
+    def part_of(self, task_id: str) -> int:
+        return self._shards.place(task_id) if task_id != ANY_ID else len(self._shards.engines)
+
     async def room(self) -> None:
-        for shard in self._shards.engines:
-            await shard.room()
+        """At once: a write waits for the room of its own shard."""
 
     async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
         if len(writes) == 1 and writes[0].owner is None:
-            return await self._shards.of(writes[0].entry.id).write(writes, now)
+            ids = [writes[0].entry.id]
+            return await self._shards.written(writes, ids, lambda shard, some: shard.write(some, now))
         outcomes: list[Outcome] = []
         for step in in_order(writes):
             outcomes += await write_step(self._shards, step, now)
@@ -157,9 +161,9 @@ class ShardedEngine(Engine):
         self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
     ) -> list[bool]:
         if standing is None:
-            return await self._shards.divided(ids, ids, lambda shard, some: shard.remove(some, now))
+            return await self._shards.written(ids, ids, lambda shard, some: shard.remove(some, now))
         pairs = list(zip(ids, standing, strict=True))
-        return await self._shards.divided(
+        return await self._shards.written(
             pairs,
             ids,
             lambda shard, some: shard.remove([one for one, _ in some], now, [each for _, each in some]),
@@ -189,15 +193,15 @@ class ShardedEngine(Engine):
 
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
         ids = [report.id for report in reports]
-        return await self._shards.divided(reports, ids, lambda shard, some: shard.report(some, now))
+        return await self._shards.written(reports, ids, lambda shard, some: shard.report(some, now))
 
     async def expire(self, expiries: Sequence[Expiry], now: int) -> list[bool]:
         ids = [expiry.id for expiry in expiries]
-        return await self._shards.divided(expiries, ids, lambda shard, some: shard.expire(some, now))
+        return await self._shards.written(expiries, ids, lambda shard, some: shard.expire(some, now))
 
     async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
         owners = [put.owner for put in puts]
-        return await self._shards.divided(puts, owners, lambda shard, some: shard.put(some, now))
+        return await self._shards.written(puts, owners, lambda shard, some: shard.put(some, now))
 
     async def items(self, asked: Sequence[Asked], now: int) -> list[list[Item]]:
         owners = [one.owner for one in asked]
@@ -267,6 +271,11 @@ class ShardedEngine(Engine):
         places = [place for _, place in listed]
         ids = [place.position.id for place in places]
         return await self._shards.divided(places, ids, lambda shard, some: shard.at_places(query, some, now))
+
+
+def as_one(shards: Sequence[Engine], place: Callable[[str], int]) -> Engine:
+    """What a backend over these shards is made of: families across them, and calls of one id in order."""
+    return InTurn(with_families(ShardedEngine(shards, place)))
 
 
 def _moment(item: Item) -> tuple[int, str, str]:

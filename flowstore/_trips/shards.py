@@ -55,6 +55,20 @@ class Shards:
                 answers[at] = answer
         return cast("list[T]", answers)
 
+    async def written(
+        self,
+        items: Sequence[Item],
+        ids: Sequence[str],
+        verb: Callable[[Engine, Sequence[Item]], Awaitable[Sequence[T]]],
+    ) -> list[T]:
+        """As ``divided``, each part once its engine has room: one that has none holds up nobody else."""
+
+        async def write(engine: Engine, some: Sequence[Item]) -> Sequence[T]:
+            await engine.room()
+            return await verb(engine, some)
+
+        return await self.divided(items, ids, write)
+
     async def together(self, calls: Iterable[Awaitable[T]]) -> list[T]:
         """The answers of all of them. Raises once all have ended, so that none is left behind."""
         return raised(await self.settled(calls))
