@@ -93,7 +93,7 @@ async def _as_completed(
                     if len(late) == len(waits) - told:
                         for task_id in late:
                             core.waiters.time_out(task_id, waits[task_id], seconds or 0.0)
-                        raise WaitTimeout(late[0], seconds or 0.0) from core.waiters.outage.trouble
+                        raise WaitTimeout(late[0], seconds or 0.0) from core.waiters.trouble_of(late[0])
                     wait = await done.get()  # it has ended in time, and is about to be in the queue
             yield _settled(partial(_result, wait, view), raise_first)
     finally:

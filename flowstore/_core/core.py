@@ -108,6 +108,7 @@ class Core:
             self.clock,
             self._recheck_interval,
             self.observers,
+            lambda task_id: self.engine.part_of(task_id),
         )
         waiters.is_refusing = self._is_shutting_down
         self.feed: Feed | None = None

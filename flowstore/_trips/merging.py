@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 Fetch = Callable[[T | None, int], Awaitable[Sequence[T]]]
 """Takes the last one before, None for the beginning, and how many there may be. Fewer: the end."""
+
+Together = Callable[[Iterable[Awaitable[Sequence[T]]]], Awaitable[list[Sequence[T]]]]
+"""Awaits all of several calls, even if one of them fails."""
 
 
 class _Stream(Generic[T]):
@@ -28,17 +30,23 @@ class _Stream(Generic[T]):
 
 
 class Merged(Generic[T]):
-    """The listings as one, sorted by ``key``, the least first unless ``is_descending``. No two are equal.
+    """The listings as one, sorted by ``key``, the least first unless ``is_descending``.
 
     What is evenly spread takes one portion of each: its size is what a listing is likely to have among those
-    that are wanted, three standard deviations and one.
+    that are wanted, three standard deviations and one. What is not takes another one of those that have more.
     """
 
     def __init__(
-        self, fetches: Sequence[Fetch[T]], key: Callable[[T], Any], *, is_descending: bool = False
+        self,
+        fetches: Sequence[Fetch[T]],
+        key: Callable[[T], Any],
+        together: Together[T],
+        *,
+        is_descending: bool = False,
     ) -> None:
         self._streams = [_Stream(fetch) for fetch in fetches]
         self._key = key
+        self._together = together
         self._is_descending = is_descending
         self._waiting: list[T] = []
         """What has been read and not been taken, in order."""
@@ -46,8 +54,8 @@ class Merged(Generic[T]):
     async def take(self, wanted: int) -> list[T]:
         """The next ones; fewer only at the end."""
         while behind := self._behind(wanted):
-            share = _share(wanted, len(self._streams))
-            for found in await asyncio.gather(*(stream.next(share) for stream in behind)):
+            share = _share(wanted - self._certain(behind), len(behind))
+            for found in await self._together(stream.next(share) for stream in behind):
                 self._waiting += found
             self._waiting.sort(key=self._key, reverse=self._is_descending)
         taken, self._waiting = self._waiting[:wanted], self._waiting[wanted:]
@@ -55,11 +63,22 @@ class Merged(Generic[T]):
 
     def _behind(self, wanted: int) -> list[_Stream[T]]:
         """The listings that have to be read on before as many as are wanted are known."""
+        if wanted < 1:
+            return []
         going_on = [stream for stream in self._streams if not stream.is_over]
         if len(self._waiting) < wanted:
             return going_on
         furthest = self._key(self._waiting[wanted - 1])
         return [stream for stream in going_on if self._is_before(stream.last, furthest)]
+
+    def _certain(self, behind: Sequence[_Stream[T]]) -> int:
+        """How many of those that wait have nothing before them that is still to be read."""
+        reached = [self._key(last) for stream in behind if (last := stream.last) is not None]
+        if len(reached) < len(behind):
+            return 0
+        least = max(reached) if self._is_descending else min(reached)
+        places = map(self._key, self._waiting)
+        return sum(place >= least if self._is_descending else place <= least for place in places)
 
     def _is_before(self, last: T | None, furthest: Any) -> bool:
         if last is None:

@@ -16,7 +16,7 @@ async def write_step(shards: Shards, writes: Sequence[Write], now: int) -> list[
         _decided(shards, write, is_refused=refusal is not None)
         for write, refusal in zip(writes, refused, strict=True)
     ]
-    outcomes = await shards.divided(decided, ids, lambda shard, some: shard.write(some, now))
+    outcomes = await shards.written(decided, ids, lambda shard, some: shard.write(some, now))
     return [
         refusal if refusal is not None and outcome.verdict is Verdict.STANDING else outcome
         for refusal, outcome in zip(refused, outcomes, strict=True)

@@ -10,7 +10,7 @@ from typing import Final
 from flowstore._trips.shards import Shards
 from flowstore.engine import NO_LIMIT, Counted, Position, Query
 
-_WALKED: Final = 1_000
+WALKED: Final = 1_000
 """How many entries may be left to count when they are looked at one by one."""
 _NEWEST: Final = -(2**63) + 1
 _OLDEST: Final = 2**63 - 1
@@ -24,25 +24,28 @@ class ShardedCount:
         self._walk = walk
 
     async def of(self, queries: Sequence[Query]) -> list[Counted]:
-        found = await self._shards.everywhere(lambda shard: shard.count(queries))
-        of_queries = zip(queries, zip(*found, strict=True), strict=True)
-        return [await self._joined(query, of_shards) for query, of_shards in of_queries]
+        """In one trip, as long as nothing has to be cut."""
+        sizes = [_unfiltered(query) for query in queries if _is_cut_by_size(query)]
+        found = await self._shards.everywhere(lambda shard: shard.count([*queries, *sizes]))
+        of_queries = list(zip(*found, strict=True))
+        of_sizes = iter(of_queries[len(queries) :])
+        return [
+            await self._joined(query, counted, next(of_sizes) if _is_cut_by_size(query) else counted)
+            for query, counted in zip(queries, of_queries, strict=False)
+        ]
 
-    async def _joined(self, query: Query, of_shards: Sequence[Counted]) -> Counted:
-        """``of_shards``: of the first so many of each."""
-        if query.limit == NO_LIMIT:
-            return Counted(_added(of_shards))
-        if not any(found.next for found in of_shards):
-            looked_at = sum(found.total for found in of_shards)
-            if query.is_filtered:
-                looked_at = await self._size(query)
-            if looked_at <= query.limit:
-                return Counted(_added(of_shards))
-        return await self._cut(query)
+    async def _joined(
+        self, query: Query, counted: Sequence[Counted], looked_at: Sequence[Counted]
+    ) -> Counted:
+        """``counted``: of the first so many of each shard, and ``looked_at`` how many that are."""
+        is_cut = (
+            any(found.next for found in looked_at) or sum(found.total for found in looked_at) > query.limit
+        )
+        return await self._cut(query) if is_cut else Counted(_added(counted))
 
     async def _cut(self, query: Query) -> Counted:
         counts: Counter[str] = Counter()
-        while query.limit > _WALKED:
+        while query.limit > WALKED:
             step = await self._first_of(query)
             if step is None:
                 break
@@ -58,9 +61,7 @@ class ShardedCount:
         That are those of earlier times than the first of the places to which the shards get with an equal
         share. None where these are of one time, so that nothing can be told without a look at them.
         """
-        share = replace(_unfiltered(query), limit=query.limit // len(self._shards.engines))
-        found = await self._shards.everywhere(lambda shard: shard.count([share]))
-        ends = [of_shard.next for [of_shard] in found if of_shard.next is not None]
+        ends = await self._ends(query)
         if not ends:
             return None
         end = min(ends).sort
@@ -72,6 +73,19 @@ class ShardedCount:
         left = replace(query, after=Position(end, ""), limit=query.limit - looked_at)
         return await self._all(before), left
 
+    async def _ends(self, query: Query) -> list[Position]:
+        """The places to which shards that have more get with a share, and what the others leave of theirs."""
+        ends: list[Position] = []
+        share, wider = 0, query.limit // len(self._shards.engines)
+        while wider and wider >= 2 * share:
+            share = wider
+            part = replace(_unfiltered(query), limit=share)
+            found = await self._shards.everywhere(lambda shard: shard.count([part]))  # noqa: B023
+            ends = [end for [counted] in found if (end := counted.next) is not None]
+            whole = sum(counted.total for [counted] in found if counted.next is None)
+            wider = (query.limit - whole) // len(ends) if ends else 0
+        return ends
+
     async def _size(self, query: Query) -> int:
         """How many entries it goes through."""
         return Counted(await self._all(_unfiltered(query))).total
@@ -80,6 +94,11 @@ class ShardedCount:
         unlimited = replace(query, limit=NO_LIMIT)
         found = await self._shards.everywhere(lambda shard: shard.count([unlimited]))
         return _added([counted for [counted] in found])
+
+
+def _is_cut_by_size(query: Query) -> bool:
+    """Whether its counts do not tell how many entries it looked at."""
+    return query.is_filtered and query.limit != NO_LIMIT
 
 
 def _unfiltered(query: Query) -> Query:

@@ -18,13 +18,15 @@ from __future__ import annotations
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
+from typing import Final
 
 from flowstore._trips.adding import added_cells, added_groups, added_totals
-from flowstore._trips.families import in_order
+from flowstore._trips.families import in_order, with_families
 from flowstore._trips.merging import Merged
 from flowstore._trips.owners import write_step
 from flowstore._trips.sharded_counts import ShardedCount
-from flowstore._trips.shards import Shards, raised
+from flowstore._trips.shards import Shards
+from flowstore._trips.turns import InTurn
 from flowstore.engine import (
     ANY_ID,
     Asked,
@@ -51,6 +53,9 @@ from flowstore.engine import (
     Write,
 )
 from flowstore.observing import Place
+
+_MOST_IN_VAIN: Final = 64
+"""How many places may be looked at when fewer records are wanted, since those before had none."""
 
 
 class ShardedEngine(Engine):
@@ -91,18 +96,21 @@ class ShardedEngine(Engine):
             raise
 
     async def close(self) -> None:
-        raised(await self._shards.settled(shard.close() for shard in self._shards.engines))
+        await self._shards.everywhere(lambda shard: shard.close())
 
     def abandon(self) -> None:
         self._shards.abandon()
 
+    def part_of(self, task_id: str) -> int:
+        return self._shards.place(task_id) if task_id != ANY_ID else len(self._shards.engines)
+
     async def room(self) -> None:
-        for shard in self._shards.engines:
-            await shard.room()
+        """At once: a write waits for the room of its own shard."""
 
     async def write(self, writes: Sequence[Write], now: int) -> list[Outcome]:
         if len(writes) == 1 and writes[0].owner is None:
-            return await self._shards.of(writes[0].entry.id).write(writes, now)
+            ids = [writes[0].entry.id]
+            return await self._shards.written(writes, ids, lambda shard, some: shard.write(some, now))
         outcomes: list[Outcome] = []
         for step in in_order(writes):
             outcomes += await write_step(self._shards, step, now)
@@ -119,7 +127,7 @@ class ShardedEngine(Engine):
 
     async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
         if ANY_ID in ids:
-            raised(await self._shards.settled(shard.watch([ANY_ID], until) for shard in self._shards.engines))
+            await self._shards.everywhere(lambda shard: shard.watch([ANY_ID], until))
         ids_alone = [one for one in ids if one != ANY_ID]
         found = iter(
             await self._shards.divided(ids_alone, ids_alone, lambda shard, some: shard.watch(some, until))
@@ -130,17 +138,20 @@ class ShardedEngine(Engine):
         merged = Merged(
             [self._entries_in(shard, query, now) for shard in range(len(self._shards.engines))],
             key=lambda one: one[1].position,
+            together=self._shards.together,
             is_descending=not query.newest_first,
         )
         found: dict[str, Entry] = {}
-        while len(found) < query.limit:
-            listed = await merged.take(query.limit - len(found))
-            if not listed:
-                break
+        wanted = query.limit
+        while len(found) < query.limit and (listed := await merged.take(wanted)):
+            before = len(found)
             for entry in await self._at_places(query, listed, now):
                 if entry is not None:
                     found.setdefault(entry.id, entry)
-        return list(found.values())
+            missing = query.limit - len(found)
+            # Where nothing was left of a step, the next ones may be as old, and many.
+            wanted = missing if len(found) > before else max(missing, min(2 * wanted, _MOST_IN_VAIN))
+        return list(found.values())[: query.limit]
 
     async def count(self, queries: Sequence[Query]) -> list[Counted]:
         return await self._counts.of(queries)
@@ -154,9 +165,9 @@ class ShardedEngine(Engine):
         self, ids: Sequence[str], now: int, standing: Sequence[Standing] | None = None
     ) -> list[bool]:
         if standing is None:
-            return await self._shards.divided(ids, ids, lambda shard, some: shard.remove(some, now))
+            return await self._shards.written(ids, ids, lambda shard, some: shard.remove(some, now))
         pairs = list(zip(ids, standing, strict=True))
-        return await self._shards.divided(
+        return await self._shards.written(
             pairs,
             ids,
             lambda shard, some: shard.remove([one for one, _ in some], now, [each for _, each in some]),
@@ -169,8 +180,8 @@ class ShardedEngine(Engine):
         while left and live + expired < limit:
             some = left[: limit - live - expired]
             share = (limit - live - expired) // len(some)
-            steps = raised(
-                await self._shards.settled(shard.purge(share, now, everything=everything) for shard in some)
+            steps = await self._shards.together(
+                shard.purge(share, now, everything=everything) for shard in some
             )
             live += sum(step.live for step in steps)
             expired += sum(step.expired for step in steps)
@@ -186,15 +197,15 @@ class ShardedEngine(Engine):
 
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
         ids = [report.id for report in reports]
-        return await self._shards.divided(reports, ids, lambda shard, some: shard.report(some, now))
+        return await self._shards.written(reports, ids, lambda shard, some: shard.report(some, now))
 
     async def expire(self, expiries: Sequence[Expiry], now: int) -> list[bool]:
         ids = [expiry.id for expiry in expiries]
-        return await self._shards.divided(expiries, ids, lambda shard, some: shard.expire(some, now))
+        return await self._shards.written(expiries, ids, lambda shard, some: shard.expire(some, now))
 
     async def put(self, puts: Sequence[Put], now: int) -> list[Outcome]:
         owners = [put.owner for put in puts]
-        return await self._shards.divided(puts, owners, lambda shard, some: shard.put(some, now))
+        return await self._shards.written(puts, owners, lambda shard, some: shard.put(some, now))
 
     async def items(self, asked: Sequence[Asked], now: int) -> list[list[Item]]:
         owners = [one.owner for one in asked]
@@ -205,7 +216,7 @@ class ShardedEngine(Engine):
             return lambda last, most: shard.timeline(replace(span, limit=most, after=last or span.after), now)
 
         fetches = [of(shard) for shard in self._shards.engines]
-        merged = Merged(fetches, key=_moment, is_descending=span.newest_first)
+        merged = Merged(fetches, _moment, self._shards.together, is_descending=span.newest_first)
         return await merged.take(span.limit)
 
     async def series(self, prefix: str) -> list[str]:
@@ -264,6 +275,11 @@ class ShardedEngine(Engine):
         places = [place for _, place in listed]
         ids = [place.position.id for place in places]
         return await self._shards.divided(places, ids, lambda shard, some: shard.at_places(query, some, now))
+
+
+def as_one(shards: Sequence[Engine], place: Callable[[str], int]) -> Engine:
+    """What a backend over these shards is made of: families across them, and calls of one id in order."""
+    return InTurn(with_families(ShardedEngine(shards, place)))
 
 
 def _moment(item: Item) -> tuple[int, str, str]:

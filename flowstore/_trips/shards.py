@@ -33,7 +33,7 @@ class Shards:
 
     async def everywhere(self, verb: Callable[[Engine], Awaitable[T]]) -> list[T]:
         """The answers of all, in their order."""
-        return raised(await self.settled(map(verb, self.engines)))
+        return await self.together(map(verb, self.engines))
 
     async def divided(
         self,
@@ -50,10 +50,28 @@ class Shards:
         # Not the first error at once: a caller who then tries again would race with its own writes.
         parts = [verb(self.engines[number], [items[at] for at in some]) for number, some in places.items()]
         answers: list[T | None] = [None] * len(items)
-        for some, found in zip(places.values(), raised(await self.settled(parts)), strict=True):
+        for some, found in zip(places.values(), await self.together(parts), strict=True):
             for at, answer in zip(some, found, strict=True):
                 answers[at] = answer
         return cast("list[T]", answers)
+
+    async def written(
+        self,
+        items: Sequence[Item],
+        ids: Sequence[str],
+        verb: Callable[[Engine, Sequence[Item]], Awaitable[Sequence[T]]],
+    ) -> list[T]:
+        """As ``divided``, each part once its engine has room: one that has none holds up nobody else."""
+
+        async def write(engine: Engine, some: Sequence[Item]) -> Sequence[T]:
+            await engine.room()
+            return await verb(engine, some)
+
+        return await self.divided(items, ids, write)
+
+    async def together(self, calls: Iterable[Awaitable[T]]) -> list[T]:
+        """The answers of all of them. Raises once all have ended, so that none is left behind."""
+        return raised(await self.settled(calls))
 
     async def settled(self, calls: Iterable[Awaitable[T]]) -> list[T | BaseException]:
         """The answers of all of them, or their errors."""

@@ -1,12 +1,10 @@
-"""Outages: while the storage cannot be reached waits go on, and are read again after growing pauses."""
+"""Outages: while the storage cannot be reached waits go on, and observers know."""
 
 from __future__ import annotations
 
-import asyncio
 from time import monotonic
 
 from flowstore._observing.observers import Observers
-from flowstore._trips.patience import Pauses
 from flowstore.errors import StorageUnavailable
 from flowstore.observing import StorageBack, StorageLost
 
@@ -18,33 +16,25 @@ class Outage:
 
     def __init__(self, observers: Observers) -> None:
         self._observers = observers
-        self._pauses = Pauses()
         self._lost: set[str] = set()
         self._since = 0.0
-        self.trouble: StorageUnavailable | None = None
-        """Why the last read could not reach the storage, else None. The cause of a WaitTimeout."""
+        self.troubles: dict[int, StorageUnavailable] = {}
+        """By part of the storage why the last read could not reach it. The cause of a WaitTimeout."""
 
-    def read_failed(self, error: StorageUnavailable) -> None:
-        self.trouble = error
+    def read_failed(self, part: int, error: StorageUnavailable) -> None:
+        self.troubles[part] = error
         self._begin("reads", error)
 
-    def read_answered(self) -> None:
-        self.trouble = None
-        self.start_again()
-        self._end("reads")
+    def read_answered(self, part: int) -> None:
+        self.troubles.pop(part, None)
+        if not self.troubles:
+            self._end("reads")
 
     def hints_lost(self, error: Exception) -> None:
         self._begin("hints", error)
 
     def hints_back(self) -> None:
         self._end("hints")
-
-    def start_again(self) -> None:
-        """Let the next pause be a short one."""
-        self._pauses.reset()
-
-    async def pause(self) -> None:
-        await asyncio.sleep(self._pauses.next())
 
     def _begin(self, part: str, error: Exception) -> None:
         is_new = not self._lost

@@ -7,8 +7,7 @@ Hints may be lost, doubled or late, so a hint decides nothing: it marks the id s
 reader finds decides. Every ``recheck_interval`` all awaited ids turn stale: a lost hint delays a wait, and
 never hangs it.
 
-There is one reader. Ids that turn stale during a read share the next one, and rows are applied in the order
-of the reads; with two readers an old row could arrive after a newer one.
+There is one reader for each part of the storage. Ids that turn stale during a read share the next one.
 
 A read may be older than a wait that begins while it is in flight. Such a wait joins ``Waitlist.later`` and is
 settled by a read of its own; otherwise a wait begun after ``store`` had returned could get what stood before.
@@ -24,20 +23,18 @@ not finished after all, the id is watched again, since the storage dropped the r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from flowstore._observing.observers import NOBODY, Observers
-from flowstore._trips.background import in_background
 from flowstore._waiting.durations import Durations
 from flowstore._waiting.outages import Outage
-from flowstore._waiting.portions import Portions
+from flowstore._waiting.reading import Batch, Reader
 from flowstore._waiting.rechecks import Missed, Recheck
-from flowstore._waiting.stale import Stale
 from flowstore._waiting.subscribers import Follower, Subscriber
 from flowstore._waiting.waitlist import REMOVALS, Waiting, Waitlist
-from flowstore.engine import ANY_ID, Change, Entry, let_go
-from flowstore.errors import BackendClosed, StorageTimeout, StorageUnavailable, WaitsEnded, WaitTimeout
+from flowstore.engine import ANY_ID, Change, Entry
+from flowstore.errors import BackendClosed, StorageUnavailable, WaitsEnded, WaitTimeout
 from flowstore.models import FINISHED, TaskResult, TaskStatus
 
 _LONGEST_TURN: Final = 0.005
@@ -59,6 +56,7 @@ class Waiters:
         clock: Callable[[], int],
         recheck_interval: float,
         observers: Observers = NOBODY,
+        part_of: Callable[[str], int] = lambda _: 0,
     ) -> None:
         self._watch = watch
         self._read = read
@@ -68,21 +66,21 @@ class Waiters:
         self._missed = Missed(observers)
         self._durations = Durations(observers, clock)
         self.outage = Outage(observers)
-        self._entries: dict[str, Waitlist] = {}
+        self.entries: dict[str, Waitlist] = {}
         self._followers: set[Follower] = set()
-        self._stale = Stale()
-        self._reading: Mapping[str, Waitlist] = {}
-        self._reader: asyncio.Task[None] | None = None
-        self._is_closed = False
+        self._part_of = part_of
+        self._readers: dict[int, Reader] = {}
+        """By the part that each reads."""
+        self.is_closed = False
         self.is_refusing = False
         """Whether nobody may begin to wait, as the waits of this backend are over."""
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.entries)
 
     @property
     def is_waiting(self) -> bool:
-        return bool(self._entries) or self._missed.is_expecting
+        return bool(self.entries) or self._missed.is_expecting
 
     def register(self, task_id: str, timeout: float | None = None, call: int = 0) -> Waiting:
         """A future of the finished result. Every future must be given back with ``release``.
@@ -100,14 +98,14 @@ class Waiters:
 
     def _entry(self, task_id: str) -> Waitlist:
         """The waitlist that a new member joins: not one whose read is in flight, which may be too old."""
-        if self._is_closed:
+        if self.is_closed:
             raise BackendClosed("the backend is closed")
         if self.is_refusing:
             raise WaitsEnded(_SHUTDOWN)
-        entry = self._entries.get(task_id)
+        entry = self.entries.get(task_id)
         if entry is None:
-            entry = self._entries[task_id] = Waitlist(self._clock())
-        elif self._reading.get(task_id) is entry:
+            entry = self.entries[task_id] = Waitlist(self._clock())
+        elif self._reader(task_id).lists.get(task_id) is entry:
             entry.later = entry.later or Waitlist(self._clock())
             return entry.later
         return entry
@@ -122,7 +120,7 @@ class Waiters:
         self._read_soon(task_id)
 
     def unwatch(self, task_id: str, watcher: Subscriber) -> None:
-        entry = self._entries.get(task_id)
+        entry = self.entries.get(task_id)
         if entry is not None:
             entry.unwatch(watcher)
             self._drop_unused(task_id, entry)
@@ -141,7 +139,7 @@ class Waiters:
         """End a wait, whatever its outcome."""
         if future.done() and not future.cancelled():
             future.exception()  # marks it as retrieved; the loop would log it otherwise
-        entry = self._entries.get(task_id)
+        entry = self.entries.get(task_id)
         if entry is not None:
             entry.release(future)
             self._drop_unused(task_id, entry)
@@ -155,9 +153,9 @@ class Waiters:
             self._remove(task_id)
 
     def _remove(self, task_id: str) -> None:
-        del self._entries[task_id]
-        self._stale.discard(task_id)
-        if not self._entries:
+        del self.entries[task_id]
+        self._reader(task_id).stale.discard(task_id)
+        if not self.entries:
             self._recheck.stop()
 
     def changed(self, ids: Collection[str], change: Change, at: int | None = None) -> None:
@@ -165,16 +163,17 @@ class Waiters:
             follower.heard(ids, change)
         for task_id in ids:
             self._missed.hinted(task_id)
-            entry = self._entries.get(task_id)
+            entry = self.entries.get(task_id)
             if entry is None:
                 continue
+            reader = self._reader(task_id)
             if change in _ENDS:
-                self._stale.add_finished(task_id)
+                reader.stale.add_finished(task_id)
             elif change in REMOVALS or not entry.is_seen or entry.heeds(change):
                 # Other changes matter only to watchers, but the first one tells when the record expires.
-                self._stale.add((task_id,))
+                reader.stale.add((task_id,))
             entry.note(change, at)
-        self._start_reading()
+            reader.start()
 
     def interrupted(self, error: Exception) -> None:
         self.outage.hints_lost(error)
@@ -183,16 +182,19 @@ class Waiters:
         self._missed.stop_asking()
         for follower in self._followers:
             follower.cut_off()
-        self._mark_stale(self._entries)
+        self._mark_stale(self.entries)
         self.outage.hints_back()
 
     def _look_at_all(self) -> None:
         """As it is time. What is to be read anyway will not have been found by that."""
-        self._missed.ask(self._entries.keys() - self._stale.ids - self._reading.keys())
-        self._durations.rechecked(len(self._entries))
+        others = set(self.entries)
+        for reader in self._readers.values():
+            others -= reader.stale.ids | reader.lists.keys()
+        self._missed.ask(others)
+        self._durations.rechecked(len(self.entries))
         for follower in self._followers:
             follower.missed()
-        self._mark_stale(self._entries)
+        self._mark_stale(self.entries)
 
     def end(self) -> None:
         """Wake all waiters with WaitsEnded, and let nobody wait any more."""
@@ -200,104 +202,87 @@ class Waiters:
         self._end_all(WaitsEnded(_SHUTDOWN))
 
     async def close(self) -> None:
-        """Wake all waiters with BackendClosed and stop the reader."""
-        self._is_closed = True
+        """Wake all waiters with BackendClosed and stop the readers."""
+        self.is_closed = True
         self._end_all(BackendClosed("the backend was closed during the wait"))
         self._missed.close()
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.wait([self._reader])
+        for reader in self._readers.values():
+            await reader.close()
 
     def _end_all(self, error: BackendClosed) -> None:
-        for entry in self._entries.values():
+        for entry in self.entries.values():
             entry.join()
-        self._settle_all(list(self._entries), error)
-        self._stale.clear()
+        self.settle_all(list(self.entries), error)
+        for reader in self._readers.values():
+            reader.stale.clear()
         self._recheck.stop()
 
     def abandon(self) -> None:
         """Stop: the loop is closed, so nobody can be woken."""
-        self._is_closed = True
-        let_go(self._reader)
+        self.is_closed = True
+        for reader in self._readers.values():
+            reader.abandon()
 
     def time_out(self, task_id: str, future: Waiting, timeout: float) -> None:
         if not future.done():
             error = WaitTimeout(task_id, timeout)
-            error.__cause__ = self.outage.trouble
+            error.__cause__ = self.trouble_of(task_id)
             future.set_exception(error)
 
+    def trouble_of(self, task_id: str) -> StorageUnavailable | None:
+        """Why it could not be read, if the last attempt has failed."""
+        return self.outage.troubles.get(self._part_of(task_id))
+
     def _mark_stale(self, ids: Iterable[str]) -> None:
-        self._stale.add(ids)
-        self._start_reading()
+        for task_id in ids:
+            reader = self._reader(task_id)
+            reader.stale.add((task_id,))
+            reader.start()
 
-    def _start_reading(self) -> None:
-        if self._stale and self._reader is None and not self._is_closed:
-            self._reader = in_background(self._read_stale())
-            self._reader.add_done_callback(self._reader_done)
+    def _reader(self, task_id: str) -> Reader:
+        part = self._part_of(task_id)
+        reader = self._readers.get(part)
+        if reader is None:
+            reader = self._readers[part] = Reader(self, part)
+        return reader
 
-    def _reader_done(self, reader: asyncio.Task[None]) -> None:
-        self._reader = None
-        if not reader.cancelled() and (error := reader.exception()) is not None:
-            self._settle_all(list(self._entries), RuntimeError(f"reading awaited results failed: {error!r}"))
-        self._start_reading()
+    @property
+    def reading(self) -> int:
+        return sum(reader.is_at_work for reader in self._readers.values())
 
-    async def _read_stale(self) -> None:
-        """Read until nothing is stale. An outage is ridden out; each wait has a deadline of its own."""
-        portions = Portions()
-        self.outage.start_again()
-        while self._stale and not self._is_closed:
-            batch, is_enough = self._stale.take(portions.size)
-            read = self._read if is_enough else self._watch
-            self._reading = {task_id: self._entries[task_id] for task_id in batch}
-            # Before the await: a hint during the read may be about a write that the read cannot see.
-            seen = [entry.is_seen for entry in self._reading.values()]
-            try:
-                rows = await read(batch)
-            except StorageUnavailable as error:
-                self._missed.stop_asking()
-                self._put_back(batch)
-                self.outage.read_failed(error)
-                if isinstance(error, StorageTimeout):
-                    portions.timed_out(len(batch))
-            except Exception as error:
-                self._settle_all(batch, error)
-            except BaseException:  # all tasks of the loop were cancelled; the rest may still be awaited
-                self._put_back(batch)
-                raise
-            else:
-                self.outage.read_answered()
-                portions.answered(rows)
-                await self._show_rows(batch, list(rows), seen, read)
-            finally:
-                # Only now: joined earlier, the later ones would be settled by this very read.
-                for entry in self._reading.values():
-                    entry.join()
-                self._reading = {}
-            if self.outage.trouble is not None:
-                await self.outage.pause()
+    def ids_of(self, part: int) -> list[str]:
+        return [task_id for task_id in self.entries if self._part_of(task_id) == part]
 
-    async def _show_rows(
-        self, batch: list[str], rows: list[Entry | None], seen: list[bool], read: Read
-    ) -> None:
+    def ask(self, ids: Sequence[str], *, is_enough: bool) -> Awaitable[Sequence[Entry | None]]:
+        return self._read(ids) if is_enough else self._watch(ids)
+
+    def read_failed(self, part: int, error: StorageUnavailable) -> None:
+        self._missed.stop_asking()
+        self.outage.read_failed(part, error)
+
+    def read_answered(self, part: int) -> None:
+        self.outage.read_answered(part)
+
+    async def show(self, reader: Reader, batch: Batch, rows: list[Entry | None]) -> None:
         """Apply the rows. Others have their turn in between: to decode a large result takes milliseconds."""
         clock = asyncio.get_running_loop().time
         rested = clock()
-        for place, task_id in enumerate(batch):
-            self._show_row(task_id, rows[place], seen[place], read)
+        for place, task_id in enumerate(batch.ids):
+            self._show_row(task_id, rows[place], batch.seen[place], batch)
             rows[place] = None  # read bytes and decoded values of all of them would be twice the memory
             if clock() - rested > _LONGEST_TURN:
                 try:
                     await asyncio.sleep(0)
                 except BaseException:
-                    self._put_back(batch[place + 1 :])
+                    reader.put_back(batch.ids[place + 1 :])
                     raise
                 rested = clock()
 
-    def _show_row(self, task_id: str, row: Entry | None, was_seen: bool, read: Read) -> None:
+    def _show_row(self, task_id: str, row: Entry | None, was_seen: bool, batch: Batch) -> None:
         """Apply a row to those it was read for. ``was_seen``: seen before this read began."""
-        entry = self._entries.get(task_id)
+        entry = self.entries.get(task_id)
         # During the read all of them may have left and others come: a new waitlist, newer than the row.
-        if entry is None or entry is not self._reading[task_id]:
+        if entry is None or entry is not batch.lists[task_id]:
             return
         if task_id == ANY_ID:
             for follower in self._followers:
@@ -305,21 +290,18 @@ class Waiters:
         if row is not None and row.status not in _UNFINISHED and not row.is_expired(self._clock()):
             self._durations.woken(task_id, entry.futures, row.updated_at)
             self._settle(task_id, entry, self._outcome(row))
-        elif read is self._read:  # the hint was outdated, and the registration ended with it
-            self._stale.add((task_id,))
+        elif batch.is_enough:  # the hint was outdated, and the registration ended with it
+            self._reader(task_id).stale.add((task_id,))
         else:
             self._settle_unfinished(task_id, entry, was_seen, row)
-        is_over = self._entries.get(task_id) is not entry
-        if not is_over and read is self._watch:
+        is_over = self.entries.get(task_id) is not entry
+        if not is_over and not batch.is_enough:
             self._durations.subscribed(task_id, entry.futures)
         self._missed.answered(task_id, is_over=is_over)
 
-    def _put_back(self, batch: Iterable[str]) -> None:
-        self._stale.add(task_id for task_id in batch if task_id in self._entries)
-
-    def _settle_all(self, ids: Iterable[str], error: Exception) -> None:
+    def settle_all(self, ids: Iterable[str], error: Exception) -> None:
         for task_id in ids:
-            if (entry := self._entries.get(task_id)) is not None:
+            if (entry := self.entries.get(task_id)) is not None:
                 self._settle(task_id, entry, error)
 
     def _settle(self, task_id: str, entry: Waitlist, outcome: TaskResult | Exception) -> None:
@@ -328,7 +310,7 @@ class Waiters:
         # between is never merged into one that has its outcome.
         entry.settle(outcome)
         if entry.later is not None:
-            self._entries[task_id], entry.later = entry.later, None
+            self.entries[task_id], entry.later = entry.later, None
         else:
             self._remove(task_id)
 

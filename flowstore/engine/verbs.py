@@ -94,6 +94,13 @@ class Engine(ABC):
         and is enough for an engine that holds neither connections nor tasks nor locks of asyncio.
         """
 
+    def part_of(self, task_id: str) -> int:
+        """Which part of the storage has the id, or ANY_ID, where the parts may be away one by one.
+
+        Waits look at each part by itself, so that one that does not answer delays no others.
+        """
+        return 0
+
     async def room(self) -> None:  # noqa: B027  # writes that never queue always have room
         """Return when one more write may be encoded: the backpressure of a storage that falls behind."""
 

@@ -40,6 +40,9 @@ class EngineWrapper(Engine):
     def abandon(self) -> None:
         self.inner.abandon()
 
+    def part_of(self, task_id: str) -> int:
+        return self.inner.part_of(task_id)
+
     async def room(self) -> None:
         await self.inner.room()
 

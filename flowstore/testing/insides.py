@@ -98,7 +98,7 @@ def meanwhile(backend: BaseResultBackend, verb: str, step: Callable[[], Awaitabl
 async def listening(backend: BaseResultBackend, task_id: str) -> None:
     """Return once a block of the task hears what others do to it, or somebody waits for it."""
     waiters = backend._core.waiters
-    while (entry := waiters._entries.get(task_id)) is None or not entry.is_seen:  # noqa: ASYNC110  # private
+    while (entry := waiters.entries.get(task_id)) is None or not entry.is_seen:  # noqa: ASYNC110  # private
         await asyncio.sleep(0.001)
 
 

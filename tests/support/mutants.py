@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 from sortedcontainers import SortedDict
 
@@ -29,6 +29,7 @@ from flowstore.engine import (
     Expiry,
     Hints,
     Item,
+    Listed,
     Noted,
     Outcome,
     Owner,
@@ -798,6 +799,55 @@ class TotalsOutliveTheNamespace(_Miscounting):
     counting = _Lasting
 
 
+class PlacesOfTheFirstGroup(MemoryEngine):
+    """The limit is one of what is walked, and the end comes too early."""
+
+    async def places(self, query: Query, now: int) -> list[Listed]:
+        walked = await super().places(replace(query, groups=query.groups[:1], has_fixed=None), now)
+        return [place for place in walked if query.admits(cast("Entry", place.mark))]
+
+
+class PlacesBySubmission(MemoryEngine):
+    async def places(self, query: Query, now: int) -> list[Listed]:
+        entries = await self.scan(query, now)
+        return [Listed(entry.position, entry) for entry in entries]
+
+
+class PlacesFromTheStart(MemoryEngine):
+    async def places(self, query: Query, now: int) -> list[Listed]:
+        return await super().places(replace(query, newest_first=True), now)
+
+
+class PlacesAreNotLookedAtAgain(MemoryEngine):
+    async def at_places(self, query: Query, places: Sequence[Listed], now: int) -> list[Entry | None]:
+        return await self.read([place.position.id for place in places], max_body=query.max_body)
+
+
+class ExpiredAtTheirPlaces(MemoryEngine):
+    async def at_places(self, query: Query, places: Sequence[Listed], now: int) -> list[Entry | None]:
+        return await super().at_places(query, places, 0)
+
+
+class GoneAreLeftOut(MemoryEngine):
+    async def at_places(self, query: Query, places: Sequence[Listed], now: int) -> list[Entry | None]:
+        return [entry for entry in await super().at_places(query, places, now) if entry is not None]
+
+
+class PlacesOfWholeBodies(MemoryEngine):
+    async def at_places(self, query: Query, places: Sequence[Listed], now: int) -> list[Entry | None]:
+        return await super().at_places(replace(query, max_body=None), places, now)
+
+
+class PlacesWithTheirBodies(MemoryEngine):
+    async def at_places(self, query: Query, places: Sequence[Listed], now: int) -> list[Entry | None]:
+        return await super().at_places(replace(query, with_body=True), places, now)
+
+
+class PlacesAreSorted(MemoryEngine):
+    async def at_places(self, query: Query, places: Sequence[Listed], now: int) -> list[Entry | None]:
+        return await super().at_places(query, sorted(places), now)
+
+
 MUTANTS: dict[Callable[[], Engine], str] = {
     WatchersLookedUpBeforeTheCommit: "test_no_change_is_lost_between_registration_and_read",
     PatchesWhateverStands: "test_only_over_what_was_read",
@@ -842,6 +892,15 @@ MUTANTS: dict[Callable[[], Engine], str] = {
     SizeOfWhatIsLeft: "test_the_beginnings_of_bodies",
     BodiesAreCutAsText: "test_the_beginnings_of_bodies",
     ListedBodiesAreWhole: "test_listing_with_the_beginnings_of_bodies",
+    PlacesOfTheFirstGroup: "test_places_are_those_of_a_scan",
+    PlacesBySubmission: "test_places_are_those_of_a_scan",
+    PlacesFromTheStart: "test_places_one_by_one",
+    PlacesAreNotLookedAtAgain: "test_what_changes_before_its_place_is_asked_for",
+    ExpiredAtTheirPlaces: "test_expired_records_are_at_no_place",
+    GoneAreLeftOut: "test_what_changes_before_its_place_is_asked_for",
+    PlacesOfWholeBodies: "test_bodies_at_places",
+    PlacesWithTheirBodies: "test_bodies_at_places",
+    PlacesAreSorted: "test_some_of_the_places",
     FacetsAreLeftBehind: "test_a_record_leaves_the_listings_it_was_in",
     CountsAreRemembered: "test_counts_follow_writes_and_removals",
     CountsWhatItFinds: "test_the_limit_is_what_is_looked_at",

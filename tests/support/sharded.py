@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Unpack
 from zlib import crc32
 
 from flowstore import BaseResultBackend
 from flowstore._core.options import BackendOptions, op_timeout
-from flowstore._trips.sharding import ShardedEngine
+from flowstore._trips.sharding import ShardedEngine, as_one
 from flowstore._trips.shared import SharedTrips
 from flowstore.backends.memory.engine import MemoryEngine
 from flowstore.engine import Engine
@@ -24,10 +25,14 @@ def sharded(*engines: Engine) -> ShardedEngine:
 
 
 class ShardedBackend(BaseResultBackend):
-    def __init__(self, **options: Unpack[BackendOptions]) -> None:
-        namespace, timeout = options.get("namespace", "default"), op_timeout(options)
-        shards = [SharedTrips(MemoryEngine(namespace), timeout, has_families=False) for _ in range(SHARDS)]
-        super().__init__(sharded(*shards), **options)
+    """``engines``: the shards, without trips; None: some in memory."""
+
+    def __init__(self, engines: Sequence[Engine] | None = None, **options: Unpack[BackendOptions]) -> None:
+        if engines is None:
+            engines = [MemoryEngine(options.get("namespace", "default")) for _ in range(SHARDS)]
+        timeout = op_timeout(options)
+        shards = [SharedTrips(engine, timeout, has_families=False) for engine in engines]
+        super().__init__(as_one(shards, lambda task_id: place_among(len(shards), task_id)), **options)
 
     def _beside(self, options: BackendOptions) -> ShardedBackend:
         return ShardedBackend(**options)

@@ -18,6 +18,7 @@ from flowstore.testing.engine_contract.listing import ByFinishContract, ListingC
 from flowstore.testing.engine_contract.moving import AbandonContract
 from flowstore.testing.engine_contract.owned import OwnedContract
 from flowstore.testing.engine_contract.patching import PatchingContract
+from flowstore.testing.engine_contract.placing import PlacesContract
 from flowstore.testing.engine_contract.sharing import NamespacesContract, SharingContract
 from flowstore.testing.engine_contract.writing import ReadingContract, WritingContract
 
@@ -30,6 +31,7 @@ class EngineContract(
     ListingContract,
     RangesContract,
     ByFinishContract,
+    PlacesContract,
     CountingContract,
     CountingRangesContract,
     FacetsContract,

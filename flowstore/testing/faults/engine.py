@@ -18,6 +18,7 @@ from flowstore.engine import (
     Expiry,
     Hints,
     Item,
+    Listed,
     Outcome,
     Purged,
     Put,
@@ -165,6 +166,12 @@ class EngineFaults(UnreliableHints):
 
     async def scan(self, query: Query, now: int) -> list[Entry]:
         return await self._call("scan", lambda: self.inner.scan(query, now))
+
+    async def places(self, query: Query, now: int) -> list[Listed]:
+        return await self._call("places", lambda: self.inner.places(query, now))
+
+    async def at_places(self, query: Query, places: Sequence[Listed], now: int) -> list[Entry | None]:
+        return await self._call("at_places", lambda: self.inner.at_places(query, places, now))
 
     async def count(self, queries: Sequence[Query]) -> list[Counted]:
         return await self._call("count", lambda: self.inner.count(queries))

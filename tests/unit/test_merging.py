@@ -1,0 +1,84 @@
+"""Listings of several places as one: in order, each once, and read no further than needed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowstore._trips.merging import Fetch, Merged
+
+T = TypeVar("T")
+Spread = list[list[int]]
+
+numbers = st.sets(st.integers(0, 500), max_size=60)
+
+
+@st.composite
+def spreads(draw: st.DrawFn) -> Spread:
+    """Different numbers, divided in any way."""
+    count = draw(st.integers(1, 7))
+    listings: Spread = [[] for _ in range(count)]
+    for number in draw(numbers):
+        listings[draw(st.integers(0, count - 1))].append(number)
+    return listings
+
+
+async def one_by_one(calls: Iterable[Awaitable[T]]) -> list[T]:
+    return [await call for call in calls]
+
+
+class Places:
+    """Listings, of which is told how they were read."""
+
+    def __init__(self, spread: Spread, *, is_descending: bool = False) -> None:
+        self.calls: list[list[int]] = [[] for _ in spread]
+        """For each listing how many were asked for in each call."""
+        listings = [sorted(one, reverse=is_descending) for one in spread]
+        fetches = [self._fetch(listing, calls) for listing, calls in zip(listings, self.calls, strict=True)]
+        self.merged = Merged(fetches, lambda one: one, one_by_one, is_descending=is_descending)
+
+    @staticmethod
+    def _fetch(listing: list[int], calls: list[int]) -> Fetch[int]:
+        async def fetch(last: int | None, most: int) -> Sequence[int]:
+            calls.append(most)
+            start = 0 if last is None else listing.index(last) + 1
+            return listing[start : start + most]
+
+        return fetch
+
+
+@given(spread=spreads(), portions=st.lists(st.integers(0, 30), max_size=8), is_descending=st.booleans())
+def test_as_sorted_whatever_is_where(spread: Spread, portions: list[int], is_descending: bool) -> None:
+    """In portions of any sizes, a last one that asks for more than there is, and then nothing more."""
+    places = Places(spread, is_descending=is_descending)
+
+    async def taken() -> list[list[int]]:
+        return [await places.merged.take(most) for most in (*portions, 100, 1)]
+
+    left = sorted((number for one in spread for number in one), reverse=is_descending)
+    for most, found in zip((*portions, 100, 1), asyncio.run(taken()), strict=True):
+        assert found == left[:most]
+        left = left[most:]
+
+
+def test_what_is_evenly_spread_takes_one_portion_of_each() -> None:
+    """Of about the mean, not of all that are wanted."""
+    places = Places([list(range(shard, 16_000, 16)) for shard in range(16)])
+    assert asyncio.run(places.merged.take(50)) == list(range(50))
+    assert places.calls == [[10]] * 16
+
+
+@pytest.mark.parametrize("is_descending", [False, True])
+def test_what_is_all_in_one_place_takes_two(is_descending: bool) -> None:
+    """Not as many as the mean portion fits into it."""
+    spread: Spread = [[] for _ in range(16)]
+    spread[5] = list(range(2_000))
+    places = Places(spread, is_descending=is_descending)
+    assert len(asyncio.run(places.merged.take(1_000))) == 1_000
+    assert [len(calls) for calls in places.calls] == [1] * 5 + [2] + [1] * 10
+    assert sum(places.calls[5]) == 1_000
