@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
-Fetch = Callable[[T | None, int], Awaitable[Sequence[T]]]
-"""Takes the last one before, None for the beginning, and how many there may be. Fewer: the end."""
 
-Together = Callable[[Iterable[Awaitable[Sequence[T]]]], Awaitable[list[Sequence[T]]]]
-"""Awaits all of several calls, even if one of them fails."""
+class Portion(NamedTuple, Generic[T]):
+    """What is asked for: of which listing, behind which one of it, None for its beginning, and how many."""
+
+    number: int
+    last: T | None
+    most: int
+
+
+Fetch = Callable[[Sequence[Portion[T]]], Awaitable[Sequence[Sequence[T]]]]
+"""Reads portions of several listings. One that has fewer than asked for is at its end."""
 
 
 class _Stream(Generic[T]):
-    def __init__(self, fetch: Fetch[T]) -> None:
-        self._fetch = fetch
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.last: T | None = None
         self.is_over = False
 
-    async def next(self, most: int) -> Sequence[T]:
-        found = await self._fetch(self.last, most)
+    def take(self, found: Sequence[T], most: int) -> None:
         self.is_over = len(found) < most
         if found:
             self.last = found[-1]
-        return found
 
 
 class Merged(Generic[T]):
@@ -38,15 +42,15 @@ class Merged(Generic[T]):
 
     def __init__(
         self,
-        fetches: Sequence[Fetch[T]],
+        count: int,
+        fetch: Fetch[T],
         key: Callable[[T], Any],
-        together: Together[T],
         *,
         is_descending: bool = False,
     ) -> None:
-        self._streams = [_Stream(fetch) for fetch in fetches]
+        self._streams: list[_Stream[T]] = [_Stream(number) for number in range(count)]
+        self._fetch = fetch
         self._key = key
-        self._together = together
         self._is_descending = is_descending
         self._waiting: list[T] = []
         """What has been read and not been taken, in order."""
@@ -55,7 +59,9 @@ class Merged(Generic[T]):
         """The next ones; fewer only at the end."""
         while behind := self._behind(wanted):
             share = _share(wanted - self._certain(behind), len(behind))
-            for found in await self._together(stream.next(share) for stream in behind):
+            asked = [Portion(stream.number, stream.last, share) for stream in behind]
+            for stream, found in zip(behind, await self._fetch(asked), strict=True):
+                stream.take(found, share)
                 self._waiting += found
             self._waiting.sort(key=self._key, reverse=self._is_descending)
         taken, self._waiting = self._waiting[:wanted], self._waiting[wanted:]

@@ -16,13 +16,13 @@ change before the write arrives. Whoever needs both decided together gives them 
 from __future__ import annotations
 
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
 from flowstore._trips.adding import added_cells, added_groups, added_totals
 from flowstore._trips.families import in_order, with_families
-from flowstore._trips.merging import Merged
+from flowstore._trips.merging import Merged, Portion
 from flowstore._trips.owners import write_step
 from flowstore._trips.sharded_counts import ShardedCount
 from flowstore._trips.shards import Shards
@@ -54,6 +54,8 @@ from flowstore.engine import (
 )
 from flowstore.observing import Place
 
+_Found = tuple[int, Listed]
+"""The number of a shard, and a place in it."""
 _MOST_IN_VAIN: Final = 64
 """How many places may be looked at when fewer records are wanted, since those before had none."""
 
@@ -62,11 +64,20 @@ class ShardedEngine(Engine):
     """The engines as one. ``place``: from an id, or NAMESPACE, to the number of its shard.
 
     Each shard sees to its own deadlines and trips. They have the same namespace and nothing in common.
+    ``readers``: the engines inside of them, for what is asked of all and shares no trips; it has no deadline
+    then but that of the caller.
     """
 
-    def __init__(self, shards: Sequence[Engine], place: Callable[[str], int]) -> None:
+    def __init__(
+        self,
+        shards: Sequence[Engine],
+        place: Callable[[str], int],
+        *,
+        readers: Sequence[Engine] | None = None,
+    ) -> None:
         self._shards = Shards(shards, place)
-        self._counts = ShardedCount(self._shards, self.counted)
+        self._readers = self._shards if readers is None else Shards(readers, place)
+        self._counts = ShardedCount(self._readers, self.counted)
         self._turn = 0
         """The shard that a purge begins with."""
         self.counts_writes = all(shard.counts_writes for shard in shards)
@@ -99,6 +110,7 @@ class ShardedEngine(Engine):
         await self._shards.everywhere(lambda shard: shard.close())
 
     def abandon(self) -> None:
+        self._readers.let_go()
         self._shards.abandon()
 
     def part_of(self, task_id: str) -> int:
@@ -135,10 +147,19 @@ class ShardedEngine(Engine):
         return [None if one == ANY_ID else next(found) for one in ids]
 
     async def scan(self, query: Query, now: int) -> list[Entry]:
+        async def fetch(asked: Sequence[Portion[_Found]]) -> list[list[_Found]]:
+            start = replace(query, limit=asked[0].most)  # they are all of the same size
+            queries = [
+                (one.number, replace(start, after=one.last[1].position) if one.last else start)
+                for one in asked
+            ]
+            found = await self.places_in(queries, now)
+            return [[(one.number, each) for each in some] for one, some in zip(asked, found, strict=True)]
+
         merged = Merged(
-            [self._entries_in(shard, query, now) for shard in range(len(self._shards.engines))],
+            len(self._shards.engines),
+            fetch,
             key=lambda one: one[1].position,
-            together=self._shards.together,
             is_descending=not query.newest_first,
         )
         found: dict[str, Entry] = {}
@@ -157,7 +178,7 @@ class ShardedEngine(Engine):
         return await self._counts.of(queries)
 
     async def facets(self, prefix: str, limit: int | None = None, after: str | None = None) -> list[str]:
-        found = await self._shards.everywhere(lambda shard: shard.facets(prefix, limit, after))
+        found = await self._readers.everywhere(lambda shard: shard.facets(prefix, limit, after))
         listed = sorted({facet for of_shard in found for facet in of_shard})
         return listed if limit is None else listed[:limit]
 
@@ -212,27 +233,31 @@ class ShardedEngine(Engine):
         return await self._shards.divided(asked, owners, lambda shard, some: shard.items(some, now))
 
     async def timeline(self, span: Span, now: int) -> list[Item]:
-        def of(shard: Engine) -> Callable[[Item | None, int], Awaitable[list[Item]]]:
-            return lambda last, most: shard.timeline(replace(span, limit=most, after=last or span.after), now)
+        async def fetch(asked: Sequence[Portion[Item]]) -> list[list[Item]]:
+            return await self._readers.together(
+                self._readers.engines[one.number].timeline(
+                    replace(span, limit=one.most, after=one.last or span.after), now
+                )
+                for one in asked
+            )
 
-        fetches = [of(shard) for shard in self._shards.engines]
-        merged = Merged(fetches, _moment, self._shards.together, is_descending=span.newest_first)
+        merged = Merged(len(self._shards.engines), fetch, _moment, is_descending=span.newest_first)
         return await merged.take(span.limit)
 
     async def series(self, prefix: str) -> list[str]:
-        found = await self._shards.everywhere(lambda shard: shard.series(prefix))
+        found = await self._readers.everywhere(lambda shard: shard.series(prefix))
         return list(dict.fromkeys(one for of_shard in found for one in of_shard))
 
     async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
-        found = await self._shards.everywhere(lambda shard: shard.tallies(asked))
+        found = await self._readers.everywhere(lambda shard: shard.tallies(asked))
         return [added_cells(of_one) for of_one in zip(*found, strict=True)]
 
     async def totals(self, series: Sequence[str], now: int) -> list[dict[str, int]]:
-        found = await self._shards.everywhere(lambda shard: shard.totals(series, now))
+        found = await self._readers.everywhere(lambda shard: shard.totals(series, now))
         return [added_totals(of_one) for of_one in zip(*found, strict=True)]
 
     async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
-        return added_groups(await self._shards.everywhere(lambda shard: shard.groups(ids)))
+        return added_groups(await self._readers.everywhere(lambda shard: shard.groups(ids)))
 
     async def namespaces(self) -> list[str]:
         found = await self._shards.everywhere(lambda shard: shard.namespaces())
@@ -259,22 +284,27 @@ class ShardedEngine(Engine):
         is_writable = None if found[0].is_writable is None else all(facts.is_writable for facts in found)
         return replace(found[0], size=size, is_writable=is_writable)
 
-    def _entries_in(
-        self, number: int, query: Query, now: int
-    ) -> Callable[[tuple[int, Listed] | None, int], Awaitable[list[tuple[int, Listed]]]]:
-        async def fetch(last: tuple[int, Listed] | None, most: int) -> list[tuple[int, Listed]]:
-            after = query.after if last is None else last[1].position
-            listed = await self._shards.engines[number].places(replace(query, after=after, limit=most), now)
-            return [(number, one) for one in listed]
+    async def places_in(self, asked: Sequence[tuple[int, Query]], now: int) -> list[list[Listed]]:
+        """``places`` of some shards, by their numbers. Override it where all can be asked at once."""
+        engines = self._readers.engines
+        return await self._readers.together(engines[number].places(query, now) for number, query in asked)
 
-        return fetch
+    async def at_places_in(
+        self, query: Query, asked: Sequence[tuple[int, Sequence[Listed]]], now: int
+    ) -> list[list[Entry | None]]:
+        """``at_places`` of some shards, by their numbers. As ``places_in``."""
+        engines = self._readers.engines
+        return await self._readers.together(
+            engines[number].at_places(query, places, now) for number, places in asked
+        )
 
-    async def _at_places(
-        self, query: Query, listed: Sequence[tuple[int, Listed]], now: int
-    ) -> list[Entry | None]:
-        places = [place for _, place in listed]
-        ids = [place.position.id for place in places]
-        return await self._shards.divided(places, ids, lambda shard, some: shard.at_places(query, some, now))
+    async def _at_places(self, query: Query, listed: Sequence[_Found], now: int) -> list[Entry | None]:
+        of_shards: dict[int, list[Listed]] = {}
+        for number, place in listed:
+            of_shards.setdefault(number, []).append(place)
+        found = await self.at_places_in(query, list(of_shards.items()), now)
+        entries = {number: iter(some) for number, some in zip(of_shards, found, strict=True)}
+        return [next(entries[number]) for number, _ in listed]
 
 
 def as_one(shards: Sequence[Engine], place: Callable[[str], int]) -> Engine:

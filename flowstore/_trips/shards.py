@@ -21,12 +21,16 @@ class Shards:
         self._calls: set[asyncio.Future[Any]] = set()
 
     def abandon(self) -> None:
-        """As ``Engine.abandon``: the calls that were in flight never end."""
+        """As ``Engine.abandon``."""
+        self.let_go()
+        for engine in self.engines:
+            engine.abandon()
+
+    def let_go(self) -> None:
+        """Of the calls that were in flight, which never end."""
         for call in self._calls:
             let_go(cast("asyncio.Task[Any]", call))
         self._calls.clear()
-        for engine in self.engines:
-            engine.abandon()
 
     def of(self, task_id: str) -> Engine:
         return self.engines[self.place(task_id)]

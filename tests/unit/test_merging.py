@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowstore._trips.merging import Fetch, Merged
+from flowstore._trips.merging import Merged, Portion
 
-T = TypeVar("T")
 Spread = list[list[int]]
 
 numbers = st.sets(st.integers(0, 500), max_size=60)
@@ -28,28 +26,23 @@ def spreads(draw: st.DrawFn) -> Spread:
     return listings
 
 
-async def one_by_one(calls: Iterable[Awaitable[T]]) -> list[T]:
-    return [await call for call in calls]
-
-
 class Places:
     """Listings, of which is told how they were read."""
 
     def __init__(self, spread: Spread, *, is_descending: bool = False) -> None:
         self.calls: list[list[int]] = [[] for _ in spread]
         """For each listing how many were asked for in each call."""
-        listings = [sorted(one, reverse=is_descending) for one in spread]
-        fetches = [self._fetch(listing, calls) for listing, calls in zip(listings, self.calls, strict=True)]
-        self.merged = Merged(fetches, lambda one: one, one_by_one, is_descending=is_descending)
+        self._listings = [sorted(one, reverse=is_descending) for one in spread]
+        self.merged = Merged(len(spread), self._fetch, lambda one: one, is_descending=is_descending)
 
-    @staticmethod
-    def _fetch(listing: list[int], calls: list[int]) -> Fetch[int]:
-        async def fetch(last: int | None, most: int) -> Sequence[int]:
-            calls.append(most)
-            start = 0 if last is None else listing.index(last) + 1
-            return listing[start : start + most]
+    async def _fetch(self, asked: Sequence[Portion[int]]) -> list[list[int]]:
+        return [self._portion(*one) for one in asked]
 
-        return fetch
+    def _portion(self, number: int, last: int | None, most: int) -> list[int]:
+        self.calls[number].append(most)
+        listing = self._listings[number]
+        start = 0 if last is None else listing.index(last) + 1
+        return listing[start : start + most]
 
 
 @given(spread=spreads(), portions=st.lists(st.integers(0, 30), max_size=8), is_descending=st.booleans())

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from flowstore._core.options import BackendOptions, is_read_only, op_timeout, recheck_interval
+from flowstore._trips.families import with_families
+from flowstore._trips.turns import InTurn
 from flowstore._values.arguments import check_int
 from flowstore.backends.cluster.engine import ClusterEngine
 from flowstore.backends.cluster.namespaces import LEAST_BUCKETS, MOST_BUCKETS
@@ -44,7 +46,7 @@ class RedisClusterBackend(BaseResultBackend):
         self._url, self._buckets, self._connection, self._shown = url, buckets, connection, nodes.shown
         where = nodes.seeds, nodes.connect, namespace
         engine = ClusterEngine(*where, timeout, recheck, buckets, read_only=is_read_only(options))
-        super().__init__(engine, **options)
+        super().__init__(InTurn(with_families(engine)), **options)
 
     def _beside(self, options: BackendOptions) -> RedisClusterBackend:
         return RedisClusterBackend(self._url, buckets=self._buckets, connection=self._connection, **options)

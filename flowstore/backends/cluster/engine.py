@@ -13,6 +13,7 @@ from flowstore._trips.batches import TIMED
 from flowstore._trips.deadlines import in_time
 from flowstore._trips.sharding import ShardedEngine
 from flowstore._trips.shared import SharedTrips
+from flowstore.backends.cluster.buckets import Buckets
 from flowstore.backends.cluster.ears import Ears
 from flowstore.backends.cluster.link import Slot
 from flowstore.backends.cluster.looking import Looking
@@ -24,7 +25,21 @@ from flowstore.backends.redis.driver import NodeConnection
 from flowstore.backends.redis.engine import RedisEngine
 from flowstore.backends.redis.namespaces import prefix_of
 from flowstore.backends.redis.orphans import with_the_loop
-from flowstore.engine import Engine, EngineWrapper, Hints, StorageFacts, TellBatch
+from flowstore.engine import (
+    Cell,
+    Counted,
+    Engine,
+    EngineWrapper,
+    Entry,
+    Group,
+    Hints,
+    Item,
+    Query,
+    Span,
+    StorageFacts,
+    Tallied,
+    TellBatch,
+)
 from flowstore.observing import Place
 
 _SUMMED: Final = ("server", "server_limit")
@@ -100,6 +115,33 @@ class ClusterEngine(EngineWrapper):
         self._ears.abandon()
         self._router.abandon()
 
+    def part_of(self, task_id: str) -> int:
+        return self._sharded.part_of(task_id)
+
+    async def scan(self, query: Query, now: int) -> list[Entry]:
+        return await in_time(self.inner.scan(query, now), self._timeout)
+
+    async def count(self, queries: Sequence[Query]) -> list[Counted]:
+        return await in_time(self.inner.count(queries), self._timeout)
+
+    async def facets(self, prefix: str, limit: int | None = None, after: str | None = None) -> list[str]:
+        return await in_time(self.inner.facets(prefix, limit, after), self._timeout)
+
+    async def timeline(self, span: Span, now: int) -> list[Item]:
+        return await in_time(self.inner.timeline(span, now), self._timeout)
+
+    async def series(self, prefix: str) -> list[str]:
+        return await in_time(self.inner.series(prefix), self._timeout)
+
+    async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
+        return await in_time(self.inner.tallies(asked), self._timeout)
+
+    async def totals(self, series: Sequence[str], now: int) -> list[dict[str, int]]:
+        return await in_time(self.inner.totals(series, now), self._timeout)
+
+    async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
+        return await in_time(self.inner.groups(ids), self._timeout)
+
     async def drop_namespace(self, limit: int, now: int) -> bool:
         if not await self.inner.drop_namespace(limit, now):
             return False
@@ -163,15 +205,13 @@ class ClusterEngine(EngineWrapper):
         self._buckets = [Bucket(name, prefix, self._namespace.found) for prefix in prefixes(name, buckets)]
         links = [Slot(self._router, self._ears, bucket.prefix, self._place) for bucket in self._buckets]
         self._slots = [link.slot for link in links]
-        shards = [
-            self._trips(
-                RedisEngine(
-                    *(link, bucket, self._timeout, self._recheck_interval), read_only=self._is_read_only
-                )
-            )
+        how = self._timeout, self._recheck_interval
+        engines = [
+            RedisEngine(link, bucket, *how, read_only=self._is_read_only)
             for link, bucket in zip(links, self._buckets, strict=True)
         ]
-        return ShardedEngine(shards, placing(buckets))
+        shards = list(map(self._trips, engines))
+        return Buckets(shards, engines, self._slots, placing(buckets), self._router)
 
     def _trips(self, engine: Engine) -> Engine:
         trips = SharedTrips(engine, self._timeout, write_lanes=2, has_families=False)

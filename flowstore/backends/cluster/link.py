@@ -26,6 +26,7 @@ class Slot:
         self._router = router
         self._ears = ears
         self.slot = slot_of(key)
+        self.call: Callable[..., Awaitable[Any]] = partial(router.call, self.slot)
         self.place = place
 
     @property
@@ -35,7 +36,7 @@ class Slot:
     def open(self) -> None: ...
 
     def way(self) -> Way:
-        return _Routed(partial(self._router.call, self.slot))
+        return _Routed(self.call)
 
     def ear(self, inbox: str, hints: Hints) -> Channel:
         return self._ears.channel(inbox, self.slot, hints)

@@ -179,14 +179,14 @@ class Node:
         self._leaving: list[Call] = []
         self._lost: list[Pipe] = []
 
-    async def call(self, packed: bytes, *, is_asking: bool = False) -> Any:
-        """The answer to a packed command."""
+    def call(self, packed: bytes, *, is_asking: bool = False) -> asyncio.Future[Any]:
+        """The answer to a packed command, which leaves at the end of this turn of the loop."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
         if not self._leaving:
             loop.call_soon(self._leave)
         self._leaving.append((packed, answer, is_asking))
-        return await answer
+        return answer
 
     async def close(self) -> None:
         for pipe in [*self._pipes, *self._lost]:

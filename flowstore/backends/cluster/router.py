@@ -144,6 +144,14 @@ class Router:
         """The answer of whoever serves the slot. Raises the driver's error if there is none in time."""
         return await self._until_answered(packed(command), lambda: self._map.owners[slot])
 
+    def send(self, slot: int, data: bytes) -> asyncio.Future[Any] | None:
+        """The answer of whoever is known to serve the slot, if anybody is, or an error, without another try.
+
+        What has failed is left to ``call``.
+        """
+        address = self._map.owners[slot]
+        return None if address is None else self._node(address).call(data)
+
     async def call_at(self, address: Address, *command: str | bytes | int) -> Any:
         """The answer of one node, whatever it serves."""
         return await self._node(address).call(packed(command))

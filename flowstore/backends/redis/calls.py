@@ -86,24 +86,36 @@ class Calls:
 
     async def command(self, *command: str | bytes | int) -> Any:
         """The answer to one command. What it writes, if anything, must be harmless when written twice."""
-        return await self._guarded(lambda line: line.call(*command))
+        return await self._unordered(lambda call: call(*command))
 
     async def read(self, script: str, *arguments: str | bytes | int) -> Any:
         """The answer of ``script``. What it writes, if anything, must be harmless when written twice."""
         keys = (self._prefix, f"{self._prefix}format")
-        return await self._guarded(lambda line: self._run(line, script, keys, arguments))
+        return await self._unordered(lambda call: self._run(call, script, keys, arguments))
 
     async def records(
         self, ids: Sequence[str], *, with_body: bool = True, max_body: int | None = None
     ) -> Sequence[Value]:
         """The records of at most PER_CALL ids, as ``entry_of`` takes them."""
         if with_body and max_body is None:  # cheaper than a script that returns the whole value anyway
-            keys = [f"{self._prefix}r:{one}" for one in ids]
-            values: list[Value] = await self.command("MGET", *keys, f"{self._prefix}format")
+            values: list[Value] = await self.command(*self.read_of(ids))
             return values[:-1]
         most = min(max_body or 0, _MOST_BODY_BYTES) if with_body else "head"
         found: list[Value] = await self.read("heads", most, *ids)
         return found
+
+    def read_of(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """The command that reads records whole, and behind them one key that is there.
+
+        Where a slot is moving a key that is not there may be on the other side: a call that has one of each
+        is told so, and tried again.
+        """
+        return "MGET", *(f"{self._prefix}r:{one}" for one in ids), f"{self._prefix}format"
+
+    def run_of(self, script: str) -> tuple[str | int, ...]:
+        """How the command begins that ``read`` sends. The server may have to be told the script first."""
+        digest, _ = _SCRIPTS[self._link.publishes][script]
+        return "EVALSHA", digest, 2, self._prefix, f"{self._prefix}format"
 
     def check_writable(self) -> None:
         if self.refusal is not None:
@@ -131,7 +143,9 @@ class Calls:
         if self._unfenced:
             await self._fence(line)
         try:
-            answer = await self._run(line, script, (self._prefix, line.key), (next(line.numbers), *arguments))
+            answer = await self._run(
+                line.call, script, (self._prefix, line.key), (next(line.numbers), *arguments)
+            )
         except BaseException:
             # Errors of the server as well: they may be the answer to a call sent again, whose first copy is
             # still on its way.
@@ -139,6 +153,15 @@ class Calls:
             raise
         self._unfenced.pop(line.key, None)  # the number of this call is a fence as well
         return answer
+
+    async def _unordered(self, call: Callable[[Callable[..., Awaitable[Any]]], Awaitable[Any]]) -> Any:
+        """Make a call that needs no line of its own: at once, where the link can carry any number."""
+        if self._link.call is None:
+            return await self._guarded(lambda line: call(line.call))
+        try:
+            return await call(self._link.call)
+        except (RedisError, OSError) as error:
+            raise storage_error(error, self._prefix) from error
 
     async def _guarded(self, call: Callable[[Line], Awaitable[Any]]) -> Any:
         """Make a call of the driver on a free line, and translate its errors. The trip sets the deadline."""
@@ -157,17 +180,23 @@ class Calls:
         fences = {key: number for key, number in self._unfenced.items() if key != line.key}
         if fences:
             keys, numbers = (self._prefix, *fences), (self._remembered_ms, *fences.values())
-            await self._run(line, "fence", keys, numbers)
+            await self._run(line.call, "fence", keys, numbers)
         for key, number in fences.items():
             if self._unfenced.get(key) == number:
                 del self._unfenced[key]
 
-    async def _run(self, line: Line, script: str, keys: tuple[str, ...], arguments: tuple[Any, ...]) -> Any:
+    async def _run(
+        self,
+        call: Callable[..., Awaitable[Any]],
+        script: str,
+        keys: tuple[str, ...],
+        arguments: tuple[Any, ...],
+    ) -> Any:
         digest, source = _SCRIPTS[self._link.publishes][script]
         try:
-            return await line.call("EVALSHA", digest, len(keys), *keys, *arguments)
+            return await call("EVALSHA", digest, len(keys), *keys, *arguments)
         except NoScriptError:  # not SCRIPT LOAD and a retry: it could be flushed again in between
-            return await line.call("EVAL", source, len(keys), *keys, *arguments)
+            return await call("EVAL", source, len(keys), *keys, *arguments)
 
     def _new_line(self) -> Line:
         line = Line(self._link.way(), self._new_key())

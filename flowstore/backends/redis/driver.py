@@ -177,11 +177,16 @@ class NodeConnection:
 
 def packed(command: Sequence[str | bytes | int]) -> bytes:
     """A command as it is sent."""
-    parts = [b"*%d\r\n" % len(command)]
-    for part in command:
+    return b"*%d\r\n%b" % (len(command), packed_parts(command))
+
+
+def packed_parts(parts: Sequence[str | bytes | int]) -> bytes:
+    """Some parts of a command: those of several may be joined, behind the number of all."""
+    found = []
+    for part in parts:
         data = part if isinstance(part, bytes) else str(part).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return b"".join(parts)
+        found.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(found)
 
 
 def _own_name() -> dict[str, Any]:

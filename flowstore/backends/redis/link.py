@@ -55,6 +55,10 @@ class Link(Protocol):
     def publishes(self) -> str:
         """The command by which scripts tell those who wait."""
 
+    @property
+    def call(self) -> Callable[..., Awaitable[Any]] | None:
+        """Carries any number of calls at once, in any order; None: each needs a way."""
+
     def open(self) -> None:
         """Make it usable in the running loop. Raises WrongLoop where it is in use in another one."""
 
@@ -73,6 +77,7 @@ class ClientLink:
     """A client of redis-py. If ``is_owned`` each way keeps a connection, which saves a third of a call."""
 
     publishes = "PUBLISH"
+    call = None
 
     def __init__(self, client: Redis, *, is_owned: bool = False) -> None:
         self._client = client

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Final, NamedTuple, cast
 
 from flowstore.backends.redis.calls import Calls
-from flowstore.backends.redis.format import PER_CALL, listed_entry, position_of, sort_bounds
+from flowstore.backends.redis.format import PER_CALL, Value, listed_entry, position_of, sort_bounds
 from flowstore.engine import Entry, Listed, Position, Query
 
 _SPARE: Final = 8  # of the entries that a filter looks at for each that it finds, at first
@@ -56,33 +56,47 @@ class Listing:
         is_end = not self._indexes
         while len(listed) < self._query.limit and not is_end:
             found, is_end = await self._next(min(PER_CALL, self._query.limit - len(listed)))
-            listed += [Listed(at, one) for one in found if (at := position_of(one.entry)) is not None]
+            listed += _listed(found)
         return listed
+
+    def places_in(self, replies: Sequence[Sequence[bytes]]) -> list[Listed] | None:
+        """The same from one answer of ranges.lua, of whichever namespace; None if it takes more than one."""
+        found = self._joined(replies, self._query.limit)
+        listed = _listed(found)
+        return listed if len(found) < self._query.limit or len(listed) == len(found) else None
 
     async def at_places(self, places: Sequence[Listed]) -> list[Entry | None]:
         """The records at some of these places."""
         found: list[Entry | None] = []
         for start in range(0, len(places), PER_CALL):
-            step = places[start : start + PER_CALL]
-            found += await self._read([(cast("_Found", one.mark), one.position) for one in step])
+            found += await self._read(_unlisted(places[start : start + PER_CALL]))
         return found
+
+    async def at_places_in(self, places: Sequence[Listed], stored: Sequence[Value]) -> list[Entry | None]:
+        """The same from what is stored."""
+        return await self._shown(_unlisted(places), stored)
 
     async def _next(self, most: int) -> tuple[list[_Found], bool]:
         """At most so many entries in order, and whether these are the last ones."""
-        forward = self._query.newest_first
+        merged = self._joined(await self._calls.read("ranges", *self.asked(most)), most)
+        if merged:
+            self._bounds[0 if self._query.newest_first else 1] = b"(" + merged[-1].entry
+        return merged, len(merged) < most
+
+    def asked(self, most: int) -> list[str | bytes | int]:
+        """What ranges.lua takes for the next entries."""
         names = [name for name, _, _ in self._indexes]
-        replies = await self._calls.read("ranges", most, "1" if forward else "", *self._bounds, *names)
+        return [most, "1" if self._query.newest_first else "", *self._bounds, *names]
+
+    def _joined(self, replies: Sequence[Sequence[bytes]], most: int) -> list[_Found]:
         ranges = [
             [_Found(entry, *index) for entry in entries]
             for index, entries in zip(self._indexes, replies, strict=True)
         ]
-        merged = ranges[0] if len(ranges) == 1 else list(islice(self._merged(ranges), most))
-        if merged:
-            self._bounds[0 if forward else 1] = b"(" + merged[-1].entry
-        return merged, len(merged) < most
-
-    def _merged(self, ranges: Iterable[list[_Found]]) -> Iterable[_Found]:
-        return heapq.merge(*ranges, key=lambda one: one.entry, reverse=not self._query.newest_first)
+        if len(ranges) == 1:
+            return ranges[0]
+        merged = heapq.merge(*ranges, key=lambda one: one.entry, reverse=not self._query.newest_first)
+        return list(islice(merged, most))
 
     async def _live(self, listed: Sequence[_Found], wanted: int) -> list[Entry]:
         """The records of these entries that belong to the listing."""
@@ -103,6 +117,12 @@ class Listing:
         stored = await self._calls.records(
             ids, with_body=with_body and not is_filtered, max_body=self._query.max_body
         )
+        return await self._shown(places, stored)
+
+    async def _shown(
+        self, places: Sequence[tuple[_Found, Position]], stored: Sequence[Value]
+    ) -> list[Entry | None]:
+        with_body = self._query.with_body
         doubtful: list[tuple[int, _Found, Position]] = []
         found: list[Entry | None] = []
         for (one, place), value in zip(places, stored, strict=True):
@@ -156,6 +176,14 @@ class Listing:
                 if again is not None and self._query.holds(again, place, self._now):
                     found.append(again)
         return found
+
+
+def _listed(found: Iterable[_Found]) -> list[Listed]:
+    return [Listed(at, one) for one in found if (at := position_of(one.entry)) is not None]
+
+
+def _unlisted(places: Iterable[Listed]) -> list[tuple[_Found, Position]]:
+    return [(cast("_Found", one.mark), one.position) for one in places]
 
 
 def _is_there(entry: Entry, one: _Found, place: Position) -> bool:
