@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flowstore import CorruptRecord, RedisBackend, TaskResult, TaskStatus, UnreadableRecords
-from flowstore.engine import APPLIED, Outcome, Owner, Verdict
+from flowstore.engine import APPLIED, STATUSES, Outcome, Owner, Query, Verdict
 from flowstore.testing.insides import storage_of
 from flowstore.testing.samples import NOW, sample_write
 from flowstore.testing.support import failed, ids, seen, waiting, walk
@@ -52,6 +52,22 @@ async def test_a_record_that_is_none_keeps_its_place(redis_url: str, client: Any
         pages = await walk(backend, limit=3)
         assert [ids(page.items) for page in pages] == [["t8", "t7", "t6"], ["t5", "t3"], ["t2", "t1", "t0"]]
         assert [[one.task_id for one in page.unreadable] for page in pages] == [[], ["t4"], []]
+
+
+@pytest.mark.parametrize("groups", [(), (("~",),)])
+async def test_what_is_no_record_has_a_place(redis_url: str, client: Any, groups: Any) -> None:
+    """As a scan has it, with its body and without: only the index says where it belongs."""
+    writes = [sample_write(f"t{n}", facets=("~", "t:x"), submitted_at=NOW + n) for n in range(4)]
+    async with RedisBackend(redis_url) as backend:
+        await backend.count_by_status()
+        engine = storage_of(backend)
+        await engine.write(writes, NOW)
+        client.set(PREFIX + "r:t2", "no record")
+        for with_body in (True, False):
+            query = Query(STATUSES, 9, groups, with_body=with_body)
+            entries = await engine.at_places(query, await engine.places(query, NOW), NOW)
+            assert entries == await engine.scan(query, NOW)
+            assert [entry.id for entry in entries if entry is not None and not entry.status] == ["t2"]
 
 
 async def test_a_listing_goes_on_behind_what_is_no_record(redis_url: str, client: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from flowstore import CorruptRecord, SQLiteBackend, TaskResult, TaskStatus, UnreadableRecords
-from flowstore.engine import ANY_STAGE, APPLIED, Outcome, Owner, Verdict
+from flowstore.engine import ANY_STAGE, APPLIED, STATUSES, Outcome, Owner, Query, Verdict
 from flowstore.testing.insides import storage_of
 from flowstore.testing.samples import NOW, sample_write
 from flowstore.testing.support import failed, ids, seen, waiting
@@ -51,6 +51,21 @@ async def outcome(call: Coroutine[Any, Any, Any]) -> Any:
     assert told.task_id == "t"
     assert len(str(told)) < 500
     return CorruptRecord
+
+
+async def test_what_is_no_record_has_a_place(tmp_path: Path) -> None:
+    """As a scan has it, with its body and without."""
+    path = tmp_path / "x.db"
+    async with SQLiteBackend(path) as backend:
+        await backend.count_by_status()
+        engine = storage_of(backend)
+        await engine.write([sample_write(task_id) for task_id in "stu"], NOW)
+        forge(path, "fixed", "x")
+        for with_body in (True, False):
+            query = Query(STATUSES, 9, with_body=with_body)
+            entries = await engine.at_places(query, await engine.places(query, NOW), NOW)
+            assert entries == await engine.scan(query, NOW)
+            assert [entry and entry.status for entry in entries] == ["pending", "", "pending"]
 
 
 @pytest.mark.parametrize(("column", "value"), COLUMNS, ids=lambda part: str(part)[:20])

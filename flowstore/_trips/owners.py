@@ -35,7 +35,7 @@ def _decided(shards: Shards, write: Write, *, is_refused: bool) -> Write:
     it has been applied before.
     """
     if is_refused:
-        return write._replace(owner=None, if_version=ANY_STAGE, standing=None)
+        return write._replace(owner=None, if_version=ANY_STAGE)
     return write if _foreign_owner(shards, write) is None else write._replace(owner=None)
 
 

@@ -281,7 +281,8 @@ class ShardedEngine(Engine):
         found = await self._shards.everywhere(lambda shard: shard.facts())
         sizes = [facts.size for facts in found]
         size = None if None in sizes else sum(filter(None, sizes))
-        is_writable = None if found[0].is_writable is None else all(facts.is_writable for facts in found)
+        writable = {facts.is_writable for facts in found}
+        is_writable = None if None in writable else writable == {True}
         return replace(found[0], size=size, is_writable=is_writable)
 
     async def places_in(self, asked: Sequence[tuple[int, Query]], now: int) -> list[list[Listed]]:

@@ -13,16 +13,16 @@ from flowstore._trips.merging import Merged, Portion
 
 Spread = list[list[int]]
 
-numbers = st.sets(st.integers(0, 500), max_size=60)
-
 
 @st.composite
 def spreads(draw: st.DrawFn) -> Spread:
-    """Different numbers, divided in any way."""
+    """Different numbers: alternately, or many in a row in one of the listings."""
     count = draw(st.integers(1, 7))
     listings: Spread = [[] for _ in range(count)]
-    for number in draw(numbers):
-        listings[draw(st.integers(0, count - 1))].append(number)
+    start = 0
+    for length in draw(st.lists(st.integers(1, 3) | st.integers(10, 60), max_size=15)):
+        listings[draw(st.integers(0, count - 1))] += range(start, start + length)
+        start += length
     return listings
 
 
@@ -45,16 +45,16 @@ class Places:
         return listing[start : start + most]
 
 
-@given(spread=spreads(), portions=st.lists(st.integers(0, 30), max_size=8), is_descending=st.booleans())
+@given(spread=spreads(), portions=st.lists(st.integers(0, 60), max_size=6), is_descending=st.booleans())
 def test_as_sorted_whatever_is_where(spread: Spread, portions: list[int], is_descending: bool) -> None:
     """In portions of any sizes, a last one that asks for more than there is, and then nothing more."""
     places = Places(spread, is_descending=is_descending)
 
     async def taken() -> list[list[int]]:
-        return [await places.merged.take(most) for most in (*portions, 100, 1)]
+        return [await places.merged.take(most) for most in (*portions, 1_000, 1)]
 
     left = sorted((number for one in spread for number in one), reverse=is_descending)
-    for most, found in zip((*portions, 100, 1), asyncio.run(taken()), strict=True):
+    for most, found in zip((*portions, 1_000, 1), asyncio.run(taken()), strict=True):
         assert found == left[:most]
         left = left[most:]
 
