@@ -67,21 +67,41 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _keep_one_server_of_each_test(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of tests that could run on each kind of server: on the one that their name decides."""
+    """Of tests that could run on each kind of server: on the one that their name decides.
+
+    Those of a class that is ``instead_of`` another one run there or here, one in four here.
+    """
     named = {*KINDS, *CLUSTER_KINDS}
     kinds: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+    others: defaultdict[str, set[str]] = defaultdict(set)
     for item in items:
         parts = re.split(r"([\[\]-])", item.nodeid)
         if sum(part in named for part in parts) == 1:
-            kinds["".join("*" if part in named else part for part in parts)].append(item)
+            name = "".join("*" if part in named else part for part in parts)
+            kinds[name].append(item)
+            others[_shared_name(item, name)].add(name)
     left_out = {
         item
         for name, alike in kinds.items()
         for number, item in enumerate(alike)
         if number != crc32(_deciding_name(item, name).encode()) % len(alike)
+        or _is_elsewhere(item, len(others[_shared_name(item, name)]) > 1)
     }
     config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     items[:] = [item for item in items if item not in left_out]
+
+
+def _shared_name(item: pytest.Item, name: str) -> str:
+    """Of a test and its twin on another kind of backend."""
+    own = getattr(item, "cls", None)
+    twin = getattr(own, "instead_of", None)
+    return name if own is None or twin is None else f"{twin}::{name.partition('::')[2].partition('::')[2]}"
+
+
+def _is_elsewhere(item: pytest.Item, has_twin: bool) -> bool:
+    """Whether of a test and its twin the other one runs."""
+    is_second = hasattr(getattr(item, "cls", None), "instead_of")
+    return has_twin and is_second is not (crc32(item.name.partition("[")[0].encode()) % 4 == 0)
 
 
 def _deciding_name(item: pytest.Item, name: str) -> str:

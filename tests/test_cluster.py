@@ -39,6 +39,8 @@ RECHECK_INTERVAL = 15.0
 
 class OnCluster:
     shards = BUCKETS
+    instead_of = "tests/test_redis.py::TestRedis"
+    """In the default run the contract is divided between a single server and a cluster: see conftest.py."""
 
     @pytest.fixture
     def make_backend(self, cluster: Cluster) -> MakeBackend:

@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
+from flowstore._trips.read_only import read_only_refusal
 from flowstore.backends.cluster.router import Router
 from flowstore.backends.cluster.slots import slot_of
+from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.client import storage_error
 from flowstore.backends.redis.format import FORMAT
 from flowstore.backends.redis.namespaces import IS_WHOLE, REGISTER, Namespace, prefix_of, scanned
@@ -135,11 +137,17 @@ class DividedNamespace:
 
 
 class Bucket(Namespace):
-    """One bucket of a namespace, which for its engine is a namespace: with a format, and in no register."""
+    """One bucket of a namespace, which for its engine is a namespace: with a format, and in no register.
+
+    It is founded by the first write, not when it is opened: so a program can start while a node is down.
+    """
 
     def __init__(self, name: str, prefix: str, found: Callable[[], Awaitable[None]]) -> None:
         super().__init__(name, prefix)
         self._found = found
 
-    async def _register(self, calls: object) -> None:
+    async def enter(self, calls: Calls, *, read_only: bool = False) -> StorageError | None:
+        return read_only_refusal() if read_only else None
+
+    async def _register(self, calls: Calls) -> None:
         await self._found()

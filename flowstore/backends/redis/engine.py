@@ -95,7 +95,7 @@ class RedisEngine(Engine):
         self._ending = with_the_loop(calls.close)
         await anext(self._ending)
         try:
-            await self._found(calls)
+            calls.refusal = await self._namespace.enter(calls, read_only=self._is_read_only)
         except BaseException:
             if calls is self.calls:  # else this open died with its loop, and another one may be under way
                 await self._ending.aclose()

@@ -60,6 +60,10 @@ class Namespace:
         """Whether it is there. Once it was dropped, the next write founds it anew."""
         self._key = f"{self.prefix}format"
 
+    async def enter(self, calls: Calls, *, read_only: bool = False) -> StorageError | None:
+        """What ``open`` does and returns, when the engine is opened."""
+        return await self.open(calls, read_only=read_only)
+
     async def open(self, calls: Calls, *, read_only: bool = False) -> StorageError | None:
         """Found or check the namespace; returns what every write shall raise, if it may only be read.
 
