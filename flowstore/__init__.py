@@ -84,6 +84,7 @@ if TYPE_CHECKING:
         TaskCancelled,
         TaskFailed,
         TaskNotFinished,
+        Unconfirmed,
         UnexpectedValue,
         UnknownDataset,
         UnknownOperation,
@@ -268,6 +269,7 @@ __all__ = [
     "TrackOptions",
     "TrackedTask",
     "Transition",
+    "Unconfirmed",
     "UnexpectedValue",
     "UnknownDataset",
     "UnknownOperation",
@@ -335,10 +337,10 @@ _MODULES = table(
             "ModelNotRegistered NotSerializable OperationBusy PayloadTooLarge RemoteError "
             "RemoteTraceback RestoreConflict ResultDeleted ResultExpired ResultGone RetentionBusy "
             "RunExists RunInProgress RunNotOpen SchemaTooNew StorageError StorageFull StorageTimeout "
-            "StorageUnavailable StoreReplaced TaskCancelled TaskFailed TaskNotFinished UnexpectedValue "
-            "UnknownDataset UnknownOperation UnknownRun UnknownTask UnknownWorker UnreadableRecord "
-            "UnreadableRecords UnresolvedValue VersionConflict WaitTimeout WaitsEnded WorkerStopped "
-            "WrongLoop WrongProcess"
+            "StorageUnavailable StoreReplaced TaskCancelled TaskFailed TaskNotFinished Unconfirmed "
+            "UnexpectedValue UnknownDataset UnknownOperation UnknownRun UnknownTask UnknownWorker "
+            "UnreadableRecord UnreadableRecords UnresolvedValue VersionConflict WaitTimeout WaitsEnded "
+            "WorkerStopped WrongLoop WrongProcess"
         ),
         "flowstore.features.actions": "ActionOptions",
         "flowstore.features.app": "AppInfo",

@@ -19,21 +19,23 @@ ENVIRONMENT: Final = "FLOWSTORE_URL"
 _FORMS: Final = (
     "memory://, sqlite:///file.db, redis://host:port/db, rediss://..., valkey://..., valkeys://..., "
     "unix:///path/to.sock, redis+cluster://host:port,host:port, rediss+cluster://..., valkey+cluster://..., "
-    "valkeys+cluster://..."
+    "valkeys+cluster://..., redis+sentinel://host:port,host:port/service/db"
 )
 _SCHEME: Final = re.compile(r"[a-z+]{1,20}")  # anything else may be part of a password
-_SERVERS: Final = ("redis", "rediss", "valkey", "valkeys", "unix")
+_REMOTE: Final = ("redis", "rediss", "valkey", "valkeys")
+_SERVERS: Final = (*_REMOTE, *(f"{scheme}+sentinel" for scheme in _REMOTE), "unix")
 _CLUSTERS: Final = ("redis+cluster", "rediss+cluster", "valkey+cluster", "valkeys+cluster")
 _WORDS: Final = {"true": True, "false": False}
 
 
 class ConnectOptions(BackendOptions, total=False):
-    """Those of every backend, and of some: see SQLiteBackend, RedisClusterBackend and InMemoryBackend."""
+    """Those of every backend, and those that a SQLite, Redis, cluster or memory backend has of its own."""
 
     durability: Literal["full", "normal"]
     mode: int | None
     max_results: int | None
     buckets: int | None
+    wait_replicas: int
 
 
 def connect(url: str | None = None, **options: Unpack[ConnectOptions]) -> BaseResultBackend:
@@ -137,6 +139,7 @@ PLAIN_OPTIONS: Final[Mapping[str, Callable[[str], object]]] = {
     "mode": _octal,
     "max_results": int,
     "buckets": int,
+    "wait_replicas": int,
 }
 """The options that may be given in a URL, and the functions that parse them."""
 _EXPECTED: Final[Mapping[Callable[[str], object], str]] = {

@@ -59,6 +59,7 @@ FlowstoreError
     │   └── StorageTimeout TimeoutError     the storage did not answer in time
     ├── AccessDenied      PermissionError   credentials, ACL or file permissions
     ├── StorageFull       OSError           no space left; nothing was written
+    ├── Unconfirmed                         written, but too few replicas are known to have it
     ├── CorruptStore      ValueError        the file or database is not a flowstore one
     ├── StoreReplaced     FileNotFoundError the file under an open backend was deleted or replaced
     └── SchemaTooNew      RuntimeError      written by a newer flowstore
@@ -95,6 +96,8 @@ from flowstore._errors.runs import RunNotOpen as RunNotOpen
 from flowstore._errors.runs import UnknownDataset as UnknownDataset
 from flowstore._errors.runs import UnknownRun as UnknownRun
 from flowstore._errors.showing import shown
+from flowstore._errors.storage import StorageError as StorageError
+from flowstore._errors.storage import Unconfirmed as Unconfirmed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -441,10 +444,6 @@ class LoopIsRunning(BackendMisuse):
 
 class WrongProcess(BackendMisuse):
     """The backend was opened before fork. Open it in the children only, or make one in each process."""
-
-
-class StorageError(FlowstoreError):
-    """The storage refused, failed or could not be reached. The driver's error is the ``__cause__``."""
 
 
 class StorageUnavailable(StorageError, ConnectionError):

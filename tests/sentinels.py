@@ -12,7 +12,7 @@ _PERIODS = {  # ms, and by default up to 10 s
     "info-period": 200,
     "publish-period": 200,
     "ask-period": 100,
-    "ping-period": 100,
+    "ping-period": 300,  # five of them is how old what a replica says may be, which is asked once a second
     "tilt-period": 500,  # for which a sentinel that was paused does nothing
 }
 

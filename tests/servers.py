@@ -107,8 +107,10 @@ class Server:
 
     def pause(self) -> None:
         """Its connections stay open, and nothing comes any more."""
-        self.is_up = False
+        was_up, self.is_up = self.is_up, False
         self._process.send_signal(signal.SIGSTOP)
+        if was_up:
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # it may have run on for a moment
 
     def resume(self) -> None:
         self._process.send_signal(signal.SIGCONT)

@@ -26,6 +26,8 @@ async def leave(core: Core, running: TaskResult, left: TaskResult, patience: flo
     async def attempt() -> TaskResult | None:
         nonlocal following
         while True:
+            if sent:
+                await core.engine.confirm()
             [entry] = await core.engine.read([running.task_id], with_body=False)
             now = core.clock()
             entry = None if entry is None or entry.is_expired(now) else entry

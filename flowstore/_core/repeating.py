@@ -62,6 +62,7 @@ async def write_patiently(
             now = core.clock()
             write = bound = make(now)
             if sent:
+                await core.engine.confirm()
                 [entry] = await core.engine.read([write.entry.id], with_body=False)
                 entry = None if entry is None or entry.is_expired(now) else entry
                 if sent.includes(entry):

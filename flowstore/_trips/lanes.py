@@ -18,8 +18,10 @@ that is cancelled does not cancel a trip of several, which carries the writes of
 
 The error of a trip does not say which item caused it. So the trip is bisected until the bad item fails alone.
 Repeating a part is safe: what failed was rolled back, or the engine recognises a write that it has applied
-already. If the storage cannot be reached, bisecting would only multiply the timeouts: the lane gives up and
-fails everything in its queue, where each call would otherwise wait out its deadline in vain.
+already. What was carried out, but is not confirmed, is not sent again: after as long a wait, another try
+would say that it stands, as if that had been asked. If the storage cannot be reached, bisecting would only
+multiply the timeouts: the lane gives up and fails everything in its queue, where each call would otherwise
+wait out its deadline in vain.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from flowstore.errors import (
     StorageTimeout,
     StorageUnavailable,
     StoreReplaced,
+    Unconfirmed,
 )
 
 Verb = Callable[[Sequence[Any], int], Coroutine[Any, Any, Sequence[Any]]]
@@ -230,6 +233,8 @@ class Lane:
             except (StorageUnavailable, StoreReplaced) as error:
                 self._give_up([*part, *chain(*parts)], error)
                 return
+            except Unconfirmed as error:  # each of them was carried out, and may be no more
+                _fail_each(part, error)
             except Exception as error:
                 if part[0].is_orphaned:  # the error is that of the closed loop, and would repeat itself
                     raise

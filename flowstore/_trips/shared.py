@@ -193,6 +193,9 @@ class SharedTrips(EngineWrapper):
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
         return await in_time(self.inner.purge(limit, now, everything=everything), self._timeout)
 
+    async def confirm(self) -> None:
+        await in_time(self.inner.confirm(), self._timeout)
+
     async def vacuum(self, *, full: bool = False) -> int:
         step = self.inner.vacuum(full=full)
         return await (step if full else in_time(step, self._timeout))

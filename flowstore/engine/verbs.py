@@ -221,6 +221,13 @@ class Engine(ABC):
         """
         return 0
 
+    async def confirm(self) -> None:  # noqa: B027  # most storages answer once a write is as safe as it gets
+        """Return once what was written before is as safe as the answer to a write says.
+
+        It is called where an answer was lost, before a read that shows whether the write was carried out: a
+        storage whose answers wait for replicas must wait here for those of what is read next.
+        """
+
     @abstractmethod
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
         """Replace the progress of live, unfinished records, and tell their watchers.

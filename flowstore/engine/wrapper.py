@@ -80,6 +80,9 @@ class EngineWrapper(Engine):
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
         return await self.inner.purge(limit, now, everything=everything)
 
+    async def confirm(self) -> None:
+        await self.inner.confirm()
+
     async def vacuum(self, *, full: bool = False) -> int:
         return await self.inner.vacuum(full=full)
 

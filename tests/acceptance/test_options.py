@@ -11,7 +11,14 @@ from typing import NamedTuple, get_type_hints
 import pytest
 
 import flowstore
-from flowstore import BackendOptions, ConnectOptions, InMemoryBackend, RedisClusterBackend, SQLiteBackend
+from flowstore import (
+    BackendOptions,
+    ConnectOptions,
+    InMemoryBackend,
+    RedisBackend,
+    RedisClusterBackend,
+    SQLiteBackend,
+)
 from flowstore._core.options import kept_transitions, op_timeout, purge_interval, recheck_interval
 from flowstore.connecting import PLAIN_OPTIONS
 
@@ -22,9 +29,14 @@ MODULES = re.compile(
 OPTIONAL = re.compile(r"^Optional\[(.*)\]$")
 UNION = re.compile(r"Union\[(type\[Any\]), (StoredType\[Any\])\]")
 """As Python 3.13 and older show it."""
-OWN = {"SQLite": SQLiteBackend, "memory": InMemoryBackend, "cluster": RedisClusterBackend}
-URLS = {"SQLite": "sqlite:///x.db", "cluster": "redis+cluster://h"}
-NEEDED = {"SQLite": {"path": "x.db"}, "cluster": {"url": "redis+cluster://h"}}
+OWN = {
+    "SQLite": SQLiteBackend,
+    "memory": InMemoryBackend,
+    "Redis": RedisBackend,
+    "cluster": RedisClusterBackend,
+}
+URLS = {"SQLite": "sqlite:///x.db", "Redis": "redis://h", "cluster": "redis+cluster://h"}
+NEEDED = {"SQLite": {"path": "x.db"}, "Redis": {"url": "redis://h"}, "cluster": {"url": "redis+cluster://h"}}
 
 
 class Option(NamedTuple):

@@ -53,6 +53,10 @@ class _Routed:
     def __init__(self, call: Callable[..., Awaitable[Any]]) -> None:
         self.call = call
 
+    async def call_confirmed(self, replicas: int, ms: int, *command: str | bytes | int) -> tuple[Any, int]:
+        """Nobody asks for it here: WAIT would hold up all that share the connection to a node."""
+        raise NotImplementedError
+
     async def close(self) -> None: ...
 
     def sever(self) -> None: ...

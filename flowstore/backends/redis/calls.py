@@ -26,7 +26,10 @@ from flowstore.backends.redis.client import storage_error
 from flowstore.backends.redis.driver import text_of
 from flowstore.backends.redis.format import Value, after
 from flowstore.backends.redis.link import Link, Way
+from flowstore.backends.redis.replication import Confirming, Replicas
 from flowstore.errors import StorageError
+
+Call = Callable[..., Awaitable[Any]]
 
 _MOST_LINES: Final = 10
 _LEAST_MEMORY: Final = 60.0
@@ -37,23 +40,29 @@ _TOO_LATE: Final = "comes too late"
 class Line:
     """A way that carries one call at a time, and the key of its answers."""
 
-    __slots__ = ("call", "key", "numbers", "way")
+    __slots__ = ("call", "confirming", "key", "numbers", "way", "write")
 
-    def __init__(self, way: Way, key: str) -> None:
+    def __init__(self, way: Way, key: str, replicas: Replicas | None) -> None:
         self.way = way
         self.call = way.call
+        self.confirming = None if replicas is None else Confirming(way, replicas)
+        self.write = self.call if self.confirming is None else self.confirming.call
         self.key = key
         self.numbers = count(1)
 
 
 class Calls:
-    """Calls on ``link``. ``timeout``: after how many seconds a caller ends a call, and so all retries."""
+    """Calls on ``link``. ``timeout``: after how many seconds a caller ends a call, and so all retries.
+
+    ``replicas``: which must have each write before it returns; None: none has to.
+    """
 
     refusal: StorageError | None = None
     """What every write raises, where this program may only read."""
 
-    def __init__(self, link: Link, prefix: str, timeout: float) -> None:
+    def __init__(self, link: Link, prefix: str, timeout: float, replicas: Replicas | None = None) -> None:
         self._link = link
+        self._replicas = replicas
         self._prefix = prefix
         self._timeout = timeout
         self._remembered_ms = round(max(_LEAST_MEMORY, 2 * timeout) * 1_000)
@@ -76,7 +85,7 @@ class Calls:
         What was in flight there has no caller left, but may still arrive: it is fenced off like a write that
         was given up.
         """
-        heirs = Calls(self._link, self._prefix, self._timeout)
+        heirs = Calls(self._link, self._prefix, self._timeout, self._replicas)
         heirs._unfenced.update(self._unfenced)
         for line in self._lines:
             line.way.sever()
@@ -122,7 +131,10 @@ class Calls:
             raise copy_of(self.refusal)
 
     async def write(self, script: str, now: int, *arguments: str | bytes | int) -> Any:
-        """The answer of ``script``, which begins with line.lua."""
+        """The answer of ``script``, which begins with line.lua.
+
+        Raises Unconfirmed where it was carried out, and too few replicas have told that they have it.
+        """
         self.check_writable()
 
         async def run(line: Line) -> Any:
@@ -143,18 +155,32 @@ class Calls:
         if self._unfenced:
             await self._fence(line)
         try:
-            answer = await self._run(
-                line.call, script, (self._prefix, line.key), (next(line.numbers), *arguments)
-            )
+            numbered = (next(line.numbers), *arguments)
+            answer = await self._run(line.write, script, (self._prefix, line.key), numbered)
         except BaseException:
             # Errors of the server as well: they may be the answer to a call sent again, whose first copy is
             # still on its way.
             self._unfenced[line.key] = next(line.numbers)
             raise
         self._unfenced.pop(line.key, None)  # the number of this call is a fence as well
+        if line.confirming is not None:
+            line.confirming.check()
         return answer
 
-    async def _unordered(self, call: Callable[[Callable[..., Awaitable[Any]]], Awaitable[Any]]) -> Any:
+    async def confirm(self) -> None:
+        """Return once the replicas have all that was written before, given up or not. Raises Unconfirmed."""
+        if self._replicas is None:
+            return
+
+        async def run(line: Line) -> None:
+            assert line.confirming is not None
+            await self._fence(line)
+            await line.write("SET", self._new_key(), "", "PX", 1)  # as WAIT counts from a write
+            line.confirming.check()
+
+        await self._guarded(run)
+
+    async def _unordered(self, call: Callable[[Call], Awaitable[Any]]) -> Any:
         """Make a call that needs no line of its own: at once, where the link can carry any number."""
         if self._link.call is None:
             return await self._guarded(lambda line: call(line.call))
@@ -187,7 +213,7 @@ class Calls:
 
     async def _run(
         self,
-        call: Callable[..., Awaitable[Any]],
+        call: Call,
         script: str,
         keys: tuple[str, ...],
         arguments: tuple[Any, ...],
@@ -199,7 +225,7 @@ class Calls:
             return await call("EVAL", source, len(keys), *keys, *arguments)
 
     def _new_line(self) -> Line:
-        line = Line(self._link.way(), self._new_key())
+        line = Line(self._link.way(), self._new_key(), self._replicas)
         self._lines.append(line)
         return line
 

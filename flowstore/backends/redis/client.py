@@ -23,7 +23,7 @@ from flowstore.errors import (
 )
 from flowstore.observing import Place
 
-_SCHEMES: Final = {
+SCHEMES: Final = {
     "redis": "redis",
     "rediss": "rediss",
     "valkey": "redis",
@@ -31,6 +31,7 @@ _SCHEMES: Final = {
     "unix": "unix",
 }
 """The name that the driver has for each."""
+ENCODE: Final = "percent-encode @ : / ? # % in a password"
 _REFUSED: Final = (
     exceptions.AuthenticationError,
     exceptions.AuthorizationError,
@@ -48,7 +49,7 @@ _KINDS: Final[dict[str, type[StorageError]]] = {
 _KIND: Final = re.compile(rf"\b({'|'.join(_KINDS)})\b")
 
 
-def client_from(url: str, timeout: float, client_name: str) -> tuple[Redis, str]:
+def client_from(url: object, timeout: float, client_name: str) -> tuple[Redis, str]:
     """A client, and where it connects to. No more of ``url`` may be shown: the password can be anywhere.
 
     ``client_name``: of its connections, unless ``url`` has another one.
@@ -56,13 +57,15 @@ def client_from(url: str, timeout: float, client_name: str) -> tuple[Redis, str]
     if not isinstance(url, str):
         raise TypeError(f"url: expected str, got {type(url).__name__}")
     scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in _SCHEMES:
-        raise ValueError(f"url: expected a URL beginning with {'://, '.join(_SCHEMES)}://")
+    if not separator or scheme not in SCHEMES:
+        raise ValueError(
+            f"url: expected a URL beginning with {'://, '.join(SCHEMES)}:// or redis+sentinel://"
+        )
     fault = None
     try:
-        fault = _check_url(url)
+        fault = check_url(url)
         if fault is None:
-            place, mark, query = f"{_SCHEMES[scheme]}://{rest}".partition("?")
+            place, mark, query = f"{SCHEMES[scheme]}://{rest}".partition("?")
             client = new_client(f"{place}{mark}{in_the_drivers_words(query)}", timeout, client_name)
             pool = client.connection_pool
             return client, _location(scheme, pool.connection_class(**pool.connection_kwargs))
@@ -70,18 +73,18 @@ def client_from(url: str, timeout: float, client_name: str) -> tuple[Redis, str]
         pass  # raised below, so that this error, whose text may have the password, is not its context
     if fault is not None:
         raise ValueError(fault)
-    advice = "check host, port, database and options, and percent-encode @ : / ? # % in a password"
+    advice = f"check host, port, database and options, and {ENCODE}"
     raise ValueError(f"url: not a usable {scheme}:// URL; {advice}")
 
 
-def _check_url(url: str) -> str | None:
+def check_url(url: str) -> str | None:
     """Raise ValueError for what the driver would drop or misread, such as half a password.
 
     Returns what is wrong with an option, provided that its name can only be a name.
     """
     parts = urlsplit(url)
     url.encode()
-    fault = fault_in(_SCHEMES[parts.scheme], parts.query)
+    fault = fault_in(SCHEMES[parts.scheme], parts.query)
     where = f"{parts.netloc.rpartition('@')[2]}{parts.path}"
     form = r"/.+" if parts.scheme == "unix" else r"[^/]*(/[0-9]*)?"
     if "#" in url or not re.fullmatch(form, where):

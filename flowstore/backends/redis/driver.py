@@ -6,6 +6,8 @@ Other queues pin redis-py to different versions, and flowstore must work beside 
 from __future__ import annotations
 
 import asyncio
+import random
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -13,10 +15,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import redis
 from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import (
     AuthenticationError,
+    AuthorizationError,
     BusyLoadingError,
     ClusterDownError,
     ConnectionError,
@@ -35,6 +39,10 @@ from flowstore.backends.redis.connections import OURS, longest_handshake, unansw
 from flowstore.backends.redis.orphans import sever
 
 _RETRIES: Final = 3
+_FIRST_PAUSE: Final = 0.02
+_LONGEST_PAUSE: Final = 0.5
+_IS_REPLICA: Final = re.compile(r"\b(READONLY|MASTERDOWN|UNBLOCKED|replica instances)\b").search
+"""The third comes where it becomes one while WAIT waits, the last where it has become one before."""
 _CODES: Final[tuple[tuple[type[Exception], str, str], ...]] = (
     (AuthenticationError, "Authentication required", "NOAUTH"),
     (AuthenticationError, "invalid username-password pair", "WRONGPASS"),
@@ -50,7 +58,7 @@ _CODES: Final[tuple[tuple[type[Exception], str, str], ...]] = (
 """The code that the driver cut off, by the class that it chose and the beginning of the remaining text."""
 
 
-class _Client(Redis):
+class Client(Redis):
     """Without the driver's finaliser, which needs a running loop. The connections close by themselves."""
 
     def __del__(self, *_: object) -> None:
@@ -62,21 +70,26 @@ def new_client(url: str, timeout: float, client_name: str) -> Redis:
 
     ``client_name``: of its connections, unless ``url`` has another one.
     """
+    return Client.from_pool(ConnectionPool(**pool_options(url, timeout, client_name)))
+
+
+def pool_options(url: str, timeout: float, client_name: str) -> dict[str, Any]:
+    """What ``new_client`` makes its pool of."""
     has_tls = urlsplit(url).scheme == "rediss"
     # before 6.0 none is sent again unless it stands here
     retried: tuple[type[RedisError], ...] = (ConnectionError,) if has_tls else (ConnectionError, TimeoutError)
-    pool = ConnectionPool.from_url(
-        url,
-        socket_timeout=None,
-        socket_connect_timeout=longest_handshake(timeout) if has_tls else timeout,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), _RETRIES, retried),
-        retry_on_error=list(retried),
-        redis_connect_func=_introduced(None if "client_name" in _options(url) else client_name),
+    options: dict[str, Any] = {
+        "socket_timeout": None,
+        "socket_connect_timeout": longest_handshake(timeout) if has_tls else timeout,
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.02), _RETRIES, retried),
+        "retry_on_error": list(retried),
+        "redis_connect_func": _introduced(None if "client_name" in _options(url) else client_name),
         **OWN_NAME,
         **_verified(url),
-    )
-    pool.connection_class = OURS.get(pool.connection_class, pool.connection_class)
-    return _Client.from_pool(pool)
+        **parse_url(url),
+    }
+    kind = options.get("connection_class")
+    return options if kind is None else {**options, "connection_class": OURS.get(kind, kind)}
 
 
 def _introduced(client_name: str | None) -> Callable[[Any], Awaitable[None]]:
@@ -115,20 +128,44 @@ class OwnConnection:
         self._loop = asyncio.get_running_loop()
 
     async def call(self, *command: str | bytes | int) -> Any:
-        data, connection = packed(command), self._connection
+        return await self._made(packed(command), self._answer)
+
+    async def call_confirmed(self, replicas: int, ms: int, *command: str | bytes | int) -> tuple[Any, int]:
+        answer: tuple[Any, int] = await self._made(
+            packed(command) + packed(("WAIT", replicas, ms)), self._confirmed_answer
+        )
+        return answer
+
+    async def _made(self, data: bytes, receive: Callable[[], Awaitable[Any]]) -> Any:
+        connection = self._connection
         try:
-            return await self._call(data)
+            return await self._call(data, receive)
         except (ConnectionError, TimeoutError, OSError) as error:
             # The driver makes these of whatever happens while it connects, even where a call that died with
             # its loop is finalised, in another one or none. It must not connect there.
             if asyncio._get_running_loop() is not self._loop:
                 raise GeneratorExit from error
             await connection.disconnect(nowait=True)
-        return await connection.retry.call_with_retry(lambda: self._call(data), self._give_up)
+        return await connection.retry.call_with_retry(lambda: self._call(data, receive), self._give_up)
 
-    async def _call(self, packed: bytes) -> Any:
-        await self._connection.send_packed_command(packed, check_health=self._is_checked)
+    async def _call(self, data: bytes, receive: Callable[[], Awaitable[Any]]) -> Any:
+        await self._connection.send_packed_command(data, check_health=self._is_checked)
+        return await receive()
+
+    async def _answer(self) -> Any:
         return await self._connection.read_response()
+
+    async def _confirmed_answer(self) -> tuple[Any, int]:
+        """Two replies, though the first may be an error: what is left would be taken for the next one."""
+        answer, error = None, None
+        try:
+            answer = await self._connection.read_response()
+        except ResponseError as refused:
+            error = refused
+        confirmed = await self._connection.read_response()
+        if error is not None:
+            raise error
+        return answer, confirmed
 
     async def _give_up(self, error: Exception, *_: object) -> None:
         await self._connection.disconnect(nowait=True)
@@ -173,6 +210,60 @@ class NodeConnection:
     def sever(self) -> None:
         """Close what belongs to a loop that is closed."""
         sever(self._connection)
+
+
+class PrimaryConnection(OwnConnection):
+    """To the primary that Sentinel names at the time of each connect.
+
+    It leaves a server that is the primary no more, and looks for the next one for ``patience`` seconds before
+    it raises the last error.
+    """
+
+    def __init__(self, pool: ConnectionPool, patience: float) -> None:
+        super().__init__(pool)
+        self._connection.retry = Retry(NoBackoff(), 0)  # or the tries to connect would multiply
+        self._patience = patience
+
+    async def call_confirmed(self, replicas: int, ms: int, *command: str | bytes | int) -> tuple[Any, int]:
+        answer, confirmed = await super().call_confirmed(replicas, ms, *command)
+        if confirmed < replicas:  # perhaps cut off from the others, which have elected another one
+            await self._connection.disconnect(nowait=True)
+        return answer, confirmed
+
+    async def _made(self, data: bytes, receive: Callable[[], Awaitable[Any]]) -> Any:
+        end, pause = None, _FIRST_PAUSE
+        while True:
+            try:
+                return await super()._made(data, receive)
+            except (AuthenticationError, AuthorizationError):
+                raise
+            except (ConnectionError, TimeoutError, OSError):
+                now = self._loop.time()
+                end = now + self._patience if end is None else end
+                if now + pause > end:
+                    raise
+            await asyncio.sleep(pause * random.uniform(0.5, 1))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _call(self, data: bytes, receive: Callable[[], Awaitable[Any]]) -> Any:
+        connection = self._connection
+        if has_moved(connection):
+            await connection.disconnect(nowait=True)
+        if not connection.is_connected:
+            await connection.connect()  # sending would connect as well, from 6.0 on to where it was before
+        try:
+            return await super()._call(data, receive)
+        except ResponseError as error:
+            if not _IS_REPLICA(text_of(error)):
+                raise
+            await connection.disconnect(nowait=True)
+            raise ConnectionError(f"the server is a replica by now: {error}") from error
+
+
+def has_moved(connection: Any) -> bool:
+    """Whether Sentinel has named another primary since this connection was made."""
+    primary = getattr(getattr(connection, "connection_pool", None), "master_address", None)
+    return primary is not None and connection.is_connected and primary != (connection.host, connection.port)
 
 
 def packed(command: Sequence[str | bytes | int]) -> bytes:

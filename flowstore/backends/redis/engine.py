@@ -22,6 +22,7 @@ from flowstore.backends.redis.link import Ear, Link
 from flowstore.backends.redis.listing import Listing
 from flowstore.backends.redis.namespaces import Namespace, pattern_of
 from flowstore.backends.redis.orphans import with_the_loop
+from flowstore.backends.redis.replication import Replicas
 from flowstore.backends.redis.statistics import days_over, groups, series, tallies, totals
 from flowstore.engine import (
     ANY_STAGE,
@@ -73,6 +74,7 @@ class RedisEngine(Engine):
         recheck_interval: float,
         *,
         read_only: bool = False,
+        replicas: Replicas | None = None,
     ) -> None:
         self._namespace = namespace
         self._is_read_only = read_only
@@ -85,7 +87,7 @@ class RedisEngine(Engine):
         self._inbox: str
         self._ear: Ear | None = None
         self._ending: AsyncGenerator[None, None]
-        self.calls = Calls(link, self._prefix, timeout)
+        self.calls = Calls(link, self._prefix, timeout, replicas)
 
     async def open(self, hints: Hints) -> None:
         self._link.open()
@@ -196,6 +198,9 @@ class RedisEngine(Engine):
         if is_done and has_ghosts:
             is_done = await self.calls.write("mend", now, _MENDED_PER_CALL, f"{pattern_of(self._prefix)}i:*")
         return Purged(live, expired, bool(is_done))
+
+    async def confirm(self) -> None:
+        await self.calls.confirm()
 
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
         applied: list[bool] = []

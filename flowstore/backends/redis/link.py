@@ -23,6 +23,13 @@ class Way(Protocol):
     def call(self) -> Callable[..., Awaitable[Any]]:
         """Takes the parts of a command, and returns its answer or raises an error of the driver."""
 
+    async def call_confirmed(self, replicas: int, ms: int, *command: str | bytes | int) -> tuple[Any, int]:
+        """As ``call``, and by how many replicas it was confirmed: it waits ``ms`` at most for ``replicas``.
+
+        WAIT counts from the last write of its own connection. So it leaves behind the command, in one send,
+        and both are sent again where a reply was lost: on a new connection WAIT alone would confirm nothing.
+        """
+
     async def close(self) -> None: ...
 
     def sever(self) -> None:
@@ -81,12 +88,16 @@ class ClientLink:
 
     def __init__(self, client: Redis, *, is_owned: bool = False) -> None:
         self._client = client
+        self.pool = client.connection_pool
+        self._clients = [client]
+        """All that have connections. That to the server comes first."""
         self._is_owned = is_owned
         self.place = place_of(client)
         self.most_ways: int = client.connection_pool.max_connections - 1  # one listens
 
     def open(self) -> None:
-        forget(self._client, sever_all(self._client))
+        for client in self._clients:
+            forget(client, sever_all(client))
         check_idle(self._client)
 
     def way(self) -> Way:
@@ -101,16 +112,28 @@ class ClientLink:
 
     @contextmanager
     def abandoned(self) -> Iterator[None]:
-        severed = sever_all(self._client)
+        severed = [(client, sever_all(client)) for client in self._clients]
         yield
-        forget(self._client, severed)
+        for client, connections in severed:
+            forget(client, connections)
 
 
 class _Shared:
     """The client of a caller, with its pool: nothing of it is ours to close."""
 
     def __init__(self, client: Redis) -> None:
+        self._client = client
         self.call: Callable[..., Awaitable[Any]] = client.execute_command
+
+    async def call_confirmed(self, replicas: int, ms: int, *command: str | bytes | int) -> tuple[Any, int]:
+        pipeline = self._client.pipeline(transaction=False)  # which has one connection
+        pipeline.execute_command(*command)
+        pipeline.execute_command("WAIT", replicas, ms)
+        answer, confirmed = await pipeline.execute(raise_on_error=False)
+        for reply in (answer, confirmed):
+            if isinstance(reply, Exception):
+                raise reply
+        return answer, confirmed
 
     async def close(self) -> None: ...
 

@@ -9,7 +9,8 @@ everything again. Confirmations that are ignored are hints that are lost.
 
 A dead connection can look like a quiet one. After a black hole ETIMEDOUT reads as "no message", at once and
 for ever, and the driver's health check never waits for its PONG. So silence is timed here: ping after 2.5 s,
-give up after 5 s, and take an answer that came much too early for a dead connection.
+give up after 5 s, and take an answer that came much too early for a dead connection. A primary that Sentinel
+has replaced may answer pings for ever where nothing can tell it so: it is left as well.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from flowstore._trips.background import in_background
 from flowstore.backends.redis.connections import told
+from flowstore.backends.redis.driver import has_moved
 from flowstore.engine import Change, Hints, let_go
 
 _QUIET: Final = 2.5
@@ -121,7 +123,7 @@ class Listener:
                 return
             elif not self._hints.is_waiting:
                 heard = clock()
-            elif clock() - heard >= _DEAD:
+            elif clock() - heard >= _DEAD or has_moved(pubsub.connection):
                 return
             else:
                 await pubsub.ping()

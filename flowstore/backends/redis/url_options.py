@@ -11,7 +11,7 @@ import inspect
 import math
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Final
 from urllib.parse import parse_qsl, unquote_plus
@@ -40,8 +40,13 @@ def _is_time(text: str) -> bool:
         return False
 
 
-def _is_truth(text: str) -> bool:
+def is_truth(text: str) -> bool:
     return text.lower() in _TRUTHS
+
+
+def is_true(text: str) -> bool:
+    """Of what ``is_truth`` holds for, as the driver reads it."""
+    return text.lower()[:1] in ("t", "y", "1")
 
 
 def _are_flags(text: str) -> bool:
@@ -53,7 +58,7 @@ def _is_kind_of_certificate(text: str) -> bool:
     return _certificates(text) in _CERTIFICATES
 
 
-_A_TRUTH: Final = (_is_truth, "true or false")
+_A_TRUTH: Final = (is_truth, "true or false")
 _A_TIME: Final = (_is_time, "a number of seconds above 0")
 _KINDS: Final[Mapping[str, tuple[Callable[[str], bool], str]]] = {
     "db": (_is_int(0), "an int of at least 0"),
@@ -91,6 +96,20 @@ def fault_in(scheme: str, query: str) -> str | None:
             if fault is not None:
                 return fault
             told.add(name)
+    return None
+
+
+def fault_of(
+    pairs: Sequence[tuple[str, str]], kinds: Mapping[str, tuple[Callable[[str], bool], str]]
+) -> str | None:
+    """The same for options that are all in ``kinds``."""
+    names = [name for name, _ in pairs]
+    for name, value in pairs:
+        is_right, expected = kinds[name]
+        if names.count(name) > 1:
+            return f"{name}: given twice in the URL"
+        if not is_right(value):
+            return f"{name}: expected {expected}"
     return None
 
 

@@ -38,6 +38,7 @@ from flowstore.errors import (
     StorageTimeout,
     StorageUnavailable,
     StoreReplaced,
+    Unconfirmed,
 )
 from flowstore.testing.faults.hints import UnreliableHints
 
@@ -50,6 +51,7 @@ FAILURES: Final[tuple[StorageError, ...]] = (
     AccessDenied("injected: no permission"),
     CorruptStore("injected: the storage cannot be understood"),
     SchemaTooNew("injected", 99, 1),
+    Unconfirmed(1, 0, 1.0),
     StoreReplaced("injected: it is another store"),
     StorageError("injected: something else"),
 )
@@ -186,6 +188,9 @@ class EngineFaults(UnreliableHints):
 
     async def purge(self, limit: int, now: int, *, everything: bool = False) -> Purged:
         return await self._call("purge", lambda: self.inner.purge(limit, now, everything=everything))
+
+    async def confirm(self) -> None:
+        await self._call("confirm", self.inner.confirm)
 
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
         return await self._call("report", lambda: self.inner.report(reports, now))
