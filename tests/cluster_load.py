@@ -76,6 +76,12 @@ class Load:
     _woken: dict[str, float] = field(default_factory=dict)
     _begun: int = 0
 
+    async def fill(self, ids: list[str]) -> None:
+        """Results that are there before."""
+        await self.worker.store_many(_result(one, one) for one in ids)
+        self._begun += len(ids)
+        self.acknowledged |= dict.fromkeys(ids, time.monotonic())
+
     async def run(self, disturb: Callable[[], Awaitable[object]]) -> None:
         """All of it, while ``disturb`` does what it does. What was lost is stored again, as a worker does."""
         ids = [f"w{n}" for n in range(self.waits)]
@@ -160,6 +166,12 @@ class Load:
     @property
     def wrong_counts(self) -> list[tuple[int, int, int]]:
         return [each for each in self.counts if not each[0] <= each[1] <= each[2]]
+
+    @property
+    def lost_waits(self) -> list[str]:
+        """The ids whose waits did not end with what was stored."""
+        told = {one: isinstance(each, TaskResult) and each.result == one for one, each in self.told.items()}
+        return [one for one in (f"w{n}" for n in range(self.waits)) if not told.get(one)]
 
     def slowest(self, slots: set[int]) -> float:
         return max((call.took for call in self.calls if call.slot in slots), default=0.0)
