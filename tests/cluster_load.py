@@ -44,6 +44,8 @@ def ids_in(slots: set[int], number: int) -> list[str]:
 class Call:
     slot: int | None
     """None: it asked all of them."""
+    task_id: str
+    """The one that was stored, if any."""
     began: float
     ended: float
     error: StorageError | None = None
@@ -84,20 +86,21 @@ class Load:
 
     async def run(self, disturb: Callable[[], Awaitable[object]]) -> None:
         """All of it, while ``disturb`` does what it does. What was lost is stored again, as a worker does."""
-        ids = [f"w{n}" for n in range(self.waits)]
-        awaited = [asyncio.ensure_future(self._wait(one)) for one in ids]
-        await asyncio.sleep(0)
+        ids = iter([f"w{n}" for n in range(self.waits)])
         is_over = asyncio.Event()
-        looking = [asyncio.ensure_future(call(is_over)) for call in (self._count, self._read, self._race)]
-        queue = iter(ids)
-        writing = [asyncio.ensure_future(self._write(queue)) for _ in range(_WRITERS)]
-        await disturb()
-        await asyncio.gather(*writing)
-        is_over.set()
-        await asyncio.gather(*looking)
-        self.was_missing = await self.missing()
-        await self.worker.store_many(_result(one, one) for one in self.was_missing)
-        await asyncio.gather(*awaited)
+        async with asyncio.TaskGroup() as waiting, asyncio.TaskGroup() as looking:
+            for n in range(self.waits):
+                waiting.create_task(self._wait(f"w{n}"))
+            await asyncio.sleep(0)
+            for look in (self._count, self._read, self._race):
+                looking.create_task(look(is_over))
+            async with asyncio.TaskGroup() as writing:
+                for _ in range(_WRITERS):
+                    writing.create_task(self._write(ids))
+                await disturb()
+            is_over.set()
+            self.was_missing = await self.missing()
+            await self.worker.store_many(_result(one, one) for one in self.was_missing)
 
     async def _wait(self, task_id: str) -> None:
         try:
@@ -120,7 +123,7 @@ class Load:
         """None: it raised."""
         self._begun += 1
         result = _result(task_id, task_id if value is None else value)
-        stored = await self._made(slot_of_id(task_id), backend.store(task_id, result))
+        stored = await self._made(slot_of_id(task_id), backend.store(task_id, result), task_id)
         if stored is not None:
             self.acknowledged.setdefault(task_id, time.monotonic())
         return None if stored is None else True if value is None else bool(stored)
@@ -150,14 +153,14 @@ class Load:
             if is_over.is_set():
                 return
 
-    async def _made(self, slot: int | None, call: Awaitable[Any]) -> Any:
+    async def _made(self, slot: int | None, call: Awaitable[Any], task_id: str = "") -> Any:
         began, error = time.monotonic(), None
         try:
             return await call
         except StorageError as failure:
             error = failure
         finally:
-            self.calls.append(Call(slot, began, time.monotonic(), error))
+            self.calls.append(Call(slot, task_id, began, time.monotonic(), error))
 
     @property
     def errors(self) -> list[StorageError]:
@@ -172,6 +175,10 @@ class Load:
         """The ids whose waits did not end with what was stored."""
         told = {one: isinstance(each, TaskResult) and each.result == one for one, each in self.told.items()}
         return [one for one in (f"w{n}" for n in range(self.waits)) if not told.get(one)]
+
+    def resent(self, fault: float) -> list[str]:
+        """What was on its way when the fault came: it may have been stored, told, lost and stored again."""
+        return [call.task_id for call in self.calls if call.began < fault < call.ended]
 
     def slowest(self, slots: set[int]) -> float:
         return max((call.took for call in self.calls if call.slot in slots), default=0.0)
