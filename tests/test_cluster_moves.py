@@ -63,7 +63,7 @@ async def check(load: Load, cluster: Cluster) -> None:
 
 
 def key_by_key(cluster: Cluster, slot: int, target: Node) -> None:
-    cluster.move_slot_key_by_key(slot, target, count=20, pause=0.001)
+    cluster.move_slot_key_by_key(slot, target, count=100)
 
 
 def at_once(cluster: Cluster, slot: int, target: Node) -> None:

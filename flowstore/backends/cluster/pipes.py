@@ -207,9 +207,7 @@ class Node:
         """All calls in flight fail at once. None may follow."""
         pipes, self._pipes, self._lost = [*self._pipes, *self._lost], [], []
         calls, self._leaving = self._leaving, []
-        for _, answer, _ in calls:
-            if not answer.done():
-                answer.set_exception(ConnectionError("the connection was closed"))
+        _fail(calls, ConnectionError("the connection was closed"))
         for pipe in pipes:
             pipe.lose(ConnectionError("the connection was closed"))
         for pipe in pipes:
@@ -223,8 +221,12 @@ class Node:
     def _leave(self) -> None:
         """All calls of this turn of the loop, on the connection that has the least to do."""
         calls, self._leaving = [call for call in self._leaving if not call[1].done()], []
-        if calls:
+        if not calls:
+            return
+        try:
             self._idlest().send(calls)
+        except Exception as error:  # a connection that cannot be made, as of an option that it has not
+            _fail(calls, error)
 
     def _idlest(self) -> Pipe:
         self._lost = [pipe for pipe in self._lost if not pipe.is_over]
@@ -235,3 +237,9 @@ class Node:
             idlest = Pipe(self._connect, self._patience, self._limit)
             self._pipes.append(idlest)
         return idlest
+
+
+def _fail(calls: Sequence[Call], error: Exception) -> None:
+    for _, answer, _ in calls:
+        if not answer.done():
+            answer.set_exception(error)

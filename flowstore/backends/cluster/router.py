@@ -51,6 +51,8 @@ _LONGEST_PAUSE: Final = 0.25
 _BETWEEN_LOOKS: Final = 0.05
 _MOST_REDIRECTS: Final = 5
 """In a row, before there is a pause: two nodes may send a call to each other for a moment."""
+_UNKNOWN: Final = ("", "?", None)
+"""The names of a node that does not know its own."""
 _PATIENCE: Final = 1.0
 """Seconds without an answer after which a node is doubted."""
 
@@ -227,8 +229,7 @@ class Router:
         failure: Exception = ConnectionError("there is no node to ask")
         for address in addresses:
             try:
-                async with asyncio.timeout(self._patience):
-                    found = await self.call_at(address, "CLUSTER", "SLOTS")
+                found = await self._map_of(address)
                 if found:
                     self._take(found, address)
                     return
@@ -238,6 +239,14 @@ class Router:
             self._trouble[address] = asyncio.get_running_loop().time()
         raise failure
 
+    async def _map_of(self, address: Address) -> Sequence[Any]:
+        try:
+            async with asyncio.timeout(self._patience):
+                found: Sequence[Any] = await self.call_at(address, "CLUSTER", "SLOTS")
+                return found
+        except OSError as error:  # that of the limit has no words
+            raise TimeoutError(f"{address} did not answer within {self._patience:g} s") from error
+
     def _take(self, found: Sequence[Any], told_by: Address) -> None:
         owners: list[Address | None] = [None] * SLOTS
         is_sharded = True
@@ -245,7 +254,7 @@ class Router:
             host, port, _, *more = master
             is_sharded = is_sharded and bool(more)  # what these are is told from 7.0 on
             name = host.decode() if isinstance(host, bytes) else host
-            address = Address(name or told_by.host, int(port))
+            address = Address(told_by.host if name in _UNKNOWN else name, int(port))
             owners[first : last + 1] = [address] * (last + 1 - first)
         has_changed = owners != self._map.owners
         self._map = Map(owners, is_sharded)
@@ -278,4 +287,4 @@ def _address(error: AskError, asked: Address | None) -> Address:
     """Where a call is sent on to. A node without a name is known by the address by which it was asked."""
     host = str(error.host)
     unknown = asked.host if asked is not None else host
-    return Address(unknown if host in ("", "?") else host, int(error.port))
+    return Address(unknown if host in _UNKNOWN else host, int(error.port))
