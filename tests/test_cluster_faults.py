@@ -158,7 +158,7 @@ async def _falls(cluster: Cluster, load: Load, fault: Fault) -> str:
     assert set(load.winners) <= ({1, 2} if may_be_lost else {1})
     await check_all_whole(cluster, load.rival)
     figures = {
-        "back after": load.back_after(began, there),
+        "back after": load.back_after(happened, there),
         "slowest there": load.slowest(there),
         "slowest elsewhere": load.slowest(elsewhere),
         "slowest wake-up elsewhere": load.slowest_wake(elsewhere),

@@ -168,7 +168,7 @@ class Ears:
             if name in (None, channel.name):
                 channel.refusal, channel.home = error, None
                 channel.is_confirmed.set()
-                asyncio.get_running_loop().call_soon(channel.is_confirmed.clear)
+                channel.is_confirmed.clear()  # those who wait are told all the same
 
     def lost(self, ear: _Ear, error: Exception, names: set[bytes] | None = None) -> None:
         """What it heard, or some of it, needs another home, perhaps at another node: the map is renewed."""
