@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -106,7 +107,8 @@ class Network:
 
     async def _open_gate(self) -> Gate:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._serve(gate, reader, writer)
+            with suppress(asyncio.CancelledError):  # how a cut ends it, and asyncio would report that
+                await self._serve(gate, reader, writer)
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         self._servers.append(server)

@@ -7,7 +7,8 @@ publish to it. It is subscribed to when somebody waits for an id of the bucket f
 A subscription ends when its connection does, and when the slot moves: then the server says so. Either way
 the channel is subscribed to wherever the slot is now, and as messages may have been missed until that is
 confirmed, all that is awaited is looked at again. While a channel has no home, nobody new is registered in
-it: ``ready`` waits for the confirmation.
+it: ``ready`` waits for the confirmation. What is heard at a former home counts for nothing: a primary that
+hung while another one took over may carry out what was sent to it before, and tell of it.
 
 A dead connection can look like a quiet one, so silence is timed, as in flowstore/backends/redis/listener.py.
 
@@ -39,7 +40,7 @@ from flowstore.engine import Hints, let_go
 _QUIET: Final = 2.5
 _DEAD: Final = 5.0
 _FIRST_PAUSE: Final = 0.05
-_LONGEST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 0.5
 
 
 class Channel:
@@ -81,6 +82,10 @@ class Ears:
         self._channels: dict[bytes, Channel] = {}
         self._ears: dict[Address, _Ear] = {}
         self._homing: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Those of all ears, also of such as are on their way out."""
+        self._pause = _FIRST_PAUSE
+        """Before the next attempt to bring channels home."""
         self._is_closing = False
         self._is_interrupted = False
         self._is_stale = False
@@ -96,11 +101,10 @@ class Ears:
 
     async def close(self) -> None:
         self._is_closing = True
-        tasks = [self._homing, *(ear.task for ear in self._ears.values())]
-        for task in tasks:
-            while task is not None and not task.done():
-                task.cancel()
-                await asyncio.wait([task], timeout=0.1)
+        while tasks := {task for task in (self._homing, *self._tasks) if task and not task.done()}:
+            for task in tasks:
+                task.cancel()  # again: the driver turns some cancellations into its own errors
+            await asyncio.wait(tasks, timeout=0.1)
         self._begin()
 
     def abandon(self) -> None:
@@ -113,17 +117,18 @@ class Ears:
 
     async def _bring_home(self) -> None:
         """Until each channel has an ear at the node that serves its slot."""
-        pause = _FIRST_PAUSE
         while not self._is_closing:
             homeless = [channel for channel in self._channels.values() if channel.home is None]
-            if not homeless:
-                return
-            left_out = [channel for channel in homeless if not self._settle(channel)]
-            if not left_out:
+            settled = [self._settle(channel) for channel in homeless]
+            if all(settled):
                 return
             self._router.look_soon()
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Longer each time, until a channel is confirmed."""
+        pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))
 
     def _settle(self, channel: Channel) -> bool:
         """Subscribe where its slot is; False if nobody serves it."""
@@ -135,6 +140,8 @@ class Ears:
             connection = self._router.connection(address, protocol=2)
             ear = _Ear(self, address, connection, is_sharded=self._router.is_sharded)
             self._ears[address] = ear
+            self._tasks.add(ear.task)
+            ear.task.add_done_callback(self._tasks.discard)
         channel.home = ear
         ear.subscribe(channel)
         return True
@@ -143,15 +150,16 @@ class Ears:
         channel = self._channels.get(name)
         if channel is None or channel.home is not ear:
             return
+        self._pause = _FIRST_PAUSE
         channel.refusal = None
         channel.is_confirmed.set()
         if channel.was_heard:
             self._look_again(channel.hints)
         channel.was_heard = True
 
-    def heard(self, name: bytes, message: bytes) -> None:
+    def heard(self, name: bytes, message: bytes, ear: _Ear) -> None:
         channel = self._channels.get(name)
-        if channel is not None:
+        if channel is not None and channel.home is ear:
             tell(channel.hints, message)
 
     def refused(self, ear: _Ear, error: RedisError, name: bytes | None = None) -> None:
@@ -160,7 +168,7 @@ class Ears:
             if name in (None, channel.name):
                 channel.refusal, channel.home = error, None
                 channel.is_confirmed.set()
-                asyncio.get_running_loop().call_soon(channel.is_confirmed.clear)
+                channel.is_confirmed.clear()  # those who wait are told all the same
 
     def lost(self, ear: _Ear, error: Exception, names: set[bytes] | None = None) -> None:
         """What it heard, or some of it, needs another home, perhaps at another node: the map is renewed."""
@@ -178,7 +186,7 @@ class Ears:
             self._homing = in_background(self._home_soon())
 
     async def _home_soon(self) -> None:
-        await asyncio.sleep(_FIRST_PAUSE * random.uniform(0.5, 1.0))
+        await self._rest()
         await self._bring_home()
 
     def _follow(self) -> None:
@@ -190,6 +198,9 @@ class Ears:
                 moved.setdefault(channel.home, set()).add(channel.name)
         for ear, names in moved.items():
             self.lost(ear, ConnectionError("the slot of a channel has moved"), names)
+            if not self._of(ear):
+                self._ears.pop(ear.address, None)
+                ear.task.cancel()
 
     def _of(self, ear: _Ear) -> list[Channel]:
         return [channel for channel in self._channels.values() if channel.home is ear]
@@ -220,7 +231,7 @@ class _Ear:
         prefix, self._verb = ("s", "SSUBSCRIBE") if is_sharded else ("", "SUBSCRIBE")
         self._takes: dict[bytes, Callable[[bytes, Any], None]] = {
             f"{prefix}subscribe".encode(): self._confirmed,
-            f"{prefix}message".encode(): self._ears.heard,
+            f"{prefix}message".encode(): self._told,
             f"{prefix}unsubscribe".encode(): self._unsubscribed,
         }
         self._unsent: list[bytes] | None = []
@@ -295,6 +306,9 @@ class _Ear:
         if self._asked and self._asked[0] == name:
             self._asked.popleft()
         self._ears.confirmed(name, self)
+
+    def _told(self, name: bytes, message: bytes) -> None:
+        self._ears.heard(name, message, self)
 
     def _unsubscribed(self, name: bytes, _: Any) -> None:
         self._ears.lost(self, ConnectionError("the slot of a channel has moved"), {name})

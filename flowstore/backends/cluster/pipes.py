@@ -6,7 +6,8 @@ leave in one write, and are answered in their order. Who calls alone waits for n
 
 A node may have died without a word. So where no answer has come for a while to calls that are in flight, it
 is pinged on another connection; if it does not answer there either all of them fail, to be sent again. If it
-does, it is at work on them, or a large answer is on its way.
+does, a large answer may be on its way. But then nothing more may come on a connection that looks open, so its
+silence has an end in any case.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
-from redis.exceptions import ConnectionError, RedisError, TimeoutError
+from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
 
 from flowstore._trips.background import in_background
 from flowstore.backends.redis.driver import NodeConnection
@@ -33,16 +35,21 @@ _PING: Final = b"*1\r\n$4\r\nPING\r\n"
 
 
 class Pipe:
-    """A connection, and the calls that it carries, in the order in which they are answered."""
+    """A connection, and the calls that it carries, in the order in which they are answered.
 
-    def __init__(self, connect: Callable[[], NodeConnection], patience: float) -> None:
+    ``patience``: the seconds without an answer after which the node is pinged; ``limit``: after which the
+    connection is given up though the node answers on others.
+    """
+
+    def __init__(self, connect: Callable[[], NodeConnection], patience: float, limit: float) -> None:
         self._connect = connect
         self._connection = connect()
         self._patience = patience
+        self._limit = limit
         self._unsent: list[bytes] = []
         self._in_flight: deque[asyncio.Future[Any] | None] = deque()
         """None: nobody wants the answer."""
-        self._heard = asyncio.get_running_loop().time()
+        self._heard = self._probed = asyncio.get_running_loop().time()
         self._watch: asyncio.TimerHandle | None = None
         self._probe: asyncio.Task[None] | None = None
         self._is_ready = False
@@ -72,7 +79,7 @@ class Pipe:
             self._watch = loop.call_later(self._patience, self._look)
 
     async def close(self) -> None:
-        self._lose(ConnectionError("the connection was closed"))
+        self.lose(ConnectionError("the connection was closed"))
         for task in (self._task, self._probe):
             while task is not None and not task.done():
                 task.cancel()  # again: the driver turns some cancellations into its own errors
@@ -98,11 +105,11 @@ class Pipe:
             while not self.is_lost:
                 self._take(await self._answer())
         except RedisError as error:
-            self._lose(error)
+            self.lose(error)
         except OSError as error:
-            self._lose(ConnectionError(f"cannot connect: {error or 'no answer'}"))
+            self.lose(ConnectionError(f"cannot connect: {error or 'no answer'}"))
         except BaseException:
-            self._lose(ConnectionError("the connection was given up"))
+            self.lose(ConnectionError("the connection was given up"))
             raise
         finally:
             await self._connection.close()
@@ -137,9 +144,11 @@ class Pipe:
         if not self._in_flight or self.is_lost:
             return
         loop = asyncio.get_running_loop()
-        left = self._heard + self._patience - loop.time()
+        left = max(self._heard, self._probed) + self._patience - loop.time()
         if left > 0:
             self._watch = loop.call_later(left, self._look)
+        elif loop.time() - self._heard >= self._limit:
+            self._give_up(self._limit)
         else:
             self._probe = in_background(self._ask_again())
 
@@ -150,17 +159,22 @@ class Pipe:
             async with asyncio.timeout(self._patience):
                 await connection.open()
                 connection.send([_PING])
-                await connection.receive()
+                with suppress(ResponseError):  # a user without the right to ping has an answer as well
+                    await connection.receive()
         except (RedisError, OSError):
-            self._lose(TimeoutError(f"no answer within {2 * self._patience:g} s"))
-            self._task.cancel()
+            self._give_up(2 * self._patience)
         else:
-            self._heard = asyncio.get_running_loop().time()
+            self._probed = asyncio.get_running_loop().time()
             self._look()
         finally:
             await connection.close()
 
-    def _lose(self, error: Exception) -> None:
+    def _give_up(self, seconds: float) -> None:
+        self.lose(TimeoutError(f"no answer within {seconds:g} s"))
+        self._task.cancel()
+
+    def lose(self, error: Exception) -> None:
+        """Carry nothing more: the calls in flight get this error."""
         self.is_lost, self._is_ready = True, False
         if self._watch is not None:
             self._watch.cancel()
@@ -170,11 +184,12 @@ class Pipe:
 
 
 class Node:
-    """One node. ``connect`` makes an unopened connection to it; ``patience``: seconds without an answer."""
+    """One node. ``connect`` makes an unopened connection to it; see Pipe."""
 
-    def __init__(self, connect: Callable[[], NodeConnection], patience: float) -> None:
+    def __init__(self, connect: Callable[[], NodeConnection], patience: float, limit: float) -> None:
         self._connect = connect
         self._patience = patience
+        self._limit = limit
         self._pipes: list[Pipe] = []
         self._leaving: list[Call] = []
         self._lost: list[Pipe] = []
@@ -189,9 +204,14 @@ class Node:
         return answer
 
     async def close(self) -> None:
-        for pipe in [*self._pipes, *self._lost]:
+        """All calls in flight fail at once. None may follow."""
+        pipes, self._pipes, self._lost = [*self._pipes, *self._lost], [], []
+        calls, self._leaving = self._leaving, []
+        _fail(calls, ConnectionError("the connection was closed"))
+        for pipe in pipes:
+            pipe.lose(ConnectionError("the connection was closed"))
+        for pipe in pipes:
             await pipe.close()
-        self._pipes, self._lost = [], []
 
     def sever(self) -> None:
         for pipe in [*self._pipes, *self._lost]:
@@ -201,8 +221,12 @@ class Node:
     def _leave(self) -> None:
         """All calls of this turn of the loop, on the connection that has the least to do."""
         calls, self._leaving = [call for call in self._leaving if not call[1].done()], []
-        if calls:
+        if not calls:
+            return
+        try:
             self._idlest().send(calls)
+        except Exception as error:  # a connection that cannot be made, as of an option that it has not
+            _fail(calls, error)
 
     def _idlest(self) -> Pipe:
         self._lost = [pipe for pipe in self._lost if not pipe.is_over]
@@ -210,6 +234,12 @@ class Node:
         self._pipes = [pipe for pipe in self._pipes if not pipe.is_lost]
         idlest = min(self._pipes, key=len, default=None)
         if idlest is None or (len(idlest) and len(self._pipes) < _PIPES):
-            idlest = Pipe(self._connect, self._patience)
+            idlest = Pipe(self._connect, self._patience, self._limit)
             self._pipes.append(idlest)
         return idlest
+
+
+def _fail(calls: Sequence[Call], error: Exception) -> None:
+    for _, answer, _ in calls:
+        if not answer.done():
+            answer.set_exception(error)

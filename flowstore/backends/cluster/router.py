@@ -31,7 +31,6 @@ from redis.exceptions import (
     MovedError,
     ReadOnlyError,
     RedisError,
-    ResponseError,
     TimeoutError,
     TryAgainError,
 )
@@ -46,14 +45,20 @@ _PASSES: Final = (
     *(TryAgainError, ClusterDownError, BusyLoadingError, ReadOnlyError),
     *(ConnectionError, TimeoutError, OSError),
 )
-"""What passes by itself, or once another node has taken over."""
+"""What passes by itself, or once another node has taken over. The driver takes a refused password for it."""
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.25
 _BETWEEN_LOOKS: Final = 0.05
 _MOST_REDIRECTS: Final = 5
 """In a row, before there is a pause: two nodes may send a call to each other for a moment."""
+_UNKNOWN: Final = ("", "?", None)
+"""The names of a node that does not know its own."""
 _PATIENCE: Final = 1.0
 """Seconds without an answer after which a node is doubted."""
+
+
+class ClusterClosed(RedisError):
+    """Whoever still calls comes too late."""
 
 
 class Address(NamedTuple):
@@ -91,19 +96,23 @@ class Router:
 
     def _begin(self) -> None:
         self._nodes: dict[Address, Node] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._trouble: dict[Address, float] = {}
+        """When a node was last out of reach, or could not serve what it should."""
         self._looking: asyncio.Task[None] | None = None
         self._looked = 0.0
 
     async def open(self) -> None:
         """Learn the map. Raises the driver's error if no node tells it in time."""
+        self._is_closed = False
         deadline = asyncio.get_running_loop().time() + self._timeout
         pause = _FIRST_PAUSE
         while True:
             try:
                 await self._look()
                 return
-            except (RedisError, OSError) as error:
-                if isinstance(error, AuthenticationError | ResponseError) and not isinstance(error, _PASSES):
+            except _PASSES as error:
+                if isinstance(error, AuthenticationError):
                     raise
                 if asyncio.get_running_loop().time() + pause >= deadline:
                     raise
@@ -111,16 +120,20 @@ class Router:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def close(self) -> None:
+        self._is_closed = True
         while self._looking is not None and not self._looking.done():
             self._looking.cancel()
             await asyncio.wait([self._looking], timeout=0.1)
-        nodes, self._nodes = self._nodes, {}
-        for node in nodes.values():
-            await node.close()
+        for address in list(self._nodes):
+            self._let_go_of(address)
+        while self._leaving:
+            await asyncio.wait(self._leaving)
 
     def abandon(self) -> None:
         """Let go of the loop that is closed. The map stays."""
         let_go(self._looking)
+        for leaving in self._leaving:
+            let_go(leaving)
         for node in self._nodes.values():
             node.sever()
         self._begin()
@@ -163,7 +176,7 @@ class Router:
         while True:
             try:
                 if address is None:
-                    raise ClusterDownError("CLUSTERDOWN no node serves the slot of this namespace")
+                    raise ClusterDownError("no node serves the hash slot that this belongs to")
                 return await self._node(address).call(data, is_asking=is_asking)
             except AskError as error:  # MovedError is one
                 is_asking, address = not isinstance(error, MovedError), _address(error, address)
@@ -172,12 +185,14 @@ class Router:
                 redirects += 1
                 if redirects < _MOST_REDIRECTS:
                     continue
-                failure: Exception = error
+                failure: Exception = ClusterDownError(
+                    f"nodes send a call to each other, the last one to {address}"
+                )
             except AuthenticationError:
                 raise
             except _PASSES as error:
                 if not isinstance(error, TryAgainError):
-                    self.look_soon()
+                    self._doubt(address)
                 failure = error
             if asyncio.get_running_loop().time() + pause >= deadline:
                 raise failure
@@ -191,8 +206,15 @@ class Router:
             self.on_change()
         self.look_soon()
 
+    def _doubt(self, address: Address | None) -> None:
+        if address is not None:
+            self._trouble[address] = asyncio.get_running_loop().time()
+        self.look_soon()
+
     def look_soon(self) -> None:
         """Renew the map, in the background, unless that is being done."""
+        if self._is_closed:
+            return
         if self._looking is None or self._looking.done():
             self._looking = in_background(self._look_again())
 
@@ -205,21 +227,33 @@ class Router:
             self._looked = loop.time()  # whoever finds the map wrong looks again
 
     async def _look(self) -> None:
-        """Renew the map by that of a node, of any one that answers. Raises the last error if none does."""
+        """Renew the map by that of a node, of any one that answers. Raises the last error if none does.
+
+        Who was in trouble last is asked last: it may not answer, or be cut off from the others and not know.
+        """
         addresses = list({**dict.fromkeys(self.owners), **dict.fromkeys(self._seeds)})
         random.shuffle(addresses)
+        addresses.sort(key=lambda address: self._trouble.get(address, 0.0))
         failure: Exception = ConnectionError("there is no node to ask")
         for address in addresses:
             try:
-                async with asyncio.timeout(self._patience):
-                    found = await self.call_at(address, "CLUSTER", "SLOTS")
+                found = await self._map_of(address)
                 if found:
                     self._take(found, address)
                     return
-                failure = ClusterDownError("CLUSTERDOWN no slot is served by any node")
+                failure = ClusterDownError("no slot is served by any node")
             except (RedisError, OSError) as error:
                 failure = error
+            self._trouble[address] = asyncio.get_running_loop().time()
         raise failure
+
+    async def _map_of(self, address: Address) -> Sequence[Any]:
+        try:
+            async with asyncio.timeout(self._patience):
+                found: Sequence[Any] = await self.call_at(address, "CLUSTER", "SLOTS")
+                return found
+        except OSError as error:  # that of the limit has no words
+            raise TimeoutError(f"{address} did not answer within {self._patience:g} s") from error
 
     def _take(self, found: Sequence[Any], told_by: Address) -> None:
         owners: list[Address | None] = [None] * SLOTS
@@ -228,18 +262,32 @@ class Router:
             host, port, _, *more = master
             is_sharded = is_sharded and bool(more)  # what these are is told from 7.0 on
             name = host.decode() if isinstance(host, bytes) else host
-            address = Address(name or told_by.host, int(port))
+            address = Address(told_by.host if name in _UNKNOWN else name, int(port))
             owners[first : last + 1] = [address] * (last + 1 - first)
         has_changed = owners != self._map.owners
         self._map = Map(owners, is_sharded)
         self._looked = asyncio.get_running_loop().time()
+        known = {*self.owners, *self._seeds}
+        self._trouble = {address: at for address, at in self._trouble.items() if address in known}
+        for address in self._nodes.keys() - set(owners):
+            self._let_go_of(address)
         if has_changed:
             self.on_change()
+
+    def _let_go_of(self, address: Address) -> None:
+        """Who serves nothing may hang, with calls that others would answer: these are sent again at once."""
+        leaving = in_background(self._nodes.pop(address).close())
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
 
     def _node(self, address: Address) -> Node:
         node = self._nodes.get(address)
         if node is None:
-            node = self._nodes[address] = Node(lambda: self._connect(address), self._patience)
+            if self._is_closed:
+                raise ClusterClosed("the backend is closed")
+            node = self._nodes[address] = Node(
+                lambda: self._connect(address), self._patience, self._timeout / 2
+            )
         return node
 
 
@@ -247,4 +295,4 @@ def _address(error: AskError, asked: Address | None) -> Address:
     """Where a call is sent on to. A node without a name is known by the address by which it was asked."""
     host = str(error.host)
     unknown = asked.host if asked is not None else host
-    return Address(unknown if host in ("", "?") else host, int(error.port))
+    return Address(unknown if host in _UNKNOWN else host, int(error.port))
