@@ -216,6 +216,9 @@ class ShardedEngine(Engine):
     async def vacuum(self, *, full: bool = False) -> int:
         return sum(await self._shards.everywhere(lambda shard: shard.vacuum(full=full)))
 
+    async def confirm(self) -> None:
+        await self._shards.everywhere(lambda shard: shard.confirm())
+
     async def report(self, reports: Sequence[Report], now: int) -> list[bool]:
         ids = [report.id for report in reports]
         return await self._shards.written(reports, ids, lambda shard, some: shard.report(some, now))

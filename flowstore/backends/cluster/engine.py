@@ -25,6 +25,7 @@ from flowstore.backends.redis.driver import NodeConnection
 from flowstore.backends.redis.engine import RedisEngine
 from flowstore.backends.redis.namespaces import prefix_of
 from flowstore.backends.redis.orphans import with_the_loop
+from flowstore.backends.redis.replication import Replicas
 from flowstore.engine import (
     Cell,
     Counted,
@@ -64,9 +65,11 @@ class ClusterEngine(EngineWrapper):
         buckets: int | None,
         *,
         read_only: bool = False,
+        replicas: Replicas | None = None,
     ) -> None:
         super().__init__(ShardedEngine([], placing(1)))
         self._is_read_only = read_only
+        self._replicas = replicas
         self._timeout = timeout
         self._recheck_interval = recheck_interval
         self._place = Place("redis", *seeds[0])
@@ -207,7 +210,7 @@ class ClusterEngine(EngineWrapper):
         self._slots = [link.slot for link in links]
         how = self._timeout, self._recheck_interval
         engines = [
-            RedisEngine(link, bucket, *how, read_only=self._is_read_only)
+            RedisEngine(link, bucket, *how, read_only=self._is_read_only, replicas=self._replicas)
             for link, bucket in zip(links, self._buckets, strict=True)
         ]
         shards = list(map(self._trips, engines))

@@ -36,7 +36,7 @@ class Slot:
     def open(self) -> None: ...
 
     def way(self) -> Way:
-        return _Routed(self.call)
+        return _Routed(self.call, partial(self._router.call_confirmed, self.slot))
 
     def ear(self, inbox: str, hints: Hints) -> Channel:
         return self._ears.channel(inbox, self.slot, hints)
@@ -50,12 +50,14 @@ class Slot:
 class _Routed:
     """Nothing of it is ours to close."""
 
-    def __init__(self, call: Callable[..., Awaitable[Any]]) -> None:
+    def __init__(
+        self, call: Callable[..., Awaitable[Any]], confirmed: Callable[..., Awaitable[tuple[Any, int]]]
+    ) -> None:
         self.call = call
+        self._confirmed = confirmed
 
     async def call_confirmed(self, replicas: int, ms: int, *command: str | bytes | int) -> tuple[Any, int]:
-        """Nobody asks for it here: WAIT would hold up all that share the connection to a node."""
-        raise NotImplementedError
+        return await self._confirmed(replicas, ms, *command)
 
     async def close(self) -> None: ...
 

@@ -193,6 +193,13 @@ class Node:
         self._pipes: list[Pipe] = []
         self._leaving: list[Call] = []
         self._lost: list[Pipe] = []
+        self._confirming: ConfirmingNode | None = None
+
+    def confirming(self, wait: bytes) -> ConfirmingNode:
+        """Its connections for writes that replicas confirm, which nothing else has to wait for."""
+        if self._confirming is None:
+            self._confirming = ConfirmingNode(self._connect, self._patience, self._limit, wait)
+        return self._confirming
 
     def call(self, packed: bytes, *, is_asking: bool = False) -> asyncio.Future[Any]:
         """The answer to a packed command, which leaves at the end of this turn of the loop."""
@@ -205,6 +212,8 @@ class Node:
 
     async def close(self) -> None:
         """All calls in flight fail at once. None may follow."""
+        if self._confirming is not None:
+            await self._confirming.close()
         pipes, self._pipes, self._lost = [*self._pipes, *self._lost], [], []
         calls, self._leaving = self._leaving, []
         _fail(calls, ConnectionError("the connection was closed"))
@@ -214,6 +223,8 @@ class Node:
             await pipe.close()
 
     def sever(self) -> None:
+        if self._confirming is not None:
+            self._confirming.sever()
         for pipe in [*self._pipes, *self._lost]:
             pipe.sever()
         self._pipes, self._lost, self._leaving = [], [], []
@@ -221,8 +232,10 @@ class Node:
     def _leave(self) -> None:
         """All calls of this turn of the loop, on the connection that has the least to do."""
         calls, self._leaving = [call for call in self._leaving if not call[1].done()], []
-        if not calls:
-            return
+        if calls:
+            self._send(calls)
+
+    def _send(self, calls: list[Call]) -> None:
         try:
             self._idlest().send(calls)
         except Exception as error:  # a connection that cannot be made, as of an option that it has not
@@ -237,6 +250,39 @@ class Node:
             idlest = Pipe(self._connect, self._patience, self._limit)
             self._pipes.append(idlest)
         return idlest
+
+
+class ConfirmingNode(Node):
+    """Whose calls are followed by ``wait``, the packed command: once for all that leave together.
+
+    It counts the replicas that have what came before on its connection, and nothing that comes behind is
+    carried out until it is answered.
+    """
+
+    def __init__(
+        self, connect: Callable[[], NodeConnection], patience: float, limit: float, wait: bytes
+    ) -> None:
+        super().__init__(connect, patience, limit)
+        self._wait = wait
+        self._confirmed: asyncio.Future[Any]
+
+    async def call_confirmed(self, packed: bytes, *, is_asking: bool = False) -> tuple[Any, int]:
+        """The answer to a packed command, and how many replicas have confirmed it."""
+        if not self._leaving:
+            self._confirmed = asyncio.get_running_loop().create_future()
+            self._confirmed.add_done_callback(_retrieve)
+        confirmed = self._confirmed
+        answer = await self.call(packed, is_asking=is_asking)
+        return answer, await asyncio.shield(confirmed)  # others wait for it as well
+
+    def _send(self, calls: list[Call]) -> None:
+        super()._send([*calls, (self._wait, self._confirmed, False)])
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """Nobody may be left who would."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _fail(calls: Sequence[Call], error: Exception) -> None:

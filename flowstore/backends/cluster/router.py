@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 from redis.exceptions import (
     AskError,
@@ -40,6 +40,8 @@ from flowstore.backends.cluster.pipes import Node
 from flowstore.backends.cluster.slots import SLOTS
 from flowstore.backends.redis.driver import NodeConnection, packed
 from flowstore.engine import let_go
+
+T = TypeVar("T")
 
 _PASSES: Final = (
     *(TryAgainError, ClusterDownError, BusyLoadingError, ReadOnlyError),
@@ -155,7 +157,23 @@ class Router:
 
     async def call(self, slot: int, *command: str | bytes | int) -> Any:
         """The answer of whoever serves the slot. Raises the driver's error if there is none in time."""
-        return await self._until_answered(packed(command), lambda: self._map.owners[slot])
+        data = packed(command)
+
+        async def ask(node: Node, is_asking: bool) -> Any:
+            return await node.call(data, is_asking=is_asking)
+
+        return await self._until_answered(ask, lambda: self._map.owners[slot])
+
+    async def call_confirmed(
+        self, slot: int, replicas: int, ms: int, *command: str | bytes | int
+    ) -> tuple[Any, int]:
+        """As ``call``, and how many replicas have confirmed it; it waits ``ms`` at most for ``replicas``."""
+        data, wait = packed(command), packed(("WAIT", replicas, ms))
+
+        async def ask(node: Node, is_asking: bool) -> tuple[Any, int]:
+            return await node.confirming(wait).call_confirmed(data, is_asking=is_asking)
+
+        return await self._until_answered(ask, lambda: self._map.owners[slot])
 
     def send(self, slot: int, data: bytes) -> asyncio.Future[Any] | None:
         """The answer of whoever is known to serve the slot, if anybody is, or an error, without another try.
@@ -169,7 +187,9 @@ class Router:
         """The answer of one node, whatever it serves."""
         return await self._node(address).call(packed(command))
 
-    async def _until_answered(self, data: bytes, owner: Callable[[], Address | None]) -> Any:
+    async def _until_answered(
+        self, ask: Callable[[Node, bool], Awaitable[T]], owner: Callable[[], Address | None]
+    ) -> T:
         deadline = asyncio.get_running_loop().time() + self._timeout
         pause, redirects = _FIRST_PAUSE, 0
         address, is_asking = owner(), False
@@ -177,7 +197,7 @@ class Router:
             try:
                 if address is None:
                     raise ClusterDownError("no node serves the hash slot that this belongs to")
-                return await self._node(address).call(data, is_asking=is_asking)
+                return await ask(self._node(address), is_asking)
             except AskError as error:  # MovedError is one
                 is_asking, address = not isinstance(error, MovedError), _address(error, address)
                 if not is_asking:
