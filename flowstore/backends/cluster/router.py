@@ -114,8 +114,8 @@ class Router:
                 await self._look()
                 return
             except _PASSES as error:
-                if isinstance(error, AuthenticationError):
-                    raise
+                if isinstance(error, AuthenticationError) or isinstance(error.__cause__, ValueError):
+                    raise  # a password, a certificate: another try meets the same
                 if asyncio.get_running_loop().time() + pause >= deadline:
                     raise
             await asyncio.sleep(pause)
