@@ -114,7 +114,7 @@ async def test_what_failed_midway_is_carried_out_when_sent_again(redis_url: str,
         arguments = (1_000, 60_000, 0, b"\x80" + b"\0" * 7, 2, "no kind", b"no write", b"no record")
         for _ in range(2):
             with pytest.raises(ResponseError):
-                await calls._run(line, "commit", (storage_of(backend)._prefix, line.key), arguments)
+                await calls._run(line.call, "commit", (storage_of(backend)._prefix, line.key), arguments)
         assert client.exists(line.key) == 0
 
 

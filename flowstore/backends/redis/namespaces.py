@@ -25,7 +25,7 @@ _IS_FORMAT_KEY: Final = re.compile(rb"flowstore:\{(?:[^{}%]|%[0-9A-F]{2})*\}:for
 that of a bucket, whose name has another ``%``.
 """
 _FORMATS: Final = re.compile(rb"(\d{1,9})(?: (\d{1,9}) (\d{1,9}))?")
-_DIVIDED: Final = re.compile(rb"\d{1,9} (\d{1,9})")
+_DIVIDED: Final = re.compile(rb"\d{1,9} (\d{2,4})")
 OLDEST: Final = 2
 _PLAIN: Final = (ascii_letters + digits + punctuation).replace("%", "")
 

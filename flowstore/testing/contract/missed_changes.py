@@ -185,8 +185,8 @@ class MissedChangesContract(Contract):
             await following(changes, 1)
             before = faults.calls["read"]
             faults.slow("read", delay=0.05, times=1, is_carried_out=True)
-            for n in range(30):
-                await backend.store(f"t{n}", TaskResult.pending(f"t{n}"))
+            stores = [backend.store(f"t{n}", TaskResult.pending(f"t{n}")) for n in range(30)]
+            await asyncio.gather(*stores)
             assert sorted(await said(changes, 30)) == sorted(f"t{n} pending 1" for n in range(30))
             assert faults.calls["read"] - before <= 10
 

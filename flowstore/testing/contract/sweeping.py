@@ -116,7 +116,7 @@ class SweepContract(Contract):
         clock = ManualClock()
         async with (
             make_backend(clock=clock) as backend,
-            backend.worker("w", every=0.02) as worker,
+            backend.worker("w", every=0.1) as worker,
             worker.track("t"),
         ):
             clock.advance(100)
