@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import re
@@ -64,6 +65,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.fixturenames.insert(0, "no_task_left")
+
+
+def pytest_collection_finish() -> None:
+    """Let garbage collections pass over all these tests: each took a second, and some ask for dozens."""
+    gc.collect()
+    gc.freeze()
 
 
 def _keep_one_server_of_each_test(config: pytest.Config, items: list[pytest.Item]) -> None:
