@@ -88,17 +88,18 @@ class Load:
         """All of it, while ``disturb`` does what it does. What was lost is stored again, as a worker does."""
         ids = iter([f"w{n}" for n in range(self.waits)])
         is_over = asyncio.Event()
-        async with asyncio.TaskGroup() as waiting, asyncio.TaskGroup() as looking:
+        async with asyncio.TaskGroup() as waiting:
             for n in range(self.waits):
                 waiting.create_task(self._wait(f"w{n}"))
             await asyncio.sleep(0)
-            for look in (self._count, self._read, self._race):
-                looking.create_task(look(is_over))
-            async with asyncio.TaskGroup() as writing:
-                for _ in range(_WRITERS):
-                    writing.create_task(self._write(ids))
-                await disturb()
-            is_over.set()
+            async with asyncio.TaskGroup() as looking:
+                for look in (self._count, self._read, self._race):
+                    looking.create_task(look(is_over))
+                async with asyncio.TaskGroup() as writing:
+                    for _ in range(_WRITERS):
+                        writing.create_task(self._write(ids))
+                    await disturb()
+                is_over.set()
             self.was_missing = await self.missing()
             await self.worker.store_many(_result(one, one) for one in self.was_missing)
 

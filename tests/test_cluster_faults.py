@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +53,8 @@ class Fault:
     lost: tuple[float, float] | None
     how: How | None = None
     cut: dict[str, bool] | None = None
+    rests: float = 0.0
+    """The seconds for which it does not come back once the replica leads."""
 
     def __str__(self) -> str:
         return self.name
@@ -69,6 +71,7 @@ class Fault:
             victim.kill() if self.name == "killed" else victim.pause()
         happened = time.monotonic()
         cluster.wait_for_master(replica)
+        time.sleep(self.rests)
         self._end(cluster, victim)
         cluster.wait_until_ok()
         return happened
@@ -87,7 +90,8 @@ class Fault:
 _FAILS = NODE_TIMEOUT / 1_000 + 1  # a primary that is alone takes writes until then
 FAULTS = [
     Fault("killed", (1, 0)),
-    Fault("hangs", (1, 0)),
+    # It takes what was sent to it before it learns that another one leads: nobody calls it any more by then
+    Fault("hangs", (1, 0), rests=2),
     Fault("hands over", None, how=""),
     Fault("is deposed", (1, 1), how="FORCE"),
     Fault("is taken over", (1, 1), how="TAKEOVER"),
@@ -98,7 +102,7 @@ FAULTS = [
 ]
 
 
-@pytest.fixture(params=CLUSTER_KINDS if IS_STRESS else ONE_KIND, scope="module")
+@pytest.fixture(params=CLUSTER_KINDS if IS_STRESS else ONE_KIND, scope="function" if IS_STRESS else "module")
 def formed(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Three primaries, each with a replica. Those that are left serve on."""
     made = Cluster(
@@ -116,20 +120,17 @@ def replicated(formed: Cluster) -> Cluster:
     return formed
 
 
+@pytest.mark.parametrize("fault", FAULTS if IS_STRESS else FAULTS[:1], ids=str)
 async def test_a_primary_falls_under_load(
-    replicated: Cluster, record_property: Callable[[str, object], None]
+    fault: Fault, replicated: Cluster, opened: Callable[..., Any]
 ) -> None:
     """It costs those who call no error, and what was stored a moment before at most; no wait hangs.
 
     Calls to the others do not notice. Counts, listings and records agree when it is over.
     """
-    for fault in FAULTS if IS_STRESS else FAULTS[:1]:
-        for master in replicated.masters:
-            master.call("FLUSHALL")
-        async with AsyncExitStack() as stack:
-            worker, rival, waiter = [await stack.enter_async_context(of(replicated)) for _ in range(3)]
-            load = Load(worker, rival, waiter, WAITS, SECONDS)
-            record_property(fault.name, await _falls(replicated, load, fault))
+    worker, rival, waiter = [await opened(replicated) for _ in range(3)]
+    load = Load(worker, rival, waiter, WAITS, SECONDS)
+    print(await _falls(replicated, load, fault))
 
 
 async def _falls(cluster: Cluster, load: Load, fault: Fault) -> str:
@@ -166,8 +167,7 @@ async def _falls(cluster: Cluster, load: Load, fault: Fault) -> str:
         "deleted waits": len(load.lost_waits),
     }
     shown = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
-    print(f"{cluster.kind}, {fault.name}: {shown}")
-    return shown
+    return f"{cluster.kind}, {fault.name}: {shown}"
 
 
 async def test_scripts_are_forgotten_and_a_replica_leads(
@@ -199,13 +199,26 @@ async def test_scripts_are_forgotten_and_a_replica_leads(
     await check_all_whole(replicated, backend)
 
 
+class Unhurried(Recorder):
+    """So that few calls fall into the moment of a fault."""
+
+    async def _made(self, call: Coroutine[Any, Any, Any], *recorded: Any) -> Any:  # type: ignore[override]
+        try:
+            await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            call.close()
+            raise
+        return await super()._made(call, *recorded)
+
+
 @pytest.mark.parametrize("fault", FAULTS[2:3] + FAULTS[:2] if IS_STRESS else FAULTS[2:3], ids=str)
 async def test_an_order_of_all_calls_explains_them(
     fault: Fault, replicated: Cluster, opened: Callable[..., Any]
 ) -> None:
     """Primaries hand over again and again: no call is lost, and none is told what was not so.
 
-    Where they are killed or hang, what was told within the second before may be lost, and nothing else.
+    Where they are killed or hang, what was told within a tenth of a second before may be lost: that is left
+    out. It is so short since the search for an order takes too long where too much is left out.
     """
     events: list[Began | Ended] = []
     fell: list[tuple[float, float]] = []
@@ -219,11 +232,14 @@ async def test_an_order_of_all_calls_explains_them(
         async with lock:
             await asyncio.to_thread(fall)
 
-    clients = [Recorder(await opened(replicated), events.append) for _ in range(5)]
+    def may_lose(began: float, happened: float, at: float) -> bool:
+        return fault.lost is not None and began - 0.1 <= at <= happened
+
+    clients = [Unhurried(await opened(replicated), events.append) for _ in range(5)]
     await crowd(clients, 1, 300 if IS_STRESS else 120, disturb=disturb, disturb_every=200)
     history = History()
     for event in events:
-        if isinstance(event, Began) or not any(fault.may_lose(*each, event.at / 1e9) for each in fell):
+        if isinstance(event, Began) or not any(may_lose(*each, event.at / 1e9) for each in fell):
             history.note(event)
     history.check()
     assert len(history) > 300

@@ -125,7 +125,7 @@ async def test_in_the_midst_of_a_move(
     assert {item.task_id for item in page.items} >= {*stored}
 
     async def with_one_key(self: Calls, script: str, *arguments: Any) -> Any:
-        return await self._guarded(lambda line: self._run(line, script, (self._prefix,), arguments))
+        return await self._guarded(lambda line: self._run(line.call, script, (self._prefix,), arguments))
 
     monkeypatch.setattr(Calls, "read", with_one_key)
     back = cluster.move(slot, cluster.nodes[0])
