@@ -47,8 +47,14 @@ def in_turns(*answers: bytes | None) -> Say:
 async def test_moved_to_a_node_without_a_name() -> None:
     """Then it has the host by which the one was asked that says so."""
     async with nodes(2) as (first, second):
-        first.say = saying(lambda: slots(first), lambda _: f"-MOVED 1 :{second.address.port}\r\n".encode())
-        second.say = saying(lambda: slots(second), lambda _: b"+there\r\n")
+        owners = [first]
+
+        def moved(_: list[bytes]) -> bytes:
+            owners[:] = [second]
+            return f"-MOVED {HERE} :{second.address.port}\r\n".encode()
+
+        first.say = saying(lambda: slots(*owners), moved)
+        second.say = saying(lambda: slots(*owners), lambda _: b"+there\r\n")
         async with routed(first) as router:
             assert await router.call(HERE, "GET", "k") == b"there"
             await until(lambda: router.owners == [second.address])

@@ -107,7 +107,7 @@ class Pipe:
         except RedisError as error:
             self.lose(error)
         except OSError as error:
-            self.lose(ConnectionError(f"cannot connect: {error or 'no answer'}"))
+            self.lose(ConnectionError(f"cannot connect: {str(error) or 'no answer'}"))
         except BaseException:
             self.lose(ConnectionError("the connection was given up"))
             raise
