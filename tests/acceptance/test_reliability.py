@@ -14,6 +14,7 @@ TOPICS = {
     "Waiting",
     "Writing",
     "Redis and Valkey",
+    "Clusters",
     "SQLite",
     "Every backend",
     "Integrity",
