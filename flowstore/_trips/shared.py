@@ -16,29 +16,24 @@ from flowstore._trips.batches import TIMED, TimedBatches
 from flowstore._trips.deadlines import in_time
 from flowstore._trips.families import in_order, with_families
 from flowstore._trips.lanes import Lane, Verb, portions
+from flowstore._trips.timed import TimedListings
 from flowstore._values.arguments import Seconds, check_duration
 from flowstore.engine import (
     Asked,
     Audited,
-    Cell,
     Counted,
     Engine,
-    EngineWrapper,
     Entry,
     Expiry,
-    Group,
     Hints,
     Item,
-    Listed,
     Outcome,
     Purged,
     Put,
     Query,
     Report,
-    Span,
     Standing,
     StorageFacts,
-    Tallied,
     TellBatch,
     Write,
 )
@@ -46,7 +41,7 @@ from flowstore.engine import (
 _FACET_BYTES: Final = 128  # what an entry of an index costs beyond its text: a tenth of a record
 
 
-class SharedTrips(EngineWrapper):
+class SharedTrips(TimedListings):
     """Lets writes share trips with writes, and reads with reads. Each call ends within ``timeout``.
 
     ``timeout``: seconds, or a timedelta. ``write_lanes``: how many trips of writes may be in flight at once,
@@ -64,8 +59,9 @@ class SharedTrips(EngineWrapper):
     def __init__(
         self, engine: Engine, timeout: Seconds, *, write_lanes: int = 1, has_families: bool = True
     ) -> None:
-        super().__init__(with_families(engine) if has_families else engine)
-        self._timeout = check_duration("timeout", timeout)
+        super().__init__(
+            with_families(engine) if has_families else engine, check_duration("timeout", timeout)
+        )
         self._write_lanes = write_lanes
         self._begin()
 
@@ -156,33 +152,6 @@ class SharedTrips(EngineWrapper):
 
     async def watch(self, ids: Sequence[str], until: int) -> list[Entry | None]:
         return await in_time(self.inner.watch(ids, until), self._timeout)
-
-    async def scan(self, query: Query, now: int) -> list[Entry]:
-        return await in_time(self.inner.scan(query, now), self._timeout)
-
-    async def places(self, query: Query, now: int) -> list[Listed]:
-        return await in_time(self.inner.places(query, now), self._timeout)
-
-    async def at_places(self, query: Query, places: Sequence[Listed], now: int) -> list[Entry | None]:
-        return await in_time(self.inner.at_places(query, places, now), self._timeout)
-
-    async def facets(self, prefix: str, limit: int | None = None, after: str | None = None) -> list[str]:
-        return await in_time(self.inner.facets(prefix, limit, after), self._timeout)
-
-    async def timeline(self, span: Span, now: int) -> list[Item]:
-        return await in_time(self.inner.timeline(span, now), self._timeout)
-
-    async def series(self, prefix: str) -> list[str]:
-        return await in_time(self.inner.series(prefix), self._timeout)
-
-    async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
-        return await in_time(self.inner.tallies(asked), self._timeout)
-
-    async def totals(self, series: Sequence[str], now: int) -> list[dict[str, int]]:
-        return await in_time(self.inner.totals(series, now), self._timeout)
-
-    async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
-        return await in_time(self.inner.groups(ids), self._timeout)
 
     async def namespaces(self) -> list[str]:
         return await in_time(self.inner.namespaces(), self._timeout)

@@ -13,6 +13,7 @@ from flowstore._trips.batches import TIMED
 from flowstore._trips.deadlines import in_time
 from flowstore._trips.sharding import ShardedEngine
 from flowstore._trips.shared import SharedTrips
+from flowstore._trips.timed import TimedListings
 from flowstore.backends.cluster.buckets import Buckets
 from flowstore.backends.cluster.ears import Ears
 from flowstore.backends.cluster.link import Slot
@@ -27,18 +28,11 @@ from flowstore.backends.redis.namespaces import prefix_of
 from flowstore.backends.redis.orphans import with_the_loop
 from flowstore.backends.redis.replication import Replicas
 from flowstore.engine import (
-    Cell,
     Counted,
     Engine,
-    EngineWrapper,
-    Entry,
-    Group,
     Hints,
-    Item,
     Query,
-    Span,
     StorageFacts,
-    Tallied,
     TellBatch,
 )
 from flowstore.observing import Place
@@ -47,7 +41,7 @@ _SUMMED: Final = ("server", "server_limit")
 """The sizes that are of a node, not of a bucket."""
 
 
-class ClusterEngine(EngineWrapper):
+class ClusterEngine(TimedListings):
     """The buckets as one engine. How many there are is known once it is open.
 
     ``connect``: makes an unopened connection to a node. ``buckets``: see DividedNamespace.
@@ -67,10 +61,9 @@ class ClusterEngine(EngineWrapper):
         read_only: bool = False,
         replicas: Replicas | None = None,
     ) -> None:
-        super().__init__(ShardedEngine([], placing(1)))
+        super().__init__(ShardedEngine([], placing(1)), timeout)
         self._is_read_only = read_only
         self._replicas = replicas
-        self._timeout = timeout
         self._recheck_interval = recheck_interval
         self._place = Place("redis", *seeds[0])
         # A little earlier than the caller gives up, so that it is told why
@@ -121,29 +114,8 @@ class ClusterEngine(EngineWrapper):
     def part_of(self, task_id: str) -> int:
         return self._sharded.part_of(task_id)
 
-    async def scan(self, query: Query, now: int) -> list[Entry]:
-        return await in_time(self.inner.scan(query, now), self._timeout)
-
     async def count(self, queries: Sequence[Query]) -> list[Counted]:
         return await in_time(self.inner.count(queries), self._timeout)
-
-    async def facets(self, prefix: str, limit: int | None = None, after: str | None = None) -> list[str]:
-        return await in_time(self.inner.facets(prefix, limit, after), self._timeout)
-
-    async def timeline(self, span: Span, now: int) -> list[Item]:
-        return await in_time(self.inner.timeline(span, now), self._timeout)
-
-    async def series(self, prefix: str) -> list[str]:
-        return await in_time(self.inner.series(prefix), self._timeout)
-
-    async def tallies(self, asked: Sequence[Tallied]) -> list[list[Cell]]:
-        return await in_time(self.inner.tallies(asked), self._timeout)
-
-    async def totals(self, series: Sequence[str], now: int) -> list[dict[str, int]]:
-        return await in_time(self.inner.totals(series, now), self._timeout)
-
-    async def groups(self, ids: Sequence[str] | None = None) -> list[Group]:
-        return await in_time(self.inner.groups(ids), self._timeout)
 
     async def drop_namespace(self, limit: int, now: int) -> bool:
         if not await self.inner.drop_namespace(limit, now):
