@@ -137,7 +137,8 @@ class ClusterEngine(TimedListings):
             if all(name in node.sizes for node in nodes)
         }
         policies = {**facts.policies, "nodes": len(nodes), "buckets": len(self._buckets)}
-        return replace(facts, sizes={**facts.sizes, **sizes}, policies=policies)
+        sizes = {**facts.sizes, **sizes}
+        return replace(facts, format=self._namespace.format, sizes=sizes, policies=policies)
 
     async def _open(self, hints: Hints) -> None:
         self._hints = hints

@@ -40,6 +40,8 @@ class DividedNamespace:
         self._prefix = prefix_of(name)
         self._key = f"{self._prefix}format"
         self.is_founded = False
+        self.format: int | None = None
+        """As it was last seen; buckets have none until they are written to."""
 
     async def open(self) -> int:
         """Found or check it; returns in how many buckets it is.
@@ -122,6 +124,7 @@ class DividedNamespace:
                 f"{self._key} holds {found!r}, expected the numbers of a format and of buckets"
             )
         number, buckets = int(numbers[1]), int(numbers[2])
+        self.format = number
         if number > FORMAT:
             raise SchemaTooNew(self._key, number, FORMAT)
         if not LEAST_BUCKETS <= buckets <= MOST_BUCKETS:
