@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import redis
 from rich.table import Table
@@ -81,21 +81,53 @@ class Version:
         return said
 
 
+class _Sent:
+    """Commands that a server has carried out, and the bytes that were sent to it, for one call."""
+
+    commands = bytes = 0.0
+
+    def __init__(self, client: redis.Redis, calls: int) -> None:
+        self._client = client
+        self._calls = calls
+
+    def __enter__(self) -> _Sent:
+        self._own = [there - here for here, there in zip(self._now(), self._now(), strict=True)]
+        self._before = self._now()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        spent = [now - then for now, then in zip(self._now(), self._before, strict=True)]
+        self.commands, self.bytes = (
+            (one - own) / self._calls for one, own in zip(spent, self._own, strict=True)
+        )
+
+    def _now(self) -> tuple[float, float]:
+        stats: dict[str, Any] = self._client.info("commandstats")
+        return (
+            sum(of["calls"] for of in stats.values()),
+            self._client.info("stats")["total_net_input_bytes"],
+        )
+
+
 def compared(kind: str, before: Path, rounds: int) -> Ratios:
-    """By work: microseconds of server and client, before and now; the medians of the ratios of turns."""
+    """By work, for one call: microseconds of server and client, commands, those of scripts among them, and
+    bytes sent to the server: before, and the median of the ratios of turns.
+    """
     server = start_server(kind)
     nodes = Nodes([server.port])
     trees = {"before": before, "now": ROOT}
-    versions = {name: Version(tree, server.url, name) for name, tree in trees.items()}
+    versions = {name: Version(tree, server.url, name.ljust(6, "-")) for name, tree in trees.items()}
     spent: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     try:
         for round_ in range(rounds):
             for work, calls in WORKS.items():
                 for name in sorted(versions, reverse=bool(round_ % 2)):
-                    with Meter(nodes, calls) as cost:
+                    with Meter(nodes, calls) as cost, _Sent(nodes.clients[0], calls) as sent:
                         said = versions[name].run(work, calls)
-                    spent[work, name, "server"].append(cost.cpu)
-                    spent[work, name, "client"].append(said["client"])
+                    spent[work, name, "server us"].append(1e6 * cost.cpu)
+                    spent[work, name, "client us"].append(1e6 * said["client"])
+                    spent[work, name, "commands"].append(sent.commands)
+                    spent[work, name, "bytes"].append(sent.bytes)
     finally:
         for version in versions.values():
             version.stop()
@@ -106,11 +138,10 @@ def compared(kind: str, before: Path, rounds: int) -> Ratios:
 
 def _ratios(work: str, spent: dict[tuple[str, str, str], list[float]]) -> dict[str, float]:
     found: dict[str, float] = {}
-    for side in ("server", "client"):
-        before, now = (spent[work, name, side] for name in ("before", "now"))
-        found[f"{side} us, before"] = 1e6 * statistics.median(before)
-        found[f"{side} us, now"] = 1e6 * statistics.median(now)
-        found[f"{side}, ratio"] = statistics.median(
+    for what in ("server us", "client us", "commands", "bytes"):
+        before, now = (spent[work, name, what] for name in ("before", "now"))
+        found[what] = statistics.median(before)
+        found[f"{what}, ratio"] = statistics.median(
             one / other for one, other in zip(now, before, strict=True)
         )
     return found
