@@ -5,7 +5,7 @@ bytes by what they are for, beside those of the model; the server's processor fo
 of any time, for pages, counts and a series; and the largest keys. Then how fast it is verified, how fast what
 has expired goes, how long the server takes to write and load its file, and a replica to have it all; at last
 how fast it is cleared. Besides, on a cluster of three masters, how even its buckets are, how long one takes
-to move to another node, and a replica to take over. Everything is kept in ``--out``.
+to move to another node, and a replica to take over; and what statistics take. All is kept in ``--out``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 import flowstore
-from benchmarks import buckets, life
+from benchmarks import buckets, hours, life
 from benchmarks.model import predicted
 from benchmarks.nodes import Meter, Nodes
 from benchmarks.parts import Parts, parts_of
@@ -324,7 +324,13 @@ def divide(kind: str, options: argparse.Namespace, console: Console) -> None:
     console.print(table(title, {options.divided: figures}))
 
 
-_PARTS: Final = {"server": grow, "buckets": divide}
+def count(kind: str, options: argparse.Namespace, console: Console) -> None:
+    figures = hours.measured(kind)
+    (options.out / f"hours-{kind}.json").write_text(json.dumps(figures, indent=1))
+    console.print(table(f"{kind}, statistics of a name", {24: figures}))
+
+
+_PARTS: Final = {"server": grow, "buckets": divide, "statistics": count}
 
 
 def main(arguments: list[str] | None = None) -> None:
