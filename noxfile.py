@@ -269,7 +269,12 @@ def bench(session: nox.Session) -> None:
     """flowstore side by side with its peers, in about 5 minutes; about 40 with ``-- --full``.
 
     ``-- faces`` measures the page and the command line instead, on a million tasks: about 15 minutes.
+    ``-- cluster``: clusters beside one server, about 15; ``-- growth``: up to 3 million tasks, about an hour.
     """
+    if session.posargs[:1] in (["cluster"], ["growth"]):
+        session.install("-e", ".[redis,testing]", *_group("bench"))
+        session.run("python", "-m", f"benchmarks.{session.posargs[0]}", *session.posargs[1:])
+        return
     if session.posargs[:1] == ["faces"]:
         session.install("-e", ".[redis,testing,cli,web]", *_group("bench"))
         session.run("python", "-m", "benchmarks.faces", *session.posargs[1:])
