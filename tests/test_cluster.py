@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flowstore import RedisClusterBackend
+from flowstore import RedisClusterBackend, TaskResult
 from flowstore.backends.cluster.engine import ClusterEngine
 from flowstore.backends.cluster.urls import nodes_from
 from flowstore.engine import Engine
@@ -28,6 +28,7 @@ from flowstore.testing.engine_contract import (
     ResentTallyingContract,
     TallyingContract,
 )
+from flowstore.testing.insides import meanwhile
 from tests.clusters import Cluster
 from tests.support.limits import Limits
 from tests.test_read_only import dumped
@@ -71,6 +72,38 @@ class TestClusterEngine(EngineContract, ResentContract, TallyingContract, Resent
             return ClusterEngine(*where, TIMEOUT, RECHECK_INTERVAL, BUCKETS)
 
         return make
+
+
+async def test_a_dropped_namespace_keeps_its_buckets(cluster: Cluster) -> None:
+    """It is in no list. Whoever founds it again has the tasks of those who have it open all the time."""
+    async with (
+        RedisClusterBackend(cluster.url, namespace="shop", buckets=BUCKETS) as first,
+        RedisClusterBackend(cluster.url, namespace="shop") as second,
+    ):
+        await second.store("t", TaskResult.pending("t"))
+        await first.drop_namespace()
+        async with RedisClusterBackend(cluster.url, namespace="other", buckets=BUCKETS) as other:
+            assert await other.app.namespaces() == ["other"]
+        await second.store("u", TaskResult.pending("u"))
+        with pytest.raises(
+            ValueError, match=f"buckets: the namespace 'shop' is in {BUCKETS} buckets, got 64"
+        ):
+            await RedisClusterBackend(cluster.url, namespace="shop", buckets=64).open()
+        async with RedisClusterBackend(cluster.url, namespace="shop") as third:
+            assert [task.task_id for task in (await third.page()).items] == ["u"]
+            assert set(await third.app.namespaces()) == {"other", "shop"}
+
+
+async def test_a_drop_leaves_what_others_store_meanwhile(cluster: Cluster) -> None:
+    """In whichever bucket, also one that who drops it has never written to."""
+    async with (
+        RedisClusterBackend(cluster.url, namespace="shop", buckets=BUCKETS) as first,
+        RedisClusterBackend(cluster.url, namespace="shop") as second,
+    ):
+        meanwhile(first, "purge", lambda: second.store("t", TaskResult.pending("t")))
+        await first.drop_namespace()
+        assert await second.exists("t")
+        assert "shop" in await second.app.namespaces()
 
 
 class TestReaders(ReadOnlyContract):

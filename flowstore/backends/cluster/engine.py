@@ -120,7 +120,7 @@ class ClusterEngine(TimedListings):
     async def drop_namespace(self, limit: int, now: int) -> bool:
         if not await self.inner.drop_namespace(limit, now):
             return False
-        if not any(bucket.is_founded for bucket in self._buckets):
+        if all(bucket.is_left for bucket in self._buckets):
             await self._namespace.leave()
         return True
 

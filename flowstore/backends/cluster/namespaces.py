@@ -17,11 +17,20 @@ from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.client import storage_error
 from flowstore.backends.redis.format import FORMAT
 from flowstore.backends.redis.namespaces import IS_WHOLE, REGISTER, Namespace, prefix_of, scanned
-from flowstore.errors import CorruptStore, SchemaTooNew, StorageError, StorageFull, StorageUnavailable
+from flowstore.errors import (
+    AccessDenied,
+    CorruptStore,
+    SchemaTooNew,
+    StorageError,
+    StorageFull,
+    StorageUnavailable,
+)
 
 DEFAULT_BUCKETS: Final = 64
 LEAST_BUCKETS: Final = 16
 MOST_BUCKETS: Final = 4_096
+_REMEMBERED_MS: Final = 86_400_000
+"""For how long the number of buckets of a namespace stands that was dropped."""
 _DIVIDED: Final = re.compile(rb"(\d{1,9}) (\d{1,9})")
 _WHOLE: Final = re.compile(rb"\d{1,9}( \d{1,9} \d{1,9})?")
 
@@ -59,6 +68,7 @@ class DividedNamespace:
             raise full
         buckets = self._buckets(found)
         if full is None:
+            await self._call("PERSIST", self._key)  # it may have been dropped
             await self._register()
         self.is_founded = True
         return buckets
@@ -74,9 +84,13 @@ class DividedNamespace:
             await self.open()
 
     async def leave(self) -> None:
-        """Forget a namespace that was dropped."""
+        """Forget a namespace that was dropped.
+
+        But for its number of buckets: whoever has it open still stores into as many, and would be alone with
+        that if the next one who founds it chose another number.
+        """
         self.is_founded = False
-        await self._call("DEL", self._key)
+        await self._call("PEXPIRE", self._key, _REMEMBERED_MS)
         try:
             await self._call("SREM", REGISTER, self.name)
         except StorageUnavailable:
@@ -90,13 +104,20 @@ class DividedNamespace:
             names: set[str] = {name.decode() for name in await self._call("SMEMBERS", REGISTER)}
             if IS_WHOLE in names:
                 return sorted({self.name, *names} - {IS_WHOLE})
-        names = {self.name}
+        found: set[str] = set()
         for address in self._router.owners:
-            names |= await self._translated(scanned(partial(self._router.call_at, address)))
+            found |= await self._translated(scanned(partial(self._router.call_at, address)))
+        names = {name for name in found if not await self._is_dropped(name)} | {self.name}
         if not self._is_read_only:
             with suppress(StorageError):
                 await self._call("SADD", REGISTER, *names, IS_WHOLE)
         return sorted(names)
+
+    async def _is_dropped(self, name: str) -> bool:
+        """Whether only the number of its buckets is left."""
+        with suppress(AccessDenied):  # who may not ask has all of them
+            return bool(await self._call("PTTL", f"{prefix_of(name)}format") >= 0)
+        return False
 
     async def _register(self) -> None:
         with suppress(StorageError):  # forbidden, or full: it is not needed
@@ -148,6 +169,16 @@ class Bucket(Namespace):
     def __init__(self, name: str, prefix: str, found: Callable[[], Awaitable[None]]) -> None:
         super().__init__(name, prefix)
         self._found = found
+
+    is_left = False
+    """Whether it was dropped, and nobody has stored in it meanwhile."""
+
+    async def leave(self, calls: Calls) -> None:
+        self.is_founded, self.is_left = False, True
+
+    async def open(self, calls: Calls, *, read_only: bool = False) -> StorageError | None:
+        self.is_left = False
+        return await super().open(calls, read_only=read_only)
 
     async def enter(self, calls: Calls, *, read_only: bool = False) -> StorageError | None:
         return read_only_refusal() if read_only else None
