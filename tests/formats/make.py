@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 import sqlite3
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,14 @@ from typing import Any
 
 import redis
 
-from flowstore import BaseResultBackend, InMemoryBackend, RedisBackend, SQLiteBackend, TaskResult
+from flowstore import (
+    BaseResultBackend,
+    InMemoryBackend,
+    RedisBackend,
+    RedisClusterBackend,
+    SQLiteBackend,
+    TaskResult,
+)
 from flowstore._dumping.files import FORMAT as ARCHIVE_FORMAT
 from flowstore._values.codec import Codec
 from flowstore._values.compression import ZLIB, ZSTD, compress
@@ -25,6 +33,7 @@ from flowstore.backends.sqlite.format import FORMAT as SQLITE_FORMAT
 from flowstore.testing import ManualClock
 from flowstore.typed.tree.content import FORMAT as TREE_FORMAT
 from flowstore.typed.tree.files import OWN
+from tests.clusters import Cluster
 from tests.formats.sample import TYPES, VALUE, at, results
 from tests.formats.tree_sample import fill_tree
 from tests.servers import start_server
@@ -66,11 +75,27 @@ async def fill_redis(url: str) -> None:
         await fill(backend, clock)
 
 
-def dump(client: Any, path: Path) -> None:
+async def fill_cluster(url: str) -> None:
+    clock = ManualClock()
+    how: dict[str, Any] = {"types": TYPES, "clock": clock, "namespace": "app"}
+    async with RedisClusterBackend(url, buckets=16, **how) as backend:
+        await fill(backend, clock)
+
+
+def dump(clients: Sequence[Any], path: Path) -> None:
     """One line for each key: its name, its type, and what it holds. Answers of calls are left out.
 
     Bytes that are no UTF-8 are lone surrogates, as ``surrogateescape`` makes them.
     """
+    lines = sorted(_text([key, *_held(client, key)]) for client in clients for key in _keys(client))
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), "ascii")
+
+
+def _keys(client: Any) -> list[bytes]:
+    return [key for key in client.keys("flowstore:{app*") if not key.partition(b"}:")[2].startswith(b"c:")]
+
+
+def _held(client: Any, key: bytes) -> tuple[bytes, Any]:
     readers = {
         b"string": client.get,
         b"set": lambda key: sorted(client.smembers(key)),
@@ -78,11 +103,8 @@ def dump(client: Any, path: Path) -> None:
         b"hash": lambda key: sorted(client.hgetall(key).items()),
         b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
     }
-    keys = [
-        key for key in sorted(client.keys("flowstore:{app}:*")) if not key.startswith(b"flowstore:{app}:c:")
-    ]
-    lines = [_text([key, kind, readers[kind](key)]) for key in keys for kind in [client.type(key)]]
-    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), "ascii")
+    kind = client.type(key)
+    return kind, readers[kind](key)
 
 
 def _text(value: Any) -> Any:
@@ -99,8 +121,14 @@ def _bytes(value: Any) -> Any:
 
 def load(client: Any, path: Path) -> None:
     """What ``dump`` wrote, into an empty database."""
+    load_where(lambda key: client, path)
+
+
+def load_where(client_of: Callable[[bytes], Any], path: Path) -> None:
+    """The same, each key to a server of its own."""
     for line in path.read_text("utf-8").split("\n")[:-1]:
         key, kind, value = _bytes(json.loads(line))
+        client = client_of(key)
         if kind == b"string":
             client.set(key, value)
         elif kind == b"set":
@@ -150,9 +178,17 @@ def main() -> None:
         try:
             asyncio.run(fill_redis(server.url))
             with redis.Redis.from_url(server.url) as client:
-                dump(client, dumped)
+                dump([client], dumped)
         finally:
             server.stop()
+    divided = FOLDER / f"cluster-{REDIS_FORMAT}.jsonl"
+    if not divided.exists():
+        cluster = Cluster("valkey")
+        try:
+            asyncio.run(fill_cluster(cluster.url))
+            dump([redis.Redis(port=node.port) for node in cluster.masters], divided)
+        finally:
+            cluster.stop()
 
 
 if __name__ == "__main__":
