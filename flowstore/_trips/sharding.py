@@ -16,6 +16,7 @@ change before the write arrives. Whoever needs both decided together gives them 
 from __future__ import annotations
 
 from asyncio import CancelledError
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Final
@@ -77,7 +78,7 @@ class ShardedEngine(Engine):
     ) -> None:
         self._shards = Shards(shards, place)
         self._readers = self._shards if readers is None else Shards(readers, place)
-        self._counts = ShardedCount(self._readers, self.counted)
+        self._counts = ShardedCount(self._readers, self._first_counted)
         self._turn = 0
         """The shard that a purge begins with."""
         self.counts_writes = all(shard.counts_writes for shard in shards)
@@ -147,21 +148,7 @@ class ShardedEngine(Engine):
         return [None if one == ANY_ID else next(found) for one in ids]
 
     async def scan(self, query: Query, now: int) -> list[Entry]:
-        async def fetch(asked: Sequence[Portion[_Found]]) -> list[list[_Found]]:
-            start = replace(query, limit=asked[0].most)  # they are all of the same size
-            queries = [
-                (one.number, replace(start, after=one.last[1].position) if one.last else start)
-                for one in asked
-            ]
-            found = await self.places_in(queries, now)
-            return [[(one.number, each) for each in some] for one, some in zip(asked, found, strict=True)]
-
-        merged = Merged(
-            len(self._shards.engines),
-            fetch,
-            key=lambda one: one[1].position,
-            is_descending=not query.newest_first,
-        )
+        merged = self._merged(query, now)
         found: dict[str, Entry] = {}
         wanted = query.limit
         while len(found) < query.limit and (listed := await merged.take(wanted)):
@@ -301,6 +288,35 @@ class ShardedEngine(Engine):
         return await self._readers.together(
             engines[number].at_places(query, places, now) for number, places in asked
         )
+
+    def _merged(self, query: Query, now: int) -> Merged[_Found]:
+        """The places of all shards."""
+
+        async def fetch(asked: Sequence[Portion[_Found]]) -> list[list[_Found]]:
+            start = replace(query, limit=asked[0].most)  # they are all of the same size
+            queries = [
+                (one.number, replace(start, after=one.last[1].position) if one.last else start)
+                for one in asked
+            ]
+            found = await self.places_in(queries, now)
+            return [[(one.number, each) for each in some] for one, some in zip(asked, found, strict=True)]
+
+        return Merged(
+            len(self._shards.engines),
+            fetch,
+            key=lambda one: one[1].position,
+            is_descending=not query.newest_first,
+        )
+
+    async def _first_counted(self, query: Query) -> Counted:
+        """Of the first so many: by their places alone, unless something is tested on the way."""
+        if query.is_filtered or not query.limit:
+            return await self.counted(query)
+        walked = replace(query, with_body=False, max_body=None, newest_first=True)
+        listed = [one for _, one in await self._merged(walked, 0).take(query.limit + 1)]
+        counts = Counter(one.status for one in listed[: query.limit])
+        is_more = len(listed) > query.limit
+        return Counted(dict(counts), listed[query.limit - 1].position if is_more else None)
 
     async def _at_places(self, query: Query, listed: Sequence[_Found], now: int) -> list[Entry | None]:
         of_shards: dict[int, list[Listed]] = {}

@@ -262,9 +262,13 @@ class Query:
 
 
 class Listed(NamedTuple):
-    """An entry of a listing: where it is, and what its engine wants to know again. See ``Engine.places``."""
+    """An entry of a listing: where it is, in which status, and what its engine wants to know again.
+
+    See ``Engine.places``. The status is that of the listing in which it was found.
+    """
 
     position: Position
+    status: str
     mark: object = None
 
 

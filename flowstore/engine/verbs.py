@@ -140,7 +140,7 @@ class Engine(ABC):
         at the end. The default looks at the records without their bodies.
         """
         entries = await self.scan(replace(query, with_body=False, max_body=None), now)
-        return [Listed(entry.position_in(query.first[0]), entry) for entry in entries]
+        return [Listed(entry.position_in(query.first[0]), entry.status, entry) for entry in entries]
 
     async def at_places(self, query: Query, places: Sequence[Listed], now: int) -> list[Entry | None]:
         """The records at some of these places, as ``scan`` would return them; None for those gone since."""

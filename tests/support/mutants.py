@@ -810,7 +810,7 @@ class PlacesOfTheFirstGroup(MemoryEngine):
 class PlacesBySubmission(MemoryEngine):
     async def places(self, query: Query, now: int) -> list[Listed]:
         entries = await self.scan(query, now)
-        return [Listed(entry.position, entry) for entry in entries]
+        return [Listed(entry.position, entry.status, entry) for entry in entries]
 
 
 class PlacesFromTheStart(MemoryEngine):

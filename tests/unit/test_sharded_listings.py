@@ -166,7 +166,7 @@ class Ghosts(MemoryEngine):
     async def places(self, query: Query, now: int) -> list[Listed]:
         real = await super().places(replace(query, limit=1_000), now)
         sorts = [sort_key(at) + add for at in TIMES for add in (-1, 0)]
-        gone = [Listed(Position(sort, f"t{n}gone")) for sort in sorts for n in range(3)]
+        gone = [Listed(Position(sort, f"t{n}gone"), "failed") for sort in sorts for n in range(3)]
         listed = sorted({*real, *(one for one in gone if place_is_in(query, one.position))})
         return (listed if query.newest_first else listed[::-1])[: query.limit]
 

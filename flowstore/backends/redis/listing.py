@@ -179,7 +179,7 @@ class Listing:
 
 
 def _listed(found: Iterable[_Found]) -> list[Listed]:
-    return [Listed(at, one) for one in found if (at := position_of(one.entry)) is not None]
+    return [Listed(at, one.status, one) for one in found if (at := position_of(one.entry)) is not None]
 
 
 def _unlisted(places: Iterable[Listed]) -> list[tuple[_Found, Position]]:

@@ -22,7 +22,10 @@ async def placed(engine: Engine, query: Query, now: int = NOW) -> list[Entry]:
         positions = [place.position for place in places]
         assert positions == sorted(set(positions), reverse=not query.newest_first)
         assert len(places) <= query.limit
-        entries += [one for one in await engine.at_places(query, places, now) if one is not None]
+        at_places = await engine.at_places(query, places, now)
+        entries += [one for one in at_places if one is not None]
+        for place, one in zip(places, at_places, strict=True):
+            assert one is None or place.status == one.status
         is_end = len(places) < query.limit
         query = replace(query, after=positions[-1] if positions else None)
     return entries
