@@ -102,6 +102,12 @@ async def listening(backend: BaseResultBackend, task_id: str) -> None:
         await asyncio.sleep(0.001)
 
 
+def is_read(backend: BaseResultBackend, task_id: str) -> bool:
+    """Whether the waits for the task have read the storage: nothing is still to be read for them."""
+    reader = backend._core.waiters._reader(task_id)
+    return task_id not in reader.stale.ids and task_id not in reader.lists
+
+
 async def plant(
     backend: BaseResultBackend, result: TaskResult, *, is_checked: bool = True, **parts: Any
 ) -> None:

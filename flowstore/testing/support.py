@@ -10,6 +10,7 @@ from typing import Any
 
 from flowstore import BaseResultBackend, Page, TaskResult, TaskStatus
 from flowstore.testing.faults.shuffling import ShuffleLoop
+from flowstore.testing.insides import is_read
 
 IS_STRESS = bool(os.environ.get("FLOWSTORE_STRESS"))
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -66,6 +67,8 @@ async def seen(backend: BaseResultBackend, task: asyncio.Task[Any], task_id: str
     marker = f"marker of {task_id}"
     await backend.store(marker, TaskResult.success(marker))
     await backend.wait_for(marker, 30)
+    while not task.done() and not is_read(backend, task_id):  # noqa: ASYNC110  # another part of the storage
+        await asyncio.sleep(0.001)
     assert not task.done(), f"the wait for {task_id!r} ended before anything was stored: {task!r}"
 
 
