@@ -29,6 +29,7 @@ from flowstore.testing.engine_contract import (
     TallyingContract,
 )
 from flowstore.testing.insides import meanwhile
+from flowstore.testing.support import IS_STRESS
 from tests.clusters import Cluster
 from tests.support.limits import Limits
 from tests.test_read_only import dumped
@@ -54,10 +55,14 @@ class OnCluster:
         return make
 
 
-class TestCluster(
-    OnCluster, BackendContract, StatisticsContract, CountedNamesContract, ErrorGroupsContract, Limits
-):
+class TestCluster(OnCluster, BackendContract, StatisticsContract, CountedNamesContract, ErrorGroupsContract):
     """The contract, on clusters of both kinds of servers."""
+
+
+if IS_STRESS:  # what waits cost in memory and turns of the loop is above the engine, and the same on a server
+
+    class TestLimits(OnCluster, Limits):
+        pass
 
 
 class TestClusterEngine(EngineContract, ResentContract, TallyingContract, ResentTallyingContract):
