@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flowstore import RedisClusterBackend, TaskResult
+from flowstore import RedisBackend, RedisClusterBackend, StorageError, TaskResult
 from flowstore.backends.cluster.engine import ClusterEngine
 from flowstore.backends.cluster.urls import nodes_from
 from flowstore.engine import Engine
@@ -77,6 +77,14 @@ class TestClusterEngine(EngineContract, ResentContract, TallyingContract, Resent
             return ClusterEngine(*where, TIMEOUT, RECHECK_INTERVAL, BUCKETS)
 
         return make
+
+
+async def test_a_client_of_one_node_is_told_of_the_cluster(cluster: Cluster) -> None:
+    """Where the slot of a namespace is on another node, and where it is in buckets."""
+    async with RedisClusterBackend(cluster.url, namespace="shop", buckets=BUCKETS):
+        for node in cluster.masters:
+            with pytest.raises(StorageError, match=r"redis\+cluster://"):
+                await RedisBackend(f"redis://127.0.0.1:{node.port}", namespace="shop").open()
 
 
 async def test_a_dropped_namespace_keeps_its_buckets(cluster: Cluster) -> None:

@@ -155,6 +155,8 @@ def storage_error(error: Exception, prefix: str) -> StorageError:
     kind = _kind(error)
     text = f"Redis: {text_of(error)}"
     text += advice(text)
+    if isinstance(error, exceptions.MovedError):
+        text += "; this server is a node of a cluster: connect to it with redis+cluster://"
     if kind is AccessDenied:
         # Without resetchannels Redis 6.2 refuses the channel: there a new user has all of them.
         rules = f"~{prefix}* resetchannels &{prefix}inbox:* +@read +@write +@scripting +@pubsub +@connection"
