@@ -24,7 +24,7 @@ _FORMS: Final = (
 _SCHEME: Final = re.compile(r"[a-z+]{1,20}")  # anything else may be part of a password
 _REMOTE: Final = ("redis", "rediss", "valkey", "valkeys")
 _SERVERS: Final = (*_REMOTE, *(f"{scheme}+sentinel" for scheme in _REMOTE), "unix")
-_CLUSTERS: Final = ("redis+cluster", "rediss+cluster", "valkey+cluster", "valkeys+cluster")
+_CLUSTERS: Final = tuple(f"{scheme}+cluster" for scheme in _REMOTE)
 _WORDS: Final = {"true": True, "false": False}
 
 

@@ -193,6 +193,14 @@ def redis_url(request: pytest.FixtureRequest, empty_database: Callable[[str], st
 
 
 @pytest.fixture
+def admin(server: Server) -> Iterator[Any]:
+    """A view of the server that a module has for itself, emptied, in text."""
+    with redis.Redis.from_url(server.url, decode_responses=True) as opened:
+        opened.flushall()
+        yield opened
+
+
+@pytest.fixture
 def client(redis_url: str) -> Iterator[Any]:
     """A view behind the backend's back of the database at ``redis_url``, in text."""
     with redis.Redis.from_url(redis_url, decode_responses=True) as opened:

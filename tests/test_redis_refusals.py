@@ -38,13 +38,6 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     started.stop()
 
 
-@pytest.fixture
-def admin(server: Server) -> Iterator[Any]:
-    with redis.Redis.from_url(server.url, decode_responses=True) as opened:
-        opened.flushall()
-        yield opened
-
-
 Calls = list[Callable[[], Coroutine[Any, Any, object]]]
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
-import redis
 
 import flowstore.backends.redis
 from flowstore import AccessDenied, CorruptRecord, RedisBackend, StorageError, TaskResult
@@ -50,13 +49,6 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     started = start_server(request.param)
     yield started
     started.stop()
-
-
-@pytest.fixture
-def admin(server: Server) -> Iterator[Any]:
-    with redis.Redis.from_url(server.url, decode_responses=True) as opened:
-        opened.flushall()
-        yield opened
 
 
 def allow(admin: Any, role: str, *more: str) -> None:

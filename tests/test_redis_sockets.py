@@ -29,13 +29,6 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @pytest.fixture
-def admin(server: Server) -> Iterator[Any]:
-    with redis.Redis.from_url(server.url, decode_responses=True) as opened:
-        opened.flushall()
-        yield opened
-
-
-@pytest.fixture
 def guarded(admin: Any) -> Iterator[None]:
     """With a password, which another connection of the administrator does not need."""
     admin.config_set("requirepass", "s3cret-word")

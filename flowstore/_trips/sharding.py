@@ -329,7 +329,12 @@ class ShardedEngine(Engine):
 
 def as_one(shards: Sequence[Engine], place: Callable[[str], int]) -> Engine:
     """What a backend over these shards is made of: families across them, and calls of one id in order."""
-    return InTurn(with_families(ShardedEngine(shards, place)))
+    return above_shards(ShardedEngine(shards, place))
+
+
+def above_shards(engine: Engine) -> Engine:
+    """The engine, whose calls reach several shards, with what they need above them: see ``as_one``."""
+    return InTurn(with_families(engine))
 
 
 def _moment(item: Item) -> tuple[int, str, str]:

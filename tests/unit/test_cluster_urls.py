@@ -49,6 +49,13 @@ def test_bad_urls(url: str, reason: str) -> None:
     assert ":secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("connection", [{"decode_responses": True}, {"encoding": "latin-1"}])
+def test_bad_options_of_connections(connection: dict[str, object]) -> None:
+    """With which results would not be the bytes that were stored: as for the client of a server."""
+    with pytest.raises(ValueError, match=f"^url, connection: expected {next(iter(connection))}="):
+        RedisClusterBackend("redis+cluster://h", connection=connection)
+
+
 def test_the_password_is_not_shown() -> None:
     """Where it connects to is."""
     backend = flowstore.connect("redis+cluster://user:pass@h:1,i:2", namespace="shop")

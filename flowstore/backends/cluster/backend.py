@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from flowstore._core.options import BackendOptions, is_read_only, op_timeout, recheck_interval
-from flowstore._trips.families import with_families
-from flowstore._trips.turns import InTurn
+from flowstore._trips.sharding import above_shards
 from flowstore._values.arguments import check_int
 from flowstore.backends.cluster.engine import ClusterEngine
 from flowstore.backends.cluster.namespaces import LEAST_BUCKETS, MOST_BUCKETS
@@ -57,7 +56,7 @@ class RedisClusterBackend(BaseResultBackend):
             read_only=is_read_only(options),
             replicas=replicas_for(wait_replicas, timeout, None),
         )
-        super().__init__(InTurn(with_families(engine)), **options)
+        super().__init__(above_shards(engine), **options)
 
     def _beside(self, options: BackendOptions) -> RedisClusterBackend:
         return RedisClusterBackend(

@@ -6,15 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from flowstore.backends.cluster.router import Address
-from flowstore.backends.redis.client import client_from
+from flowstore.backends.redis.client import SCHEMES as PLAIN_SCHEMES
+from flowstore.backends.redis.client import check_connections, client_from
 from flowstore.backends.redis.driver import NodeConnection
 
-SCHEMES: Final = {
-    "redis+cluster": "redis",
-    "rediss+cluster": "rediss",
-    "valkey+cluster": "redis",
-    "valkeys+cluster": "rediss",
-}
+SCHEMES: Final = {f"{scheme}+cluster": name for scheme, name in PLAIN_SCHEMES.items() if scheme != "unix"}
 _CONNECTING: Final = 2.0
 """Seconds that it may take to connect to a node before another one is asked."""
 
@@ -55,6 +51,7 @@ def nodes_from(url: str, timeout: float, client_name: str, connection: Mapping[s
         for pool in pools
     ]
     given = dict(connection or {})
+    check_connections("url, connection", pools[0].connection_kwargs | given)
 
     def connect(address: Address, **options: Any) -> NodeConnection:
         where = {"host": address.host, "port": address.port}

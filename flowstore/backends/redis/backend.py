@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from typing import Unpack
 
 from redis.asyncio import ConnectionPool, Redis
@@ -11,7 +10,7 @@ from flowstore._core.options import BackendOptions, is_read_only, op_timeout, re
 from flowstore._trips.shared import SharedTrips
 from flowstore._values.arguments import check_int
 from flowstore.backends.redis import sentinel
-from flowstore.backends.redis.client import check_client, client_from
+from flowstore.backends.redis.client import check_client, check_connections, client_from
 from flowstore.backends.redis.engine import RedisEngine
 from flowstore.backends.redis.link import ClientLink
 from flowstore.backends.redis.namespaces import Namespace, client_name_of
@@ -75,17 +74,6 @@ def _reached(url: object, client: object, timeout: float, client_name: str) -> t
 
 
 def _check_pool(pool: ConnectionPool) -> None:
-    options = pool.connection_kwargs
-    if options.get("decode_responses"):
-        raise ValueError("url, client: expected decode_responses=False, results are bytes")
-    if not _is_utf_8(options.get("encoding", "utf-8")):
-        raise ValueError("url, client: expected encoding='utf-8'")
+    check_connections("url, client", pool.connection_kwargs)
     if pool.max_connections < 2:
         raise ValueError("url, client: expected max_connections of at least 2, as one connection listens")
-
-
-def _is_utf_8(encoding: str) -> bool:
-    try:
-        return codecs.lookup(encoding).name == "utf-8"
-    except LookupError:
-        return False

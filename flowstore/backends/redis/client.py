@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -106,6 +108,21 @@ def place_of(client: Redis) -> Place:
     if path is not None or host is None:
         return Place("redis", path)
     return Place("redis", host, options.get("port", 6379))
+
+
+def check_connections(named: str, options: Mapping[str, Any]) -> None:
+    """Raise ValueError for options of connections with which results would not be bytes, or not UTF-8."""
+    if options.get("decode_responses"):
+        raise ValueError(f"{named}: expected decode_responses=False, results are bytes")
+    if not _is_utf_8(options.get("encoding", "utf-8")):
+        raise ValueError(f"{named}: expected encoding='utf-8'")
+
+
+def _is_utf_8(encoding: str) -> bool:
+    try:
+        return codecs.lookup(encoding).name == "utf-8"
+    except LookupError:
+        return False
 
 
 def check_client(client: object) -> Redis:
