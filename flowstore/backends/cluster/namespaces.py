@@ -16,7 +16,7 @@ from flowstore.backends.cluster.slots import slot_of
 from flowstore.backends.redis.calls import Calls
 from flowstore.backends.redis.client import storage_error
 from flowstore.backends.redis.format import FORMAT
-from flowstore.backends.redis.namespaces import IS_WHOLE, REGISTER, Namespace, prefix_of, scanned
+from flowstore.backends.redis.namespaces import FORMATS, IS_WHOLE, REGISTER, Namespace, prefix_of, scanned
 from flowstore.errors import (
     AccessDenied,
     CorruptStore,
@@ -32,7 +32,6 @@ MOST_BUCKETS: Final = 4_096
 _REMEMBERED_MS: Final = 86_400_000
 """For how long the number of buckets of a namespace stands that was dropped."""
 _DIVIDED: Final = re.compile(rb"(\d{1,9}) (\d{1,9})")
-_WHOLE: Final = re.compile(rb"\d{1,9}( \d{1,9} \d{1,9})?")
 
 
 class DividedNamespace:
@@ -135,7 +134,7 @@ class DividedNamespace:
 
     def _buckets(self, found: bytes | None) -> int:
         numbers = _DIVIDED.fullmatch(found or b"")
-        if numbers is None and _WHOLE.fullmatch(found or b""):
+        if numbers is None and FORMATS.fullmatch(found or b""):
             raise CorruptStore(
                 f"{self._key} is of a namespace that is not in buckets: open it with a URL of its server, or "
                 "copy it to another namespace"

@@ -24,7 +24,7 @@ _IS_FORMAT_KEY: Final = re.compile(rb"flowstore:\{(?:[^{}%]|%[0-9A-F]{2})*\}:for
 """Stricter than the pattern of SCAN: the key of a record may end like that as well, if its id does. Nor is it
 that of a bucket, whose name has another ``%``.
 """
-_FORMATS: Final = re.compile(rb"(\d{1,9})(?: (\d{1,9}) (\d{1,9}))?")
+FORMATS: Final = re.compile(rb"(\d{1,9})(?: (\d{1,9}) (\d{1,9}))?")
 _DIVIDED: Final = re.compile(rb"\d{1,9} (\d{2,4})")
 OLDEST: Final = 2
 _PLAIN: Final = (ascii_letters + digits + punctuation).replace("%", "")
@@ -147,7 +147,7 @@ def refusal(where: str, found: bytes | None) -> SchemaTooNew | None:
     ``found``: the number of its format, and where they are others the oldest formats whose programs may still
     write and read it. Raises SchemaTooNew where it may not even be read, CorruptStore for anything else.
     """
-    numbers = _FORMATS.fullmatch(found or b"")
+    numbers = FORMATS.fullmatch(found or b"")
     if numbers is None and (divided := _DIVIDED.fullmatch(found or b"")):
         buckets = int(divided[1])
         raise CorruptStore(f"{where} is of a namespace in {buckets} buckets: open it with redis+cluster://")
